@@ -38,7 +38,7 @@ pub(crate) use cli::{
     policy::answers::{PolicyOptions, is_interpreter, steps_of},
     registry::from_files::check::read_files,
     sandbox_programs::in_a_shell,
-    seal::value_of,
+    seal::ask_service,
 };
 pub(crate) use node::{
     config::{FILE, LISTEN, LogFormat, NotifyTable, TargetKind, TlsTable, ntfy_topic},

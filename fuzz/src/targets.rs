@@ -18,7 +18,7 @@ use reading::{
     ScriptTemplate, Shell, commands, decide_command, gruntwork, markdown, resolve, rundown,
     runnable,
 };
-use sandbox::{protocol, start_packet};
+use sandbox::{check_messages, check_request, check_start};
 use serde_json::Value;
 use verdict::{
     CheckFinding, CheckName, HashedStep, RosterTrust, StepError, TrustedRoster, VerifyOptions,
@@ -404,11 +404,11 @@ pub fn step_definition(data: &[u8]) {
 
 /// Messages between the service, the helper and a run's first process.
 pub fn launcher_request(data: &[u8]) {
-    if let Ok(taken) = protocol::check_request(data) {
+    if let Ok(taken) = check_request(data) {
         assert!(taken <= data.len());
     }
-    let _ = start_packet::check_start(data);
-    let _ = protocol::check_messages(data);
+    let _ = check_start(data);
+    let _ = check_messages(data);
 }
 
 fn golden_envelope() -> &'static [u8] {

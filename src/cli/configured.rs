@@ -18,7 +18,6 @@ use documents::{Roster, Timestamp};
 use reading::{FileProblem, Problems};
 use store::NodesReport;
 use verdict::TrustedRoster;
-use workbench::problems;
 
 /// Options that name the configuration file.
 #[derive(Debug, Args)]
@@ -44,27 +43,27 @@ impl ConfigArgs {
     /// # Errors
     /// Returns all errors in the configuration.
     pub fn load(&self) -> CommandResult<Config> {
-        Config::load(&self.path(None)).map_err(problems)
+        Ok(Config::load(&self.path(None))?)
     }
 }
 
 /// A boundary that `doctor` inspects.
 pub struct InspectedBoundary<'a> {
-    pub(super) config: &'a Config,
-    pub(super) files: Result<BoundaryFiles, Problems>,
-    pub(super) stored: Result<StoredState, Problems>,
+    pub config: &'a Config,
+    pub files: Result<BoundaryFiles, Problems>,
+    pub stored: Result<StoredState, Problems>,
     /// The sealed roster, because a draft is not in force. Before the first start, this is the roster with which the log will
     /// begin.
-    pub(super) roster: Result<TrustedRoster, Problems>,
+    pub roster: Result<TrustedRoster, Problems>,
     /// Status of the running service, or `None` if no service runs.
-    pub(super) status: Result<Option<NodeStatus>, String>,
+    pub status: Result<Option<NodeStatus>, String>,
     /// The nodes, or `None` with a store in a file, or if the database can't be read.
-    pub(super) nodes: Option<NodesReport>,
+    pub nodes: Option<NodesReport>,
 }
 
 impl<'a> InspectedBoundary<'a> {
     /// Reads the files and the store, and asks the service for its status.
-    pub(super) fn read(config: &'a Config) -> Self {
+    pub fn read(config: &'a Config) -> Self {
         let (files, stored) = (BoundaryFiles::read(config), stored_state::read(config));
         let roster = match &stored {
             Ok(StoredState {
@@ -92,18 +91,18 @@ impl<'a> InspectedBoundary<'a> {
     }
 
     /// Returns the state in force, or `None` before the first start.
-    pub(super) fn sealed(&self) -> Option<&Sealed> {
+    pub fn sealed(&self) -> Option<&Sealed> {
         self.stored.as_ref().ok()?.sealed.as_ref()
     }
 
     /// Returns the roster that counts.
-    pub(super) fn roster(&self) -> Result<&Roster, &[FileProblem]> {
+    pub fn roster(&self) -> Result<&Roster, &[FileProblem]> {
         let roster = self.roster.as_ref();
         roster.map(TrustedRoster::tables).map_err(Problems::list)
     }
 
     /// Returns a command of this boundary for the text of a fix.
-    pub(super) fn command(&self, words: &str) -> String {
+    pub fn command(&self, words: &str) -> String {
         format!(
             "`countersign {words} --config {}`",
             in_a_shell(&self.config.path.to_string_lossy())
@@ -111,7 +110,7 @@ impl<'a> InspectedBoundary<'a> {
     }
 
     /// Returns the fix for a flaw of the roster.
-    pub(super) fn roster_fix(&self, change: &str) -> String {
+    pub fn roster_fix(&self, change: &str) -> String {
         let draft = rosters::draft_path(self.config);
         let draft = draft.display();
         if self.sealed().is_none() {
@@ -126,7 +125,7 @@ impl<'a> InspectedBoundary<'a> {
 
     /// Returns the free space of the disk of `data` in bytes. Before the first start `data` may not exist, so this is the
     /// disk of its nearest existing parent.
-    pub(super) fn free_space(&self) -> Result<u64, String> {
+    pub fn free_space(&self) -> Result<u64, String> {
         let data = &self.config.data;
         let place = data.ancestors().find(|path| path.is_dir());
         let place = place.ok_or_else(|| format!("there is no {}", data.display()))?;
@@ -139,7 +138,7 @@ impl<'a> InspectedBoundary<'a> {
     }
 
     /// Returns the growth that the service measured in the last days.
-    pub(super) fn growth(&self, now: Timestamp) -> Option<MeasuredGrowth> {
+    pub fn growth(&self, now: Timestamp) -> Option<MeasuredGrowth> {
         DataGrowth::read(
             self.config.data_sizes(),
             self.sealed()?.boundary.id,
@@ -149,7 +148,7 @@ impl<'a> InspectedBoundary<'a> {
     }
 
     /// Returns the address of the running service. If no service runs, this is the configured address.
-    pub(super) fn address(&self) -> ServedAddress {
+    pub fn address(&self) -> ServedAddress {
         let running = self
             .status
             .as_ref()

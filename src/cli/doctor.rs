@@ -16,19 +16,20 @@ use crate::{
     },
     node::{
         file_refusals, files, host_sandbox, listener, roster_succession, rosters,
-        served_certificate, start,
+        served_certificate,
     },
 };
 use boundary::{
-    SecretSource, frozen_note, notes_about_people, notes_of, sealing, secret_sources, some_of,
-    steps_beyond_the_host,
+    SecretSource, frozen_note, notes_about_people, notes_of, refused_steps, secret_sources,
+    some_of, steps_beyond_the_host,
 };
-use client::{CommandFailure, CommandResult, Exit, FileSigner, Terminal};
+use client::{
+    CommandFailure, CommandResult, Exit, FileSigner, Terminal, now, value_words::counted,
+};
 use crossing::{PROPOSAL_ROOM, revocations};
 use documents::{Configuration, DeclaredNetwork, Level};
 use reading::{FileProblem, Policy, RegisteredStep, Registry, lines_of};
 use verdict::TrustedRoster;
-use workbench::problems;
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]
@@ -64,7 +65,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     if args.production {
         let config = match config {
             Some(Ok(config)) => config,
-            Some(Err(found)) => return Err(problems(found)),
+            Some(Err(found)) => return Err(found.into()),
             None => {
                 return Err(CommandFailure::usage(
                     "there is no boundary in this directory: name the directory of the boundary, doctor --production \
@@ -90,11 +91,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             None => lines.extend(of_boundary(&InspectedBoundary::read(config), trial.as_ref())),
         },
     }
-    if terminal.json {
-        terminal.object(json!({ "lines": lines }))?;
-    } else {
-        terminal.put(text(&lines).as_bytes())?;
-    }
+    terminal.answer(json!({ "lines": lines }), text(&lines))?;
     Ok(exit(lines.iter().map(|line| line.result)))
 }
 
@@ -124,9 +121,8 @@ fn text(lines: &[DoctorFinding]) -> String {
         .iter()
         .filter(|line| line.result == FindingResult::Fix);
     text + &match bad.count() {
-        0 => "\nNothing to fix.\n".to_owned(),
-        1 => "\n1 thing to fix.\n".to_owned(),
-        count => format!("\n{count} things to fix.\n"),
+        0 => "\nNothing to fix.".to_owned(),
+        count => format!("\n{} to fix.", counted(count, "thing")),
     }
 }
 
@@ -169,11 +165,7 @@ fn production(boundary: &InspectedBoundary<'_>, terminal: &Terminal) -> CommandR
     lines.extend(of_boundary(boundary, trial.as_ref()));
     lines.retain(|line| line.result == FindingResult::Fix);
     let points = hardening::list(boundary, &lines);
-    if terminal.json {
-        terminal.object(json!({ "points": points }))?;
-    } else {
-        terminal.put(hardening::text(&points).as_bytes())?;
-    }
+    terminal.answer(json!({ "points": points }), hardening::text(&points))?;
     Ok(exit(points.iter().map(|point| point.result)))
 }
 
@@ -203,7 +195,7 @@ fn of_listener(config: &Config) -> Vec<DoctorFinding> {
     let Some(files) = &config.tls else {
         return lines;
     };
-    match served_certificate::check(files, (start::surroundings().now)()) {
+    match served_certificate::check(files, now()) {
         Ok(pair) => {
             lines.push(ok(
                 "certificate",
@@ -226,9 +218,9 @@ fn of_refusals(
     let roster = rosters::newest_drafted(config, policy)
         .or_else(|_| rosters::newest(config, Some(policy)).map(|newest| newest.last().clone()));
     let roster = roster.as_ref().ok();
-    let now = (start::surroundings().now)();
+    let now = now();
     let found = file_refusals::find(&files.registry, policy, roster, Some(config), now);
-    let mut lines = refused_steps("access", found.steps, &files.registry, config);
+    let mut lines = step_findings("access", found.steps, &files.registry, config);
     lines.extend(
         notes_of(&found.denied)
             .into_iter()
@@ -409,7 +401,7 @@ fn unsealable(
         sandbox: sealed.configuration.sandbox.clone(),
     };
     let refused = |roster: &TrustedRoster, policy: &Policy| {
-        sealing::refused_steps(
+        refused_steps(
             &files.registry,
             policy,
             Some(roster),
@@ -429,13 +421,13 @@ fn unsealable(
     {
         return Vec::new();
     }
-    let mut lines = refused_steps("steps", errors, &files.registry, config);
+    let mut lines = step_findings("steps", errors, &files.registry, config);
     lines.retain(|line| !before.iter().any(|known| known.says == line.says));
     lines
 }
 
 /// Reports steps that the next seal refuses, or whose runbooks it leaves out.
-fn refused_steps(
+fn step_findings(
     what: &str,
     errors: Vec<FileProblem>,
     registry: &Registry,
@@ -470,7 +462,7 @@ fn beyond_the_host(
         return Vec::new();
     };
     let in_force = |roster: &TrustedRoster, policy: &Policy| {
-        sealing::refused_steps(
+        refused_steps(
             &files.registry,
             policy,
             Some(roster),
@@ -508,7 +500,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
     let revoked = ledger
         .map(|ledger| revocations(&[], &ledger.revocations()))
         .unwrap_or_default();
-    let mut notes = notes_about_people(sealed, &revoked, (start::surroundings().now)());
+    let mut notes = notes_about_people(sealed, &revoked, now());
     notes.extend(frozen_note(sealed, &revoked));
     notes
 }

@@ -10,14 +10,12 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    Config, ConfigArgs, ControlRequest, InStore as _,
-    node::{control, handover, log_at_rest},
-    value_of,
+    Config, ConfigArgs, ControlRequest, InStore as _, ask_service,
+    node::{handover, log_at_rest},
 };
 use client::{CommandFailure, CommandResult, Exit, LogAtRest, LogSource, PrintableText, Terminal};
 use documents::Name;
 use store::StoredLog;
-use workbench::problems;
 
 /// Time in which a node that stands by becomes the active node.
 const TAKEOVER: Duration = Duration::from_secs(15);
@@ -66,11 +64,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let config = args.config.load()?;
     let database = &config.database;
     if let Some(Command::Lost { name, yes }) = &args.command {
-        handover::check_lost(&config, name).map_err(problems)?;
-        let needs_epoch = database
-            .lose_node(name)
-            .in_store(database)
-            .map_err(problems)?;
+        handover::check_lost(&config, name)?;
+        let needs_epoch = database.lose_node(name).in_store(database)?;
         terminal.say(format!("The node {name} is noted as lost."));
         if needs_epoch {
             begin_epoch(&config, name, *yes, terminal)?;
@@ -81,8 +76,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         .nodes()
         .map(|reader| reader.read())
         .transpose()
-        .in_store(database)
-        .map_err(problems)?;
+        .in_store(database)?;
     let nodes = report.as_ref().map_or(&[][..], |report| &report.nodes);
     if terminal.json {
         terminal.object(nodes)?;
@@ -99,7 +93,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             node.last_sign(),
             node.open_runs
         );
-        terminal.put(line.as_bytes())?;
+        terminal.put(line)?;
     }
     report
         .iter()
@@ -114,7 +108,7 @@ fn begin_epoch(config: &Config, lost: &Name, yes: bool, terminal: &Terminal) -> 
         "The database server restarted or changed since this node gave its last sign, so the database may lack its newest \
          entries. No run starts before a new epoch.",
     );
-    let ask = |request| control::ask(&config.socket(), &request).map_err(problems);
+    let ask = |request| ask_service(config, &request);
     let elsewhere = || {
         CommandFailure::refused(format!(
             "no new epoch has begun, because no active node runs on this host: run `countersign node lost {lost}` on the \
@@ -128,7 +122,7 @@ fn begin_epoch(config: &Config, lost: &Name, yes: bool, terminal: &Terminal) -> 
         std::thread::sleep(Duration::from_millis(200));
         tokens = ask(ControlRequest::TokenList)?;
     }
-    let tokens = value_of(tokens.ok_or_else(elsewhere)?)?;
+    let tokens = tokens.ok_or_else(elsewhere)?;
     let in_force = |token: &&Value| token["revoked_at"].is_null();
     for token in tokens.as_array().into_iter().flatten().filter(in_force) {
         let name = token["name"].as_str().unwrap_or_default();
@@ -141,7 +135,7 @@ fn begin_epoch(config: &Config, lost: &Name, yes: bool, terminal: &Terminal) -> 
         return Err(CommandFailure::refused("nothing is sealed"));
     }
     let sealed = ask(ControlRequest::Seal { new_epoch: true })?.ok_or_else(elsewhere)?;
-    let number = &value_of(sealed)?["seal"];
+    let number = &sealed["seal"];
     terminal.say(format!("seal {number} with a new epoch is in force"));
     Ok(())
 }
@@ -153,11 +147,10 @@ fn begin_epoch(config: &Config, lost: &Name, yes: bool, terminal: &Terminal) -> 
 /// Returns an error if the directory is not such a store, or if the log cannot be read.
 pub fn stored_log(directory: &Path) -> CommandResult<LogSource> {
     let log = log_at_rest::log_in(directory).map_err(|why| {
-        let shown = PrintableText::file(directory);
-        CommandFailure::usage(format!(
+                CommandFailure::usage(format!(
             "the log in {} can't be read: {why}; name a directory that `countersign store backup` made, or one of \
              closed/ in the boundary's private directory",
-            shown.as_str()
+            PrintableText::file(directory)
         ))
     })?;
     Ok(LogSource::Stored(Box::new(Readable(log))))

@@ -1,9 +1,8 @@
 //! The `notify` command shows and tests the targets of messages.
 
-use crate::{Config, ConfigArgs, ControlRequest, NodeStatus, node::control, value_of};
+use crate::{Config, ConfigArgs, ControlRequest, NodeStatus, ask_service};
 use client::{CommandFailure, CommandResult, Exit, Terminal, fitted};
 use documents::Name;
-use workbench::problems;
 
 /// Show and test the targets of messages: [[notify]] in countersign.toml.
 #[derive(Debug, clap::Args)]
@@ -40,24 +39,17 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         Command::List => list(&config, terminal),
         Command::Test { name } => {
             let request = ControlRequest::NotifyTest { name: name.clone() };
-            let answer = control::ask(&config.socket(), &request).map_err(problems)?;
-            let value = value_of(answer.ok_or_else(|| no_service(&config))?)?;
-            if terminal.json {
-                terminal.object(&value)?;
-            } else {
-                terminal.line(format!("{name} has the test message"))?;
-            }
-            Ok(Exit::Done)
+            let value = ask_service(&config, &request)?.ok_or_else(|| no_service(&config))?;
+            terminal.answer(&value, format!("{name} has the test message"))
         }
     }
 }
 
 fn no_service(config: &Config) -> CommandFailure {
     let path = config.path.display();
-    let words = format!(
+    CommandFailure::unreachable(format!(
         "no service runs here, and only the service sends messages: countersign serve --config {path}"
-    );
-    CommandFailure::unreachable(words)
+    ))
 }
 
 fn list(config: &Config, terminal: &Terminal) -> CommandResult {
@@ -75,20 +67,16 @@ fn list(config: &Config, terminal: &Terminal) -> CommandResult {
         terminal.say(format!("{} has no [[notify]]", config.path.display()));
         return Ok(Exit::Done);
     }
-    let header = ["NAME", "KIND", "BEHIND", "GIVEN UP", "TROUBLE"].map(str::to_owned);
-    let row = |target: &boundary::TargetStatus| {
-        let trouble = target.trouble.clone().unwrap_or_default();
+    let mut rows = vec![["NAME", "KIND", "BEHIND", "GIVEN UP", "TROUBLE"].map(str::to_owned)];
+    rows.extend(targets.into_iter().map(|target| {
         [
             target.name.to_string(),
-            target.kind.clone(),
+            target.kind,
             target.behind.to_string(),
             target.given_up.to_string(),
-            trouble,
+            target.trouble.unwrap_or_default(),
         ]
-    };
-    let rows: Vec<_> = std::iter::once(header)
-        .chain(targets.iter().map(row))
-        .collect();
-    terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())?;
+    }));
+    terminal.put(fitted(&rows, terminal.table_width(), 5))?;
     Ok(Exit::Done)
 }

@@ -1,7 +1,7 @@
 //! The `open` command: a runbook in a browser on this machine.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc::sync_channel},
     time::Duration,
 };
@@ -11,9 +11,9 @@ use client::{BoundaryChoice, CommandFailure, CommandResult, GlobalOptions, Termi
 use console::{OpenForms, OpenOptions, ReachedBoundary, serve_pages};
 use reading::{Policy, duration};
 use workbench::{
-    AfterSave, AuthorPreview, Board, HostSandbox, LocalSecrets, Notebook, OpenFiles, PageRules,
-    PreviewRules, Project, ProposingNotebook, RuleArgs, SandboxArgs, SealedSteps, Signals,
-    Workshop, keep_looking, propose_routes, routes,
+    AuthorPreview, Board, HostSandbox, LocalSecrets, Notebook, OpenFiles, PageRules, PreviewRules,
+    Project, ProposingNotebook, RuleArgs, SandboxArgs, SealedSteps, Signals, Workshop,
+    keep_looking, propose_routes, routes,
 };
 
 /// Open a runbook in a browser on this machine, and run or propose its steps there
@@ -84,11 +84,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let secrets = LocalSecrets::of_options(&args.secret)?;
     let rules = PageRules::read(&args.rules, &project, &files)?;
     let preview = preview(args, global, &project)?;
-    rules.of(0, &files)?.say_what_is_off(terminal);
+    args.rules.say_what_is_off(terminal);
     let wanted = args.sandbox.wanted(args.rules.allows_all());
     let hold = HostSandbox::prepare(wanted, terminal)?;
     let signals = Signals::listen(hold.scratch())?;
-    let board = Arc::new(Board::new());
+    let board = Arc::new(Board::default());
     // One order waits at most: the board admits one step at a time.
     let (orders, taken) = sync_channel(4);
     let workshop = Workshop {
@@ -107,15 +107,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         .name("steps".to_owned())
         .spawn(move || workshop.work(&taken));
     worker.map_err(|error| failed("the thread for the steps can't be started", error))?;
-    let after = if args.watch {
-        AfterSave::Reload
-    } else {
-        AfterSave::Tell
-    };
-    let (directories, looked_at, shown) =
-        (vec![directory_of(&args.path)], files.clone(), board.clone());
+    let (looked_at, shown) = (files.clone(), board.clone());
+    let (directory, watches) = (directory_of(&args.path), args.watch);
     let looker = std::thread::Builder::new().name("saves".to_owned());
-    let looker = looker.spawn(move || keep_looking(&looked_at, &shown, &directories, after));
+    let looker = looker.spawn(move || keep_looking(&looked_at, &shown, &directory, watches));
     looker.map_err(|error| {
         failed(
             "the thread that looks for saved files can't be started",
@@ -128,7 +123,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         port: args.port,
     };
     serve_pages(options, terminal, |door| {
-        let (forms, watches) = (OpenForms::default(), args.watch);
+        let forms = OpenForms::default();
         routes(Arc::new(Notebook {
             files,
             board,
@@ -217,15 +212,9 @@ const APPROVERS: usize = 2;
 
 /// Returns the directory whose files the pages show.
 fn directory_of(path: &str) -> PathBuf {
-    let path = PathBuf::from(path);
-    let above = if path.is_dir() {
-        path.clone()
-    } else {
-        path.parent().unwrap_or(&path).to_owned()
-    };
-    if above.as_os_str().is_empty() {
-        PathBuf::from(".")
-    } else {
-        above
+    let path = Path::new(path);
+    match path.parent() {
+        Some(above) if !path.is_dir() => Path::new(".").join(above),
+        _ => path.to_owned(),
     }
 }

@@ -85,6 +85,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let project = args.rules.project()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
     let mut runbook = Runbook::read(&args.file, &args.param, params, &project)?;
+    // The steps of a file share a session, also if only the last step runs.
+    let is_walk = runbook.workflow.is_some() || runbook.steps.len() > 1;
     if let Some(from) = &args.from {
         runbook.begin_at(from)?;
     }
@@ -110,9 +112,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             ));
         }
     };
-    let rules = LocalRules::find(&args.rules, &project, &runbook)?;
+    let rules = LocalRules::find(&args.rules, &project, &runbook.name)?;
     let wanted = args.sandbox.wanted(args.rules.allows_all());
-    rules.say_what_is_off(terminal);
+    args.rules.say_what_is_off(terminal);
     if let SandboxChoice::Off(flag) = wanted {
         terminal.say(format!(
             "WARNING: {flag}: NO SANDBOX. The step can start every program, read and write what you can, reach the network, and \
@@ -121,16 +123,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     }
     let hold = HostSandbox::prepare(wanted, terminal)?;
     let signals = Signals::listen(hold.scratch())?;
-    let carries = args.carry || runbook.carries_state();
-    let carried = runbook
-        .is_walk
-        .then(|| WalkSession::default().carrying(carries));
-    let walk = RunbookWalk::new(carried, &project, &rules, &hold, &signals, terminal);
-    let mut walk = walk.with_secrets(secrets);
+    let carries_state = args.carry || runbook.carries_state();
+    let carried = is_walk.then(|| WalkSession {
+        carries_state,
+        ..WalkSession::default()
+    });
+    let mut walk = RunbookWalk::new(
+        secrets, carried, &project, &rules, &hold, &signals, terminal,
+    );
     let exit = match (&runbook.workflow, &lists) {
-        (Some(file), Some(lists)) => {
-            WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?
-        }
+        (Some(file), Some(lists)) => WorkflowRun::run(file, lists, &mut walk)?,
         _ => in_order(&runbook, &mut walk, &signals, terminal)?,
     };
     if terminal.json {

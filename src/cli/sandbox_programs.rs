@@ -55,13 +55,7 @@ pub fn list_with_started(
     required: &BTreeSet<Program>,
     is_host_user: bool,
 ) -> Result<ProgramList, ListError> {
-    let started = Builtins::current()
-        .closures()
-        .started_by(required, |_| true);
-    let starters: BTreeMap<Program, Program> = started
-        .into_iter()
-        .map(|(name, by)| (name.clone(), by))
-        .collect();
+    let starters = Builtins::current().closures.started_by(required, |_| true);
     let optional = starters.keys().cloned().collect();
     list_of(&WantedPrograms {
         required,

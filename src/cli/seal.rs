@@ -7,7 +7,6 @@ use crate::{
     node::{control, serve},
 };
 use client::{CommandFailure, CommandResult, Exit, Terminal};
-use workbench::problems;
 
 /// Put changed files in force with a new seal.
 #[derive(Debug, clap::Args)]
@@ -30,20 +29,17 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let config = args.config.load()?;
     let value = ask(&config, ControlRequest::Seal { new_epoch: false })?;
-    if terminal.json {
-        terminal.object(&value)?;
-        return Ok(Exit::Done);
-    }
-    for note in texts(&value["notes"]) {
-        terminal.say(format!("not sealed: {note}"));
+    if !terminal.json {
+        for note in texts(&value["notes"]) {
+            terminal.say(format!("not sealed: {note}"));
+        }
     }
     let state = if value["changed"] == true {
         "now in force"
     } else {
         "in force as before"
     };
-    terminal.line(format!("seal {} is {state}", value["seal"]))?;
-    Ok(Exit::Done)
+    terminal.answer(&value, format!("seal {} is {state}", value["seal"]))
 }
 
 /// Returns the texts of a list.
@@ -54,23 +50,28 @@ pub fn texts(list: &Value) -> impl Iterator<Item = &str> {
 
 /// Sends a request to the running boundary, or answers it from the store if no boundary runs.
 pub fn ask(config: &Config, request: ControlRequest) -> CommandResult<Value> {
-    value_of(answer(config, request)?.0)
+    Ok(answer(config, request)?.0)
 }
 
 /// Returns the answer to a request, and the notes of the start if no boundary runs.
 pub fn answer(
     config: &Config,
     request: ControlRequest,
-) -> CommandResult<(ControlReply, Option<Vec<String>>)> {
-    if let Some(answer) = control::ask(&config.socket(), &request).map_err(problems)? {
-        return Ok((answer, None));
+) -> CommandResult<(Value, Option<Vec<String>>)> {
+    if let Some(value) = ask_service(config, &request)? {
+        return Ok((value, None));
     }
-    let (answer, notes) = serve::answer_offline(config.clone(), request).map_err(problems)?;
-    Ok((answer, Some(notes)))
+    let (answer, notes) = serve::answer_offline(config.clone(), request)?;
+    Ok((value_of(answer)?, Some(notes)))
 }
 
-/// Returns the result of a request to a boundary.
-pub fn value_of(answer: ControlReply) -> CommandResult<Value> {
+/// Sends a request to the running boundary. Returns `None` if no boundary runs.
+pub fn ask_service(config: &Config, request: &ControlRequest) -> CommandResult<Option<Value>> {
+    let answer = control::ask(&config.socket(), request)?;
+    answer.map(value_of).transpose()
+}
+
+fn value_of(answer: ControlReply) -> CommandResult<Value> {
     match answer {
         ControlReply::Ok(value) => Ok(value),
         ControlReply::Refused { code, message } => {

@@ -8,8 +8,7 @@ use tracing_subscriber::{
 };
 
 use crate::{Config, ConfigArgs, LogFormat, Node, RunbookWatch, ServiceManager, Started};
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal};
-use workbench::problems;
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, value_words::counted};
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again and takes a new certificate.
 #[derive(Debug, clap::Args)]
@@ -61,7 +60,7 @@ impl Args {
 pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     // No thread may run yet, because `take` changes the environment.
     let manager = ServiceManager::take().map_err(CommandFailure::unreachable)?;
-    let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
+    let mut config = Config::load(&args.config.path(args.dir.as_deref()))?;
     if args.watch && config.database.node().is_some() {
         let why = "with several nodes, only `countersign seal` puts changed runbooks in force: use --watch-only";
         return Err(CommandFailure::usage(why));
@@ -84,7 +83,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             CommandFailure::unreachable(format!("no threads can be started: {error}"))
         })?;
     runtime.block_on(async {
-        let node = Node::open(config, manager).await.map_err(problems)?;
+        let node = Node::open(config, manager).await?;
         announce(node.started(), terminal)?;
         node.serve(args.watched())
             .await
@@ -136,11 +135,7 @@ fn announce(started: &Started, terminal: &Terminal) -> CommandResult<()> {
     if terminal.json {
         return terminal.object(json!({ "started": started }));
     }
-    let steps = if started.steps == 1 {
-        "1 step".to_owned()
-    } else {
-        format!("{} steps", started.steps)
-    };
+    let steps = counted(started.steps, "step");
     let mut text = format!(
         "countersign {} serves {}\n  listens   {}\n  boundary  {}\n  seal      {} ({steps})\n  roster    {}\n  sandbox   {}\n  control   {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -171,5 +166,5 @@ fn announce(started: &Started, terminal: &Terminal) -> CommandResult<()> {
             started.roster
         ));
     }
-    terminal.put(text.as_bytes())
+    terminal.put(text)
 }

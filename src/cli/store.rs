@@ -12,15 +12,17 @@ use crate::{
     Config, ConfigArgs, InStore as _,
     cli::store_move,
     in_a_shell,
-    node::{backup, kept_checkpoint, last_backup, open_store, places, start, stored_state},
+    node::{backup, kept_checkpoint, last_backup, open_store, places, stored_state},
     restore,
 };
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Signer as _, Terminal};
+use client::{
+    CommandFailure, CommandResult, Exit, PrintableText, Signer as _, Terminal, now,
+    value_words::counted,
+};
 use documents::Name;
 use reading::FileProblem;
 use store::{Database, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
 use wire::{OidcBinding, TokenView};
-use workbench::problems;
 
 /// Check, back up and restore the store.
 #[derive(Debug, clap::Args)]
@@ -144,23 +146,20 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             backup,
             keep_tokens,
         } => {
-            let restored = restore::restore(&config()?, backup, keep_tokens).map_err(problems)?;
+            let restored = restore::restore(&config()?, backup, keep_tokens)?;
             if terminal.json {
                 terminal.object(&restored)?;
                 return Ok(Exit::Done);
             }
-            terminal.put(
-                format!(
-                    "boundary  {}\nold log   {}, {} entries, now in {}\ntokens    {} kept, {} void\n",
-                    restored.id,
-                    restored.follows,
-                    restored.entries,
-                    shown(restored.closed.display()),
-                    restored.tokens,
-                    restored.void_tokens.len()
-                )
-                .as_bytes(),
-            )?;
+            terminal.line(format!(
+                "boundary  {}\nold log   {}, {} entries, now in {}\ntokens    {} kept, {} void",
+                restored.id,
+                restored.follows,
+                restored.entries,
+                shown(restored.closed.display()),
+                restored.tokens,
+                restored.void_tokens.len()
+            ))?;
             list_void_tokens(&restored.void_tokens, &args.config.path(None), terminal)?;
             for note in &restored.notes {
                 terminal.say(note);
@@ -175,48 +174,46 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     }
 }
 
+/// Overwrites the line about the progress on a terminal.
+fn tell_progress(words: &str, terminal: &Terminal) {
+    if !terminal.json && terminal.err_is_terminal() {
+        let _ = write!(std::io::stderr(), "\r{words}");
+    }
+}
+
 fn back_up(config: &Config, dir: &Path, onto: bool, terminal: &Terminal) -> CommandResult {
-    let began = (start::surroundings().now)();
-    let quiet = terminal.json || !terminal.err_is_terminal();
-    let progress = |done: u64, all: u64| {
-        if !quiet {
-            let _ = write!(std::io::stderr(), "\r{} % ", done * 100 / all.max(1));
-        }
-    };
+    let began = now();
+    let progress =
+        |done: u64, all: u64| tell_progress(&format!("{} % ", done * 100 / all.max(1)), terminal);
     let copy = if onto {
         backup::back_up_onto
     } else {
         backup::back_up
     };
-    let made = copy(config, dir, &progress).map_err(problems)?;
-    if !quiet {
-        let _ = write!(std::io::stderr(), "\r");
-    }
+    let made = copy(config, dir, &progress)?;
+    tell_progress("", terminal);
     if let Err(error) = last_backup::write(config, &made.id, began) {
         terminal.say(format!(
             "note: the backup is complete, but its time can't be stored for `doctor --production` ({error})"
         ));
-    }
-    if terminal.json {
-        terminal.object(&made)?;
-        return Ok(Exit::Done);
     }
     let new = if onto {
         format!(" ({} new)", made.added)
     } else {
         String::new()
     };
-    terminal.put(
-        format!(
-            "{}: {} bytes, {} entries{new}, {} output files\n{}",
-            shown(made.backup.display()),
-            made.bytes,
-            made.entries,
-            made.outputs,
-            made.checkpoint
-        )
-        .as_bytes(),
-    )?;
+    if terminal.json {
+        terminal.object(&made)?;
+        return Ok(Exit::Done);
+    }
+    terminal.put(format!(
+        "{}: {} bytes, {} entries{new}, {} output files\n{}",
+        shown(made.backup.display()),
+        made.bytes,
+        made.entries,
+        made.outputs,
+        made.checkpoint
+    ))?;
     terminal.say(format!(
         "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.",
         kept_checkpoint::FILE
@@ -235,7 +232,7 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
         "These tokens are void, because a backup does not know which tokens were revoked later. To make a new secret for \
          a token that nobody revoked, run its line:",
     );
-    let now = (start::surroundings().now)();
+    let now = now();
     for TokenView { token, oidc, .. } in tokens {
         let owners: Vec<&str> = token.owners.iter().map(Name::as_str).collect();
         let ends = token
@@ -292,10 +289,9 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
         } else {
             owners.join(", ")
         };
-        terminal.put(
-            format!("  {name}  owners: {owners}  ends: {ends}\n    countersign token create {name} {words}\n")
-                .as_bytes(),
-        )?;
+        terminal.line(format!(
+            "  {name}  owners: {owners}  ends: {ends}\n    countersign token create {name} {words}"
+        ))?;
     }
     Ok(())
 }
@@ -329,18 +325,11 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Command
     }
     let mut wrong = false;
     for (number, (database, outputs)) in places.iter().enumerate() {
-        let quiet = terminal.json || !terminal.err_is_terminal();
-        let mut progress = |seen: u64, of: u64| {
-            if !quiet {
-                let _ = write!(std::io::stderr(), "\r{seen} of {of} entries ");
-            }
-        };
-        let mut report = restore::look_through(config, database, outputs, &mut progress)
-            .in_store(database)
-            .map_err(problems)?;
-        if !quiet {
-            let _ = write!(std::io::stderr(), "\r");
-        }
+        let mut progress =
+            |seen: u64, of: u64| tell_progress(&format!("{seen} of {of} entries "), terminal);
+        let mut report =
+            restore::look_through(config, database, outputs, &mut progress).in_store(database)?;
+        tell_progress("", terminal);
         if backup.is_none() && number == 0 {
             report.defects.extend(behind(config, database)?);
         }
@@ -356,7 +345,7 @@ fn behind(config: &Config, database: &Database) -> CommandResult<Vec<StoreDefect
     // Read the checkpoints before the store is opened, because a running service could store newer checkpoints in
     // between.
     let known = kept_checkpoint::read_known(config);
-    let key = open_store::open_key(config).map_err(problems)?;
+    let key = open_store::open_key(config)?;
     let defect = |problem: FileProblem| StoreDefect {
         place: problem.file,
         what: problem.message,
@@ -407,14 +396,13 @@ fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> Comma
         ));
         text.push_str(&format!("            {}\n", defect.fix));
     }
-    match report.defects.len() {
-        0 => text.push_str("  no defect\n"),
-        1 => text.push_str("  1 defect\n"),
-        more => text.push_str(&format!("  {more} defects\n")),
-    }
-    terminal.put(text.as_bytes())
+    text.push_str(&match report.defects.len() {
+        0 => "  no defect\n".to_owned(),
+        more => format!("  {}\n", counted(more, "defect")),
+    });
+    terminal.put(text)
 }
 
 fn shown(place: impl std::fmt::Display) -> String {
-    PrintableText::text(&place.to_string()).as_str().to_owned()
+    PrintableText::text(&place.to_string()).to_string()
 }

@@ -7,7 +7,6 @@ use serde_json::json;
 use crate::{Config, node::store_move::move_store};
 use client::{CommandFailure, CommandResult, Exit, Terminal};
 use store::MoveEnd;
-use workbench::problems;
 
 #[derive(Debug, clap::Args)]
 pub struct Move {
@@ -48,7 +47,7 @@ pub fn run(args: &Move, config: &Config, terminal: &Terminal) -> CommandResult {
             terminal.say(format!("{percent} % of {all} rows are copied"));
         }
     };
-    let end = move_store(config, &args.from, &mut progress).map_err(problems)?;
+    let end = move_store(config, &args.from, &mut progress)?;
     let entries = match end {
         MoveEnd::Moved(entries) => Some(entries),
         MoveEnd::WasFinished => None,

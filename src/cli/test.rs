@@ -7,8 +7,8 @@ use serde_json::json;
 use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal};
 use reading::{FileProblem, Registry, gruntwork};
 use workbench::{
-    HostSandbox, LocalRules, Project, RuleArgs, Runbook, RunbookTests, SandboxArgs, Signals,
-    TestResult, TestRunner, TestedRunbook, problems,
+    HostSandbox, LocalRules, LocalSecrets, Project, RuleArgs, RunbookTests, RunbookWalk,
+    SandboxArgs, Signals, TestResult, TestedRunbook,
 };
 
 /// Name of the file with the tests, beside the page.
@@ -58,7 +58,7 @@ struct TestLine {
 /// Returns an error if a file is invalid, or if no test can run.
 pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let project = args.rules.project()?;
-    let read: Vec<(Runbook, TestedRunbook)> = args
+    let read: Vec<(String, String, TestedRunbook)> = args
         .paths
         .iter()
         .map(|path| read(path, &project))
@@ -66,7 +66,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     if let Some(name) = &args.test
         && !read
             .iter()
-            .any(|(_, tested)| tested.tests.tests.iter().any(|test| test.name == *name))
+            .any(|(_, _, tested)| tested.tests.tests.iter().any(|test| test.name == *name))
     {
         return Err(CommandFailure::usage(format!(
             "no test has the name {}",
@@ -76,26 +76,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let hold = HostSandbox::prepare(args.sandbox.wanted(false), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
     let mut lines = Vec::new();
-    for (runbook, tested) in &read {
-        let rules = LocalRules::find(&args.rules, &project, runbook)?;
-        let runner = TestRunner {
-            project: &project,
-            rules: &rules,
-            hold: &hold,
-            signals: &signals,
-            terminal,
-        };
-        for test in tested
-            .tests
-            .tests
-            .iter()
-            .filter(|test| args.test.as_ref().is_none_or(|name| *name == test.name))
-        {
-            let result = runner.run(tested, test);
+    for (shown, name, tested) in &read {
+        let rules = LocalRules::find(&args.rules, &project, name)?;
+        let all = tested.tests.tests.iter();
+        for test in all.filter(|test| args.test.as_ref().is_none_or(|name| *name == test.name)) {
+            let secrets = LocalSecrets::default();
+            let walk = RunbookWalk::new(secrets, None, &project, &rules, &hold, &signals, terminal);
             lines.push(TestLine {
-                page: runbook.shown.clone(),
+                page: shown.clone(),
                 name: test.name.clone(),
-                result,
+                result: tested.run(test, walk),
             });
         }
     }
@@ -115,7 +105,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
 }
 
 /// Reads a page and its tests.
-fn read(path: &Path, project: &Project) -> CommandResult<(Runbook, TestedRunbook)> {
+fn read(path: &Path, project: &Project) -> CommandResult<(String, String, TestedRunbook)> {
     let page = if path.is_dir() {
         path.join(PAGE)
     } else {
@@ -144,10 +134,10 @@ fn read(path: &Path, project: &Project) -> CommandResult<(Runbook, TestedRunbook
     let text = std::fs::read_to_string(project.cwd.join(&of_tests))
         .map_err(|error| unreadable(&of_tests, error))?;
     let name = project.runbook(&real)?;
-    let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(problems)?;
+    let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown)?;
     let shown_tests = of_tests.to_string_lossy();
-    let tests = RunbookTests::read(&text)
-        .map_err(|flaws| problems(FileProblem::of_flaws(&of_tests, flaws)))?;
+    let tests =
+        RunbookTests::read(&text).map_err(|flaws| FileProblem::of_flaws(&of_tests, flaws))?;
     let page_text = std::fs::read_to_string(&real).map_err(|error| unreadable(&page, error))?;
     let tested = TestedRunbook {
         steps: steps.steps,
@@ -157,19 +147,7 @@ fn read(path: &Path, project: &Project) -> CommandResult<(Runbook, TestedRunbook
     tested.check_names().map_err(|message| {
         CommandFailure::usage(format!("{shown_tests}: {}", PrintableText::text(&message)))
     })?;
-    let (steps, remarks) = (Vec::new(), Vec::new());
-    Ok((
-        Runbook {
-            shown,
-            real,
-            name,
-            steps,
-            workflow: None,
-            is_walk: true,
-            remarks,
-        },
-        tested,
-    ))
+    Ok((shown, name, tested))
 }
 
 fn report(lines: &[TestLine], terminal: &Terminal) -> CommandResult<()> {

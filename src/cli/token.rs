@@ -15,10 +15,9 @@ use zeroize::Zeroizing;
 use crate::{
     Config, ConfigArgs, ControlRequest, NodeStatus,
     cli::seal::{self, texts},
-    node::start,
     read_owned,
 };
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, aligned};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, aligned, now};
 use documents::{Name, Scope, SealedToken, joined};
 use reading::duration;
 use wire::{OidcBinding, TokenView, pairs};
@@ -145,19 +144,19 @@ fn text_file(path: &Path) -> CommandResult<String> {
     Ok(text)
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+fn pair(text: &str) -> Result<(String, String), &'static str> {
     let pair = text
         .split_once('=')
         .filter(|(name, value)| !name.is_empty() && !value.is_empty());
     pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .ok_or_else(|| "write NAME=VALUE".to_owned())
+        .ok_or("write NAME=VALUE")
 }
 
-fn scope(text: &str) -> Result<Scope, String> {
+fn scope(text: &str) -> Result<Scope, &'static str> {
     [Scope::Operate, Scope::Propose, Scope::Read]
         .into_iter()
         .find(|scope| scope.word() == text)
-        .ok_or_else(|| "the scope must be propose, read or operate".to_owned())
+        .ok_or("the scope must be propose, read or operate")
 }
 
 /// Sends the request to the running boundary, or uses the store directly if no boundary runs.
@@ -171,11 +170,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         Command::List => list(&seal::ask(&config, ControlRequest::TokenList)?, terminal)?,
         Command::Revoke { name } => {
             let value = seal::ask(&config, ControlRequest::TokenRevoke { name: name.clone() })?;
-            if terminal.json {
-                terminal.object(&value)?;
-            } else {
-                terminal.line(format!("{name} is revoked"))?;
-            }
+            return terminal.answer(&value, format!("{name} is revoked"));
         }
     }
     Ok(Exit::Done)
@@ -188,7 +183,7 @@ fn create(config: &Config, args: &CreateArgs, terminal: &Terminal) -> CommandRes
         owners: sorted(&args.owners),
         scopes: sorted(&args.scopes),
         patterns: sorted(&args.patterns),
-        expires_at: Some((start::surroundings().now)().plus(seconds)),
+        expires_at: Some(now().plus(seconds)),
     };
     let oidc = args.jobs.binding()?;
     // Create the file first, because the secret is available only once and the name of a token cannot be used again.
@@ -197,8 +192,7 @@ fn create(config: &Config, args: &CreateArgs, terminal: &Terminal) -> CommandRes
         token: token.clone(),
         oidc: oidc.clone(),
     };
-    let (answer, notes) = seal::answer(config, request)?;
-    let value = seal::value_of(answer)?;
+    let (value, notes) = seal::answer(config, request)?;
     let notes = notes.unwrap_or_else(|| {
         let status = NodeStatus::ask(config).ok().flatten();
         status.map(|status| status.ready.notes).unwrap_or_default()
@@ -220,10 +214,7 @@ fn create(config: &Config, args: &CreateArgs, terminal: &Terminal) -> CommandRes
         return terminal.line(secret);
     };
     for warning in texts(&value["warnings"]) {
-        terminal.say(format!(
-            "warning: {}",
-            PrintableText::text(warning).as_str()
-        ));
+        terminal.say(format!("warning: {warning}"));
     }
     let audience = &value["audience"];
     if terminal.json {
@@ -326,7 +317,7 @@ fn list(value: &Value, terminal: &Terminal) -> CommandResult<()> {
             words
         }
     };
-    let now = (start::surroundings().now)();
+    let now = now();
     let row = |TokenView {
                    token, revoked_at, ..
                }: &TokenView| {
@@ -346,9 +337,9 @@ fn list(value: &Value, terminal: &Terminal) -> CommandResult<()> {
             ends.map_or_else(|| "never".to_owned(), |end| end.to_string()),
         ]
     };
-    let heads = ["NAME", "STATE", "SCOPES", "OWNERS", "STEPS", "ENDS"].map(str::to_owned);
-    let rows: Vec<_> = [heads].into_iter().chain(tokens.iter().map(row)).collect();
-    terminal.put(aligned(&rows).as_bytes())?;
+    let mut rows = vec![["NAME", "STATE", "SCOPES", "OWNERS", "STEPS", "ENDS"].map(str::to_owned)];
+    rows.extend(tokens.iter().map(row));
+    terminal.put(aligned(&rows))?;
     for TokenView { token, oidc, .. } in &tokens {
         if let Some(binding) = oidc {
             let words = binding_words(binding);
@@ -371,7 +362,7 @@ fn binding_words(binding: &OidcBinding) -> String {
     if binding.jwks.is_some() {
         words.push_str("; its keys are pinned");
     }
-    PrintableText::text(&words).as_str().to_owned()
+    PrintableText::text(&words).to_string()
 }
 
 /// Prints each note of the service that names the new token. Such a note names steps for which this token cannot get a

@@ -25,8 +25,7 @@ use crate::{
     CLOSED, Config, DATABASE, InFile as _, InStore as _, OUTPUTS,
     node::{
         kept_checkpoint, open_store,
-        places::{directories, sync},
-        start,
+        places::{directories, hide_new_files, sync},
     },
     private_directory,
 };
@@ -68,7 +67,7 @@ pub fn back_up(
     into: &Path,
     progress: BackupProgress<'_>,
 ) -> Result<MadeBackup, Problems> {
-    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    hide_new_files();
     let into = std::path::absolute(into).unwrap_or_else(|_| into.to_owned());
     let refused = |why: &str| Err(FileProblem::whole(&into, why).into());
     if into.exists() {
@@ -130,7 +129,7 @@ pub fn back_up_onto(
     onto: &Path,
     progress: BackupProgress<'_>,
 ) -> Result<MadeBackup, Problems> {
-    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    hide_new_files();
     let into = onto
         .canonicalize()
         .map_err(|error| format!("there is no backup to bring up to date ({error})"))
@@ -213,11 +212,7 @@ fn write_checkpoint(
         .ok_or("the store's log has not begun: there is nothing to back up yet")
         .at(shown)?;
     let entries = head.size;
-    let settings = open_store::settings(
-        config,
-        &open_store::open_key(config)?,
-        &start::surroundings(),
-    )?;
+    let settings = open_store::settings(config, &open_store::open_key(config)?)?;
     let ledger = Ledger::at_rest(reads, head, settings, None).at(shown)?;
     let note = ledger
         .checkpoint()

@@ -128,16 +128,12 @@ table! {
         /// Name of this node. Each service of the boundary has a name of its own.
         pub node: Name,
         /// File with the password. Only the service may read the file.
-        #[schemars(with = "Option<String>")]
         pub password_file: Option<PathBuf>,
         /// PEM file with the certificate authorities of the server. By default those of the system.
-        #[schemars(with = "Option<String>")]
         pub ca: Option<PathBuf>,
         /// PEM file with the certificate of this client. Needs `key`.
-        #[schemars(with = "Option<String>")]
         pub certificate: Option<PathBuf>,
         /// PEM file with the private key of this client. Only the service may read the file.
-        #[schemars(with = "Option<String>")]
         pub key: Option<PathBuf>,
         /// What keeps a committed run after the loss of the server: `none` (the default), `synchronous` (a synchronous
         /// replica), or `storage` (the storage below the server, which the operator vouches for).
@@ -164,7 +160,6 @@ table! {
     pub struct MetricsTable {
         /// Loopback address and port on which `/metrics` needs no token, for example `127.0.0.1:9464`. Without this field,
         /// `/metrics` is part of the HTTP interface and needs a token with the scope `read`.
-        #[schemars(with = "Option<String>")]
         pub listen: Option<SocketAddr>,
     }
 }
@@ -215,7 +210,6 @@ table! {
         #[schemars(with = "Option<String>")]
         pub key: PathBuf,
         /// PEM file with certificates of a CA. If present, only clients with a certificate of this CA can connect.
-        #[schemars(with = "Option<String>")]
         pub client_ca: Option<PathBuf>,
     }
 }
@@ -490,11 +484,9 @@ pub struct NotifyTable {
     pub kind: TargetKind,
     /// Address: `https://` (or `http://` on this host); for `ntfy` with the topic as the last part; for `mail`
     /// `mailto:PERSON@HOST`. A target of the kind `slack` may have its address in `secret` instead.
-    #[schemars(with = "Option<String>")]
     pub url: Option<String>,
     /// Private file. For `cloudevents`: one or two lines with `whsec_` and base64, which sign each message. For `ntfy`: an
     /// access token. For `slack`: the address.
-    #[schemars(with = "Option<String>")]
     pub secret: Option<PathBuf>,
     /// Kinds of events, for example `proposal.pending`, or `proposal.*`. By default all for `cloudevents`, and for people
     /// those that need them.
@@ -511,11 +503,9 @@ pub struct NotifyTable {
     #[schemars(with = "Option<String>")]
     pub after: Option<i64>,
     /// PEM file with the certificate authorities of the target. By default those of the system.
-    #[schemars(with = "Option<String>")]
     pub ca: Option<PathBuf>,
     /// Address of a desk: `https://HOST` or `https://HOST:PORT`. Each message about a proposal that waits then ends with the
     /// address of its review at the desk.
-    #[schemars(with = "Option<String>")]
     pub desk: Option<String>,
 }
 

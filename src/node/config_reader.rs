@@ -69,7 +69,7 @@ impl Reader {
         let runbooks = self.paths(tree, "runbooks");
         if runbooks.is_empty() {
             let message = "no runbook directory is configured: name at least one directory";
-            self.flaw::<()>(tree, "runbooks", message.to_owned());
+            self.flaw(tree, "runbooks", message);
         }
         let retention = self.table(tree, "retention", RetentionTable::KEYS);
         let sandbox = self.table(tree, "sandbox", SandboxTable::KEYS);
@@ -168,11 +168,8 @@ impl Reader {
 
     pub fn name(&mut self, tree: &YamlNode) -> Option<BoundaryName> {
         if !tree.value("name").is_some_and(is_written) {
-            return self.flaw(
-                tree,
-                "name",
-                "`name` is missing: name the boundary".to_owned(),
-            );
+            self.flaw(tree, "name", "`name` is missing: name the boundary");
+            return None;
         }
         self.parsed(tree, "name")
     }
@@ -192,7 +189,7 @@ impl Reader {
                     .bytes()
                     .all(|c| c.is_ascii_alphanumeric() || b".-:[]".contains(&c))
             {
-                self.flaw::<()>(
+                self.flaw(
                     tree,
                     "hosts",
                     format!(
@@ -216,7 +213,7 @@ impl Reader {
                 let message = format!(
                     "[tls] has no `{key}`: name the files of the certificate and of its key, or neither file"
                 );
-                self.flaw::<()>(&section, key, message);
+                self.flaw(&section, key, message);
             }
         }
         Some(TlsTable {
@@ -240,14 +237,16 @@ impl Reader {
         if Some(address) == listen && address.port() != 0 {
             let message =
                 format!("{text:?} is also the address of the HTTP interface: write another port");
-            return self.flaw(&section, "listen", message);
+            self.flaw(&section, "listen", message);
+            return None;
         }
         if !address.ip().is_loopback() {
             let message = format!(
                 "{text:?} is not a loopback address, and this address needs no token: listen on a loopback address, \
                  or read /metrics of the HTTP interface with a token"
             );
-            return self.flaw(&section, "listen", message);
+            self.flaw(&section, "listen", message);
+            return None;
         }
         Some(address)
     }
@@ -258,13 +257,13 @@ impl Reader {
         };
         if !matches!(section.kind, YamlKind::Map(_)) {
             let message = "`secrets` must be tables: write [secrets.NAME] for each secret";
-            self.flaws.push(YamlFlaw::new(section.place, message));
+            self.note(section.place, message);
         }
         let mut found: Vec<ConfiguredSecret> = Vec::new();
         for (key, secret) in section.entries() {
             match key.name.parse::<SecretName>() {
                 Ok(name) => found.extend(self.secret(name, key.place, secret)),
-                Err(error) => self.flaws.push(YamlFlaw::new(key.place, error.to_string())),
+                Err(error) => self.note(key.place, error.to_string()),
             }
         }
         found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
@@ -294,11 +293,12 @@ impl Reader {
                     "env" if is_name => SecretSource::Env(text),
                     "credential" if is_name => SecretSource::Credential(text),
                     _ => {
-                        return self.flaw(
+                        self.flaw(
                             node,
                             key,
                             format!("`{key}` of {what} is not a valid name or path"),
                         );
+                        return None;
                     }
                 };
                 Some(source)
@@ -307,7 +307,7 @@ impl Reader {
         let given = SOURCES.iter().filter(|key| node.value(key).is_some());
         if given.count() != 1 {
             let message = format!("{what} needs exactly one of `file`, `env` and `credential`");
-            self.flaws.push(YamlFlaw::new(place, message));
+            self.note(place, message);
         }
         let steps = self.list(node, "steps");
         // A value of another type already has its error.
@@ -318,10 +318,10 @@ impl Reader {
             let message = format!(
                 "{what} names no step, so no run could get the secret: add `steps`, for example steps = [\"deploy/**\"]"
             );
-            self.flaws.push(YamlFlaw::new(
+            self.note(
                 node.value("steps").map_or(place, |steps| steps.place),
                 message,
-            ));
+            );
         }
         self.check_patterns(node, &steps);
         sources.into_iter().next().map(|source| ConfiguredSecret {
@@ -333,7 +333,7 @@ impl Reader {
 
     pub fn check_patterns(&mut self, node: &YamlNode, steps: &[String]) {
         for error in steps.iter().filter_map(|step| Pattern::parse(step).err()) {
-            self.flaw::<()>(node, "steps", error.to_string());
+            self.flaw(node, "steps", error.to_string());
         }
     }
 
@@ -360,7 +360,8 @@ impl Reader {
         }
         if section.value("node").is_none() {
             let message = "[postgres] has no `node`: name this node, with another name for each service of the boundary";
-            return self.flaw(&section, "node", message.to_owned());
+            self.flaw(&section, "node", message);
+            return None;
         }
         Some(ServerTable {
             node: self.parsed(&section, "node")?,
@@ -387,7 +388,7 @@ impl Reader {
                 } else {
                     &above
                 };
-                self.flaw::<()>(
+                self.flaw(
                     place,
                     word,
                     format!("the default of {word} is above its maximum: lower it, or raise limits.maximum.{word}"),
@@ -414,7 +415,7 @@ impl Reader {
             };
             match text.map(|text| attributes::limit(limit, &text)) {
                 Some(Ok(value)) => *limit.of(&mut limits) = value,
-                Some(Err(message)) => self.flaws.push(YamlFlaw::new(node.place, message)),
+                Some(Err(message)) => self.note(node.place, message),
                 None => {}
             }
         }
@@ -465,10 +466,10 @@ impl Reader {
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        match parse(&self.text(node, key)?) {
-            Ok(value) => Some(value),
-            Err(error) => self.flaw(node, key, error.to_string()),
-        }
+        let parsed = parse(&self.text(node, key)?);
+        parsed
+            .map_err(|error| self.flaw(node, key, error.to_string()))
+            .ok()
     }
 
     pub fn optional_path(&mut self, node: &YamlNode, key: &str) -> Option<PathBuf> {
@@ -480,7 +481,7 @@ impl Reader {
             return self.directory.clone();
         };
         if text.is_empty() || text.contains('\0') {
-            self.flaw::<()>(
+            self.flaw(
                 node,
                 key,
                 format!("`{key}` is not a valid path: write a path, relative to this file"),
@@ -519,7 +520,7 @@ impl Reader {
                 items.clone()
             }
             _ => {
-                self.flaws.push(YamlFlaw::new(list.place, message));
+                self.note(list.place, message);
                 Vec::new()
             }
         }
@@ -528,9 +529,10 @@ impl Reader {
     pub fn switch(&mut self, node: &YamlNode, key: &str) -> bool {
         match node.value(key).map(|value| &value.kind) {
             Some(YamlKind::Boolean(on)) => *on,
-            _ => self
-                .flaw(node, key, format!("`{key}` must be true or false"))
-                .unwrap_or_default(),
+            _ => {
+                self.flaw(node, key, format!("`{key}` must be true or false"));
+                false
+            }
         }
     }
 
@@ -545,10 +547,10 @@ impl Reader {
                 number.unsigned_abs()
             }
             _ => {
-                self.flaws.push(YamlFlaw::new(
+                self.note(
                     value.place,
                     format!("`{key}` must be a number from 1 to {most}"),
-                ));
+                );
                 most
             }
         }
@@ -560,14 +562,17 @@ impl Reader {
     }
 
     /// Records an error at the value of a key, or at the table if the file has no such key. Always returns `None`.
-    pub fn flaw<T>(&mut self, node: &YamlNode, key: &str, message: String) -> Option<T> {
+    pub fn flaw(&mut self, node: &YamlNode, key: &str, message: impl Into<String>) {
         let place = node
             .value(key)
             .filter(|value| is_written(value))
             .unwrap_or(node)
             .place;
+        self.note(place, message);
+    }
+
+    pub fn note(&mut self, place: TextPlace, message: impl Into<String>) {
         self.flaws.push(YamlFlaw::new(place, message));
-        None
     }
 }
 

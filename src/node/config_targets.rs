@@ -2,7 +2,7 @@
 
 use crate::{NotifyTable, TargetKind, node::config_reader::Reader, ntfy_topic};
 use documents::{Name, check_origin, joined};
-use reading::{YamlFlaw, YamlNode};
+use reading::YamlNode;
 use wire::FeedKind;
 
 /// Maximum number of targets, because each target has a thread of its own.
@@ -12,7 +12,7 @@ const EXAMPLE: &str = "write cloudevents, slack, ntfy or mail";
 
 impl Reader {
     /// Returns the targets of messages.
-    pub(super) fn notify(&mut self, tree: &YamlNode) -> Vec<NotifyTable> {
+    pub fn notify(&mut self, tree: &YamlNode) -> Vec<NotifyTable> {
         let Some(section) = tree.value("notify") else {
             return Vec::new();
         };
@@ -21,10 +21,10 @@ impl Reader {
             "`notify` must be tables: write [[notify]] for each target",
         );
         if tables.len() > MOST_TARGETS {
-            self.flaws.push(YamlFlaw::new(
+            self.note(
                 section.place,
                 format!("at most {MOST_TARGETS} targets are possible"),
-            ));
+            );
         }
         let mut found: Vec<NotifyTable> = Vec::new();
         for table in &tables {
@@ -32,7 +32,7 @@ impl Reader {
                 continue;
             };
             if found.iter().any(|other| other.name == target.name) {
-                self.flaw::<()>(
+                self.flaw(
                     table,
                     "name",
                     format!("two targets have the name {}", target.name),
@@ -47,11 +47,12 @@ impl Reader {
         self.known(node, "[[notify]]", NotifyTable::KEYS);
         for key in ["name", "kind"] {
             if node.value(key).is_none() {
-                return self.flaw(
+                self.flaw(
                     node,
                     key,
                     format!("[[notify]] has no `{key}`: {EXAMPLE}, and name the target"),
                 );
+                return None;
             }
         }
         let name: Name = self.parsed(node, "name")?;
@@ -63,15 +64,13 @@ impl Reader {
             (None, TargetKind::Slack, Some(_)) => {}
             _ => {
                 let message = format!("the target {name} has no `url`");
-                return self.flaw(node, "url", message);
+                self.flaw(node, "url", message);
+                return None;
             }
         }
         if kind == TargetKind::Mail && secret.is_some() {
-            return self.flaw(
-                node,
-                "secret",
-                "a target of the kind mail has no secret".to_owned(),
-            );
+            self.flaw(node, "secret", "a target of the kind mail has no secret");
+            return None;
         }
         let people = self.list(node, "for");
         let steps = self.list(node, "steps");
@@ -83,12 +82,14 @@ impl Reader {
         let events = self.event_kinds(node, kind, people.is_empty());
         if after.is_some() && !events.iter().any(|event| event.is_request()) {
             let message = "`after` is only for the events proposal.pending and grant.pending, which the target does not get";
-            return self.flaw(node, "after", message.to_owned());
+            self.flaw(node, "after", message);
+            return None;
         }
         let ca = self.optional_path(node, "ca");
         let desk = self.text(node, "desk");
         if let Some(Err(error)) = desk.as_deref().map(check_origin) {
-            return self.flaw(node, "desk", format!("{error} (the address of a desk)"));
+            self.flaw(node, "desk", format!("{error} (the address of a desk)"));
+            return None;
         }
         Some(NotifyTable {
             name,
@@ -111,7 +112,7 @@ impl Reader {
         if host.contains('@') {
             let message = "the address has a user name or a password, which everybody who reads the configuration would see: \
                            remove them, and put what is secret into the file of `secret`";
-            self.flaw::<()>(node, "url", message.to_owned());
+            self.flaw(node, "url", message);
             return;
         }
         let plain = url.bytes().all(|c| c.is_ascii_graphic());
@@ -134,11 +135,11 @@ impl Reader {
                 TargetKind::Mail => "mailto:PERSON@HOST",
                 _ => "https://..., or http://127.0.0.1:PORT/... on this host",
             };
-            self.flaw::<()>(node, "url", format!("the address must be {expected}"));
+            self.flaw(node, "url", format!("the address must be {expected}"));
         } else if kind == TargetKind::Ntfy && ntfy_topic(url).is_none() {
             let message =
                 "the address must end with the topic, for example https://ntfy.example/TOPIC";
-            self.flaw::<()>(node, "url", message.to_owned());
+            self.flaw(node, "url", message);
         }
     }
 
@@ -168,7 +169,7 @@ impl Reader {
             if chosen.is_empty() {
                 let known = joined(FeedKind::ALL.iter().map(|event| event.word()), ", ");
                 let message = format!("there is no event {word:?}; the events are {known}");
-                self.flaw::<()>(node, "events", message);
+                self.flaw(node, "events", message);
             }
             found.extend(chosen);
         }

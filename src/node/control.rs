@@ -7,13 +7,14 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tempfile::TempPath;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixSocket, UnixStream},
@@ -194,19 +195,11 @@ pub async fn answer(
     )
 }
 
-/// The file of the control socket. The file is deleted at the end, also if the start fails.
-pub struct ControlFile(PathBuf);
-
-impl Drop for ControlFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 /// The control socket, to which nobody can connect yet.
 pub struct ControlSocket {
     socket: UnixSocket,
-    file: ControlFile,
+    /// Deletes the socket's file when it is dropped.
+    file: TempPath,
 }
 
 impl ControlSocket {
@@ -225,7 +218,7 @@ impl ControlSocket {
         }
         let socket = UnixSocket::new_stream().map_err(failed)?;
         socket.bind(path).map_err(failed)?;
-        let file = ControlFile(path.to_owned());
+        let file = TempPath::try_from_path(path).map_err(failed)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         Ok(Self { socket, file })
     }
@@ -234,11 +227,11 @@ impl ControlSocket {
     ///
     /// # Errors
     /// Returns an error if the process has no free file descriptor.
-    pub fn listen(self) -> Result<(UnixListener, ControlFile), FileProblem> {
+    pub fn listen(self) -> Result<(UnixListener, TempPath), FileProblem> {
         let listener = self
             .socket
             .listen(BACKLOG)
-            .map_err(|error| unopened(&self.file.0, &error))?;
+            .map_err(|error| unopened(&self.file, &error))?;
         Ok((listener, self.file))
     }
 }

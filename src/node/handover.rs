@@ -49,7 +49,7 @@ pub struct StandbyKey {
 }
 
 impl StandbyKey {
-    pub(super) fn new(config: &Config, key: &FileSigner) -> Self {
+    pub fn new(config: &Config, key: &FileSigner) -> Self {
         Self {
             database: config.database.clone(),
             keyid: key.key().keyid(),
@@ -59,7 +59,7 @@ impl StandbyKey {
     }
 
     /// Returns the reason why this node can't be active with its key, or `None`.
-    pub(super) fn waits(&mut self) -> StoreResult<Option<KeyWait>> {
+    pub fn waits(&mut self) -> StoreResult<Option<KeyWait>> {
         let reads = match &self.reads {
             Some(reads) => reads.clone(),
             None => self.reads.insert(self.database.at_rest()?.0).clone(),

@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     Config, InFile as _,
-    node::{places, private},
+    node::{places, private, watchdog::every},
 };
 use documents::{Checkpoint, FollowedLog, Genesis, Note, Seal, SshKey, locked, note, origin};
 use reading::{FileProblem, Problems};
@@ -200,6 +200,16 @@ pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
 ///
 /// # Errors
 /// Returns a message if the text is no checkpoint.
+pub fn row(path: &Path) -> Result<CheckpointRow, String> {
+    let (note, known) = read(path)?;
+    Ok(CheckpointRow {
+        size: known.size,
+        root: known.root,
+        note: note.to_string(),
+    })
+}
+
+/// Parses the text of a checkpoint's file.
 pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
     let odd = |error: &dyn std::fmt::Display| {
         format!(
@@ -236,8 +246,7 @@ fn followed(ledger: &Ledger) -> Option<FollowedLog> {
 /// Writes each new checkpoint of the log to the file until the task is dropped. If no request comes for a second, the
 /// checkpoint is recorded in the store too, because a node with another key can wait for it.
 pub async fn keep(ledger: Ledger, path: PathBuf) {
-    let mut every = tokio::time::interval(EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut every = every(EVERY);
     let (mut kept, mut recorded) = (0, 0);
     let mut told = String::new();
     loop {
@@ -272,10 +281,8 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
 /// # Errors
 /// Returns an error if the log cannot be read or the file cannot be written.
 pub fn write(ledger: &Ledger, path: &Path) -> io::Result<()> {
-    match ledger.checkpoint().map_err(io::Error::other)? {
-        Some(head) => keep_newer(path, &head),
-        None => Ok(()),
-    }
+    let head = ledger.checkpoint().map_err(io::Error::other)?;
+    head.map_or(Ok(()), |head| keep_newer(path, &head))
 }
 
 /// Replaces the checkpoint in the file, unless this process has written a newer checkpoint of the same log.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{DATABASE, node::kept_checkpoint};
-use store::{CheckpointRow, Database, Ledger, StoredLog, shared};
+use store::{Database, Ledger, StoredLog, shared};
 
 /// Opens a closed log for reading.
 ///
@@ -13,12 +13,7 @@ pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledge
     let (reads, head) = Database::File(directory.join(DATABASE))
         .at_rest()
         .map_err(|fault| fault.to_string())?;
-    let (note, known) = kept_checkpoint::read(&directory.join(kept_checkpoint::FILE))?;
-    let row = CheckpointRow {
-        size: known.size,
-        root: known.root,
-        note: note.to_string(),
-    };
+    let row = kept_checkpoint::row(&directory.join(kept_checkpoint::FILE))?;
     Ledger::at_rest(reads, head, settings, Some(row)).map_err(|fault| fault.to_string())
 }
 
@@ -32,10 +27,9 @@ pub fn log_in(directory: &Path) -> Result<StoredLog, String> {
         .at_rest()
         .map_err(|fault| fault.to_string())?;
     let beside = directory.join(kept_checkpoint::FILE);
-    let beside = if beside.is_file() {
-        Some(kept_checkpoint::read(&beside)?.0.to_string())
-    } else {
-        None
-    };
-    StoredLog::new(reads, &head, beside).map_err(|fault| fault.to_string())
+    let beside = beside
+        .is_file()
+        .then(|| kept_checkpoint::row(&beside))
+        .transpose()?;
+    StoredLog::new(reads, &head, beside.map(|row| row.note)).map_err(|fault| fault.to_string())
 }

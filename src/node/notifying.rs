@@ -6,7 +6,6 @@
 use std::{
     io::Write as _,
     process::{Command, Stdio},
-    sync::Arc,
     time::Duration,
 };
 
@@ -22,9 +21,9 @@ use crate::{
     },
     ntfy_topic, read_certificates, read_private,
 };
-use boundary::{Boundary, Notice, NoticeFilter, NoticeNext, TargetStatus, ToldTargets};
+use boundary::{Boundary, Notice, NoticeFilter, NoticeNext, TargetStatus};
 use crossing::{Refusal, Stopped, fault};
-use documents::{BoundaryRef, Code, Name, Timestamp};
+use documents::{BoundaryRef, Code, Name, Timestamp, joined};
 use store::{Ledger, StoreFault, StoreResult, StoredEvent, Telling, ToldTarget, crash_points};
 use wire::{FeedEvent, FeedKind, ProxyAddress, TlsProblem, client_config};
 
@@ -236,27 +235,17 @@ fn hand_to_sendmail(message: &[u8]) -> Delivery {
 /// # Errors
 /// Returns `not-found` if the configuration has no such target, and `wrong-state` if the target does not take the message.
 pub async fn test(boundary: &Boundary, config: &Config, name: &Name) -> Result<(), Stopped> {
-    let Some(table) = config
-        .notify
-        .iter()
-        .find(|table| table.name == *name)
-        .cloned()
-    else {
-        let known: Vec<&str> = config
-            .notify
-            .iter()
-            .map(|table| table.name.as_str())
-            .collect();
+    let mut targets = config.notify.iter();
+    let Some(table) = targets.find(|table| table.name == *name).cloned() else {
+        let known = config.notify.iter().map(|table| &table.name);
         let detail = format!(
             "there is no target {name}; the targets are: {}",
-            known.join(", ")
+            joined(known, ", ")
         );
         return Err(Refusal::new(Code::NotFound, detail).into());
     };
-    let (here, now) = (
-        boundary.crossing.state().boundary.clone(),
-        boundary.crossing.now(),
-    );
+    let here = boundary.crossing.state().boundary.clone();
+    let now = boundary.crossing.now();
     let proxy = config.proxy.clone();
     let sent = tokio::task::spawn_blocking(move || {
         let target = Target::open(&table, proxy.as_ref())?;
@@ -432,7 +421,8 @@ impl Teller {
             let notice = match self.boundary.proposals.notice(event, &self.filter) {
                 Ok(NoticeNext::Skip) => break,
                 Ok(NoticeNext::Wait(due)) => {
-                    self.pause_until(due)?;
+                    let left = due.unix() - self.boundary.crossing.now().unix();
+                    self.pause(Duration::from_secs(left.try_into().unwrap_or(0)))?;
                     continue;
                 }
                 Ok(NoticeNext::Send(notice)) => notice,
@@ -443,19 +433,20 @@ impl Teller {
                 }
             };
             // A target is not told about its own trouble.
-            if event_is_about(&notice, &self.told) {
+            let words = notice.event.words.as_deref().unwrap_or_default();
+            if words.starts_with(&self.words_about()) {
                 break;
             }
-            let state = self.boundary.crossing.state();
+            let (state, now) = (self.boundary.crossing.state(), self.boundary.crossing.now());
             crash_points::point("before-message");
-            let done = target.deliver(&state.boundary, &notice, self.boundary.crossing.now());
+            let done = target.deliver(&state.boundary, &notice, now);
             crash_points::point("after-message");
             let why = match done {
                 Delivery::Done => {
                     self.refuses = None;
                     break;
                 }
-                Delivery::Later(why) if self.age_s(event) < GIVEN_UP_S => {
+                Delivery::Later(why) if now.unix() - event.at.unix() < GIVEN_UP_S => {
                     self.note(Some(event.at), Some(why));
                     self.pause(PAUSES[attempts.min(PAUSES.len() - 1)])?;
                     attempts += 1;
@@ -473,8 +464,8 @@ impl Teller {
 
     fn give_up(&mut self, event: &StoredEvent, notice: &Notice, why: String) {
         let words = format!(
-            "{}: event {} is given up: {why}",
-            about(&self.told),
+            "{} event {} is given up: {why}",
+            self.words_about(),
             event.seq
         );
         tracing::error!("{words}");
@@ -489,13 +480,9 @@ impl Teller {
         self.note(None, Some(why));
     }
 
-    fn age_s(&self, event: &StoredEvent) -> i64 {
-        self.boundary.crossing.now().unix() - event.at.unix()
-    }
-
-    fn pause_until(&mut self, due: Timestamp) -> Result<(), Ended> {
-        let left = due.unix() - self.boundary.crossing.now().unix();
-        self.pause(Duration::from_secs(left.try_into().unwrap_or(0)))
+    /// Returns the beginning of each event about this target.
+    fn words_about(&self) -> String {
+        format!("the target {} of messages:", self.told.name)
     }
 
     /// Sleeps, and stores the position before a long sleep.
@@ -526,8 +513,7 @@ impl Teller {
                 self.attention.clear();
                 Ok(())
             }
-            Err(StoreFault::Closed) => Err(Ended),
-            Err(error) if error.is_fatal() => Err(Ended),
+            Err(error) if error.is_fatal() || matches!(error, StoreFault::Closed) => Err(Ended),
             // The position is stored later, and after a crash some messages are sent again.
             Err(error) => {
                 tracing::warn!(target = %self.told.name, "the position of the target can't be stored: {error}");
@@ -537,8 +523,7 @@ impl Teller {
     }
 
     fn note(&self, waits_since: Option<Timestamp>, trouble: Option<String>) {
-        let targets: &Arc<ToldTargets> = &self.boundary.targets;
-        targets.note(TargetStatus {
+        self.boundary.targets.note(TargetStatus {
             name: self.told.name.clone(),
             kind: self.table.kind.word().to_owned(),
             seq: self.told.seq,
@@ -548,16 +533,4 @@ impl Teller {
             trouble,
         });
     }
-}
-
-fn about(told: &ToldTarget) -> String {
-    format!("the target {} of messages", told.name)
-}
-
-fn event_is_about(notice: &Notice, told: &ToldTarget) -> bool {
-    notice
-        .event
-        .words
-        .as_ref()
-        .is_some_and(|words| words.starts_with(&format!("{}:", about(told))))
 }

@@ -1,19 +1,12 @@
 //! The store of a boundary: whether it exists, and how it is opened.
 
-use std::{
-    fs::DirBuilder,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use crate::{
     Config, InFile as _, InStore as _, StandbyKey,
     node::{kept_checkpoint, log_at_rest, places},
 };
-use boundary::Surroundings;
-use client::{FileSigner, Signer as _};
+use client::{FileSigner, Signer as _, now};
 use documents::SecretKey;
 use reading::{FileProblem, Problems};
 use store::{
@@ -96,15 +89,9 @@ pub fn candidate(
 ) -> Result<RoleCandidate, Problems> {
     let kept = config.kept_checkpoint();
     let read = move || {
-        if !kept.exists() {
-            return Ok(None);
-        }
-        let (note, known) = kept_checkpoint::read(&kept)?;
-        Ok(Some(CheckpointRow {
-            size: known.size,
-            root: known.root,
-            note: note.to_string(),
-        }))
+        kept.exists()
+            .then(|| kept_checkpoint::row(&kept))
+            .transpose()
     };
     let candidate = config.database.candidate(
         &config.data,
@@ -145,15 +132,11 @@ pub fn role_of_command(config: &Config, key: &FileSigner) -> Result<Role, Proble
 
 pub fn make_directories(config: &Config) -> Result<(), FileProblem> {
     let make = |path: &Path, mode: u32| {
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(mode)
-            .create(path)
-            .and_then(|()| {
-                // The umask may have removed bits from the mode of the new directory. Runs must be able to enter the
-                // scratch directory.
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-            });
+        let made = places::directory(path, mode).and_then(|()| {
+            // The umask may have removed bits from the mode of the new directory. Runs must be able to enter the
+            // scratch directory.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        });
         made.map_err(|error| {
             format!("the directory can't be created ({error}): create it, or change the mode of its parent directory")
         })
@@ -168,12 +151,11 @@ pub fn make_directories(config: &Config) -> Result<(), FileProblem> {
 pub fn open_ledger(
     config: &Config,
     key: &FileSigner,
-    around: &Surroundings,
     store: OpenStore,
 ) -> Result<Spender, Problems> {
     let settings = shared::LedgerConfig {
         objects: store.objects,
-        ..settings(config, key, around)?
+        ..settings(config, key)?
     };
     Ok(Ledger::open(store.store, store.reads, settings).in_store(&config.database)?)
 }
@@ -190,11 +172,7 @@ pub fn open_key(config: &Config) -> Result<FileSigner, Problems> {
 ///
 /// # Errors
 /// Returns an error if the key cannot be used.
-pub fn settings(
-    config: &Config,
-    key: &FileSigner,
-    around: &Surroundings,
-) -> Result<shared::LedgerConfig, Problems> {
+pub fn settings(config: &Config, key: &FileSigner) -> Result<shared::LedgerConfig, Problems> {
     let secret = copy_of(config, key)?;
     let signer = shared::LogSigner {
         key: secret.public(),
@@ -212,7 +190,7 @@ pub fn settings(
     Ok(shared::LedgerConfig {
         name: config.name.clone(),
         signer,
-        clock: around.now.clone(),
+        clock: Arc::new(now),
         boottime: Arc::new(boottime),
         on_fatal: Arc::new(shared::abort),
         outputs: config.outputs(),
@@ -231,14 +209,13 @@ pub fn settings(
 pub fn closed_ledgers(
     config: &Config,
     key: &FileSigner,
-    around: &Surroundings,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Ledger>, Problems> {
     let mut closed = Vec::new();
     for directory in places::closed(config) {
         let settings = shared::LedgerConfig {
             outputs: directory.join(places::OUTPUTS),
-            ..settings(config, key, around)?
+            ..settings(config, key)?
         };
         match log_at_rest::at_rest(&directory, settings) {
             Ok(ledger) => closed.push(ledger),

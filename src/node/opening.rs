@@ -6,7 +6,7 @@ use crate::{
     AssembledBoundary, BoundaryFiles, Config, InFile as _, Node, ServedCertificate, ServiceManager,
     Started, TakenChanges,
     node::{
-        host_sandbox, listener, memory, open_store,
+        host_sandbox, listener, memory, open_store, places,
         serve::ServiceSignals,
         service_manager::Notifier,
         sockets::{self, BoundSockets},
@@ -14,12 +14,12 @@ use crate::{
         start, watchdog,
     },
 };
-use boundary::{Boundary, NoteSource, SeenNodes};
+use boundary::{NoteSource, SeenNodes};
+use client::now;
 use crossing::Stopped;
 use documents::Code;
 use reading::{FileProblem, Problems};
-use sandbox::{LinuxSandbox, Starter};
-use store::Role;
+use sandbox::Starter;
 
 impl Node {
     /// Reads all files, waits for the role, locks the store, opens the sockets, and recovers interrupted runs.
@@ -41,7 +41,7 @@ impl Node {
     ) -> Result<Self, Problems> {
         let mut opening = Some(watchdog::extend_opening(&manager.notifier));
         // New files must not be accessible to other users.
-        rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+        places::hide_new_files();
         memory::make_private()
             .map_err(|error| format!("the memory of the service can't be made private: {error}"))
             .at(&config.path)?;
@@ -63,7 +63,7 @@ impl Node {
             why: Arc::default(),
         };
         let mut ended = None;
-        let active = loop {
+        let (assembled, bound, role_state, recovered) = loop {
             let role = tokio::select! {
                 role = standby.wait(&lock, &files.key, ended.take()) => role?,
                 () = signals.ended() => {
@@ -78,21 +78,26 @@ impl Node {
                     .transpose();
                 BoundSockets::bind(&config, again.at(&config.path)?)
             };
-            let sandbox = |config: &Config| {
-                let (sandbox, starter) = host_sandbox::sandbox(config)?;
-                Ok((sandbox, around(starter)))
+            let assembled = async {
+                let role_state = Arc::new(role.state());
+                let store = open_store::take_store(&config, role)?;
+                let (sandbox, starter) = host_sandbox::sandbox(&config)?;
+                let opened = (sandbox, around(starter));
+                let takes = TakenChanges::Changes;
+                let assembled = start::assemble(&config, opened, store, files, takes, bind).await?;
+                Ok::<_, Problems>((assembled, role_state))
             };
-            let opened = Active::open(&config, role, files, sandbox, bind).await;
+            let assembled = assembled.await;
             drop(opening.take());
-            let recovered = match opened {
-                Ok(active) => {
-                    active
-                        .recover(&config, &manager.notifier, &mut signals)
-                        .await
-                }
-                Err(problems) => Err(problems),
+            // Values are dropped in the reverse order. If the start fails, the file of the control socket is deleted before
+            // the lock is released.
+            let recovered = async {
+                let ((assembled, bound), role_state) = assembled?;
+                let recovered =
+                    recover(&assembled, &config, &manager.notifier, &mut signals).await?;
+                Ok::<_, Problems>((assembled, bound, role_state, recovered))
             };
-            match recovered {
+            match recovered.await {
                 Ok(active) => break active,
                 Err(problems) if problems.can_pass() || is_unreachable(&config) => {
                     ended = Some(problems.to_string());
@@ -102,12 +107,6 @@ impl Node {
             }
         };
         drop(standby);
-        let Active {
-            assembled,
-            bound,
-            role_state,
-            recovered,
-        } = active;
         let boundary = &assembled.boundary;
         let mut notes = assembled.notes.clone();
         if let Some(nodes) = nodes {
@@ -166,70 +165,30 @@ impl Node {
     }
 }
 
-/// The boundary of the active node, before it serves. Values are dropped in the reverse order. If the start fails, the file
-/// of the control socket must be deleted before the lock of the boundary is released, so that this process does not delete
-/// the file of the next service.
-struct Active {
-    recovered: usize,
-    role_state: Arc<store::ReadRole>,
-    bound: BoundSockets,
-    assembled: AssembledBoundary,
-}
-
-impl Active {
-    async fn open(
-        config: &Config,
-        role: Role,
-        files: BoundaryFiles,
-        sandbox: impl Fn(&Config) -> Result<(Arc<LinuxSandbox>, Starter), Problems>,
-        bind: impl Future<Output = Result<BoundSockets, FileProblem>>,
-    ) -> Result<Self, Problems> {
-        let role_state = Arc::new(role.state());
-        let store = open_store::take_store(config, role)?;
-        let (assembled, bound) = start::assemble(
-            config,
-            sandbox(config)?,
-            store,
-            files,
-            TakenChanges::Changes,
-            bind,
+/// Writes the receipts of interrupted runs before the first request (rule R6). All processes of earlier runs were killed
+/// when the sandbox was prepared.
+async fn recover(
+    assembled: &AssembledBoundary,
+    config: &Config,
+    notifier: &Notifier,
+    signals: &mut ServiceSignals,
+) -> Result<usize, FileProblem> {
+    notifier.status("writing the receipts of interrupted runs");
+    let broken = |stopped: Stopped| FileProblem {
+        can_pass: matches!(&stopped, Stopped::Refused(refusal) if refusal.code == Code::Database),
+        ..FileProblem::of_store(
+            &config.database,
+            format!("recovery failed, nothing was started: {stopped}"),
         )
-        .await?;
-        Ok(Self {
-            assembled,
-            bound,
-            role_state,
-            recovered: 0,
-        })
-    }
-
-    /// Writes the receipts of interrupted runs before the first request (rule R6). All processes of earlier runs were killed
-    /// when the sandbox was prepared.
-    async fn recover(
-        self,
-        config: &Config,
-        notifier: &Notifier,
-        signals: &mut ServiceSignals,
-    ) -> Result<Self, Problems> {
-        notifier.status("writing the receipts of interrupted runs");
-        let broken = |stopped: Stopped| FileProblem {
-            can_pass: matches!(&stopped, Stopped::Refused(refusal) if refusal.code == Code::Database),
-            ..FileProblem::of_store(
-                &config.database,
-                format!("recovery failed, nothing was started: {stopped}"),
-            )
-        };
-        let boundary: &Boundary = &self.assembled.boundary;
-        let recovered = tokio::select! {
-            never = watchdog::extend(notifier, &self.assembled.ledger, None) => match never {},
-            recovered = boundary.crossing.recover() => recovered.map_err(broken)?,
-            // On a full disk the recovery waits without a time limit. The next start writes the missing receipts.
-            () = signals.ended() => {
-                let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
-                return Err(FileProblem::of_store(&config.database, what).into());
-            }
-        };
-        Ok(Self { recovered, ..self })
+    };
+    tokio::select! {
+        never = watchdog::extend(notifier, &assembled.ledger, None) => match never {},
+        recovered = assembled.boundary.crossing.recover() => recovered.map_err(broken),
+        // On a full disk the recovery waits without a time limit. The next start writes the missing receipts.
+        () = signals.ended() => {
+            let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
+            Err(FileProblem::of_store(&config.database, what))
+        }
     }
 }
 
@@ -258,7 +217,7 @@ fn seen_nodes(config: &Config) -> Result<Option<Arc<SeenNodes>>, FileProblem> {
 
 /// Reads all files of the operator. The errors of all files are reported together.
 fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificate>), Problems> {
-    let certificate = ServedCertificate::open(config, (start::surroundings().now)());
+    let certificate = ServedCertificate::open(config, now());
     let mut problems: Vec<FileProblem> = listener::check(config).into_iter().collect();
     problems.extend(certificate.as_ref().err().into_iter().flatten().cloned());
     match (BoundaryFiles::read_to_serve(config), certificate) {

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::Mode;
+
 use crate::Config;
 
 /// Name of the database file in a backup.
@@ -96,7 +98,17 @@ pub fn directories(path: &Path) -> Vec<PathBuf> {
 }
 
 pub fn private_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    directory(path, 0o700)
+}
+
+/// Creates a directory and those above it, as far as they are missing.
+pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+/// Makes new files of this process inaccessible to other users.
+pub fn hide_new_files() {
+    rustix::process::umask(Mode::from_bits_truncate(0o077));
 }
 
 pub fn sync(directory: &Path) -> io::Result<()> {

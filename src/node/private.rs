@@ -117,20 +117,12 @@ pub fn check(config: &Config) -> Vec<FileProblem> {
 /// Returns the private files that have a second hard link. A run with the user id of the service could read such a file
 /// at its second path. If the service is root, each run has its own user id, to which the file mode denies access.
 fn linked(config: &Config) -> Vec<FileProblem> {
-    let beside = std::fs::read_dir(&config.data)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    let later = std::fs::read_dir(&config.rosters)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
+    let directories = [&config.data, &config.rosters].into_iter();
+    let beside = directories.filter_map(|directory| std::fs::read_dir(directory).ok());
+    let beside = beside.flatten().flatten().map(|entry| entry.path());
     let files: BTreeSet<PathBuf> = set(config)
         .into_iter()
         .chain(beside)
-        .chain(later)
         .map(|path| real(&path))
         .collect();
     let has_links = |path: &PathBuf| {

@@ -30,7 +30,7 @@ pub struct ReadHeads {
 
 impl ReadHeads {
     pub fn new(config: &Config, key: &FileSigner) -> Result<Self, Problems> {
-        let settings = open_store::settings(config, key, &start::surroundings())?;
+        let settings = open_store::settings(config, key)?;
         Ok(Self {
             config: config.clone(),
             settings,

@@ -13,13 +13,13 @@ use crate::{
     node::{
         backup::{copy_file, copy_tree, sync_tree},
         kept_checkpoint, open_store,
-        places::{directories, sync, workplace},
+        places::{directories, hide_new_files, sync, workplace},
         start,
     },
     private_directory,
 };
 use boundary::{material_of, tokens_in_force, write_seal};
-use client::{FileSigner, Signer as _};
+use client::{FileSigner, Signer as _, now};
 use crossing::{BoundaryKey, SealPredecessor};
 use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, Timestamp};
 use reading::{FileProblem, Problems};
@@ -67,7 +67,7 @@ pub fn restore(
     from: &Path,
     keep_tokens: &[Name],
 ) -> Result<RestoredLog, Problems> {
-    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    hide_new_files();
     let (key, database) = (open_store::open_key(config)?, &config.database);
     private_directory(&config.data).at(&config.data)?;
     let _lock = database.lock(&config.data).in_store(database)?;
@@ -128,8 +128,7 @@ fn build(
     };
     let copy = copy_backup(from, &source, old)?;
     private_directory(&old.join(OUTPUTS)).at(from)?;
-    let around = start::surroundings();
-    let now = (around.now)();
+    let now = now();
     let found =
         look_through(config, &copy.database(), &old.join(OUTPUTS), &mut |_, _| {}).at(&source)?;
     // A missing output does not stop the restore, because all other data is intact.
@@ -150,7 +149,7 @@ fn build(
         .iter()
         .map(|defect| format!("{}: {}", defect.place, defect.what))
         .collect();
-    let settings = open_store::settings(config, key, &around)?;
+    let settings = open_store::settings(config, key)?;
     let (reads, head) = copy.database().at_rest().at(&source)?;
     let follows = head
         .boundary
@@ -214,7 +213,7 @@ fn build(
     };
     let basis = SealPredecessor::First {
         genesis,
-        epoch: Epoch::new(around.bytes()),
+        epoch: Epoch::new(start::surroundings().bytes()),
     };
     let draft = material.draft(basis, since).at(&source)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -400,7 +399,7 @@ pub fn look_through(
         name: config.name.clone(),
         outputs: outputs.to_owned(),
         retention: config.retention,
-        now: (start::surroundings().now)(),
+        now: now(),
     };
     database.check(&scope, progress)
 }

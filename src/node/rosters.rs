@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Config, read_owned};
+use crate::{Config, InFile as _, read_owned};
 use client::changes;
 use documents::{Base64, Envelope, Roster, json};
 use reading::{FileProblem, Policy};
@@ -52,8 +52,7 @@ pub fn next(config: &Config, version: u64) -> Result<Option<(PathBuf, Envelope)>
         return Ok(None);
     };
     let path = draft_path(config);
-    let roster = TrustedRoster::from_tables(draft)
-        .map_err(|error| FileProblem::whole(&path, error.to_string()))?;
+    let roster = TrustedRoster::from_tables(draft).at(&path)?;
     Ok(Some((path, Envelope::new(roster.payload(), Vec::new()))))
 }
 
@@ -75,7 +74,8 @@ fn read_file<T: DeserializeOwned>(path: &Path, what: &str) -> Result<Option<T>, 
     let text = read_owned(path)?;
     json::parse_as(text.as_bytes(), MAX_FILE_BYTES)
         .map(Some)
-        .map_err(|error| FileProblem::whole(path, format!("{error}: the file is no {what}")))
+        .map_err(|error| format!("{error}: the file is no {what}"))
+        .at(path)
 }
 
 /// Returns the newest signed versions, or before the log begins, version 1 as the draft and this policy state it. Without a
@@ -88,18 +88,17 @@ pub fn newest(config: &Config, policy: Option<&Policy>) -> Result<Chain, FilePro
         return Ok(chain);
     }
     let path = draft_path(config);
-    let wrong = |error: &dyn std::fmt::Display| FileProblem::whole(&path, error.to_string());
-    let mut draft = read_draft(config)?.ok_or_else(|| {
-        wrong(&"the roster is missing: write its first version with `countersign init`")
-    })?;
+    let mut draft = read_draft(config)?
+        .ok_or("the roster is missing: write its first version with `countersign init`")
+        .at(&path)?;
     if draft.version != 1 {
         return Err(needs_all(config, &path, draft.version));
     }
     if let Some(policy) = policy {
         draft.policy = policy.digest();
     }
-    let roster = TrustedRoster::from_tables(draft).map_err(|error| wrong(&error))?;
-    Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).map_err(|error| wrong(&error))
+    let roster = TrustedRoster::from_tables(draft).at(&path)?;
+    Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).at(&path)
 }
 
 /// Returns the next version of the roster from its file or its draft, also if signatures are missing. If there is neither,
@@ -206,14 +205,15 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
 /// # Errors
 /// Returns an error if the payload of the envelope is not a roster.
 pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FileProblem> {
-    let odd = |error: &dyn std::fmt::Display| {
-        FileProblem::whole(
-            path,
-            format!("the file is no roster ({error}): move the file away; {WRITTEN_AGAIN}"),
-        )
-    };
-    let payload = payload_of(envelope, Base64::Strict).map_err(|error| odd(&error))?;
-    TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))
+    let payload = payload_of(envelope, Base64::Strict).map_err(|error| error.to_string());
+    let roster = payload.and_then(|payload| {
+        TrustedRoster::from_payload(&payload).map_err(|error| error.to_string())
+    });
+    roster
+        .map_err(|error| {
+            format!("the file is no roster ({error}): move the file away; {WRITTEN_AGAIN}")
+        })
+        .at(path)
 }
 
 /// Returns true if a version changes more than the fields `version` and `previous` of the version before.
@@ -223,19 +223,13 @@ pub fn is_changed(before: &TrustedRoster, next: &TrustedRoster) -> bool {
 
 /// Writes the files of sealed versions that have no file yet. Errors are returned as notes, because only tools need
 /// these files.
-pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
-    let mut trouble = Vec::new();
-    for (roster, envelope) in chain.versions().iter().zip(chain.envelopes()) {
-        let path = path(config, roster.version());
-        if path.symlink_metadata().is_ok() {
-            continue;
-        }
-        if let Err(problem) = write(&path, envelope) {
-            trouble.push(problem.to_string());
-            break;
-        }
-    }
-    trouble
+pub fn keep(config: &Config, chain: &Chain) -> Option<String> {
+    let versions = chain.versions().iter().zip(chain.envelopes());
+    let mut files = versions.map(|(roster, envelope)| (path(config, roster.version()), envelope));
+    files.find_map(|(path, envelope)| match path.symlink_metadata() {
+        Ok(_) => None,
+        Err(_) => Some(write(&path, envelope).err()?.to_string()),
+    })
 }
 
 /// Removes the draft of version 1, which is sealed now. The draft stays if the file of version 1 could not be written.
@@ -252,12 +246,9 @@ pub fn remove_first_draft(config: &Config) {
 /// Returns an error if the directory cannot be written.
 pub fn write_draft(config: &Config, draft: &Roster) -> Result<FileWritten, FileProblem> {
     let path = draft_path(config);
-    version_file::replace(&path, pretty(draft).as_bytes(), 0o644).map_err(|error| {
-        FileProblem::whole(
-            &path,
-            format!("the draft can't be written ({error}): check the directory"),
-        )
-    })
+    version_file::replace(&path, pretty(draft).as_bytes(), 0o644)
+        .map_err(|error| format!("the draft can't be written ({error}): check the directory"))
+        .at(&path)
 }
 
 /// Returns a draft as text that people can edit.
@@ -272,7 +263,7 @@ pub fn pretty(draft: &Roster) -> String {
 /// # Errors
 /// Returns an error if the directory cannot be written.
 pub fn write(path: &Path, envelope: &Envelope) -> Result<FileWritten, FileProblem> {
-    version_file::write(path, envelope).map_err(|error| FileProblem::whole(path, error))
+    version_file::write(path, envelope).at(path)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::node::watchdog::every;
 use boundary::Boundary;
 use reading::RunbookDirectories;
 use workbench::states_below;
@@ -23,8 +24,7 @@ const MAX_DEPTH: usize = 20;
 /// because an editor may write a file in several steps. Runbooks that can't be sealed leave the old seal in force, and
 /// the health report says why.
 pub async fn keep_watching(boundary: Boundary, runbooks: RunbookDirectories, watch: RunbookWatch) {
-    let mut every = tokio::time::interval(EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut every = every(EVERY);
     // The first look counts as a change, because a runbook may have changed since the seal.
     let (mut handled, mut before) = (None, None);
     loop {

@@ -13,7 +13,7 @@ use crate::{
     AssembledBoundary, BoundaryFiles, Config, ControlReply, ControlRequest, InFile as _,
     InStore as _, RunbookWatch, ServedAddress, ServedCertificate, ServiceManager, TakenChanges,
     node::{
-        control, descriptors, host_sandbox, kept_checkpoint, notifying, open_store,
+        control, descriptors, host_sandbox, kept_checkpoint, notifying, open_store, places,
         roster_succession, runbook_watch, service_manager::Notifier, sockets::Listeners, start,
         watchdog, witnessing,
     },
@@ -194,11 +194,11 @@ impl Node {
                 boundary.clone(),
                 config.proxy.clone(),
             )),
-            tokio::spawn(close_overdue(
-                boundary.clone(),
-                config.database.node().is_some(),
-            )),
         ];
+        let closing = config
+            .database
+            .node()
+            .map(|_| tokio::spawn(close_overdue(boundary.clone())));
         if let Err(error) = notifying::start(boundary, ledger, &config) {
             tracing::error!("no messages are sent: {error}");
         }
@@ -232,6 +232,7 @@ impl Node {
                 .chain(watching)
                 .chain(renewing)
                 .chain(scraped)
+                .chain(closing)
             {
                 task.abort();
             }
@@ -266,12 +267,8 @@ impl Node {
 }
 
 /// Writes the receipts of runs that other nodes started and can't end any more.
-async fn close_overdue(boundary: Boundary, has_nodes: bool) {
-    if !has_nodes {
-        return;
-    }
-    let mut every = tokio::time::interval(OVERDUE_EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+async fn close_overdue(boundary: Boundary) {
+    let mut every = watchdog::every(OVERDUE_EVERY);
     loop {
         every.tick().await;
         match boundary.crossing.close_overdue().await {
@@ -302,7 +299,7 @@ pub fn answer_offline(
     config: Config,
     request: ControlRequest,
 ) -> Result<(ControlReply, Vec<String>), Problems> {
-    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    places::hide_new_files();
     if matches!(request, ControlRequest::TokenList) && !open_store::has_log(&config)? {
         // A read request must not begin a log.
         return Ok((ControlReply::Ok(json!([])), Vec::new()));
@@ -373,8 +370,7 @@ async fn reseal_on(
 
 /// Notes newly signed versions of the roster while the service runs. They take effect at the next start or seal.
 async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
-    let mut every = tokio::time::interval(ROSTERS_EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut every = watchdog::every(ROSTERS_EVERY);
     let mut told = Vec::new();
     loop {
         every.tick().await;

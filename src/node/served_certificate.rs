@@ -7,7 +7,11 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{Config, TlsTable, node::private, read_certificates, read_private};
+use crate::{
+    Config, TlsTable,
+    node::{private, watchdog::every},
+    read_certificates, read_private,
+};
 use boundary::Boundary;
 use documents::{Timestamp, joined};
 use reading::FileProblem;
@@ -115,8 +119,7 @@ impl ServedCertificate {
     /// Takes new files, after a look every few seconds or after a notification (SIGHUP). If the new files can't be used, the
     /// old certificate stays in force, and the health report says why.
     pub async fn keep(mut self, boundary: Boundary, hangup: Arc<Notify>) {
-        let mut every = tokio::time::interval(RenewedServer::EVERY);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut every = every(RenewedServer::EVERY);
         loop {
             tokio::select! {
                 _ = every.tick() => {}
@@ -176,11 +179,8 @@ impl ServedCertificate {
 
     /// Checks that no run can see the key. The sandbox got the private paths at the start of the service.
     fn check_place(&self) -> Result<(), Vec<FileProblem>> {
-        let place = self
-            .files
-            .key
-            .canonicalize()
-            .unwrap_or_else(|_| self.files.key.clone());
+        let key = &self.files.key;
+        let place = key.canonicalize().unwrap_or_else(|_| key.clone());
         if self
             .private
             .iter()
@@ -193,7 +193,7 @@ impl ServedCertificate {
              service",
             place.display()
         );
-        Err(vec![FileProblem::whole(&self.files.key, message)])
+        Err(vec![FileProblem::whole(key, message)])
     }
 }
 

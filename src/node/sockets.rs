@@ -3,14 +3,12 @@
 
 use std::net::SocketAddr;
 
+use tempfile::TempPath;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::{
     Config, ServiceManager,
-    node::{
-        control::{ControlFile, ControlSocket},
-        listener,
-    },
+    node::{control::ControlSocket, listener},
 };
 use reading::FileProblem;
 
@@ -33,7 +31,7 @@ pub struct Listeners {
     pub http: TcpListener,
     pub metrics: Option<TcpListener>,
     pub control: UnixListener,
-    pub control_file: ControlFile,
+    pub control_file: TempPath,
 }
 
 impl BoundSockets {

@@ -82,7 +82,7 @@ pub async fn assemble<S>(
         secret: copy_of(config, &files.key)?,
         keyid: files.key.key().keyid(),
     };
-    let spender = open_ledger(config, &files.key, &around, store)?;
+    let spender = open_ledger(config, &files.key, store)?;
     let ledger = spender.ledger();
     let begun = async {
         let mut notes = kept_checkpoint::check(config, &ledger, files.key.key())?;
@@ -93,7 +93,7 @@ pub async fn assemble<S>(
         };
         // If another service of this boundary listens, the lock gives the better message.
         let sockets = sockets.await?;
-        let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
+        let closed = closed_ledgers(config, &files.key, &mut notes)?;
         // A key that a closed log revoked counts as little in the new log of a restore.
         let logs = closed.iter().map(|log| log.revocations());
         let mut earlier: Vec<StoredRevocation> = logs.flat_map(|log| log.to_vec()).collect();

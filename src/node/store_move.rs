@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     Config, InStore as _,
-    node::{kept_checkpoint, open_store, stored_state::ledger_at_rest},
+    node::{kept_checkpoint, open_store, places, stored_state::ledger_at_rest},
 };
 use client::Signer as _;
 use reading::Problems;
@@ -20,7 +20,7 @@ pub fn move_store(
     from: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<MoveEnd, Problems> {
-    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    places::hide_new_files();
     let from = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
     let old = Database::File(from.clone());
     // A marked store cannot be opened. Its log was compared before the mark.

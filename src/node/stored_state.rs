@@ -28,7 +28,7 @@ pub fn ledger_at_rest(
     key: &FileSigner,
     database: &Database,
 ) -> Result<Ledger, Problems> {
-    let settings = open_store::settings(config, key, &start::surroundings())?;
+    let settings = open_store::settings(config, key)?;
     let (reads, head) = database.at_rest().in_store(database)?;
     Ok(Ledger::at_rest(reads, head, settings, None).in_store(database)?)
 }

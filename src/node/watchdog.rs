@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep},
 };
 
 use crate::{ServiceManager, node::service_manager::Notifier};
@@ -26,8 +26,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// longer than the interval. The caller must poll this future in the task that accepts connections.
 pub async fn keep_alive(manager: &ServiceManager, ledger: &Ledger) -> Infallible {
     if let Some(time) = manager.watchdog.filter(|_| manager.notifier.is_connected()) {
-        let mut every = interval((time / 2).max(SHORTEST_PAUSE));
-        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut every = every((time / 2).max(SHORTEST_PAUSE));
         loop {
             every.tick().await;
             if writer_answers(ledger).await {
@@ -69,6 +68,13 @@ pub fn extend_opening(notifier: &Notifier) -> JoinSet<()> {
 }
 
 /// Sends an empty request to the writer, from a thread of the event loop, and waits for the answer.
+/// Returns ticks, of which the first comes at once. A late tick delays those after it.
+pub fn every(time: Duration) -> Interval {
+    let mut every = interval(time);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every
+}
+
 async fn writer_answers(ledger: &Ledger) -> bool {
     let ledger = ledger.clone();
     let answered = tokio::spawn(async move { ledger.ping().await });

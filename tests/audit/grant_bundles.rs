@@ -2,10 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use client::{
-    AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
-    SandboxRequirement, decide_gate,
-};
+use client::{AgeLimit, GateRequirements, SandboxRequirement, decide_gate};
 use documents::{TlogProof, hex, merkle, to_canonical};
 use reading::Registry;
 use serde_json::{Value, json};
@@ -529,9 +526,9 @@ fn the_gate_refuses_a_run_under_a_grant_unless_the_user_allows_it() {
     let demands = |granted: bool| GateRequirements {
         boundary: facts.boundary.id,
         step: approved.step.clone(),
-        digest: DigestRequirement::Exactly(approved.digest),
-        params: ParamsRequirement::Any,
-        outcome: OutcomeRequirement::Succeeded,
+        digest: Some(approved.digest),
+        params: None,
+        warned: false,
         refused: true,
         sandbox: SandboxRequirement::Something,
         age: AgeLimit::Any,

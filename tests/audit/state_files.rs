@@ -115,7 +115,7 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
     audits.log.run("nginx:restart", 30, &[ALICE]);
     audits.goes_on(5);
     let good = files_of(&audits);
-    assert_eq!(good[1].len(), 56 + 8 * 6, "16 bytes a run");
+    assert_eq!(good[1].len(), 8 * 6, "16 bytes a run");
     assert_eq!(good[1][..old[1].len()], old[1][..], "an audit only appends");
     // Another boundary, and another log of the same boundary.
     let other = {
@@ -132,9 +132,7 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
         fs::read(other.used()).unwrap()
     };
     let mut flipped = good[1].clone();
-    flipped[60] ^= 1;
-    let mut later = good[1].clone();
-    later[16] = 2;
+    flipped[4] ^= 1;
     let foreign = [&other[..], &[0; 64]].concat();
     for (bytes, why) in [
         (
@@ -144,12 +142,8 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
         (&[][..], "is shorter than the state says"),
         (&old[1], "is shorter than the state says"),
         (&flipped, "is not the content that the state names"),
-        (&later, "has a format of another version of the program"),
-        (&foreign, "belongs to another boundary"),
-        (
-            &[b'x'; 200],
-            "does not contain the nonces and proposals of a log",
-        ),
+        (&foreign, "is not the content that the state names"),
+        (&[b'x'; 200], "is not the content that the state names"),
     ] {
         put(&audits, &[good[0].clone(), bytes.to_vec()]);
         audits.begins_again(why);
@@ -167,7 +161,7 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
     );
     audits.begins_again("is no file");
     put(&audits, &good);
-    huge(&audits.used(), &good[1][..56]);
+    huge(&audits.used(), &good[1][..8]);
     audits.begins_again("is not the content that the state names");
     put(&audits, &good);
     let mut state: Value = serde_json::from_slice(&good[0]).unwrap();

@@ -182,7 +182,16 @@ fn refused_alike<T: DeserializeOwned>(name: &str, document: &Value) -> Vec<Case>
 
 #[test]
 fn a_schema_refuses_every_document_that_its_type_refuses() {
+    let mut long_name = golden::payload("roster");
+    let boundaries = &mut long_name["predicate"]["boundaries"];
+    boundaries["b".repeat(41)] = boundaries["prod-eu"].clone();
+    serde_json::from_value::<Statement<Roster>>(long_name.clone()).unwrap_err();
     let cases = [
+        vec![misfits(
+            "roster",
+            long_name,
+            "a boundary's name of 41 bytes",
+        )],
         refused_alike::<Statement<Authorization>>(
             "authorization",
             &golden::payload("authorization"),

@@ -306,7 +306,7 @@ fn no_script_of_the_policy_vectors_executes_a_program_that_its_list_does_not_con
                         .iter()
                         .map(|path| path.parse().expect("a program"))
                         .collect();
-                    let closures = Builtins::current().closures().started_by(&named, |_| true);
+                    let closures = Builtins::current().closures.started_by(&named, |_| true);
                     with.retain(|mark| !closures.keys().any(|name| name.as_str() == mark));
                     if !with.is_empty() {
                         let text = format!(

@@ -25,7 +25,10 @@ fn flaws(language: &str, source: &str) -> Vec<TemplateFlaw> {
 #[test]
 fn an_unknown_action_is_a_flaw_with_its_place() {
     let flaw = &flaws("bash", "echo ü\necho ü {{ .x | upper }}")[0];
-    assert_eq!((flaw.line, flaw.column, flaw.offset), (2, 8, 16));
+    assert_eq!(
+        (flaw.place.line, flaw.place.column, flaw.offset),
+        (2, 8, 16)
+    );
     assert!(
         flaw.message.contains("compute other values in the script"),
         "{}",

@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{Caller, Surroundings, oidc::id_token::KeyCache};
-use crossing::{Crossing, Refusal, RequestResult, Stopped};
+use crossing::{Crossing, Refusal, RequestResult, refuse};
 use documents::{
     Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, locked, pae,
     sha256, sshsig,
@@ -198,7 +198,7 @@ impl Admission {
             return Ok(caller);
         }
         let token = if bearer.starts_with(BEARER_PREFIX) {
-            self.ledger.reads().token(&secret)?
+            self.ledger.token(&secret)?
         } else {
             None
         };
@@ -209,22 +209,24 @@ impl Admission {
                     && self.crossing.revoked().now().token(&token.name).is_none() =>
             {
                 let caller = Caller::new(token.name, token.scopes, &token.patterns).with_token();
-                locked(&self.admissions.open).hold(secret, version, (caller.clone(), token.expires_at));
+                locked(&self.admissions.open).hold(
+                    secret,
+                    version,
+                    (caller.clone(), token.expires_at),
+                );
                 Ok(caller)
             }
-            Some(token) => Err(Refusal::new(
+            Some(token) => Err(refuse(
                 Code::Unauthenticated,
                 format!(
                     "the token {} has expired or was revoked; an operator makes tokens with `countersign token create`",
                     token.name
                 ),
-            )
-            .into()),
-            None => Err(Refusal::new(
+            )),
+            None => Err(refuse(
                 Code::Unauthenticated,
                 "this token does not exist: check the token, or ask an operator for a token",
-            )
-            .into()),
+            )),
         }
     }
 
@@ -260,7 +262,7 @@ impl Admission {
         let not_open = || {
             let detail = "the boundary has no such open challenge for this key: ask for a new challenge and answer \
                  within a minute";
-            Stopped::from(Refusal::new(Code::Unauthenticated, detail))
+            refuse(Code::Unauthenticated, detail)
         };
         let made = self.admissions.made(&sealed.boundary.id, &keyid, challenge);
         let challenge_ends = made.filter(|end| now < *end).ok_or_else(not_open)?;
@@ -281,17 +283,16 @@ impl Admission {
                 let detail = format!(
                     "the passkey {keyid} is of {holder}, and only the passkey of an approver gives access"
                 );
-                return Err(Refusal::new(Code::NotPermittedSigner, detail).into());
+                return Err(refuse(Code::NotPermittedSigner, detail));
             }
             KeyHolder::Approver(name) => (name, vec![Scope::Read]),
             KeyHolder::Operator(name) => (name, vec![Scope::Operate, Scope::Read]),
             KeyHolder::Proposer(name) => (name, vec![Scope::Propose]),
             KeyHolder::Boundary(name) => {
-                return Err(Refusal::new(
+                return Err(refuse(
                     Code::NotPermittedSigner,
                     format!("{keyid} is a key of the boundary {name}, not of a person"),
-                )
-                .into());
+                ));
             }
         };
         self.check_key(&keyid)?;
@@ -361,16 +362,15 @@ impl Admission {
         let detail = format!(
             "the token {name} has expired or was revoked, so this bearer is no longer valid"
         );
-        Err(Refusal::new(Code::Unauthenticated, detail).into())
+        Err(refuse(Code::Unauthenticated, detail))
     }
 
     fn check_key(&self, keyid: &KeyId) -> RequestResult {
         if self.crossing.revoked().has_key(keyid) {
-            return Err(Refusal::new(
+            return Err(refuse(
                 Code::Revoked,
                 format!("the key {keyid} is revoked: use another key"),
-            )
-            .into());
+            ));
         }
         Ok(())
     }

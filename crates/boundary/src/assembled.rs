@@ -14,7 +14,7 @@ use crate::{
     SeenNodes, Surroundings, TargetStatus, ToldTargets, Witnessing, admission::Admissions,
     caller::SessionAccess, housekeeping::Housekeeping, oidc::id_token::KeyCache,
 };
-use crossing::{ArtifactStore, Crossing, CrossingParts, Refusal, RequestResult, fault};
+use crossing::{ArtifactStore, Crossing, CrossingParts, RequestResult, fault, refuse};
 use documents::{Code, STRICT, Scope, Timestamp, locked};
 use sandbox::LinuxSandbox;
 use store::{
@@ -256,7 +256,7 @@ impl Monitoring {
         Ok(MonitoringStatus {
             last_scrape_s: last_scrape.map(|at| at.elapsed().as_secs()),
             witnesses: self.witness_status(self.crossing.now())?,
-            targets: self.targets.status(self.ledger.reads().newest_event()?),
+            targets: self.targets.status(self.ledger.newest_event()?),
         })
     }
 
@@ -277,7 +277,7 @@ impl Monitoring {
                 "the token of {name} is limited to some steps, and metrics are about all steps: ask an operator for a \
                  token with the scope read and without patterns"
             );
-            return Err(Refusal::new(Code::Forbidden, detail).into());
+            return Err(refuse(Code::Forbidden, detail));
         }
         self.scrape()
     }
@@ -288,9 +288,7 @@ impl Monitoring {
     /// Returns a fault if the store can't be read.
     pub fn scrape(&self) -> RequestResult<String> {
         *locked(&self.last_scrape) = Some(Instant::now());
-        self.metrics()
-            .scrape(&self.readings()?)
-            .map_err(|error| fault(&error))
+        self.metrics().scrape(&self.readings()?).map_err(fault)
     }
 
     fn readings(&self) -> RequestResult<Readings> {
@@ -318,7 +316,7 @@ impl Monitoring {
                 .collect(),
             targets: self
                 .targets
-                .status(self.ledger.reads().newest_event()?)
+                .status(self.ledger.newest_event()?)
                 .into_iter()
                 .map(|t| TargetReading {
                     age_s: t

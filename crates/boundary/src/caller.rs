@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::Surroundings;
 use crossing::{
-    Crossing, Refusal, RequestResult, Sealed, SessionFacts, SessionUser, Sessions, session_user,
+    Crossing, Refusal, RequestResult, Sealed, SessionFacts, SessionUser, Sessions, refuse,
+    session_user,
 };
 use documents::{Code, Name, Scope, SessionId, SessionUse, StepRef, Timestamp};
 use reading::Pattern;
@@ -149,7 +150,7 @@ impl Caller {
         self.name.as_ref().ok_or_else(|| {
             let detail = "send Authorization: Bearer cst_...; an operator makes tokens with `countersign token create`, \
                  and a key of the roster can answer a challenge";
-            Refusal::new(Code::Unauthenticated, detail).into()
+            refuse(Code::Unauthenticated, detail)
         })
     }
 
@@ -160,14 +161,13 @@ impl Caller {
     pub fn demand(&self, scope: Scope, step: Option<&StepRef>) -> RequestResult<&Name> {
         let name = self.demand_name()?;
         match step {
-            _ if !self.may(scope) => Err(Refusal::new(
+            _ if !self.may(scope) => Err(refuse(
                 Code::Forbidden,
                 format!(
                     "{name} does not have the scope {}: ask an operator for another token",
                     scope.word()
                 ),
-            )
-            .into()),
+            )),
             Some(step) if !self.may_step(scope, step) => Err(self.outside(name, step).into()),
             _ => Ok(name),
         }

@@ -8,7 +8,7 @@ use crate::{
     Caller, Proposals, envelope_in, is_over, logged_documents::predicate, proposals::excluded,
     view_status, wrong_state,
 };
-use crossing::{Refusal, RequestResult, Sealed, Stopped, busy, fault, refusal_of};
+use crossing::{Refusal, RequestResult, Sealed, Stopped, busy, fault, refusal_of, refuse};
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
     ProposalId, Revocation, RevokedSubject, Scope, Signed, Statement, Timestamp, Verified, denied,
@@ -85,7 +85,7 @@ impl Proposals {
                     "the window ended at {}, so the statement can't run any more",
                     signed.expires_at
                 );
-                return Err(Refusal::new(Code::Expired, detail).into());
+                return Err(refuse(Code::Expired, detail));
             }
             _ => {}
         }
@@ -122,7 +122,7 @@ impl Proposals {
                 "the token of {name} is limited to some steps, and the denied statement may be of another step: ask an \
                  operator for a token with the scope read and without patterns"
             );
-            return Err(Refusal::new(Code::Forbidden, detail).into());
+            return Err(refuse(Code::Forbidden, detail));
         }
         Ok(DenialsView {
             digest: *digest,
@@ -135,7 +135,7 @@ impl Proposals {
         &self,
         digest: &AuthorizationDigest,
     ) -> RequestResult<Vec<DeniedView>> {
-        let stored = self.ledger.reads().denials(digest)?;
+        let stored = self.ledger.denials(digest)?;
         let view = |denied: StoredDenial| {
             let document: Denial = predicate(&envelope_in(&self.ledger, denied.leaf)?)?;
             Ok(DeniedView {
@@ -246,7 +246,7 @@ impl Proposals {
         let envelope = document
             .envelope(|other| *other == keyid)
             .to_canonical()
-            .map_err(|e| fault(&e))?;
+            .map_err(fault)?;
         let denial = DenialWrite {
             authorization,
             checked,
@@ -262,17 +262,17 @@ impl Proposals {
             WriteStop::Moved => Refusal::new(Code::Busy, stop.to_string())
                 .retry_after(1)
                 .into(),
-            WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
+            WriteStop::TooLarge { .. } => refuse(Code::TooLarge, stop.to_string()),
             WriteStop::TooManyAhead { wait_s, .. } => {
                 Refusal::new(Code::RateLimited, stop.to_string())
                     .retry_after(wait_s)
                     .into()
             }
             WriteStop::Fault(error) => error.into(),
-            stop => fault(&stop),
+            stop => fault(stop),
         })?;
         if let Some(running) = &done.running {
-            let _ = self.stop_run(running)?;
+            self.stop_run(running)?;
         }
         self.changes.notify(id);
         Ok(done)
@@ -339,7 +339,7 @@ impl Proposals {
             let envelope = document
                 .envelope(|_| true)
                 .to_canonical()
-                .map_err(|e| fault(&e))?
+                .map_err(fault)?
                 .into();
             let token = sealed
                 .tokens
@@ -395,7 +395,7 @@ impl Proposals {
         if subject == RevokedSubject::Key(self.crossing.keyid()) {
             let detail = "this boundary signs with the key, so nobody could verify its later receipts: freeze the boundary, \
                           give it another key of the roster, then revoke the key";
-            return Err(Refusal::new(Code::WrongState, detail).into());
+            return Err(refuse(Code::WrongState, detail));
         }
         // A seal drops a revoked token, but the same revocation again is no error.
         if self
@@ -431,10 +431,10 @@ pub async fn check_again(stop: WriteStop) -> RequestResult {
         // A new seal is in the log a moment before it is in force here.
         WriteStop::Moved => tokio::time::sleep(PAUSE).await,
         WriteStop::TooLarge { .. } => {
-            return Err(Refusal::new(Code::TooLarge, stop.to_string()).into());
+            return Err(refuse(Code::TooLarge, stop.to_string()));
         }
         WriteStop::Fault(error) => return Err(error.into()),
-        _ => return Err(fault(&stop)),
+        _ => return Err(fault(stop)),
     }
     Ok(())
 }

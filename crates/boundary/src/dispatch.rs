@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tracing::Instrument as _;
 
 use crate::{Proposals, proposals::detail};
-use crossing::{CrossingRequest, Refusal, RequestResult, Stopped, run_span};
+use crossing::{CrossingRequest, Refusal, RequestResult, Stopped, refuse, run_span};
 use documents::{
     Authorization, Code, Envelope, EnvelopeSignature, InputDigest, MAX_SIGNATURE_BYTES,
     MAX_SIGNATURES, ProposalId, Statement,
@@ -53,7 +53,7 @@ impl Proposals {
             // was read.
             Err(AdvanceStop::WrongState(_)) => Ok(()),
             Err(AdvanceStop::Unknown) => {
-                Err(Refusal::new(Code::NotFound, format!("there is no proposal {id}")).into())
+                Err(refuse(Code::NotFound, format!("there is no proposal {id}")))
             }
             Err(AdvanceStop::Fault(error)) => Err(error.into()),
         }

@@ -63,7 +63,7 @@ impl Proposals {
         id: &ProposalId,
         after: u64,
     ) -> RequestResult<Events> {
-        let _ = self.visible(caller, id)?;
+        self.visible(caller, id)?;
         Ok(Events {
             proposals: self.clone(),
             caller: caller.clone(),
@@ -142,7 +142,7 @@ impl Events {
         match (&mut self.phase, recording) {
             (Phase::Running { cursor }, Some(recording)) => match recording.next(cursor) {
                 NextPiece::Piece(piece) => {
-                    self.piece(&piece, |_| recording.bytes(&piece).map_err(|e| fault(&e)))?;
+                    self.piece(&piece, |_| recording.bytes(&piece).map_err(fault))?;
                     Ok(News::Events)
                 }
                 NextPiece::Soon => Ok(News::Soon),
@@ -315,7 +315,6 @@ impl Events {
         let order = self
             .proposals
             .ledger
-            .reads()
             .output_order(&self.id)?
             .unwrap_or_default();
         self.phase = Phase::Replaying {

@@ -12,7 +12,7 @@ use crate::{
 };
 use crossing::{
     BoundaryKey, BundleParts, BundleShare, Crossing, Receipted, Refusal, RequestResult, Sealed,
-    Stopped, fault, profile_on_host, stored_receipt,
+    Stopped, fault, profile_on_host, refuse, stored_receipt,
 };
 use documents::{
     Authorization, Code, Envelope, MEDIA_TYPE, ParamsDigest, Receipt, ReceiptId, RegistryLeaf,
@@ -73,7 +73,7 @@ impl Evidence {
         caller: &Caller,
         search: Option<&StepSearch>,
     ) -> RequestResult<RegistryView> {
-        let _ = caller.demand_name()?;
+        caller.demand_name()?;
         let sealed = self.crossing.state();
         let mut steps: Vec<_> = sealed
             .registry
@@ -146,11 +146,11 @@ impl Evidence {
         text: &str,
         params: Option<ParamsDigest>,
     ) -> RequestResult<StepView> {
-        let _ = caller.demand_name()?;
+        caller.demand_name()?;
         let sealed = self.crossing.state();
         let reference = &text.parse::<StepRef>().map_err(|error| {
             with_near_steps(
-                Refusal::new(Code::Malformed, error.to_string()).into(),
+                refuse(Code::Malformed, error.to_string()),
                 caller,
                 &sealed,
                 text,
@@ -164,7 +164,7 @@ impl Evidence {
         let Some((step, held)) = found else {
             return Err(unknown_step(caller, &sealed, reference).into());
         };
-        let definition = json::parse(&step.canonical(), step.size).map_err(|e| fault(&e))?;
+        let definition = json::parse(&step.canonical(), step.size).map_err(fault)?;
         Ok(StepView {
             reference: reference.clone(),
             digest: step.digest,
@@ -252,7 +252,7 @@ impl Evidence {
         };
         let found = stored_receipt(log.ledger(), &row)?;
         let envelope = found
-            .ok_or_else(|| fault(&format!("log entry {index} is missing")))?
+            .ok_or_else(|| fault(format!("log entry {index} is missing")))?
             .envelope;
         Ok((
             ReceiptView {
@@ -286,7 +286,7 @@ impl Evidence {
         let authorization: Authorization = predicate(&receipt.authorization)?;
         let consumption = receipt.consumption.index;
         let parts = BundleParts {
-            receipt: envelope.to_canonical().map_err(|e| fault(&e))?.into(),
+            receipt: envelope.to_canonical().map_err(fault)?.into(),
             consumption: (consumption, leaf_data(log.ledger(), consumption)?.into()),
             seal: receipt.seal,
             step: authorization.step,
@@ -331,49 +331,44 @@ impl Evidence {
         let (step, step_proof, may_apply_plan) =
             match (&earlier, sealed.step(&parts.step.reference)) {
                 (None, Some((step, held))) => {
-                    let text = String::from_utf8(step.canonical()).map_err(|e| fault(&e))?;
+                    let text = String::from_utf8(step.canonical()).map_err(fault)?;
                     let proof = held.proof(&sealed.registry);
                     let proof = proof
-                        .ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
-                    let proof =
-                        String::from_utf8(canonical::canonical_of(&proof).map_err(|e| fault(&e))?);
-                    (
-                        text,
-                        proof.map_err(|e| fault(&e))?,
-                        step.definition.plan.is_some(),
-                    )
+                        .ok_or_else(|| fault("the step is not in the registry of its seal"))?;
+                    let proof = String::from_utf8(canonical::canonical_of(&proof).map_err(fault)?);
+                    (text, proof.map_err(fault)?, step.definition.plan.is_some())
                 }
                 (Some(earlier), _) => {
                     let proof = step_proof(&earlier.manifest, &parts.step.reference);
                     let proof = proof
-                        .ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
-                    let proof = serde_json::to_string(&proof).map_err(|e| fault(&e))?;
+                        .ok_or_else(|| fault("the step is not in the registry of its seal"))?;
+                    let proof = serde_json::to_string(&proof).map_err(fault)?;
                     (
                         blob_text(ledger, *parts.step.digest.as_bytes())?,
                         proof,
                         true,
                     )
                 }
-                (None, None) => return Err(fault(&"the step is not in the sealed registry")),
+                (None, None) => return Err(fault("the step is not in the sealed registry")),
             };
         // All three proofs refer to the same checkpoint. This checkpoint includes the receipt, which is the last of the
         // three log entries. A current checkpoint is used if the seal's roster contains the boundary's current key.
         // Otherwise an earlier checkpoint is used, which an earlier key signed.
-        let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
+        let uncovered = || fault(format!("no checkpoint covers log entry {index}"));
         let known_now = earlier
             .as_ref()
             .is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
         let (size, checkpoint) = match log {
             Within::Own(_) if known_now => self.witnesses.head_over(index)?,
             Within::Own(own) => {
-                let row = own.reads().checkpoint_over(index)?.ok_or_else(uncovered)?;
+                let row = own.checkpoint_over(index)?.ok_or_else(uncovered)?;
                 (row.size, self.witnesses.with_cosignatures(row))
             }
             Within::Closed(closed) => {
                 // The first checkpoint that includes the receipt is used, because the boundary signed it with the key
                 // that was valid at that time. If this checkpoint is missing, the last checkpoint of the closed log is
                 // used.
-                let first = closed.reads().checkpoint_over(index)?;
+                let first = closed.checkpoint_over(index)?;
                 let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row)))?;
                 let row = row.ok_or_else(uncovered)?;
                 (row.size, row.note)
@@ -382,16 +377,14 @@ impl Evidence {
         let proof = |index: u64| -> RequestResult<Arc<str>> {
             let hashes = ledger.inclusion(index, size)?;
             let hashes = hashes
-                .ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
+                .ok_or_else(|| fault(format!("log entry {index} is beyond the checkpoint")))?;
             let text = TlogProof {
                 index,
                 hashes,
                 checkpoint: checkpoint.clone(),
             }
             .to_string();
-            serde_json::to_string(&text)
-                .map(Arc::from)
-                .map_err(|e| fault(&e))
+            serde_json::to_string(&text).map(Arc::from).map_err(fault)
         };
         let common_proof = |index: u64| match self.proofs.find(index, &checkpoint) {
             Some(proof) => Ok(proof),
@@ -424,9 +417,8 @@ impl Evidence {
         };
         let (mut grant, mut grant_proof) = (Vec::new(), Vec::new());
         if let Some(digest) = &parts.grant {
-            let missing = || fault(&format!("the log has no grant {digest}"));
+            let missing = || fault(format!("the log has no grant {digest}"));
             let (index, envelope) = ledger
-                .reads()
                 .grant_of(digest)?
                 .and_then(|row| Some((row.leaf?, row.envelope)))
                 .ok_or_else(missing)?;
@@ -496,27 +488,25 @@ fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
 
 /// Log entries and blobs reveal every step, so a caller with a token for some steps can't read them.
 fn demand_read(caller: &Caller) -> RequestResult {
-    let _ = caller.demand(Scope::Read, None)?;
+    caller.demand(Scope::Read, None)?;
     if caller.is_limited() {
-        return Err(Refusal::new(
+        return Err(refuse(
             Code::Forbidden,
             "this token is limited to some steps, and the log contains all steps",
-        )
-        .into());
+        ));
     }
     Ok(())
 }
 
 fn about_receipt(stopped: Stopped, id: &ReceiptId) -> Stopped {
     match stopped {
-        Stopped::Refused(refusal) if refusal.code == Code::NotFound => Refusal::new(
+        Stopped::Refused(refusal) if refusal.code == Code::NotFound => refuse(
             Code::NotFound,
             format!(
                 "there is no receipt {id}, or this caller has no access to the \
                  receipt"
             ),
-        )
-        .into(),
+        ),
         stopped => stopped,
     }
 }

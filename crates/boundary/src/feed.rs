@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use crate::{Caller, Proposals, proposals::stored_refusal, view_status};
-use crossing::{Refusal, RequestResult, fault, receipt_of};
+use crossing::{RequestResult, fault, receipt_of, refuse};
 use documents::{Code, RosteredApprover, Scope, StatementKey, revoked};
 use store::{EntryEvent, EventFact, StoredEvent, StoredStatus, opened};
 use wire::{FeedEvent, FeedKind, GrantStatus, ProposalStatus, SignedBy};
@@ -46,17 +46,17 @@ impl Proposals {
             let detail = format!(
                 "?for=me is for approvers who read with their own key, and {name} is no approver"
             );
-            return Err(Refusal::new(Code::Forbidden, detail).into());
+            return Err(refuse(Code::Forbidden, detail));
         }
         // Subscribe before the first read, so that no event is missed.
         let news = self.ledger.event_news();
-        let newest = self.ledger.reads().newest_event()?;
+        let newest = self.ledger.newest_event()?;
         if let Some(after) = after.filter(|after| *after > newest) {
             let detail = format!(
                 "there is no event {after} (the newest is {newest}), for example because the store was restored: leave \
                  `after` out to read new events"
             );
-            return Err(Refusal::new(Code::NotFound, detail).into());
+            return Err(refuse(Code::NotFound, detail));
         }
         let (proposals, after) = (self.clone(), after.unwrap_or(newest));
         Ok(Feed {
@@ -117,7 +117,7 @@ impl Proposals {
                 if *entry == EntryEvent::Revocation {
                     let leaf = self.ledger.leaf(*index)?;
                     let leaf =
-                        leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
+                        leaf.ok_or_else(|| fault(format!("log entry {index} is missing")))?;
                     view.subject =
                         Some(opened(&leaf.data).and_then(|(_, statement)| revoked(&statement))?);
                 }
@@ -166,7 +166,7 @@ impl Feed {
             }
             // A change after this point ends the wait below, so that no event is missed.
             self.news.mark_unchanged();
-            match self.proposals.ledger.reads().events(self.after, PAGE) {
+            match self.proposals.ledger.events(self.after, PAGE) {
                 Ok(events) if events.is_empty() => {
                     // Without news, the token of the caller is checked again.
                     let _ = tokio::time::timeout(LOOK_AGAIN, self.news.changed()).await;
@@ -219,7 +219,6 @@ impl Feed {
                 let grant = self
                     .proposals
                     .ledger
-                    .reads()
                     .grant(id)?
                     .map(|row| self.proposals.grant_view(&row))
                     .transpose()?;

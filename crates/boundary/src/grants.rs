@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{Caller, MOST_TRIES, Proposals, changes_too_often, check_again, unknown_step};
-use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refused};
+use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refuse, refused};
 use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
     GrantedStep, KeyId, Name, Scope, Signed, StepRef, Timestamp, Verified,
@@ -43,7 +43,7 @@ impl Proposals {
             .check_not_revoked(&sealed, [&proposer, &proposer])?;
         let mut steps = Vec::with_capacity(terms.steps.len());
         for one in terms.steps {
-            let _ = demand_drafter(caller, &sealed, Some(&one.step))?;
+            demand_drafter(caller, &sealed, Some(&one.step))?;
             let Some((step, held)) = sealed.step(&one.step) else {
                 return Err(unknown_step(caller, &sealed, &one.step)
                     .at("/draft/steps", "not registered")
@@ -94,14 +94,14 @@ impl Proposals {
         caller: &Caller,
         envelope: &Envelope,
     ) -> RequestResult<GrantView> {
-        let _ = caller.demand(Scope::Propose, None)?;
+        caller.demand(Scope::Propose, None)?;
         let _ = self.crossing.demand_clock()?;
         let sealed = self.crossing.state();
         let signed = Signed::<Grant>::from_envelope(envelope, Base64::Lenient)?;
         let signed = signed.verify(|keyid| sealed.roster.key(keyid));
         let signed = signed.map_err(|error| sealed.unverified(error))?;
         for step in &signed.predicate().steps {
-            let _ = caller.demand(Scope::Propose, Some(&step.reference))?;
+            caller.demand(Scope::Propose, Some(&step.reference))?;
         }
         // Without a registered step, the grant is refused below.
         if signed
@@ -132,18 +132,16 @@ impl Proposals {
         let _one_at_a_time = self.one_grant.lock().await;
         let (sealed, stored) = (self.crossing.state(), self.grant_row(id)?);
         if stored.leaf.is_some() {
-            return Err(Refusal::new(
+            return Err(refuse(
                 Code::WrongState,
                 format!("the grant {id} is in the log already"),
-            )
-            .into());
+            ));
         }
         if stored.expires_at <= self.crossing.now() {
-            return Err(Refusal::new(
+            return Err(refuse(
                 Code::WrongState,
                 format!("the draft {id} has ended, or was taken back"),
-            )
-            .into());
+            ));
         }
         let mut envelope = envelope_of(&stored)?;
         let payload = Base64::Lenient.decode("/payload", &envelope.payload)?;
@@ -186,14 +184,14 @@ impl Proposals {
         let view = self.grant(caller, id)?;
         if caller.name() != Some(&stored.proposer) {
             for step in &view.grant.steps {
-                let _ = caller.demand(Scope::Operate, Some(&step.reference))?;
+                caller.demand(Scope::Operate, Some(&step.reference))?;
             }
         }
         if stored.leaf.is_some() {
             let detail = format!(
                 "the grant {id} is in the log, so only a revocation ends it: countersign revoke {id}"
             );
-            return Err(Refusal::new(Code::WrongState, detail).into());
+            return Err(refuse(Code::WrongState, detail));
         }
         let grant = StoredGrant {
             expires_at: stored.expires_at.min(now),
@@ -222,11 +220,8 @@ impl Proposals {
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
     pub fn grants(&self, caller: &Caller) -> RequestResult<GrantList> {
-        let _ = caller.demand_name()?;
-        let rows = self
-            .ledger
-            .reads()
-            .grants(self.crossing.now(), MOST_LISTED)?;
+        caller.demand_name()?;
+        let rows = self.ledger.grants(self.crossing.now(), MOST_LISTED)?;
         let views = rows.iter().map(|row| self.grant_view(row));
         let visible = |view: &Result<GrantView, _>| {
             view.as_ref().map_or(true, |view| sees(caller, &view.grant))
@@ -268,7 +263,6 @@ impl Proposals {
         }
         match self
             .ledger
-            .reads()
             .grant(id)?
             .filter(|stored| stored.leaf.is_some())
         {
@@ -339,7 +333,7 @@ impl Proposals {
             let row = StoredGrant {
                 id: terms.grant.clone(),
                 digest: ContentDigest::from_bytes(grant.digest()),
-                envelope: kept.to_canonical().map_err(|error| fault(&error))?.into(),
+                envelope: kept.to_canonical().map_err(fault)?.into(),
                 proposer: terms.proposer.clone(),
                 created_at: known
                     .as_ref()
@@ -360,11 +354,10 @@ impl Proposals {
                     return self.grant_view(&stored);
                 }
                 Err(GrantStop::Taken) => {
-                    return Err(Refusal::new(
+                    return Err(refuse(
                         Code::WrongState,
                         "another grant has this id: make a new grant",
-                    )
-                    .into());
+                    ));
                 }
                 Err(GrantStop::TooMany { most }) => {
                     let detail = format!(
@@ -437,22 +430,14 @@ impl Proposals {
     }
 
     fn grant_row(&self, id: &GrantId) -> RequestResult<StoredGrant> {
-        self.ledger
-            .reads()
-            .grant(id)?
-            .ok_or_else(|| no_grant(id).into())
+        self.ledger.grant(id)?.ok_or_else(|| no_grant(id).into())
     }
 
     pub(super) fn grant_view(&self, row: &StoredGrant) -> RequestResult<GrantView> {
         let (sealed, now) = (self.crossing.state(), self.crossing.now());
         let prepared = self.crossing.read_grant(row, &sealed)?;
         let (grant, terms) = (prepared.document(), prepared.document().predicate().clone());
-        let newest = self
-            .ledger
-            .reads()
-            .grant_uses(&row.digest, 1)?
-            .first()
-            .copied();
+        let newest = self.ledger.grant_uses(&row.digest, 1)?.first().copied();
         let uses = newest.map_or(0, |newest| newest.number);
         let why = match newest {
             Some(newest) if newest.paused => Some(Refusal::new(
@@ -589,7 +574,7 @@ fn sees(caller: &Caller, grant: &Grant) -> bool {
 }
 
 fn envelope_of(stored: &StoredGrant) -> RequestResult<Envelope> {
-    documents::parse_as(&stored.envelope, stored.envelope.len()).map_err(|error| fault(&error))
+    documents::parse_as(&stored.envelope, stored.envelope.len()).map_err(fault)
 }
 
 fn no_grant(id: &GrantId) -> Refusal {

@@ -12,7 +12,7 @@ use crate::{DataGrowth, MeasuredGrowth, Witnessing};
 use crossing::{Crossing, Freeze, ListsOnHost, RequestResult, Sealed, SecretPermits};
 use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined, locked};
 use reading::{FileProblem, Pattern};
-use sandbox::{LinuxSandbox, Unavailable, interpreter};
+use sandbox::{LinuxSandbox, Unavailable, missing_interpreter};
 use store::{
     Ledger, NodeState, NodesReader, NodesReport, ReadRole, Replicas, RoleState, StoreFault,
 };
@@ -321,7 +321,7 @@ pub fn steps_beyond_the_host(
             .err()
             .filter(Unavailable::is_of_the_host);
         let step = held.hashed.definition();
-        let interpreter = || interpreter::missing(&step.source, &step.interpreter);
+        let interpreter = || missing_interpreter(&step.source, &step.interpreter);
         let unlisted = || {
             lists
                 .list_of_step(held)

@@ -25,23 +25,21 @@ mod proposals;
 mod refusal_log;
 mod result_access;
 mod reviews;
-pub mod sealing;
+mod sealing;
 pub mod secret_sources;
 mod step_search;
 mod surroundings;
 mod tokens;
 mod witnesses;
 
-pub use assembled::Boundary;
+pub use assembled::{Boundary, MonitoringStatus, WitnessStatus};
 
-pub use assembled::{MonitoringStatus, WitnessStatus};
 pub use caller::Caller;
 pub use data_growth::{DataGrowth, MeasuredGrowth};
 pub use health::{
-    NoteSource, frozen_note, notes_about_people, notes_of, some_of, steps_beyond_the_host,
-    unapprovable_steps, unmet_people_rules,
+    NoteSource, SeenNodes, frozen_note, notes_about_people, notes_of, silence, some_of,
+    steps_beyond_the_host, unapprovable_steps, unmet_people_rules,
 };
-pub use health::{SeenNodes, silence};
 pub use http::{
     app::HttpConfig,
     limit::Rates,
@@ -50,8 +48,7 @@ pub use http::{
     route_table::routes,
     standby::{self, StandbyReason},
 };
-pub use notices::{Notice, NoticeFilter, NoticeNext};
-pub use notices::{TargetStatus, ToldTargets};
+pub use notices::{Notice, NoticeFilter, NoticeNext, TargetStatus, ToldTargets};
 pub use oidc::{
     binding_rules::steps_without_parameter,
     id_token::{IdToken, IssuerKeys, MAX_DOCUMENT_BYTES, MAX_ID_TOKEN_BYTES},

@@ -8,26 +8,26 @@ use store::Ledger;
 
 pub fn envelope_in(ledger: &Ledger, index: u64) -> RequestResult<Envelope> {
     let leaf = leaf_data(ledger, index)?;
-    canonical::read_as(&leaf, leaf.len()).map_err(|e| fault(&e))
+    canonical::read_as(&leaf, leaf.len()).map_err(fault)
 }
 
 pub fn leaf_data(ledger: &Ledger, index: u64) -> RequestResult<Vec<u8>> {
     let leaf = ledger.leaf(index)?;
     Ok(leaf
-        .ok_or_else(|| fault(&format!("log entry {index} is missing")))?
+        .ok_or_else(|| fault(format!("log entry {index} is missing")))?
         .data)
 }
 
 pub fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> RequestResult<String> {
     let digest = BlobDigest::from_bytes(digest);
-    let bytes = ledger.reads().blob(&digest)?;
-    let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
+    let bytes = ledger.blob(&digest)?;
+    let bytes = bytes.ok_or_else(|| fault(format!("the blob {digest} is missing")))?;
     if sha256(&bytes) != *digest.as_bytes() {
-        return Err(fault(&format!(
+        return Err(fault(format!(
             "the bytes of the blob {digest} do not match its digest"
         )));
     }
-    String::from_utf8(bytes).map_err(|e| fault(&e))
+    String::from_utf8(bytes).map_err(fault)
 }
 
 pub fn predicate<P: Predicate>(envelope: &Envelope) -> RequestResult<P> {
@@ -43,5 +43,5 @@ pub fn manifest_of(ledger: &Ledger, receipt: &Receipt) -> RequestResult<Option<M
     let text = blob_text(ledger, *receipt.files.manifest.as_bytes())?;
     json::parse_as(text.as_bytes(), text.len())
         .map(Some)
-        .map_err(|e| fault(&e))
+        .map_err(fault)
 }

@@ -199,7 +199,6 @@ impl Proposals {
         // A draft is deleted after its end.
         let Some(grant) = self
             .ledger
-            .reads()
             .grant(id)?
             .map(|row| self.grant_view(&row))
             .transpose()?

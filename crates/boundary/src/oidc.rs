@@ -16,7 +16,7 @@ use crate::{
         id_token::refused,
     },
 };
-use crossing::{Refusal, RequestResult, Sealed, Stopped};
+use crossing::{Refusal, RequestResult, Sealed, Stopped, refuse};
 use documents::{Code, Name, SealedToken, Timestamp};
 use wire::OidcBinding;
 
@@ -126,7 +126,7 @@ impl Admission {
                      bindings differ",
                     one.name, other.name
                 );
-                return Err(Refusal::new(Code::Unauthenticated, detail).into());
+                return Err(refuse(Code::Unauthenticated, detail));
             }
         };
         let caller = Caller::new(token.name.clone(), token.scopes.clone(), &token.patterns);

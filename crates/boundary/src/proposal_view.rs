@@ -135,7 +135,6 @@ impl Proposals {
         }
         Ok(self
             .ledger
-            .reads()
             .admitted(&core.id)?
             .and_then(|job| serde_json::from_str(&job).ok()))
     }
@@ -333,7 +332,7 @@ impl Proposals {
                     .into());
             };
             if !caller.may_step(Scope::Operate, step) {
-                let _ = caller.demand(Scope::Read, Some(step))?;
+                caller.demand(Scope::Read, Some(step))?;
             }
         }
         let before = match filter.cursor.as_deref().map(str::parse::<ProposalId>) {

@@ -21,7 +21,7 @@ use crate::{
 use crossing::{
     ArtifactStore, Changes, Crossing, PLAN_ARTIFACT, PlanRun, Refusal, RequestResult,
     RunsInProgress, Sealed, Sessions, Stopped, check_not_moved, fault, not_filled, profile_on_host,
-    refusal_of, secret_permits, session_user,
+    refusal_of, refuse, secret_permits, session_user,
 };
 use documents::{
     Artifact, ArtifactName, Artifacts, Authorization, Code, DEFAULT_WINDOW_S, Emergency,
@@ -80,7 +80,7 @@ impl Proposals {
         caller: &Caller,
         body: Propose,
     ) -> RequestResult<(ProposalView, bool)> {
-        let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
+        let request = canonical::canonical_of(&body).map_err(fault)?;
         let outcome = self.record(caller, body).await;
         if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
             self.refusals
@@ -263,7 +263,7 @@ impl Proposals {
         if let Err(unavailable) = self.sandbox.check(&held.profile)
             && unavailable.is_of_the_host()
         {
-            return Err(Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).into());
+            return Err(refuse(Code::SandboxUnavailable, unavailable.to_string()));
         }
         let excluded = excluded(proposer, sealed, now)?;
         let revoked = self.crossing.revoked();
@@ -275,11 +275,10 @@ impl Proposals {
                 Some(until),
             );
         reach.map_err(|out| {
-            Refusal::new(
+            refuse(
                 Code::QuorumMissing,
                 format!("{out}; {}", of_owners(&excluded, proposer)),
             )
-            .into()
         })
     }
 
@@ -343,7 +342,7 @@ impl Proposals {
     pub async fn cancel(&self, caller: &Caller, id: &ProposalId) -> RequestResult<ProposalView> {
         let row = self.visible(caller, id)?;
         if caller.name() != Some(&row.core.proposer) {
-            let _ = caller.demand(Scope::Operate, Some(&row.core.step))?;
+            caller.demand(Scope::Operate, Some(&row.core.step))?;
         }
         match row.status {
             StoredStatus::Running => {
@@ -366,7 +365,7 @@ impl Proposals {
                     Ok(_) => {}
                     // The run began after the proposal was read.
                     Err(AdvanceStop::WrongState(StoredStatus::Running)) => {
-                        let _ = self.stop_run(id)?;
+                        self.stop_run(id)?;
                     }
                     Err(stop) => return Err(advance_refused(stop, id)),
                 }
@@ -470,7 +469,7 @@ fn parse_step(text: &str) -> RequestResult<(StepRef, Option<StepDigest>)> {
 
 /// Encodes the code and the text of a status.
 pub fn detail(code: Code, words: &str) -> RequestResult<Vec<u8>> {
-    canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
+    canonical::canonical_of(&RefusalView::new(code, words)).map_err(fault)
 }
 
 /// Decodes the code and the text of a status.
@@ -619,10 +618,10 @@ impl Proposals {
         let row = self.visible(caller, id)?;
         let signed = self.statement(id)?.predicate;
         let none = || {
-            Stopped::from(Refusal::new(
+            refuse(
                 Code::NotFound,
                 format!("{id} has no file {name}, or it is deleted"),
-            ))
+            )
         };
         let artifacts = signed.artifacts.iter().flat_map(|artifacts| &artifacts.0);
         let planned = if let Some(artifact) = artifacts.into_iter().find(|one| one.name == *name) {
@@ -761,7 +760,7 @@ impl Proposals {
                 "policy no longer asks for {:?}, so nobody can sign this: propose again",
                 one.what
             );
-            return Err(Refusal::new(Code::ContextChanged, detail).into());
+            return Err(refuse(Code::ContextChanged, detail));
         }
         let here = profile_on_host(&held)?;
         check_not_moved(&here, &signed.sandbox)?;

@@ -53,7 +53,7 @@ struct Due {
 impl Refusals {
     /// Creates the value from the log entries of the current hour in `logged`, so that a restart does not reset the
     /// limit of a principal.
-    pub(super) fn after(logged: &[Vec<u8>], now: Timestamp) -> Self {
+    pub fn after(logged: &[Vec<u8>], now: Timestamp) -> Self {
         let mut hour = Hour {
             number: now.unix() / HOUR_S,
             ..Hour::default()
@@ -132,7 +132,7 @@ impl Hour {
 pub fn left(ledger: &Ledger) -> Refusals {
     let now = ledger.now();
     let began = Timestamp::from_unix(now.unix() / HOUR_S * HOUR_S);
-    match ledger.reads().refusals(began, MOST_LOOKED_AT) {
+    match ledger.refusals(began, MOST_LOOKED_AT) {
         Ok(logged) => Refusals::after(&logged, now),
         Err(error) => {
             tracing::warn!("the refusals of this hour can't be read from the log: {error}");

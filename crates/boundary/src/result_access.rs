@@ -32,7 +32,7 @@ impl Evidence {
                         "the outputs of {id} are no longer stored: they are deleted {kept} after the run"
                     ))
                 })?;
-                json::parse_as(&bytes, bytes.len()).map_err(|e| fault(&e))?
+                json::parse_as(&bytes, bytes.len()).map_err(fault)?
             }
         };
         let authorization: Authorization = predicate(&receipt.authorization)?;
@@ -57,7 +57,7 @@ impl Evidence {
         for ledger in std::iter::once(log.ledger()).chain(&self.closed) {
             let definition: StepDefinition = {
                 let text = blob_text(ledger, *signed.step.digest.as_bytes())?;
-                json::parse_as(text.as_bytes(), text.len()).map_err(|e| fault(&e))?
+                json::parse_as(text.as_bytes(), text.len()).map_err(fault)?
             };
             let Some(step) = &definition.plan else {
                 continue;
@@ -80,7 +80,7 @@ impl Evidence {
                 .stored_bundle(within, index, &envelope, &found.receipt)
                 .map(Some);
         }
-        Err(fault(&format!(
+        Err(fault(format!(
             "the run of the plan {} is not stored",
             plan.receipt
         )))

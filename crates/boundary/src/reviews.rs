@@ -4,7 +4,7 @@ use crate::{
     Caller, MOST_TRIES, Proposals, blob_text, changes_too_often, check_again, earlier_seal,
     envelope_in, logged_documents::predicate, proposals::excluded,
 };
-use crossing::{Refusal, RequestResult, Sealed, fault, refusal_of};
+use crossing::{Refusal, RequestResult, Sealed, fault, refusal_of, refuse};
 use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Name, ObservedEnd, ProposalId, Receipt,
     ReceiptId, ReviewStatement, Signed, Timestamp, Verified, json, reviewed,
@@ -94,7 +94,7 @@ impl Proposals {
             return Err(refusal.at("/signatures", "expected exactly one").into());
         }
         let subject = reviewed(document.statement())?;
-        let owed = self.ledger.reads().owed(&id.proposal())?;
+        let owed = self.ledger.owed(&id.proposal())?;
         let Some((owed, index)) = owed.and_then(|owed| owed.receipt.map(|index| (owed, index)))
         else {
             return Err(not_needed().into());
@@ -116,14 +116,11 @@ impl Proposals {
                 (Code::WrongBoundary, "boundary")
             };
             let detail = format!("the review names another {what} than the run that it is about");
-            return Err(Refusal::new(code, detail).into());
+            return Err(refuse(code, detail));
         }
-        let bytes = document
-            .envelope(|_| true)
-            .to_canonical()
-            .map_err(|error| fault(&error))?;
+        let bytes = document.envelope(|_| true).to_canonical().map_err(fault)?;
         Ok(OpenedReview {
-            stored: self.ledger.reads().reviews_of(index)?,
+            stored: self.ledger.reviews_of(index)?,
             document,
             run,
             index,
@@ -161,7 +158,7 @@ impl Proposals {
                          return to this verdict, review the run with another reason",
                         known.leaf, known.reviewer
                     );
-                    return Err(Refusal::new(Code::WrongState, detail).into());
+                    return Err(refuse(Code::WrongState, detail));
                 }
                 return Ok(Some(ReviewedView {
                     receipt: id.clone(),
@@ -309,7 +306,6 @@ impl Proposals {
             .map_or(0, |rule| rule.value.max_unreviewed);
         let open = self
             .ledger
-            .reads()
             .owed_open(MOST_READ)?
             .into_iter()
             .filter(OwedReview::is_open);
@@ -317,11 +313,10 @@ impl Proposals {
         if (open.len() as u64) < most {
             return Ok(());
         }
-        Err(Refusal::new(
+        Err(refuse(
             Code::PolicyDenied,
             ConsumeStop::Unreviewed { most, open }.to_string(),
-        )
-        .into())
+        ))
     }
 
     /// Returns the emergencies without their reviews and the runs with an unsettled end, as far as the caller may see them.
@@ -329,13 +324,13 @@ impl Proposals {
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
     pub fn unsettled(&self, caller: &Caller) -> RequestResult<UnsettledList> {
-        let _ = caller.demand_name()?;
+        caller.demand_name()?;
         let sealed = self.crossing.state();
         let mut list = UnsettledList {
             runs: Vec::new(),
             more: 0,
         };
-        for owed in self.ledger.reads().owed_open(MOST_READ)? {
+        for owed in self.ledger.owed_open(MOST_READ)? {
             match self.unsettled_run(caller, owed, &sealed)? {
                 Some(run) if list.runs.len() < MOST_LISTED => list.runs.push(run),
                 seen => list.more += u64::from(seen.is_some()),
@@ -391,7 +386,7 @@ impl Proposals {
             return Ok(None);
         }
         let rules = self.review_rules(&run, sealed)?;
-        let stored = self.ledger.reads().reviews_of(index)?;
+        let stored = self.ledger.reviews_of(index)?;
         let reviews = self.run_reviews(&stored)?;
         let revoked = self.crossing.revoked();
         let is_revoked = |keyid: &_| revoked.has_key(keyid);
@@ -404,7 +399,7 @@ impl Proposals {
             .owed
             .grant
             .as_ref()
-            .map(|digest| self.ledger.reads().grant_of(digest))
+            .map(|digest| self.ledger.grant_of(digest))
             .transpose()?
             .flatten();
         let why = row
@@ -469,7 +464,7 @@ impl Proposals {
             let signature = envelope
                 .signatures
                 .first()
-                .ok_or_else(|| fault(&"a review has no signature"))?;
+                .ok_or_else(|| fault("a review has no signature"))?;
             let opinion = ReviewOpinion {
                 closes: one.counts_for_review,
                 settles: one.counts_for_settle,
@@ -490,20 +485,18 @@ impl Proposals {
             return Ok(ReviewRules::of(&held.rules, &held.ruling));
         }
         let seal = earlier_seal(&self.ledger, run.receipt.seal)?.bundled;
-        let read =
-            |text: &str| json::parse(text.as_bytes(), text.len()).map_err(|error| fault(&error));
+        let read = |text: &str| json::parse(text.as_bytes(), text.len()).map_err(fault);
         let words = |errors: &dyn std::fmt::Debug| {
-            fault(&format!("an earlier seal can't be read: {errors:?}"))
+            fault(format!("an earlier seal can't be read: {errors:?}"))
         };
         let policy = Policy::from_sealed(&read(&seal.policy)?).map_err(|errors| words(&errors))?;
         let builtins =
             Builtins::from_sealed(&read(&seal.builtins)?).map_err(|errors| words(&errors))?;
         let text = blob_text(&self.ledger, *step.digest.as_bytes())?;
-        let step = HashedStep::parse(&read(&text)?).map_err(|error| fault(&error))?;
+        let step = HashedStep::parse(&read(&text)?).map_err(fault)?;
         let ruling = ruling::resolve(&policy, &builtins, &step.definition().reference);
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
-        let rules = QuorumRules::combine(of_policy, &step.definition().approvals)
-            .map_err(|error| fault(&error))?;
+        let rules = QuorumRules::combine(of_policy, &step.definition().approvals).map_err(fault)?;
         Ok(ReviewRules::of(&rules, &ruling))
     }
 }

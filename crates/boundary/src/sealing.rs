@@ -10,7 +10,7 @@ use tokio::task::JoinError;
 use crate::{Health, NoteSource, Proposals, Surroundings, grants};
 use crossing::{
     BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, RequestResult, SealContent,
-    SealDraft, SealError, SealPredecessor, Sealed, check_files, fault,
+    SealDraft, SealError, SealPredecessor, Sealed, check_files, fault, refuse,
 };
 use documents::{
     Code, Configuration, ConfiguredLimits, ConfiguredSandbox, Epoch, GrantId, KeyId, Level, Limit,
@@ -101,7 +101,7 @@ pub fn restore(
     known: Option<&Registry>,
 ) -> Result<Sealed, SealError> {
     Sealed::restore(seal, payload, envelope, index, known, |digest| {
-        ledger.reads().blob(digest).ok().flatten()
+        ledger.blob(digest).ok().flatten()
     })
 }
 
@@ -335,7 +335,7 @@ impl Sealing {
         let registry = self
             .read(runbooks)
             .await
-            .map_err(|e| fault(&e))?
+            .map_err(fault)?
             .map_err(|errors| not_sealed(&errors))?;
         let sealed = self
             .put_in_force(|material| material.registry = registry.clone(), None)
@@ -361,7 +361,7 @@ impl Sealing {
         let (keyid, sandbox) = (self.key.keyid, self.sandbox.clone());
         let revocations = ledger.revocations().len();
         let read = tokio::task::spawn_blocking(move || next(&sealed, &ledger, keyid, &sandbox));
-        let (content, found) = read.await.map_err(|e| fault(&e))??;
+        let (content, found) = read.await.map_err(fault)??;
         let epoch = new_epoch.then(|| Epoch::new(self.surroundings.bytes()));
         let sealed = self
             .seal_alone(
@@ -385,7 +385,7 @@ impl Sealing {
     pub async fn thaw(&self) -> RequestResult<Vec<GrantId>> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
         if self.crossing.frozen_since().is_none() {
-            return Err(Refusal::new(Code::WrongState, "the boundary is not frozen").into());
+            return Err(refuse(Code::WrongState, "the boundary is not frozen"));
         }
         let epoch = Epoch::new(self.surroundings.bytes());
         let before = self.crossing.state();
@@ -398,7 +398,6 @@ impl Sealing {
         };
         let rows = self
             .ledger
-            .reads()
             .grants(self.crossing.now(), grants::MOST_LISTED)?;
         Ok(rows
             .into_iter()
@@ -430,7 +429,7 @@ impl Sealing {
         revocations: Option<usize>,
     ) -> RequestResult<bool> {
         // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
-        let mut all = self.ledger.reads().tokens()?;
+        let mut all = self.ledger.tokens()?;
         match &token {
             Some(TokenChange::Add(token, _)) => all.push(token.clone()),
             Some(TokenChange::Revoke { name, at }) => {
@@ -439,7 +438,7 @@ impl Sealing {
                     .find(|token| token.name == *name && token.revoked_at.is_none());
                 let Some(found) = found else {
                     let detail = format!("there is no token {name} that could be revoked");
-                    return Err(Refusal::new(Code::NotFound, detail).into());
+                    return Err(refuse(Code::NotFound, detail));
                 };
                 found.revoked_at = Some(*at);
             }
@@ -495,7 +494,7 @@ impl Sealing {
                         "no token {name} can be added or revoked: names are never used twice, so choose another name for a \
                          new token"
                     );
-                    return Err(Refusal::new(Code::WrongState, detail).into());
+                    return Err(refuse(Code::WrongState, detail));
                 }
                 Err(SealStop::Write(stop @ WriteStop::ClockAhead { .. })) => {
                     return Err(Refusal::new(Code::Busy, stop.to_string())
@@ -503,7 +502,7 @@ impl Sealing {
                         .into());
                 }
                 Err(SealStop::Write(WriteStop::Fault(error))) => return Err(error.into()),
-                Err(stop) => return Err(fault(&stop)),
+                Err(stop) => return Err(fault(stop)),
             }
         }
         Err(fault(

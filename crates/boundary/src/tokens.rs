@@ -17,7 +17,7 @@ impl Sealing {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn tokens(&self) -> RequestResult<Vec<TokenView>> {
-        let (tokens, bindings) = (self.ledger.reads().tokens()?, self.ledger.bindings()?);
+        let (tokens, bindings) = (self.ledger.tokens()?, self.ledger.bindings()?);
         Ok(tokens
             .into_iter()
             .map(|token| TokenView {

@@ -421,7 +421,7 @@ impl Witnessing {
             Vec::new()
         } else {
             let path = self.ledger.consistency(old, target.size)?;
-            path.ok_or_else(|| fault(&format!("no proof from {old} to {} entries", target.size)))?
+            path.ok_or_else(|| fault(format!("no proof from {old} to {} entries", target.size)))?
         };
         Ok(Some(WitnessRequest {
             size: target.size,
@@ -503,7 +503,7 @@ impl Witnessing {
         let row = self
             .ledger
             .checkpoint()?
-            .ok_or_else(|| fault(&"the log is empty"))?;
+            .ok_or_else(|| fault("the log is empty"))?;
         Ok((row.size, row.note))
     }
 }

@@ -30,10 +30,7 @@ pub use commands::{
     bundle_files::{bundles_of, is_log, logs_below},
     completions::runbook_or_step,
     deny,
-    gate::gate_decision::{
-        AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
-        SandboxRequirement, decide_gate,
-    },
+    gate::gate_decision::{AgeLimit, GateRequirements, SandboxRequirement, decide_gate},
     global::{BoundaryChoice, GlobalOptions},
     grant::{
         HEADER, cells, find_grant,
@@ -107,9 +104,7 @@ pub use terminal::{
     printable_text::PrintableText,
     refused_programs::{ListPlace, OWN_DIRECTORIES, OutputComplaints, print_hints, refusal_lines},
     screen::{LineTone, Screen, ScreenLine, aligned, fitted},
-    streams::{
-        AnswerButton, Audience, Terminal, eprintln_quietly, text_of, write_document, write_new,
-    },
+    streams::{AnswerButton, Audience, Terminal, eprintln_quietly, write_document, write_new},
 };
 
 pub(crate) use commands::{
@@ -155,7 +150,7 @@ pub(crate) use review::{
         LineWeight, Lines, MOST_LINES, MOST_PARAMETERS, MOST_REMARKS, ROW, RemarkSeverity,
         ReviewLine,
     },
-    proposal_review::PagerChoice,
+    proposal_review::{PagerChoice, check_standing},
     render::{SIGNED, text_lines},
     reviewed_content::ReviewedContent,
     signed_field::{FieldReason, SignedField},

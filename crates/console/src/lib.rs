@@ -43,7 +43,7 @@ pub(crate) use companion::{
     inbox::BoundaryInbox,
     open_review::{MadeReview, SentSignature, still_open},
     requests::{Companion, PageState, Sent, Shared, SharedPages, after_signature, take_held},
-    review_view::{RefusedReview, shown_review},
+    review_view::RefusedReview,
     signing::Signing,
     views::{NavPlace, companion_page, path_of},
 };

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{Refusal, check_files};
 use documents::{Code, Profile, ProgramList};
 use reading::{ProgramNames, moved, without_denied};
-use sandbox::{ListError, SMALLER_LIST, WantedPrograms, interpreter, list_of};
+use sandbox::{ListError, SMALLER_LIST, WantedPrograms, list_of, missing_interpreter};
 use verdict::StepInForce;
 
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
@@ -15,7 +15,7 @@ use verdict::StepInForce;
 /// no list may contain, or if the step has files and starts in a directory of the host. Returns `too-large` if the list is too large for a profile.
 pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     let definition = held.hashed.definition();
-    if let Some(why) = interpreter::missing(&definition.source, &definition.interpreter) {
+    if let Some(why) = missing_interpreter(&definition.source, &definition.interpreter) {
         return Err(Refusal::new(
             Code::SandboxUnavailable,
             format!("{}: {why}", definition.reference),

@@ -46,7 +46,7 @@ pub use revoked::Freeze;
 pub use run_end::outcome_of;
 pub use seal::{
     current_seal::{CurrentSeal, revocations},
-    refusal::{Fault, Refusal, RefusalCase, RequestResult, Stopped, fault, not_filled},
+    refusal::{Fault, Refusal, RefusalCase, RequestResult, Stopped, fault, not_filled, refuse},
     sealed::{
         BundleShare, SealContent, SealDraft, SealError, SealPredecessor, Sealed, lacks_boundary,
     },

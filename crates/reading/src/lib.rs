@@ -72,7 +72,7 @@ pub use registry::{
 };
 pub use shell::{
     commands::{self, ReadLimit, comments, find_in},
-    found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell, UnknownPart},
+    found::{FoundKind, NotUnderstood, ScriptFinding, Shell, UnknownPart},
     settings::TRUSTED,
 };
 pub use template::{
@@ -101,11 +101,10 @@ pub(crate) use registry::{
     directory_walk::{read_page, read_text},
     fence_remarks::RemarkKind,
     fenced_block::{FencedBlock, check_characters, fenced_blocks},
-    found_step::{FoundStep, add_step},
+    found_step::{FoundStep, add_step, plain_definition},
     front_matter::FrontMatter,
     gruntwork::{elements::Element, notes::YamlSource, variable::Variable},
     markdown::check_file_name,
-    run_links::RunLinks,
     rundown::header::is_identifier,
     script_remarks::{
         BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang,
@@ -144,6 +143,7 @@ pub(crate) use template::{
     variant::Variant,
 };
 pub(crate) use written::{
-    declared_sandbox::{approvals_among, network_of_rule, read_approvals},
+    declared_sandbox::{approvals_among, choice, network_of_rule, read_approvals},
     sandbox_permission::check_pattern,
 };
+pub(crate) use yaml::{noted, refuse};

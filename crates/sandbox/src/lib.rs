@@ -7,13 +7,14 @@ mod runs;
 mod sessions;
 
 pub use isolation::{
-    interpreter::{self, PATH, StreamSearch},
+    interpreter::{PATH, StreamSearch, missing_interpreter},
     launcher,
     planned_secret::{self, PlannedSecret, secret_path},
     probe::{HostProbe, Missing, Unavailable},
-    protocol::{self, LAUNCH},
+    protocol::{LAUNCH, check_messages, check_request},
+    session_request::{SESSION_STATE_FILE, SESSION_WRAPPER_FILE},
     session_tree::SessionTree,
-    start_packet,
+    start_packet::check_start,
 };
 pub use programs::{
     program_lookup::{
@@ -36,8 +37,8 @@ pub use sessions::{
     },
     secret_masks::{MIN_MASKED, SecretMasks, StreamMasker},
     session_state::{
-        CODE_VARIABLES, GivenToRun, SESSION_STATE_FILE, SESSION_WRAPPER_FILE, SessionWrapper,
-        ShellState, StateTooLarge, is_carried, matches_any, wrapper_for,
+        CODE_VARIABLES, GivenToRun, SessionWrapper, ShellState, StateTooLarge, is_carried,
+        matches_any, wrapper_for,
     },
 };
 
@@ -49,19 +50,18 @@ pub(crate) use isolation::{
     grants::{PathAccess, PathGrant},
     helper::PATIENCE,
     ids::Id,
-    interpreter::{FileId, ProgramCounts, started_by_env},
+    interpreter::{self, ProgramCounts, started_by_env},
     launcher::watch::report_end,
     mounts::{directory_at, file_at, move_to, with_parents},
+    opened::FileId,
     probe::ProbeFailures,
     protocol::{
-        AnnouncedPrograms, CodeInMemory, Confined, HelperMessage, HostId, HostSharing, KILL,
+        self, AnnouncedPrograms, CodeInMemory, Confined, HelperMessage, HostId, HostSharing, KILL,
         RunForm, RunRequest, RunTexts, SizeLimit, Sockets, SpentResources, StepEnd, SyscallFilter,
         TERMINATE,
     },
     run_dir::RunDir,
-    session_request::{
-        InputEntry, STATE_PLACEHOLDER, SessionRequest, WRAPPER_PLACEHOLDER, WrapperRequest,
-    },
+    session_request::{InputEntry, SessionRequest, WrapperRequest},
     setup_failure::{AtStage, SetupFailure, SetupResult, SetupStage},
     start_packet::{Descriptors, Start},
     step_files::PutFiles,

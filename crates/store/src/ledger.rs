@@ -425,11 +425,6 @@ impl Ledger {
         locked(&self.shared.open_proposals).running()
     }
 
-    /// Returns the size of the database on the disk, in bytes.
-    pub fn bytes(&self) -> StoreResult<u64> {
-        self.shared.reads.bytes()
-    }
-
     /// Returns the seconds by which the system clock is ahead of the time since the start of the service. A negative
     /// number means that the clock is behind.
     pub fn clock_ahead_s(&self) -> i64 {

@@ -42,10 +42,11 @@ mod stored_tile;
 mod tree;
 mod writer;
 
-pub use backend::{ClosedKey, RetentionCut, RetentionWalk, Retired, Store, SweepResult};
+pub use backend::{
+    ClosedKey, Cosignature, Retention, RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    TakeBytes, UNSIGNED_KEPT_S,
+};
 
-pub use backend::{Cosignature, TakeBytes};
-pub use backend::{Retention, UNSIGNED_KEPT_S};
 pub use batch_rows::{Commit, Questions, Writes};
 #[cfg(debug_assertions)]
 pub use crash_points::POINTS;
@@ -67,34 +68,27 @@ pub use shared::{LedgerConfig, LedgerLimits, LogSigner};
 pub use small_file::replace;
 pub use sqlite::SqliteStore;
 pub use store_report::{LOST, RESTORE, StoreDefect, StoreReport, StoreScope};
-pub use stored::SealWrite;
-pub use stored::StoredStatus;
 pub use stored::{
-    AdvanceStop, AuthorizationCore, MOST_COMPARED, NewProposal, Proposal, ProposalQuery,
-    ProposalStep, ProposeResult, RunOutcome, RunQuery, Signature,
+    AdvanceStop, AuthorizationCore, CLOSABLE_AFTER_S, Consume, ConsumeStop, DenialResult,
+    DenialWrite, Finish, FinishStop, GrantClaim, GrantStop, GrantWrite, IdTokenUse,
+    MAX_INLINE_BYTES, MOST_CLOCK_DIFFERENCE_S, MOST_COMPARED, NewProposal, NonceUse, OutputRow,
+    OwedReview, Proposal, ProposalQuery, ProposalStep, ProposeResult, ReviewWrite, RunOutcome,
+    RunQuery, SealWrite, Signature, SpentNonce, StoredDenial, StoredGrant, StoredReview,
+    StoredStatus, Token, TokenChange, Unfinished, Window,
 };
-pub use stored::{
-    CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, MAX_INLINE_BYTES,
-    MOST_CLOCK_DIFFERENCE_S, NonceUse, OutputRow, SpentNonce, Unfinished, Window,
-};
-pub use stored::{DenialResult, DenialWrite, StoredDenial};
-pub use stored::{GrantClaim, GrantStop, GrantWrite, StoredGrant};
-pub use stored::{IdTokenUse, Token, TokenChange};
-pub use stored::{OwedReview, ReviewWrite, StoredReview};
 pub use stored_event::{EntryEvent, EventFact, StoredEvent, Telling, ToldTarget};
 pub use stored_leaf::{CheckedState, LeafRef, WriteStop, opened};
 pub use stored_revocation::{
     RevocationResult, RevocationWrite, StoredRevocation, read_revocations,
 };
-pub use tree::StoredLog;
-pub use tree::{TreeEdge, root_of};
+pub use tree::{StoredLog, TreeEdge, root_of};
 
 pub(crate) use backend::PruneResult;
-pub(crate) use batch_questions::ClosedWindows;
-pub(crate) use batch_questions::check_state;
-pub(crate) use batch_rows::MOST_MARK_AHEAD_S;
-pub(crate) use batch_rows::{Answers, DenialPrecedent, DenialQuestion, OtherWrites, StepRow};
-pub(crate) use batch_rows::{BatchQuestion, BatchRows, EachAnswer, OpenBatch};
+pub(crate) use batch_questions::{ClosedWindows, check_state};
+pub(crate) use batch_rows::{
+    Answers, BatchQuestion, BatchRows, DenialPrecedent, DenialQuestion, EachAnswer,
+    MOST_MARK_AHEAD_S, OpenBatch, OtherWrites, StepRow,
+};
 pub(crate) use column_values::{grant_bytes, id_bytes, tile_id};
 pub(crate) use copied_tables::{CHUNK, CHUNK_ROWS, CopiedRow, CopiedTable, PIECE, TABLES};
 pub(crate) use crash_points::WriteKind;
@@ -123,8 +117,7 @@ pub(crate) use rows::{
     Candidate, DenialsAhead, EntryRow, FinishRow, PackedRow, ProposalPrecedent, ProposalState,
     ReviewRow, RunRow, StoreHead, TileRow,
 };
-pub(crate) use server::IdlePool;
-pub(crate) use server::KeyWaits;
+pub(crate) use server::{IdlePool, KeyWaits};
 pub(crate) use shared::{PublishedState, SharedState};
 pub(crate) use sqlite::{
     check::Look,
@@ -135,11 +128,7 @@ pub(crate) use sqlite::{
     schema::{MIGRATIONS, differences_of},
     table_rows::OldFile,
 };
-pub(crate) use stored::ProposalPage;
-pub(crate) use stored::SealStored;
-pub(crate) use stored::SpentUse;
-pub(crate) use stored::StatusDetail;
-pub(crate) use stored::TokenBindings;
+pub(crate) use stored::{ProposalPage, SealStored, SpentUse, StatusDetail, TokenBindings};
 pub(crate) use stored_event::{EventRow, EventWrite};
 pub(crate) use stored_leaf::Leaf;
 pub(crate) use stored_tile::{DURING_TILE, tile_hashes, tile_missing};

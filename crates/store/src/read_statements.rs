@@ -5,7 +5,7 @@ macro_rules! statements {
     ($(#[$of_list:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
         $($(#[$doc])* pub(crate) const $name: &str = $sql;)*
         $(#[$of_list])*
-        pub(super) const $list: &[&str] = &[$($name),*];
+        pub const $list: &[&str] = &[$($name),*];
     };
 }
 
@@ -13,7 +13,7 @@ macro_rules! statements {
 macro_rules! batch_statements {
     ($($(#[$doc:meta])* $name:ident = $statement:expr;)*) => {
         $($(#[$doc])* const $name: &$crate::batch_rows::BatchStatement = &$statement;)*
-        pub(super) const ALL: &[&$crate::batch_rows::BatchStatement] = &[$($name),*];
+        pub const ALL: &[&$crate::batch_rows::BatchStatement] = &[$($name),*];
     };
 }
 

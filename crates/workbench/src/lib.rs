@@ -15,7 +15,7 @@ pub use local::{
     network_programs::uses_network,
     project::{FoundPolicy, Project, real_program},
     runbook::{Runbook, WalkStep, how_to_write_a_step},
-    runbook_check::{RunbookCheck, missing_programs, of_sound_files, problems},
+    runbook_check::{RunbookCheck, missing_programs, of_sound_files},
     runbook_test::RunbookTests,
     sandbox_choice::{SandboxArgs, SandboxChoice},
     script_answer::{
@@ -24,14 +24,14 @@ pub use local::{
     sealed_steps::SealedSteps,
     signals::Signals,
     step_run::RunbookWalk,
-    test_run::{TestResult, TestRunner, TestedRunbook},
+    test_run::{TestResult, TestedRunbook},
     walk_session::WalkSession,
     workflow_run::WorkflowRun,
     workflow_walk::{LoopLists, NextUnit, WorkflowWalk},
 };
 pub use notebook::{
     board::Board,
-    open_pages::{AfterSave, OpenFiles, PageRules},
+    open_pages::{OpenFiles, PageRules},
     propose_routes::{self, ProposingNotebook},
     routes::{Notebook, routes},
     saved_files::{keep_looking, states_below},

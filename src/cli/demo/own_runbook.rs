@@ -20,7 +20,10 @@ use crate::{
     node::rosters,
     steps_of,
 };
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, outcome_words};
+use client::{
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, outcome_words,
+    value_words::counted,
+};
 use documents::{Group, GroupName, Outcome, Roster, joined, json as strict};
 use reading::RegisteredStep;
 use workbench::WalkStep;
@@ -141,17 +144,14 @@ fn chosen(
     wanted: Option<&str>,
     given: &[String],
 ) -> CommandResult<(Arc<RegisteredStep>, Value, usize)> {
-    let shown = file.display().to_string();
-    let printable = PrintableText::text(&shown);
+    let printable = PrintableText::file(file);
     let is_runbook = file
         .extension()
         .is_some_and(|end| end == "md" || end == "mdx");
     if !is_runbook || !file.is_file() {
-        let message = format!(
-            "{} is no runbook: name a file that ends in .md, .runbook.md or .mdx",
-            printable.as_str()
-        );
-        return Err(CommandFailure::usage(message));
+        return Err(CommandFailure::usage(format!(
+            "{printable} is no runbook: name a file that ends in .md, .runbook.md or .mdx"
+        )));
     }
     let all = steps_of(file)?;
     let Some(step) = all
@@ -160,9 +160,8 @@ fn chosen(
     else {
         let known = all.iter().map(|step| step.definition.reference.step());
         let message = format!(
-            "{} has no step {}; it has {}",
-            printable.as_str(),
-            PrintableText::quoted(wanted.unwrap_or_default()).as_str(),
+            "{printable} has no step {}; it has {}",
+            PrintableText::quoted(wanted.unwrap_or_default()),
             joined(known, ", ")
         );
         return Err(CommandFailure::new(Exit::UnknownStep, message));
@@ -174,10 +173,9 @@ fn chosen(
         step.definition.params.key(name).is_some()
     };
     if let Some(unknown) = given.iter().find(|given| !known(given)) {
-        let unknown = PrintableText::text(unknown);
         return Err(CommandFailure::usage(format!(
             "-p {}: the step has no such parameter",
-            unknown.as_str()
+            PrintableText::text(unknown)
         )));
     }
     let own = WalkStep::new(step, given, &Map::new())?;
@@ -283,11 +281,7 @@ fn copy_runbook(file: &Path, directory: &Path) -> CommandResult<String> {
             }
         }
     }
-    Ok(if files == 1 {
-        "1 file".to_owned()
-    } else {
-        format!("{files} files")
-    })
+    Ok(counted(files, "file"))
 }
 
 /// Puts the approvers into the groups that the step names.

@@ -34,40 +34,33 @@ const COLUMN: usize = 48;
 const SCREEN_WIDTH: usize = 80;
 
 impl<'t> DemoReport<'t> {
-    pub(super) const fn new(terminal: &'t Terminal) -> Self {
+    pub const fn new(terminal: &'t Terminal) -> Self {
         Self {
             terminal,
             lines: Vec::new(),
         }
     }
 
-    pub(super) fn part(&self, title: &str) -> CommandResult<()> {
+    pub fn part(&self, title: &str) -> CommandResult<()> {
         self.put(&format!("\n{title}\n"))
     }
 
     /// Prints one line with a statement and its result.
-    pub(super) fn line(&mut self, state: DemoResult, what: &str, found: &str) -> CommandResult<()> {
+    pub fn line(&mut self, state: DemoResult, what: &str, found: &str) -> CommandResult<()> {
         let mark = match state {
             DemoResult::AsTold => "ok       ",
             DemoResult::NotShown => "NOT SHOWN",
             DemoResult::Failed => "FAILED   ",
         };
-        let (what, found) = (PrintableText::text(what), PrintableText::text(found));
-        self.put(&format!(
-            "  {mark}  {:<COLUMN$}  {}\n",
-            what.as_str(),
-            found.as_str()
-        ))?;
-        self.lines.push(DemoLine {
-            state,
-            what: what.as_str().to_owned(),
-            found: found.as_str().to_owned(),
-        });
+        let what = PrintableText::text(what).to_string();
+        let found = PrintableText::text(found).to_string();
+        self.put(&format!("  {mark}  {what:<COLUMN$}  {found}\n"))?;
+        self.lines.push(DemoLine { state, what, found });
         Ok(())
     }
 
     /// Prints a line. The line counts as confirmed if `holds` is true.
-    pub(super) fn check(&mut self, holds: bool, what: &str, found: &str) -> CommandResult<()> {
+    pub fn check(&mut self, holds: bool, what: &str, found: &str) -> CommandResult<()> {
         self.line(
             if holds {
                 DemoResult::AsTold
@@ -80,7 +73,7 @@ impl<'t> DemoReport<'t> {
     }
 
     /// Prints text that a person or a step wrote, with a vertical bar before each line.
-    pub(super) fn quote(&self, who: &str, text: &str) -> CommandResult<()> {
+    pub fn quote(&self, who: &str, text: &str) -> CommandResult<()> {
         for line in text.lines() {
             self.put(&format!("  {who:>9} | {}\n", PrintableText::text(line)))?;
         }
@@ -88,14 +81,14 @@ impl<'t> DemoReport<'t> {
     }
 
     /// Prints the screen of a person, with a vertical bar before each line.
-    pub(super) fn screen(&self, who: &str, screen: &Screen) -> CommandResult<()> {
+    pub fn screen(&self, who: &str, screen: &Screen) -> CommandResult<()> {
         screen
             .paint(SCREEN_WIDTH, false)
             .lines()
             .try_for_each(|line| self.put(&format!("  {who:>9} | {line}\n")))
     }
 
-    pub(super) fn note(&self, words: &str) -> CommandResult<()> {
+    pub fn note(&self, words: &str) -> CommandResult<()> {
         for line in words.lines() {
             self.put(&format!("  {}\n", PrintableText::text(line)))?;
         }
@@ -103,7 +96,7 @@ impl<'t> DemoReport<'t> {
     }
 
     /// Returns true if every line was confirmed.
-    pub(super) fn all_as_told(&self) -> bool {
+    pub fn all_as_told(&self) -> bool {
         !self.lines.is_empty()
             && self
                 .lines
@@ -112,23 +105,20 @@ impl<'t> DemoReport<'t> {
     }
 
     /// Returns true if no check contradicted a line.
-    pub(super) fn none_failed(&self) -> bool {
+    pub fn none_failed(&self) -> bool {
         self.lines
             .iter()
             .all(|line| line.state != DemoResult::Failed)
     }
 
-    pub(super) fn lines(&self) -> &[DemoLine] {
+    pub fn lines(&self) -> &[DemoLine] {
         &self.lines
     }
 
-    pub(super) fn verdict(&self) -> CommandResult<()> {
+    pub fn verdict(&self) -> CommandResult<()> {
         let count = |state| self.lines.iter().filter(|line| line.state == state).count();
-        let (good, hidden, bad) = (
-            count(DemoResult::AsTold),
-            count(DemoResult::NotShown),
-            count(DemoResult::Failed),
-        );
+        let [good, hidden, bad] =
+            [DemoResult::AsTold, DemoResult::NotShown, DemoResult::Failed].map(count);
         let words = if self.all_as_told() {
             format!("All {good} lines were confirmed.")
         } else {
@@ -144,7 +134,7 @@ impl<'t> DemoReport<'t> {
         if self.terminal.json {
             Ok(())
         } else {
-            self.terminal.put(text.as_bytes())
+            self.terminal.put(text)
         }
     }
 }

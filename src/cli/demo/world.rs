@@ -23,7 +23,7 @@ const PEOPLE: [&str; 6] = ["alice", "alice-2", "bob", "carol", "mallory", "deplo
 pub struct DemoSetup {
     /// Temporary directory, which is deleted at the end unless `--keep` was given.
     _temporary: Option<tempfile::TempDir>,
-    pub(super) root: PathBuf,
+    pub root: PathBuf,
     program: PathBuf,
     service: Option<Service>,
     token: Option<Secret>,
@@ -37,7 +37,7 @@ struct Service {
 }
 
 impl DemoSetup {
-    pub(super) fn make(keep: Option<&Path>) -> CommandResult<Self> {
+    pub fn make(keep: Option<&Path>) -> CommandResult<Self> {
         let odd = |error: std::io::Error| {
             CommandFailure::usage(format!("the demo's directory can't be made: {error}"))
         };
@@ -83,33 +83,33 @@ impl DemoSetup {
         Ok(world)
     }
 
-    pub(super) fn home(&self) -> PathBuf {
+    pub fn home(&self) -> PathBuf {
         self.root.join("boundary-home")
     }
 
     /// Returns the directory of the boundary, for the options of a command.
-    pub(super) fn home_text(&self) -> String {
+    pub fn home_text(&self) -> String {
         self.home().to_string_lossy().into_owned()
     }
 
-    pub(super) fn key(&self, name: &str) -> PathBuf {
+    pub fn key(&self, name: &str) -> PathBuf {
         self.root.join("people").join(name).join("key.pem")
     }
 
     /// Returns the roster file that people and auditors trust. They receive the file directly, not from the boundary.
-    pub(super) fn roster(&self) -> PathBuf {
+    pub fn roster(&self) -> PathBuf {
         self.root.join("people/roster.json")
     }
 
     /// Runs this program without environment variables that could name another boundary.
-    pub(super) fn program(&self, args: &[&str]) -> CommandResult<Output> {
+    pub fn program(&self, args: &[&str]) -> CommandResult<Output> {
         self.command(args)
             .output()
             .or_broken(&format!("countersign {} can't be started", args.join(" ")))
     }
 
     /// Runs this program and returns the JSON that the program prints. A failure of the program is an error.
-    pub(super) fn ask(&self, args: &[&str]) -> CommandResult<Value> {
+    pub fn ask(&self, args: &[&str]) -> CommandResult<Value> {
         let output = self.program(args)?;
         if !output.status.success() {
             let (out, err) = (
@@ -126,7 +126,7 @@ impl DemoSetup {
     }
 
     /// Runs a command of a person who trusts the roster of the demo, with the person's key.
-    pub(super) fn ask_as(&self, name: &str, args: &[&str]) -> CommandResult<Value> {
+    pub fn ask_as(&self, name: &str, args: &[&str]) -> CommandResult<Value> {
         let url = self
             .service
             .as_ref()
@@ -156,7 +156,7 @@ impl DemoSetup {
     }
 
     /// Starts the boundary, waits until it listens, and returns its announcement.
-    pub(super) fn serve(&mut self) -> CommandResult<Value> {
+    pub fn serve(&mut self) -> CommandResult<Value> {
         const WHAT: &str = "the boundary can't be started";
         let log = File::options()
             .create(true)
@@ -199,7 +199,7 @@ impl DemoSetup {
         Ok(said["started"].clone())
     }
 
-    pub(super) fn signal(&self, signal: rustix::process::Signal) -> CommandResult<()> {
+    pub fn signal(&self, signal: rustix::process::Signal) -> CommandResult<()> {
         let pid = i32::try_from(self.running()?.child.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
@@ -208,7 +208,7 @@ impl DemoSetup {
     }
 
     /// Stops the boundary with SIGTERM. Returns true if the boundary exited with success before the deadline.
-    pub(super) fn stop(&mut self) -> CommandResult<bool> {
+    pub fn stop(&mut self) -> CommandResult<bool> {
         self.signal(rustix::process::Signal::TERM)?;
         self.signals.ends_too(None);
         let Some(mut service) = self.service.take() else {
@@ -228,21 +228,21 @@ impl DemoSetup {
         }
     }
 
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         if self.service.is_some() {
             let _ = self.stop();
         }
     }
 
-    pub(super) fn hold_token(&mut self, secret: &str) {
+    pub fn hold_token(&mut self, secret: &str) {
         self.token = Some(Secret::new(secret));
     }
 
-    pub(super) fn agent(&self) -> CommandResult<Client> {
+    pub fn agent(&self) -> CommandResult<Client> {
         self.client(self.token.clone(), None)
     }
 
-    pub(super) fn person(&self, name: &str) -> CommandResult<Client> {
+    pub fn person(&self, name: &str) -> CommandResult<Client> {
         self.client(None, Some(self.key_args(name)))
     }
 
@@ -256,7 +256,7 @@ impl DemoSetup {
         service.ok_or_else(|| broken("no boundary runs"))
     }
 
-    pub(super) fn keys(&self, name: &str) -> CommandResult<Keys> {
+    pub fn keys(&self, name: &str) -> CommandResult<Keys> {
         self.key_args(name).find()
     }
 
@@ -267,7 +267,7 @@ impl DemoSetup {
         }
     }
 
-    pub(super) fn log_tail(&self) -> String {
+    pub fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(self.root.join("serve.log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(8)..].join("\n")

@@ -9,10 +9,9 @@ use serde::Serialize;
 use crate::{
     InspectedBoundary,
     cli::sandbox::{HostTrial, scratch},
-    node::start,
 };
 use boundary::silence;
-use client::PrintableText;
+use client::{PrintableText, now};
 use crossing::LateReceipts;
 use documents::{Layer, Level, UNBOUNDED_WORDS};
 use reading::FileProblem;
@@ -271,7 +270,7 @@ pub fn lines(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let (Some(report), Some(me)) = (&boundary.nodes, boundary.config.database.node()) else {
         return lines;
     };
-    let seconds = (start::surroundings().now)().unix() - report.clock.unix();
+    let seconds = now().unix() - report.clock.unix();
     if seconds.abs() > MOST_CLOCK_DIFFERENCE_S {
         lines.push(fix(
             "clock",

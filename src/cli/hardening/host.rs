@@ -10,9 +10,8 @@ use crate::{
     Config, DoctorFinding, InspectedBoundary,
     cli::doctor::host::{fail, pass, unread, yours},
     in_a_shell,
-    node::start,
 };
-use client::lock_digest;
+use client::{lock_digest, now};
 use documents::{Level, StepDefinition};
 use reading::SandboxPermission;
 use store::{Database, Replicas};
@@ -212,9 +211,7 @@ pub fn database(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
         }
         Database::Server(server) => {
             let mut findings = vec![replicas(boundary.config.database.replicas())];
-            let grows = boundary
-                .growth((start::surroundings().now)())
-                .map(|growth| format!(" at {growth}"));
+            let grows = boundary.growth(now()).map(|growth| format!(" at {growth}"));
             findings.push(yours(format!(
                 "this program can't see the disk of the database server: watch its free space{}",
                 grows.unwrap_or_default()

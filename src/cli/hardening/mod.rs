@@ -115,7 +115,7 @@ pub fn text(points: &[HardeningPoint]) -> String {
         .flat_map(|point| &point.findings)
         .filter(|one| one.result == FindingResult::Yours);
     text + &format!(
-        "\n{} of {} points fail; {} findings are for you to check\n",
+        "\n{} of {} points fail; {} findings are for you to check",
         failed.count(),
         points.len(),
         yours.count()

@@ -5,11 +5,10 @@
 use crate::{
     Config, DoctorFinding, InspectedBoundary, ServedAddress,
     cli::doctor::host::{fail, pass, unread, yours},
-    node::{
-        clock_sync, kept_checkpoint::is_from_another_place, last_backup, served_certificate, start,
-    },
+    node::{clock_sync, kept_checkpoint::is_from_another_place, last_backup, served_certificate},
 };
 use boundary::WitnessStatus;
+use client::now;
 use crossing::PROPOSAL_ROOM;
 use documents::Timestamp;
 
@@ -23,7 +22,7 @@ const DAYS_AHEAD: u64 = 30;
 
 /// Checks the daily operation.
 pub fn check(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
-    let now = (start::surroundings().now)();
+    let now = now();
     let mut findings = vec![space(boundary, now), backup(boundary, now)];
     findings.extend(checkpoints(boundary));
     match boundary.roster() {
@@ -253,7 +252,7 @@ pub fn certificate(config: &Config) -> Vec<DoctorFinding> {
             "there is no certificate: the service does not use TLS",
         )];
     };
-    let now = (start::surroundings().now)();
+    let now = now();
     match served_certificate::check(files, now) {
         // `doctor` reports the problems.
         Err(_) => Vec::new(),

@@ -3,8 +3,8 @@
 use crate::{
     DoctorFinding, InspectedBoundary, StoredState,
     cli::doctor::host::{fail, pass, unread, yours},
-    node::start,
 };
+use client::now;
 use documents::{GroupName, Roster, Scope, SshKey, Timestamp};
 use reading::Pattern;
 use store::Token;
@@ -30,7 +30,7 @@ pub fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
             )];
         }
     };
-    let now = (start::surroundings().now)();
+    let now = now();
     let is_valid =
         |token: &&Token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now);
     let valid: Vec<&Token> = tokens.iter().filter(is_valid).collect();

@@ -4,9 +4,9 @@ pub mod content;
 
 use std::{
     collections::BTreeSet,
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{IsTerminal as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -15,11 +15,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     FILE,
-    node::{config::template, rosters},
+    node::{config::template, places::directory, rosters},
 };
 use client::{
-    CommandFailure, CommandResult, Exit, Home, Terminal, own_program, read_bounded,
-    write_secret_key,
+    CommandFailure, CommandResult, Home, Terminal, own_program, read_bounded, write_secret_key,
 };
 use documents::{
     BoundaryName, MAX_KEY_FILE_BYTES, Name, SecretKey, SshKey, joined, public_key_line,
@@ -72,14 +71,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let nodes = named_keys(&args.node_keys)?;
     let name = name(args, terminal)?;
     let made = make(&args.dir, &name, &approvers, &nodes)?;
-    if terminal.json {
-        terminal.object(
-            json!({"dir": args.dir.to_string_lossy(), "name": name, "files": made, "approvers": args.approvers.len()}),
-        )?;
-    } else {
-        terminal.put(next(&args.dir, &name, &made, &approvers).as_bytes())?;
-    }
-    Ok(Exit::Done)
+    terminal.answer(
+        json!({"dir": args.dir.to_string_lossy(), "name": name, "files": made, "approvers": args.approvers.len()}),
+        next(&args.dir, &name, &made, &approvers).trim_end(),
+    )
 }
 
 fn named_keys(files: &[(Name, PathBuf)]) -> CommandResult<Vec<(Name, SshKey)>> {
@@ -120,8 +115,8 @@ fn name(args: &Args, terminal: &Terminal) -> CommandResult<BoundaryName> {
         Ok(own)
     } else {
         answer
-            .parse()
-            .map_err(|error: documents::IdentError| CommandFailure::usage(error))
+            .parse::<BoundaryName>()
+            .map_err(CommandFailure::usage)
     }
 }
 
@@ -212,10 +207,10 @@ pub fn make(
             dir.display()
         )));
     }
-    directory(dir, 0o755)?;
-    directory(&dir.join("boundary"), 0o700)?;
-    directory(&dir.join("boundary/roster.d"), 0o755)?;
-    directory(&dir.join("runbooks"), 0o755)?;
+    make_directory(dir, 0o755)?;
+    make_directory(&dir.join("boundary"), 0o700)?;
+    make_directory(&dir.join("boundary/roster.d"), 0o755)?;
+    make_directory(&dir.join("runbooks"), 0o755)?;
     write_secret_key(&dir.join(&key_file), &secret).map_err(|error| wrong(&error))?;
     for (name, mode, text) in &files {
         write(&dir.join(name), *mode, text)?;
@@ -225,17 +220,13 @@ pub fn make(
     Ok(made)
 }
 
-fn directory(path: &Path, mode: u32) -> CommandResult<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(|error| {
-            CommandFailure::usage(format!(
-                "can't make the directory {}: {error}",
-                path.display()
-            ))
-        })
+fn make_directory(path: &Path, mode: u32) -> CommandResult<()> {
+    directory(path, mode).map_err(|error| {
+        CommandFailure::usage(format!(
+            "can't make the directory {}: {error}",
+            path.display()
+        ))
+    })
 }
 
 fn write(path: &Path, mode: u32, text: &str) -> CommandResult<()> {

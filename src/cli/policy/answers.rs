@@ -19,7 +19,7 @@ use reading::{
 };
 use workbench::{
     FoundPolicy, JudgedScript, Project, ScriptAnswer, heading, heads, how_to_write_a_step,
-    not_understood, problems, real_program, to_json, word_of, worst,
+    not_understood, real_program, to_json, word_of, worst,
 };
 
 /// Option that names the policy.
@@ -40,7 +40,7 @@ pub struct PolicyAtHand {
 
 impl PolicyOptions {
     /// Reads the policy for the runbook that `name` names, or for the runbook `file` of `project`.
-    pub(super) fn hold(
+    pub fn hold(
         &self,
         project: Project,
         name: Option<&str>,
@@ -136,7 +136,7 @@ impl PolicyAtHand {
         if let Some("yaml" | "yml") = ending {
             return Err(CommandFailure::usage(format!(
                 "{} is no script: name a script or a runbook; `countersign policy show --policy {}` shows the rules of a policy",
-                PrintableText::text(&shown).as_str(),
+                PrintableText::text(&shown),
                 PrintableText::text(&shown)
             )));
         }
@@ -186,11 +186,11 @@ pub fn steps_of(file: &Path) -> CommandResult<Vec<Arc<RegisteredStep>>> {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    let found = Registry::of_file(file, name, &shown).map_err(problems)?;
+    let found = Registry::of_file(file, name, &shown)?;
     if found.steps.is_empty() {
         return Err(CommandFailure::usage(format!(
             "{} contains no step: {}",
-            PrintableText::text(&shown).as_str(),
+            PrintableText::text(&shown),
             how_to_write_a_step(name)
         )));
     }
@@ -331,11 +331,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             let rows: Vec<_> = std::iter::once(heads())
                 .chain(one.decision.decided.iter().map(|decided| one.row(decided)))
                 .collect();
-            terminal.put(aligned(&rows).as_bytes())?;
+            terminal.put(aligned(&rows))?;
         }
         if let Some(programs) = &one.programs {
             terminal.line("only these programs can start, if this host has them:")?;
-            terminal.put(aligned(&by_origin(programs)).as_bytes())?;
+            terminal.put(aligned(&by_origin(programs)))?;
         }
         for name in &one.not_listable {
             terminal.line(format!(

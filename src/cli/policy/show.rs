@@ -49,15 +49,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let readable: Vec<String> = always_readable()
         .map(|path| path.display().to_string())
         .collect();
-    let sourced = |value: Value, origin: String| json!({"value": value, "origin": origin});
-    let standing = ruling
-        .standing
-        .as_ref()
-        .map(|rule| sourced(json!(rule.value), rule.origin.to_string()));
-    let emergency = ruling
-        .emergency
-        .as_ref()
-        .map(|rule| sourced(json!(rule.value), rule.origin.to_string()));
+    let sourced =
+        |value: Value, origin: &RuleOrigin| json!({"value": value, "origin": origin.to_string()});
+    let standing = ruling.standing.as_ref();
+    let standing = standing.map(|rule| sourced(json!(rule.value), &rule.origin));
+    let emergency = ruling.emergency.as_ref();
+    let emergency = emergency.map(|rule| sourced(json!(rule.value), &rule.origin));
     if terminal.json {
         let rules: Vec<Value> = entries
             .iter()
@@ -65,14 +62,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
                 json!({"type": kind, "list": side, "pattern": entry.listed.text(), "origin": entry.origin.to_string()})
             })
             .collect();
+        let program_mode = ruling.program_mode.as_ref();
+        let program_mode = program_mode.map(|mode| sourced(json!(mode.value), &mode.origin));
+        let entry = |(name, origin): (&Program, &RuleOrigin)| json!({"name": name, "origin": origin.to_string()});
+        let allowed: Vec<Value> = ruling.programs.iter().map(entry).collect();
         terminal.object(json!({
             "policy": held.found.file,
             "digest": held.found.file.as_ref().map(|_| held.found.policy.digest()),
-            "mode": sourced(ruling.mode.value.word().into(), ruling.mode.origin.to_string()),
-            "approvals": ruling.approvals.as_ref().map(|rule| sourced(json!(rule.value), rule.origin.to_string())),
+                        "mode": sourced(ruling.mode.value.word().into(), &ruling.mode.origin),
+            "approvals": ruling.approvals.as_ref().map(|rule| sourced(json!(rule.value), &rule.origin)),
             "standing": standing,
             "emergency": emergency,
-            "programs": programs_json(ruling),
+                        "programs": {"mode": program_mode, "allow": allowed},
             "rules": rules,
             "trusted_directories": TRUSTED,
             "always_readable": readable,
@@ -141,7 +142,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             entry.origin.to_string(),
         ]
     }));
-    terminal.put(aligned(&rows).as_bytes())?;
+    terminal.put(aligned(&rows))?;
     let mut screen = Screen::default();
     screen.heading("How they decide");
     screen.say(
@@ -185,14 +186,6 @@ fn warnings(ruling: &Ruling) -> Vec<String> {
         }
     }
     found
-}
-
-/// Returns what policy says about the list of programs.
-fn programs_json(ruling: &Ruling) -> Value {
-    let mode = ruling.program_mode.as_ref();
-    let mode = mode.map(|mode| json!({"value": mode.value, "origin": mode.origin.to_string()}));
-    let entry = |(name, origin): (&Program, &RuleOrigin)| json!({"name": name, "origin": origin.to_string()});
-    json!({"mode": mode, "allow": ruling.programs.iter().map(entry).collect::<Vec<_>>()})
 }
 
 /// Returns a line with the mode of the list of programs, and one line for each rule that adds programs to the list.

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::{
-    Config, ConfigArgs, NodeStatus,
+    Config, ConfigArgs, InFile as _, NodeStatus,
     node::{open_store, roster_succession, rosters},
     read_policy,
 };
@@ -21,7 +21,6 @@ use documents::{
 };
 use reading::{FileProblem, time};
 use verdict::{Chain, SuccessionTallies, TrustedRoster};
-use workbench::problems;
 
 /// Commands that write the draft of the next version of the roster.
 #[derive(Debug, clap::Subcommand)]
@@ -40,9 +39,9 @@ pub enum DraftCommand {
 /// Returns an error if the draft is invalid or would become invalid, or if a change has no effect.
 pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> CommandResult {
     let config = config.load()?;
-    let policy = read_policy(&config).map_err(problems)?;
-    let chain = rosters::chain(&config).map_err(problems)?;
-    if chain.is_none() && open_store::has_log(&config).map_err(problems)? {
+    let policy = read_policy(&config)?;
+    let chain = rosters::chain(&config)?;
+    if chain.is_none() && open_store::has_log(&config)? {
         return Err(CommandFailure::usage(format!(
             "the boundary's log has begun, and {} does not contain version 1 of its roster: start the boundary \
              once, because the start writes the sealed versions to that directory",
@@ -52,9 +51,8 @@ pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> 
     let before = chain.as_ref().map(Chain::last);
     let version = before.map_or(1, |before| before.version() + 1);
     let path = rosters::draft_path(&config);
-    let at_draft =
-        |error: &dyn std::fmt::Display| problems(FileProblem::whole(&path, error.to_string()));
-    let mut draft = present(&config, chain.as_ref(), version).map_err(problems)?;
+
+    let mut draft = present(&config, chain.as_ref(), version)?;
     draft.version = version;
     draft.previous = before.map(TrustedRoster::digest);
     draft.policy = policy.digest();
@@ -70,22 +68,20 @@ pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> 
             "the draft has all of this already: nothing was changed",
         ));
     }
-    let draft: Roster = strict::typed(&edited).map_err(|error| at_draft(&error))?;
-    let next = TrustedRoster::from_tables(draft).map_err(|error| at_draft(&error))?;
+    let draft: Roster = strict::typed(&edited).at(&path)?;
+    let next = TrustedRoster::from_tables(draft).at(&path)?;
     let envelope = Envelope::new(next.payload(), Vec::new());
     if let Some(chain) = &chain {
-        let _follows = chain
-            .check_follows(&envelope)
-            .map_err(|error| at_draft(&error))?;
+        let _follows = chain.check_follows(&envelope).at(&path)?;
     }
     let found = before.map(|before| changes(before.tables(), next.tables()));
     let found = found.unwrap_or_default();
     let is_new_policy = before.is_some_and(|before| before.policy() != next.policy());
     let is_changed = !found.is_empty() || is_new_policy;
     let standing = before.map(|before| SuccessionTallies::of(before, &next, &[]));
-    let standing = standing.transpose().map_err(|error| at_draft(&error))?;
+    let standing = standing.transpose().at(&path)?;
     let signed = rosters::path(&config, version);
-    let there = rosters::read(&config, version).map_err(problems)?;
+    let there = rosters::read(&config, version)?;
     let other = there.as_ref().and_then(|there| {
         (there.payload != envelope.payload).then(|| {
             format!(
@@ -101,7 +97,7 @@ pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> 
     if let (true, Some(other)) = (needs_nobody && is_changed, &other) {
         return Err(CommandFailure::usage(other));
     }
-    rosters::write_draft(&config, next.tables()).map_err(problems)?;
+    rosters::write_draft(&config, next.tables())?;
     if terminal.json {
         terminal.object(json!({
             "version": version,
@@ -163,7 +159,7 @@ pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> 
         return Ok(Exit::Done);
     } else {
         // After a crash before this write, the draft is complete, and the next `roster set` writes the version.
-        rosters::write(&signed, &envelope).map_err(problems)?;
+        rosters::write(&signed, &envelope)?;
     }
     say_standing(&standing, terminal);
     Ok(Exit::Done)
@@ -428,7 +424,7 @@ pub fn of_configuration(
     if let Some(waits) = roster_succession::waiting(&config) {
         terminal.say(&waits);
     }
-    if let Some(chain) = rosters::chain(&config).map_err(problems)? {
+    if let Some(chain) = rosters::chain(&config)? {
         if let Some(known) = in_force.and_then(|digest| chain.by_digest(&digest))
             && known.version() < chain.last().version()
         {
@@ -456,8 +452,8 @@ pub fn of_configuration(
             config.rosters.display()
         )));
     }
-    let policy = read_policy(&config).map_err(problems)?;
-    let first = rosters::newest(&config, Some(&policy)).map_err(problems)?;
+    let policy = read_policy(&config)?;
+    let first = rosters::newest(&config, Some(&policy))?;
     Ok((
         first.last().clone(),
         Envelope::new(first.last().payload(), Vec::new()),

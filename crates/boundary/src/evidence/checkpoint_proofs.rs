@@ -17,7 +17,7 @@ pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
 pub const MOST_PROOFS: usize = 256;
 
 impl CheckpointProofs {
-    pub(super) fn find(&self, index: u64, checkpoint: &str) -> Option<Arc<str>> {
+    pub fn find(&self, index: u64, checkpoint: &str) -> Option<Arc<str>> {
         let kept = locked(&self.0);
         if kept.0 == checkpoint {
             kept.1.get(&index).cloned()
@@ -26,7 +26,7 @@ impl CheckpointProofs {
         }
     }
 
-    pub(super) fn keep(&self, index: u64, checkpoint: &str, proof: &Arc<str>) {
+    pub fn keep(&self, index: u64, checkpoint: &str, proof: &Arc<str>) {
         let mut kept = locked(&self.0);
         if kept.0 != checkpoint || kept.1.len() == MOST_PROOFS {
             *kept = (checkpoint.to_owned(), HashMap::new());

@@ -15,10 +15,10 @@ pub struct Earlier {
 
 /// Returns the parts of an earlier seal that bundles share.
 pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> RequestResult<Earlier> {
-    let seals = ledger.reads().seals()?;
+    let seals = ledger.seals()?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
     let index = entry
-        .ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?
+        .ok_or_else(|| fault(format!("the seal {digest} is not in the log")))?
         .index;
     let seal: Seal = predicate(&envelope_in(ledger, index)?)?;
     let versions = match &seal.rosters {
@@ -27,8 +27,8 @@ pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> RequestResult<Earlie
             let first = blob_text(ledger, *seal.roster.as_bytes())?;
             let first = Envelope::new(first.as_bytes(), Vec::new())
                 .to_canonical()
-                .map_err(|e| fault(&e))?;
-            format!("[{}]", String::from_utf8(first).map_err(|e| fault(&e))?)
+                .map_err(fault)?;
+            format!("[{}]", String::from_utf8(first).map_err(fault)?)
         }
     };
     let bundled = BundleShare {
@@ -38,7 +38,7 @@ pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> RequestResult<Earlie
         roster: versions,
     };
     let manifest = blob_text(ledger, *seal.registry.as_bytes())?;
-    let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(|e| fault(&e))?;
+    let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(fault)?;
     Ok(Earlier {
         index,
         keys: seal.keys,
@@ -48,5 +48,5 @@ pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> RequestResult<Earlie
 }
 
 pub fn leaf_text(ledger: &Ledger, index: u64) -> RequestResult<String> {
-    String::from_utf8(leaf_data(ledger, index)?).map_err(|e| fault(&e))
+    String::from_utf8(leaf_data(ledger, index)?).map_err(fault)
 }

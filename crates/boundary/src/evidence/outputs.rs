@@ -10,7 +10,7 @@ use crate::{
     manifest_of,
     proposals::span,
 };
-use crossing::{Refusal, RequestResult, Stopped, fault, receipt_of};
+use crossing::{Refusal, RequestResult, fault, receipt_of, refuse};
 use documents::{Blake3Digest, BlobDigest, Code, TilePath, TlogProof, merkle};
 use store::{Ledger, Proposal};
 
@@ -30,15 +30,12 @@ impl Evidence {
         caller: &Caller,
         digest: &Blake3Digest,
     ) -> RequestResult<(&Ledger, u64)> {
-        let _ = caller.demand_name()?;
+        caller.demand_name()?;
         let mut gone = None;
         for ledger in std::iter::once(&self.ledger).chain(&self.closed) {
             let mut before = None;
             loop {
-                let runs =
-                    ledger
-                        .reads()
-                        .runs_with_output(digest, before.as_ref(), RUNS_OF_OUTPUT)?;
+                let runs = ledger.runs_with_output(digest, before.as_ref(), RUNS_OF_OUTPUT)?;
                 if let Some(run) = runs
                     .iter()
                     .find(|run| caller.may_see(&run.proposer, &run.step))
@@ -59,14 +56,13 @@ impl Evidence {
         }
         match gone {
             Some((ledger, row)) => Err(self.gone_output(ledger, &row, digest)?.into()),
-            None => Err(Refusal::new(
+            None => Err(refuse(
                 Code::NotFound,
                 format!(
                     "there is no output {digest}, or this caller has no access \
                      to the output"
                 ),
-            )
-            .into()),
+            )),
         }
     }
 
@@ -81,7 +77,7 @@ impl Evidence {
         let id = row.core.id.receipt();
         let receipt = receipt_of(ledger, row)?;
         let receipt = receipt
-            .ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
+            .ok_or_else(|| fault(format!("the run of the output {digest} has no receipt")))?;
         let streams = [
             ("stdout", &receipt.output.stdout),
             ("stderr", &receipt.output.stderr),
@@ -95,7 +91,7 @@ impl Evidence {
                     manifest.0.into_iter().find(|entry| entry.blake3 == *digest)
                 });
                 let entry = entry.ok_or_else(|| {
-                    fault(&format!(
+                    fault(format!(
                         "the receipt {id} does not name the output {digest}"
                     ))
                 })?;
@@ -132,7 +128,7 @@ impl Evidence {
         if bytes.len() as u64 == wanted {
             Ok(bytes)
         } else {
-            Err(fault(&format!("the stored output {digest} is too short")))
+            Err(fault(format!("the stored output {digest} is too short")))
         }
     }
 }
@@ -146,7 +142,7 @@ impl Evidence {
         let checkpoint = self.ledger.checkpoint()?;
         checkpoint
             .map(|row| self.witnesses.with_cosignatures(row))
-            .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
+            .ok_or_else(|| refuse(Code::NotFound, "the log is empty"))
     }
 
     /// Returns a hash tile of the log. All callers may read hash tiles.
@@ -156,7 +152,7 @@ impl Evidence {
     pub fn tile(&self, path: &TilePath) -> RequestResult<Vec<u8>> {
         self.ledger
             .tile(path)?
-            .ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
+            .ok_or_else(|| refuse(Code::NotFound, "the log has no such tile"))
     }
 
     /// Returns a tile of log entries, for callers with the scope `read` for all steps.
@@ -174,12 +170,7 @@ impl Evidence {
     /// Returns `not-found` if the entry is beyond the end of the log.
     pub fn inclusion_proof(&self, index: u64) -> RequestResult<String> {
         let checkpoint = self.ledger.checkpoint()?;
-        let beyond = || {
-            Stopped::from(Refusal::new(
-                Code::NotFound,
-                format!("the log has no entry {index} yet"),
-            ))
-        };
+        let beyond = || refuse(Code::NotFound, format!("the log has no entry {index} yet"));
         let checkpoint = checkpoint.ok_or_else(beyond)?;
         let hashes = self
             .ledger
@@ -204,7 +195,7 @@ impl Evidence {
              second size, and the second size at most the size of the log"
         );
         let path = self.ledger.consistency(old, new)?;
-        path.ok_or_else(|| Refusal::new(Code::NotFound, detail).into())
+        path.ok_or_else(|| refuse(Code::NotFound, detail))
     }
 
     /// Returns a blob of the log, for callers with the scope `read` for all steps. A caller who may see a step of the seal
@@ -217,10 +208,8 @@ impl Evidence {
             Err(_) if self.has_file(caller, digest) => {}
             answer => answer?,
         }
-        let blob = self.ledger.reads().blob(digest)?;
-        blob.ok_or_else(|| {
-            Refusal::new(Code::NotFound, format!("there is no blob {digest}")).into()
-        })
+        let blob = self.ledger.blob(digest)?;
+        blob.ok_or_else(|| refuse(Code::NotFound, format!("there is no blob {digest}")))
     }
 
     /// Returns true if a step that the caller may see has a file with this digest.

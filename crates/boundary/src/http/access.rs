@@ -11,12 +11,11 @@ use axum::http::{
     header::{AUTHORIZATION, HOST, ORIGIN},
 };
 
-use crate::http::problem::refuse;
-use crossing::RequestResult;
+use crossing::{RequestResult, refuse};
 use documents::Code;
 
 /// Host names under which clients may call this service.
-pub(crate) struct Hosts {
+pub struct Hosts {
     bound: SocketAddr,
     /// True if clients use https.
     encrypted: bool,
@@ -26,7 +25,7 @@ pub(crate) struct Hosts {
 impl Hosts {
     /// Allows loopback names with the port of `bound`, the address `bound` itself, and each name in `names`. A name has
     /// the form `host` (any port) or `host:port`.
-    pub(super) fn new(bound: SocketAddr, encrypted: bool, names: &[String]) -> Self {
+    pub fn new(bound: SocketAddr, encrypted: bool, names: &[String]) -> Self {
         Self {
             bound,
             encrypted,
@@ -35,7 +34,7 @@ impl Hosts {
     }
 
     /// Refuses a request with an unknown `Host`, or a request that a page of another origin sent.
-    pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> RequestResult {
+    pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> RequestResult {
         let host = only(headers, &HOST)?
             .ok_or_else(|| refuse(Code::Forbidden, "the request has no Host header"))?;
         if uri
@@ -119,7 +118,7 @@ fn split_port(host: &str) -> Option<(&str, Option<u16>)> {
 }
 
 /// Returns the bearer token of the `Authorization` header, or `None` if the request has no such header.
-pub(super) fn bearer(headers: &HeaderMap) -> RequestResult<Option<&str>> {
+pub fn bearer(headers: &HeaderMap) -> RequestResult<Option<&str>> {
     let Some(value) = only(headers, &AUTHORIZATION)? else {
         return Ok(None);
     };
@@ -137,10 +136,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> RequestResult<Option<&str>> {
 }
 
 /// Returns the value of a header as text. The function refuses a header that occurs twice.
-pub(super) fn only<'h>(
-    headers: &'h HeaderMap,
-    name: &HeaderName,
-) -> RequestResult<Option<&'h str>> {
+pub fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> RequestResult<Option<&'h str>> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -161,7 +157,7 @@ pub(super) fn only<'h>(
 
 /// Returns true if a query field looks like a secret. Such a field is refused, because queries appear in logs and
 /// browser histories.
-pub(super) fn looks_secret(key: &str, value: &str) -> bool {
+pub fn looks_secret(key: &str, value: &str) -> bool {
     value.starts_with("cst_")
         || [
             "token",

@@ -14,7 +14,7 @@ use wire::{AdmissionResponse, IdTokenBody};
 /// Maximum body size in bytes: an ID token of the maximum size.
 const MAX_BYTES: usize = 17 << 10;
 
-pub(super) static ROUTES: &[Route] = &[Route {
+pub static ROUTES: &[Route] = &[Route {
     summary: "Exchange the ID token of a CI job for a bearer token that is valid for ten minutes",
     about: "The ID token opens the one token whose binding names its issuer and its claims (`countersign token create \
              --oidc`). The bearer has the rights of this token, and ends with it. Each ID token can be used once. A refusal \
@@ -23,7 +23,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
     body: Some(json::<IdTokenBody>()),
     replies: &[ok::<AdmissionResponse>("the bearer")],
     codes: &[Code::TooLarge, Code::BadSignature],
-    ..Route::post("/v1/admissions", "admit", |call| Box::pin(admit(call)))
+    ..Route::post("/v1/admissions", "admit", &admit)
 }];
 
 async fn admit(mut call: RouteCall) -> HandlerResult {

@@ -16,11 +16,8 @@ use tokio::{
 };
 use tracing::{Instrument as _, Span, field::Empty};
 
-use crate::{
-    Boundary, Hosts, Rates,
-    http::{limit::RateLimiter, problem::refuse},
-};
-use crossing::RequestResult;
+use crate::{Boundary, Hosts, Rates, http::limit::RateLimiter};
+use crossing::{RequestResult, refuse};
 use documents::{Code, Name, hex, locked};
 use wire::{NewNonce, Ready, TlsServer};
 
@@ -55,7 +52,7 @@ impl Default for HttpConfig {
 
 /// Phase of the service between its start and its end.
 #[derive(PartialEq, PartialOrd)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// The service accepts all requests.
     Serving,
     /// Runs in progress continue. The service accepts only read requests.
@@ -65,22 +62,22 @@ pub(crate) enum Phase {
     Over,
 }
 
-pub(crate) struct App {
-    pub(super) boundary: Boundary,
-    pub(super) hosts: Hosts,
-    pub(super) limits: RateLimiter,
+pub struct App {
+    pub boundary: Boundary,
+    pub hosts: Hosts,
+    pub limits: RateLimiter,
     phase: watch::Receiver<Phase>,
     /// The OpenAPI document as JSON.
-    pub(super) description: Bytes,
+    pub description: Bytes,
     /// Permits for requests that wait for a change. The number of waiting requests and of event streams is limited, so
     /// that connections remain free for signatures.
-    pub(super) waits: Arc<Semaphore>,
+    pub waits: Arc<Semaphore>,
     most_waits: usize,
     /// Permits for event streams (at most [`MOST_WATCHERS`]).
-    pub(super) watchers: Arc<Semaphore>,
-    pub(super) most_watchers: usize,
+    pub watchers: Arc<Semaphore>,
+    pub most_watchers: usize,
     /// Number of event streams of each caller.
-    pub(super) streams: Mutex<HashMap<Option<Name>, Arc<()>>>,
+    pub streams: Mutex<HashMap<Option<Name>, Arc<()>>>,
     /// Permits for calls that change something (in total [`MOST_WORK`]).
     work: Arc<Semaphore>,
     /// Begin of the current second, the number of health reports made in it, and the newest report.
@@ -88,15 +85,15 @@ pub(crate) struct App {
 }
 
 /// Maximum number of event streams. With fewer than 2,000 connections, the maximum is half of the connections.
-pub(super) const MOST_WATCHERS: usize = 1000;
+pub const MOST_WATCHERS: usize = 1000;
 /// Number of work permits, which is larger than the possible number of connections. At shutdown, the service takes all
 /// permits to wait for the end of all calls.
-pub(super) const MOST_WORK: u32 = 1 << 20;
+pub const MOST_WORK: u32 = 1 << 20;
 /// Maximum number of health reports that are made in one second.
 const MOST_REPORTS: u32 = 10;
 
 impl App {
-    pub(super) fn new(
+    pub fn new(
         boundary: Boundary,
         bound: SocketAddr,
         config: &HttpConfig,
@@ -125,7 +122,7 @@ impl App {
 
     /// Returns the health report. Nobody is charged for it, so callers that ask very often get a report that is at most one
     /// second old.
-    pub(super) fn ready(&self) -> Ready {
+    pub fn ready(&self) -> Ready {
         let mut reports = locked(&self.reports);
         let (began, made) = match &*reports {
             Some((began, made, newest)) if began.elapsed() < Duration::from_secs(1) => {
@@ -142,14 +139,14 @@ impl App {
     }
 
     /// Waits until the service has reached `phase`.
-    pub(super) async fn phase(&self, phase: Phase) {
+    pub async fn phase(&self, phase: Phase) {
         let mut at = self.phase.clone();
         // An error means that `serve` has returned, which is after the last phase.
         let _ = at.wait_for(|now| *now >= phase).await;
     }
 
     /// Starts work that continues even if its client disconnects. The shutdown waits for this work.
-    pub(super) fn work<T: Send + 'static>(
+    pub fn work<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> RequestResult<JoinHandle<T>> {
@@ -166,37 +163,37 @@ impl App {
     }
 
     /// Returns true if the service accepts new calls that change something.
-    pub(super) fn takes_changes(&self) -> bool {
+    pub fn takes_changes(&self) -> bool {
         *self.phase.borrow() == Phase::Serving
     }
 
     /// Returns true if a request waits for events or changes.
-    pub(super) fn is_waited_for(&self) -> bool {
+    pub fn is_waited_for(&self) -> bool {
         self.waits.available_permits() < self.most_waits
             || self.watchers.available_permits() < self.most_watchers
     }
 
     /// Waits until all calls that change something have ended.
-    pub(super) async fn finished(&self) {
+    pub async fn finished(&self) {
         let _ = self.work.acquire_many(MOST_WORK).await;
     }
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct PeerAddress(pub(super) IpAddr);
+pub struct PeerAddress(pub(super) IpAddr);
 
 /// Data of a request for its log line.
 #[derive(Clone)]
-pub(crate) struct RequestSummary {
-    pub(super) path: &'static str,
-    pub(super) principal: Option<Name>,
+pub struct RequestSummary {
+    pub path: &'static str,
+    pub principal: Option<Name>,
 }
 
 /// Name of the header of W3C Trace Context.
 const TRACEPARENT: &str = "traceparent";
 
 /// Returns the span for the log lines of one request. If the format of the log shows no spans, the span is disabled.
-pub(super) fn request_span(headers: &HeaderMap) -> Span {
+pub fn request_span(headers: &HeaderMap) -> Span {
     // The level is that of errors, so that a filter for errors keeps the ids.
     let span = tracing::error_span!(
         "request",

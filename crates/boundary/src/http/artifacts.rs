@@ -29,7 +29,7 @@ const DIGEST: Field = field(
     "`sha256:` and 64 hexadecimal digits: the digest of the file",
 );
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Upload a file for a run, at most 64 MiB",
         about: "The body is the content of the file. A proposal then names the file by its digest. The boundary deletes \
@@ -37,9 +37,7 @@ pub(super) static ROUTES: &[Route] = &[
         segments: &[DIGEST],
         body: Some(BodyShape::Bytes),
         replies: &[ok::<StoredArtifact>("the file is stored")],
-        ..Route::put("/v1/artifacts/{digest}", "put_artifact", |call| {
-            Box::pin(put(call))
-        })
+        ..Route::put("/v1/artifacts/{digest}", "put_artifact", &put)
     },
     Route {
         summary: "A file that the run of a proposal gets: an uploaded file, or the output of the plan",
@@ -49,9 +47,7 @@ pub(super) static ROUTES: &[Route] = &[
             field("name", "name of the file in the proposal, or `plan`"),
         ],
         replies: &[reply(200, OCTETS, BodyShape::Bytes, "the content")],
-        ..Route::get("/v1/proposals/{id}/inputs/{name}", "input", |call| {
-            Box::pin(input(call))
-        })
+        ..Route::get("/v1/proposals/{id}/inputs/{name}", "input", &input)
     },
 ];
 

@@ -12,7 +12,7 @@ use documents::{Bundle, Envelope, MEDIA_TYPE};
 
 /// Maximum body size in bytes, enough for a payload of 20 KiB and sixteen signatures of 512 bytes in base64.
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;
-pub(super) static ROUTES: &[Route] = &[Route {
+pub static ROUTES: &[Route] = &[Route {
     summary: "Runs a signed authorization once, and returns the receipt with its proofs",
     about: "For an envelope that was signed elsewhere, for example offline. The answer comes when the run has \
          ended. `GET /v1/proposals/{id}/events` follows the run.",
@@ -24,9 +24,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
         "the receipt's bundle",
     )],
     codes: JUDGED,
-    ..Route::post("/v1/authorizations", "submit", |call| {
-        Box::pin(submit(call))
-    })
+    ..Route::post("/v1/authorizations", "submit", &submit)
 }];
 
 async fn submit(mut call: RouteCall) -> HandlerResult {

@@ -28,28 +28,28 @@ use crate::{
         access::{bearer, looks_secret, only},
         app::PeerAddress,
         limit::{FAILED_AUTHENTICATION, RateKey},
-        problem::{refuse, unreadable},
+        problem::unreadable,
     },
 };
-use crossing::{Refusal, RefusalCase, RequestResult, Stopped, fault};
+use crossing::{Refusal, RefusalCase, RequestResult, Stopped, fault, refuse};
 use documents::{Code, Envelope, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
 use wire::Signatures;
 
 /// The answer of a handler.
-pub(crate) type HandlerResult = RequestResult<Response>;
+pub type HandlerResult = RequestResult<Response>;
 
 /// Maximum body size of all routes in bytes, because the memory of a connection must be limited.
-pub(crate) const MAX_BODY_BYTES: usize = 1 << 20;
+pub const MAX_BODY_BYTES: usize = 1 << 20;
 /// Time limit for the arrival of a request body, so that a slow sender does not occupy a connection.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
 /// Time limit for the arrival of an uploaded file.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(600);
 
 /// A request whose caller was authenticated and may call the route.
-pub(crate) struct RouteCall {
-    pub(super) app: Arc<App>,
-    pub(super) caller: Arc<Caller>,
-    pub(super) headers: HeaderMap,
+pub struct RouteCall {
+    pub app: Arc<App>,
+    pub caller: Arc<Caller>,
+    pub headers: HeaderMap,
     peer: IpAddr,
     /// Result of the rate limit for routes with [`RouteAccess::Signed`], which apply it later.
     limited: Option<Stopped>,
@@ -62,11 +62,11 @@ pub(crate) struct RouteCall {
 /// Mark of a request that this service makes itself to answer another request, which was charged. A client cannot set
 /// the mark.
 #[derive(Clone)]
-pub(super) struct AlreadyCharged;
+pub struct AlreadyCharged;
 
 impl RouteCall {
     /// Checks the query, the bearer token, the rate limit and the access to the route, but not the body.
-    pub(super) async fn enter(
+    pub async fn enter(
         app: Arc<App>,
         query: &'static [Field],
         access: RouteAccess,
@@ -76,7 +76,7 @@ impl RouteCall {
             .extensions()
             .get::<PeerAddress>()
             .map(|peer| peer.0)
-            .ok_or_else(|| fault(&"a request without its peer's address"))?;
+            .ok_or_else(|| fault("a request without its peer's address"))?;
         let query = parse_query(request.uri().query().unwrap_or(""), query)?;
         let now = Instant::now();
         let mut limited = None;
@@ -146,29 +146,29 @@ impl RouteCall {
     }
 
     /// Parses a segment of the request path.
-    pub(super) fn path<T: FromStr<Err: Display>>(&self, name: &str) -> RequestResult<T> {
+    pub fn path<T: FromStr<Err: Display>>(&self, name: &str) -> RequestResult<T> {
         let text = self.raw_path(name)?;
         text.parse()
             .map_err(|error| refuse(Code::Malformed, format!("{{{name}}} in the path: {error}")))
     }
 
     /// Returns a segment of the request path as text.
-    pub(super) fn raw_path(&self, name: &str) -> RequestResult<&str> {
+    pub fn raw_path(&self, name: &str) -> RequestResult<&str> {
         self.params
             .iter()
             .find_map(|(key, value)| (key == name).then_some(value))
-            .ok_or_else(|| fault(&format_args!("a route without its part {name:?}")))
+            .ok_or_else(|| fault(format_args!("a route without its part {name:?}")))
     }
 
     /// Returns a field of the query as text, or `None` if the query has no such field.
-    pub(super) fn raw_query(&self, name: &str) -> Option<&str> {
+    pub fn raw_query(&self, name: &str) -> Option<&str> {
         self.query
             .iter()
             .find_map(|(key, value)| (*key == name).then_some(value.as_str()))
     }
 
     /// Parses a field of the query, or returns `None` if the query has no such field.
-    pub(super) fn query<T: FromStr<Err: Display>>(&self, name: &str) -> RequestResult<Option<T>> {
+    pub fn query<T: FromStr<Err: Display>>(&self, name: &str) -> RequestResult<Option<T>> {
         self.raw_query(name)
             .map(|text| {
                 text.parse()
@@ -178,23 +178,20 @@ impl RouteCall {
     }
 
     /// Reads the whole body. The limit of `most` bytes is checked while the body arrives.
-    pub(super) async fn body(&mut self, most: usize) -> RequestResult<Bytes> {
+    pub async fn body(&mut self, most: usize) -> RequestResult<Bytes> {
         json_only(&self.headers)?;
         self.bytes(most).await
     }
 
     /// Reads an envelope, and charges its sender for the signatures.
-    pub(super) async fn signed(&mut self, most: usize) -> RequestResult<Envelope> {
+    pub async fn signed(&mut self, most: usize) -> RequestResult<Envelope> {
         let envelope: Envelope = self.read(most).await?;
         self.charge_signatures(&envelope.signatures)?;
         Ok(envelope)
     }
 
     /// Reads the body, and parses it strictly.
-    pub(super) async fn read<T: Serialize + DeserializeOwned>(
-        &mut self,
-        most: usize,
-    ) -> RequestResult<T> {
+    pub async fn read<T: Serialize + DeserializeOwned>(&mut self, most: usize) -> RequestResult<T> {
         read(&self.body(most).await?)
     }
 
@@ -262,7 +259,7 @@ impl RouteCall {
     }
 
     /// Passes the body of a file to `take` as it arrives. The memory for the body does not grow with its size.
-    pub(super) async fn upload(
+    pub async fn upload(
         &mut self,
         mut take: impl FnMut(&[u8]) -> RequestResult + Send,
     ) -> RequestResult {
@@ -271,7 +268,7 @@ impl RouteCall {
     }
 
     /// Checks that the body is empty or an empty object.
-    pub(super) async fn no_body(&mut self) -> RequestResult {
+    pub async fn no_body(&mut self) -> RequestResult {
         let bytes = self.bytes(64).await?;
         if bytes.is_empty() {
             return Ok(());
@@ -283,7 +280,7 @@ impl RouteCall {
     /// Charges the sender of a request for each signature after the first. The keys are not charged here, because an
     /// attacker could use up the rate of another person's key with invalid signatures. [`charge_key`](Self::charge_key)
     /// charges a key after the verification.
-    pub(super) fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> RequestResult {
+    pub fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> RequestResult {
         if signatures.is_empty() {
             let refusal = Refusal::new(Code::Malformed, "there is no signature");
             return Err(refusal.at("/signatures", "expected at least one").into());
@@ -304,7 +301,7 @@ impl RouteCall {
 
     /// Returns the result of a signed call. If the caller has exceeded the rate limit, a refusal is replaced by the
     /// refusal of the rate limit.
-    pub(super) fn unless_limited<T>(&self, done: RequestResult<T>) -> RequestResult<T> {
+    pub fn unless_limited<T>(&self, done: RequestResult<T>) -> RequestResult<T> {
         match (&self.limited, done) {
             (Some(limited), Err(_)) => Err(limited.clone()),
             (_, done) => done,
@@ -318,7 +315,7 @@ impl RouteCall {
     }
 
     /// Charges the caller for a failed authentication: the bearer token that also came with the call, or else the address.
-    pub(super) fn charge_failure(&self) -> RequestResult {
+    pub fn charge_failure(&self) -> RequestResult {
         self.app
             .limits
             .penalize(self.payer(), FAILED_AUTHENTICATION, Instant::now())
@@ -326,18 +323,18 @@ impl RouteCall {
 
     /// Charges an issuer for an ID token that fits a token. An ID token that does not fit costs the issuer nothing, because
     /// otherwise any caller could use up the rate of its jobs.
-    pub(super) fn charge_issuer(app: &App, issuer: &str) -> RequestResult {
+    pub fn charge_issuer(app: &App, issuer: &str) -> RequestResult {
         app.limits
             .charge(RateKey::Issuer(issuer), 1, Instant::now())
     }
 
     /// Charges a key for a message with a verified signature of this key.
-    pub(super) fn charge_key(app: &App, keyid: &KeyId) -> RequestResult {
+    pub fn charge_key(app: &App, keyid: &KeyId) -> RequestResult {
         app.limits.charge(RateKey::Key(keyid), 1, Instant::now())
     }
 
     /// Executes a change to its end, even if the client disconnects.
-    pub(super) async fn finish<T, F>(
+    pub async fn finish<T, F>(
         &self,
         work: impl FnOnce(Boundary, Arc<Caller>) -> F,
     ) -> RequestResult<T>
@@ -350,10 +347,7 @@ impl RouteCall {
     }
 
     /// Does work that signatures authorize. If it fails for a caller above the rate limit, the answer is about the limit.
-    pub(super) async fn finish_signed<T, F>(
-        &self,
-        work: impl FnOnce(Boundary) -> F,
-    ) -> HandlerResult
+    pub async fn finish_signed<T, F>(&self, work: impl FnOnce(Boundary) -> F) -> HandlerResult
     where
         T: Serialize + Send + 'static,
         F: Future<Output = RequestResult<T>> + Send + 'static,
@@ -363,7 +357,7 @@ impl RouteCall {
     }
 
     /// Takes signatures for a document.
-    pub(super) async fn sign<T, F>(
+    pub async fn sign<T, F>(
         mut self,
         most: usize,
         sign: impl FnOnce(Boundary, Vec<EnvelopeSignature>, Arc<App>) -> F,
@@ -391,7 +385,7 @@ impl RouteCall {
     }
 
     /// Answers with the result of a long read.
-    pub(super) async fn found<T: Serialize + Send + 'static>(
+    pub async fn found<T: Serialize + Send + 'static>(
         &self,
         work: impl FnOnce(&Boundary, &Caller) -> RequestResult<T> + Send + 'static,
     ) -> HandlerResult {
@@ -399,7 +393,7 @@ impl RouteCall {
     }
 
     /// Runs a long read on a blocking thread, so that the threads of the connections stay free.
-    pub(super) async fn blocking<T: Send + 'static>(
+    pub async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Boundary, &Caller) -> RequestResult<T> + Send + 'static,
     ) -> RequestResult<T> {
@@ -413,29 +407,27 @@ impl RouteCall {
 struct Empty {}
 
 /// Returns the result of a finished task. A panic in the task becomes a fault.
-pub(super) fn joined<T>(
-    result: Result<RequestResult<T>, tokio::task::JoinError>,
-) -> RequestResult<T> {
-    result.unwrap_or_else(|error| Err(fault(&error)))
+pub fn joined<T>(result: Result<RequestResult<T>, tokio::task::JoinError>) -> RequestResult<T> {
+    result.unwrap_or_else(|error| Err(fault(error)))
 }
 
 /// Parses a body strictly.
-pub(super) fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> RequestResult<T> {
+pub fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> RequestResult<T> {
     canonical::read_as(body, MAX_BODY_BYTES).map_err(unreadable)
 }
 
-pub(super) fn answer(document: &impl Serialize) -> HandlerResult {
-    let body = serde_json::to_vec(document).map_err(|error| fault(&error))?;
+pub fn answer(document: &impl Serialize) -> HandlerResult {
+    let body = serde_json::to_vec(document).map_err(fault)?;
     Ok(bytes(JSON, body))
 }
 
-pub(super) fn answer_with(status: StatusCode, document: &impl Serialize) -> HandlerResult {
+pub fn answer_with(status: StatusCode, document: &impl Serialize) -> HandlerResult {
     let mut response = answer(document)?;
     *response.status_mut() = status;
     Ok(response)
 }
 
-pub(super) fn bytes(media: &'static str, body: impl Into<Body>) -> Response {
+pub fn bytes(media: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     response
         .headers_mut()

@@ -13,7 +13,7 @@ use wire::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
 /// Maximum body size in bytes.
 const MAX_BYTES: usize = 8 << 10;
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Get a challenge: a text that a person signs with a key of the roster to get a bearer",
         about: "The first of two calls for a person who has a key but no token. The answer contains no secret. A key of \
@@ -22,9 +22,7 @@ pub(super) static ROUTES: &[Route] = &[
         body: Some(json::<ChallengeRequest>()),
         replies: &[ok::<Challenge>("the text that the key must sign")],
         codes: &[Code::UnknownSigner],
-        ..Route::post("/v1/challenges", "challenge", |call| {
-            Box::pin(challenge(call))
-        })
+        ..Route::post("/v1/challenges", "challenge", &challenge)
     },
     Route {
         summary: "Exchange a signed challenge for a bearer token that is valid for some minutes",
@@ -39,9 +37,7 @@ pub(super) static ROUTES: &[Route] = &[
             Code::Expired,
             Code::Unauthenticated,
         ],
-        ..Route::post("/v1/challenges/answer", "answerChallenge", |call| {
-            Box::pin(answered(call))
-        })
+        ..Route::post("/v1/challenges/answer", "answerChallenge", &answered)
     },
 ];
 

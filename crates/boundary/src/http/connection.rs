@@ -39,10 +39,8 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
-use crate::{
-    Phase,
-    http::problem::{problem, refuse},
-};
+use crate::{Phase, http::problem::problem};
+use crossing::refuse;
 use documents::{Code, locked};
 use store::Metrics;
 use wire::{ALERT, EncryptedStream, TlsServer};
@@ -76,7 +74,7 @@ const REPORTS: Duration = Duration::from_secs(60);
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections until the future `shutdown` completes, then asks all connections to end and waits for their end.
-pub(super) async fn accept<R, F>(
+pub async fn accept<R, F>(
     listener: TcpListener,
     tls: Option<Arc<TlsServer>>,
     reply: R,
@@ -445,13 +443,13 @@ const BUSY: u64 = u64::MAX;
 
 /// The idle connections of a listener, by the order in which they became idle.
 #[derive(Default)]
-pub(super) struct IdleConnections {
+pub struct IdleConnections {
     next: AtomicU64,
     idle: Mutex<BTreeMap<u64, Arc<Notify>>>,
 }
 
 /// A connection. It is idle at first.
-pub(super) struct Connection {
+pub struct Connection {
     all: Arc<IdleConnections>,
     /// Number in the list while the connection is idle, otherwise `BUSY`.
     number: AtomicU64,
@@ -460,7 +458,7 @@ pub(super) struct Connection {
 
 impl IdleConnections {
     /// Adds a connection.
-    pub(super) fn add(self: &Arc<Self>) -> Arc<Connection> {
+    pub fn add(self: &Arc<Self>) -> Arc<Connection> {
         let added = Arc::new(Connection {
             all: self.clone(),
             number: AtomicU64::new(0),
@@ -471,7 +469,7 @@ impl IdleConnections {
     }
 
     /// Ends the connection that is idle for the longest time. Returns false if no connection is idle.
-    pub(super) fn end_first(&self) -> bool {
+    pub fn end_first(&self) -> bool {
         let first = locked(&self.idle).pop_first();
         first.inspect(|(_, end)| end.notify_one()).is_some()
     }
@@ -479,19 +477,19 @@ impl IdleConnections {
 
 impl Connection {
     /// Notes that the last answer was sent.
-    pub(super) fn is_idle(&self) {
+    pub fn is_idle(&self) {
         let number = self.all.next.fetch_add(1, Ordering::Relaxed);
         self.number.store(number, Ordering::Relaxed);
         locked(&self.all.idle).insert(number, self.end.clone());
     }
 
     /// Notes that a request arrived.
-    pub(super) fn works(&self) {
+    pub fn works(&self) {
         locked(&self.all.idle).remove(&self.number.swap(BUSY, Ordering::Relaxed));
     }
 
     /// Completes if the connection must give its place to another one.
-    pub(super) async fn ended(&self) {
+    pub async fn ended(&self) {
         loop {
             self.end.notified().await;
             // A request that arrived since the choice is answered first.

@@ -23,7 +23,7 @@ const CODES: &[Code] = &[
     Code::WrongState,
 ];
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Deny a proposal with a signed denial: the boundary ends the proposal, or kills its run",
         about: "The call needs no bearer: the denial is a DSSE envelope that an approver signed over the digest of \
@@ -33,9 +33,7 @@ pub(super) static ROUTES: &[Route] = &[
         body: Some(json::<Envelope>()),
         replies: &[PROPOSAL],
         codes: CODES,
-        ..Route::post("/v1/proposals/{id}/denial", "deny", |call| {
-            Box::pin(deny(call))
-        })
+        ..Route::post("/v1/proposals/{id}/denial", "deny", &deny)
     },
     Route {
         summary: "Deny a statement that was made elsewhere: the statement never runs, even if the boundary has not \
@@ -57,9 +55,7 @@ pub(super) static ROUTES: &[Route] = &[
             Code::WrongState,
             Code::Expired,
         ],
-        ..Route::post("/v1/denials", "denyStatement", |call| {
-            Box::pin(deny_statement(call))
-        })
+        ..Route::post("/v1/denials", "denyStatement", &deny_statement)
     },
     Route {
         summary: "The denials of a statement, also of a statement that the boundary has not seen",
@@ -72,9 +68,7 @@ pub(super) static ROUTES: &[Route] = &[
         replies: &[ok::<DenialsView>(
             "the denials of the statement; the list can be empty",
         )],
-        ..Route::get("/v1/denials/{digest}", "denials", |call| {
-            Box::pin(denials(call))
-        })
+        ..Route::get("/v1/denials/{digest}", "denials", &denials)
     },
 ];
 

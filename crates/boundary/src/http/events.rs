@@ -21,18 +21,18 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     App, HandlerResult, Phase, RouteCall,
     events::Events,
-    http::{access::only, call::bytes, problem::refuse},
+    http::{access::only, call::bytes},
 };
-use crossing::{Refusal, RequestResult, Stopped};
+use crossing::{Refusal, RequestResult, Stopped, refuse};
 use documents::{Code, Outcome, ProposalId, Status, StreamName, locked};
 use wire::{Event, ProposalStatus};
 
 /// Request header with the id of the last event that the client received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Media type of server-sent events.
-pub(crate) const SSE: &str = "text/event-stream";
+pub const SSE: &str = "text/event-stream";
 /// Media type of NDJSON.
-pub(crate) const NDJSON: &str = "application/x-ndjson";
+pub const NDJSON: &str = "application/x-ndjson";
 /// Interval between two comments in an idle stream, so that proxies and clients do not close the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Maximum number of queued events for one reader, because each event needs up to 200 KB of memory. A slow reader delays
@@ -42,7 +42,7 @@ const IN_FLIGHT: usize = 2;
 const READERS_RETRY_S: u64 = 5;
 
 /// Handles `GET /v1/proposals/{id}/events`.
-pub(super) async fn events(call: RouteCall) -> HandlerResult {
+pub async fn events(call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     let form = EventFormat::of(&call)?;
     let after = last_event(&call)?.unwrap_or(0);
@@ -56,7 +56,7 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
 }
 
 /// Returns the number in the header `Last-Event-ID`.
-pub(super) fn last_event(call: &RouteCall) -> RequestResult<Option<u64>> {
+pub fn last_event(call: &RouteCall) -> RequestResult<Option<u64>> {
     let number = |text: &str| {
         text.parse()
             .map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"))
@@ -65,7 +65,7 @@ pub(super) fn last_event(call: &RouteCall) -> RequestResult<Option<u64>> {
 }
 
 /// Returns a streaming response with these events.
-pub(super) fn answer_events(
+pub fn answer_events(
     call: &RouteCall,
     form: EventFormat,
     place: ReaderPlace,
@@ -84,7 +84,7 @@ pub(super) fn answer_events(
 const MOST_OF_CALLER: usize = 100;
 
 /// The place of one reader of events.
-pub(super) struct ReaderPlace {
+pub struct ReaderPlace {
     _of_all: OwnedSemaphorePermit,
     _of_caller: Arc<()>,
 }
@@ -93,7 +93,7 @@ pub(super) struct ReaderPlace {
 ///
 /// # Errors
 /// Returns `busy` if the caller or the boundary has too many readers.
-pub(super) fn reader_place(call: &RouteCall) -> RequestResult<ReaderPlace> {
+pub fn reader_place(call: &RouteCall) -> RequestResult<ReaderPlace> {
     let busy = |who: &str| {
         let why = format!(
             "{who} has too many readers of events: ask for the proposal with ?wait=, or try again"
@@ -120,7 +120,7 @@ pub(super) fn reader_place(call: &RouteCall) -> RequestResult<ReaderPlace> {
 }
 
 #[derive(PartialEq)]
-pub(super) enum EventFormat {
+pub enum EventFormat {
     /// Server-sent events.
     Sse,
     /// NDJSON, each line with one event and its id.
@@ -131,7 +131,7 @@ pub(super) enum EventFormat {
 
 impl EventFormat {
     /// Returns the format that `Accept` and `?shape=` request. The default is server-sent events.
-    pub(super) fn of(call: &RouteCall) -> RequestResult<Self> {
+    pub fn of(call: &RouteCall) -> RequestResult<Self> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
             (None, _) => Err(refuse(
@@ -307,7 +307,7 @@ async fn pump(app: &App, events: &mut impl EventSource, reader: &mut EventReader
 }
 
 /// An event that a stream can carry.
-pub(super) trait StreamedEvent: Serialize + Sync {
+pub trait StreamedEvent: Serialize + Sync {
     /// Returns the word for the kind of the event.
     fn word(&self) -> &'static str;
     /// Returns the line of the event.
@@ -324,7 +324,7 @@ pub(super) trait StreamedEvent: Serialize + Sync {
 }
 
 /// The events of one stream.
-pub(super) trait EventSource: Send {
+pub trait EventSource: Send {
     type Event: StreamedEvent + Send;
     /// Returns the next event with its number, or `None` at the end.
     fn next(&mut self) -> impl Future<Output = Option<(u64, Self::Event)>> + Send;
@@ -363,7 +363,7 @@ struct Line<'e, E> {
     event: &'e E,
 }
 
-pub(super) fn line_of(value: &impl Serialize) -> Vec<u8> {
+pub fn line_of(value: &impl Serialize) -> Vec<u8> {
     // The serialization can't fail, because an event contains only text and numbers.
     let mut line = serde_json::to_vec(value).unwrap_or_default();
     line.push(b'\n');
@@ -378,20 +378,20 @@ fn sse(id: u64, event: &impl StreamedEvent) -> Bytes {
 }
 
 /// Takes a permit for a request that waits, or returns `None` if all permits are in use.
-pub(super) fn waiting(app: &App) -> Option<OwnedSemaphorePermit> {
+pub fn waiting(app: &App) -> Option<OwnedSemaphorePermit> {
     Arc::clone(&app.waits).try_acquire_owned().ok()
 }
 
 /// Writes the events of one stream in the simple shape.
 #[derive(Default)]
-pub(super) struct SimpleEvents {
+pub struct SimpleEvents {
     stdout: TextDecoder,
     stderr: TextDecoder,
 }
 
 impl SimpleEvents {
     /// Returns the lines for one event. Most events have no line.
-    pub(super) fn lines(&mut self, event: &Event) -> Vec<Value> {
+    pub fn lines(&mut self, event: &Event) -> Vec<Value> {
         match event {
             Event::Output {
                 stream,

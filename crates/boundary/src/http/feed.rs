@@ -9,13 +9,13 @@ use crate::{
             reader_place,
         },
         operation::{field, json, reply},
-        problem::refuse,
     },
 };
+use crossing::refuse;
 use documents::Code;
 use wire::FeedEvent;
 
-pub(super) static ROUTES: &[Route] = &[Route {
+pub static ROUTES: &[Route] = &[Route {
     summary: "Follow what happens at the boundary",
     about: "The answer is a stream without an end: first the stored events with numbers above `after`, then each new \
          event. An event never contains parameters, a reason or output. It is stored in the same commit as the change, \
@@ -58,18 +58,16 @@ pub(super) static ROUTES: &[Route] = &[Route {
         Code::Standby,
         Code::Database,
     ],
-    ..Route::get("/v1/events", "boundary-events", |call| {
-        Box::pin(async move { events(&call) })
-    })
+    ..Route::get("/v1/events", "boundary-events", &events)
 }];
 
-fn events(call: &RouteCall) -> HandlerResult {
-    let form = EventFormat::of(call)?;
+async fn events(call: RouteCall) -> HandlerResult {
+    let form = EventFormat::of(&call)?;
     let number = |text: &str| {
         text.parse()
             .map_err(|_| refuse(Code::Malformed, "?after= accepts only a number"))
     };
-    let after = match last_event(call)? {
+    let after = match last_event(&call)? {
         Some(last) => Some(last),
         None => call.raw_query("after").map(number).transpose()?,
     };
@@ -78,13 +76,13 @@ fn events(call: &RouteCall) -> HandlerResult {
         Some("me") => true,
         Some(_) => return Err(refuse(Code::Malformed, "?for= accepts only `me`")),
     };
-    let place = reader_place(call)?;
+    let place = reader_place(&call)?;
     let feed = call
         .app
         .boundary
         .proposals
         .feed(&call.caller, after, for_me)?;
-    Ok(answer_events(call, form, place, feed))
+    Ok(answer_events(&call, form, place, feed))
 }
 
 impl StreamedEvent for FeedEvent {

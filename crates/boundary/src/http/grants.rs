@@ -7,9 +7,9 @@ use crate::{
     http::{
         call::{answer, answer_with},
         operation::{field, json, ok},
-        problem::refuse,
     },
 };
+use crossing::refuse;
 use documents::{Code, GrantId};
 use wire::{GrantList, GrantRequest, GrantView, Signatures};
 
@@ -38,7 +38,7 @@ const JUDGED: &[Code] = &[
 const GRANT: Reply = ok::<GrantView>("the grant as it is now");
 const GRANT_ID: Field = field("id", "the grant's id, `grt_…`");
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Draft a standing grant; the answer contains the bytes to sign",
         about: "A standing grant permits several runs within limits. Nobody signs them one by one: enough approvers of every \
@@ -51,16 +51,14 @@ pub(super) static ROUTES: &[Route] = &[
             ..GRANT
         }],
         codes: JUDGED,
-        ..Route::post("/v1/grants", "propose-grant", |call| {
-            Box::pin(propose(call))
-        })
+        ..Route::post("/v1/grants", "propose-grant", &propose)
     },
     Route {
         summary: "The drafts and the grants whose end has not come",
         about: "Callers see the grants that they may use or asked for, and those of steps that they may read. The boundary \
              reads only the first 1,000 of them. `GET /v1/grants/{id}` also finds the others.",
         replies: &[ok::<GrantList>("the grants, in the order of their ends")],
-        ..Route::get("/v1/grants", "grants", |call| Box::pin(list(call)))
+        ..Route::get("/v1/grants", "grants", &list)
     },
     Route {
         summary: "One grant",
@@ -68,7 +66,7 @@ pub(super) static ROUTES: &[Route] = &[
         segments: &[GRANT_ID],
         replies: &[GRANT],
         codes: &[Code::NotFound],
-        ..Route::get("/v1/grants/{id}", "grant", |call| Box::pin(show(call)))
+        ..Route::get("/v1/grants/{id}", "grant", &show)
     },
     Route {
         summary: "Add signatures to a draft; with enough of them, the grant is in force",
@@ -79,9 +77,7 @@ pub(super) static ROUTES: &[Route] = &[
         body: Some(json::<Signatures>()),
         replies: &[GRANT],
         codes: JUDGED,
-        ..Route::post("/v1/grants/{id}/signatures", "sign-grant", |call| {
-            Box::pin(sign(call))
-        })
+        ..Route::post("/v1/grants/{id}/signatures", "sign-grant", &sign)
     },
     Route {
         summary: "Take a draft back; only its proposer and operators can",
@@ -89,9 +85,7 @@ pub(super) static ROUTES: &[Route] = &[
         segments: &[GRANT_ID],
         replies: &[GRANT],
         codes: &[Code::NotFound, Code::WrongState],
-        ..Route::post("/v1/grants/{id}/cancellation", "withdraw-grant", |call| {
-            Box::pin(withdraw(call))
-        })
+        ..Route::post("/v1/grants/{id}/cancellation", "withdraw-grant", &withdraw)
     },
 ];
 

@@ -64,7 +64,7 @@ impl Default for Rates {
 }
 
 /// Caller whose bucket is charged.
-pub(super) enum RateKey<'a> {
+pub enum RateKey<'a> {
     /// A token, identified by its name.
     Principal(&'a Name),
     /// A caller without a token, identified by the address.
@@ -85,11 +85,11 @@ enum Shortage {
 }
 
 /// Cost of a failed authentication, as a number of calls.
-pub(super) const FAILED_AUTHENTICATION: u32 = 20;
+pub const FAILED_AUTHENTICATION: u32 = 20;
 /// Maximum number of buckets. All buckets together need about 2 MB of memory.
 const MOST_BUCKETS: usize = 65_536;
 
-pub(super) struct RateLimiter {
+pub struct RateLimiter {
     rates: Rates,
     began: Instant,
     hasher: RandomState,
@@ -97,7 +97,7 @@ pub(super) struct RateLimiter {
 }
 
 impl RateLimiter {
-    pub(super) fn new(rates: Rates, began: Instant) -> Self {
+    pub fn new(rates: Rates, began: Instant) -> Self {
         Self {
             rates,
             began,
@@ -107,13 +107,13 @@ impl RateLimiter {
     }
 
     /// Takes `cost` from the caller's bucket. The refusal states when the bucket has enough calls again.
-    pub(super) fn charge(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> RequestResult {
+    pub fn charge(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> RequestResult {
         self.withdraw(payer, cost, now, Shortage::Refused)
     }
 
     /// Like [`charge`](Self::charge), but a caller whose bucket has not enough calls owes the rest. Otherwise a caller with a
     /// nearly empty bucket could fail without a penalty.
-    pub(super) fn penalize(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> RequestResult {
+    pub fn penalize(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> RequestResult {
         self.withdraw(payer, cost, now, Shortage::Owed)
     }
 

@@ -10,10 +10,9 @@ use crate::{
     http::{
         call::{answer, bytes},
         operation::{field, ok, reply},
-        problem::refuse,
     },
 };
-use crossing::{RequestResult, Stopped};
+use crossing::{RequestResult, Stopped, refuse};
 use documents::{BlobDigest, Code, TileKind, TilePath, hex, unhex32};
 use wire::ConsistencyProof;
 
@@ -31,9 +30,7 @@ const OPEN: Route = Route {
          head.",
     access: RouteAccess::Open,
     replies: &[reply(200, TEXT, BodyShape::Text, "a signed note")],
-    ..Route::get("/log/checkpoint", "checkpoint", |call| {
-        Box::pin(checkpoint(call))
-    })
+    ..Route::get("/log/checkpoint", "checkpoint", &checkpoint)
 };
 
 const TILE: Reply = reply(200, OCTETS, BodyShape::Bytes, "the tile");
@@ -43,7 +40,7 @@ const ENTRIES: Field = field(
     "`<index>`, or `<index>.p/<width>` for a partial tile; the index in groups of three digits",
 );
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     OPEN,
     Route {
         path: "/log/tile/{*tile}",
@@ -55,7 +52,7 @@ pub(super) static ROUTES: &[Route] = &[
             "`<level>/<index>`, or `<level>/<index>.p/<width>` for a partial tile; the index in groups of three digits",
         )],
         replies: &[TILE],
-        handler: |call| Box::pin(hashes(call)),
+        handler: &hashes,
         ..OPEN
     },
     Route {
@@ -67,7 +64,7 @@ pub(super) static ROUTES: &[Route] = &[
         segments: &[ENTRIES],
         access: RouteAccess::Known,
         replies: &[TILE],
-        handler: |call| Box::pin(entries(call)),
+        handler: &entries,
         ..OPEN
     },
     Route {
@@ -78,7 +75,7 @@ pub(super) static ROUTES: &[Route] = &[
         segments: &[ENTRIES],
         access: RouteAccess::Known,
         replies: &[TILE],
-        handler: |call| Box::pin(entries(call)),
+        handler: &entries,
         ..OPEN
     },
     Route {
@@ -93,7 +90,7 @@ pub(super) static ROUTES: &[Route] = &[
             BodyShape::Text,
             "the proof with its checkpoint",
         )],
-        handler: |call| Box::pin(inclusion(call)),
+        handler: &inclusion,
         ..OPEN
     },
     Route {
@@ -107,7 +104,7 @@ pub(super) static ROUTES: &[Route] = &[
             field("new", "the larger size, at most the size of the log"),
         ],
         replies: &[ok::<ConsistencyProof>("the proof")],
-        handler: |call| Box::pin(consistency(call)),
+        handler: &consistency,
         ..OPEN
     },
     Route {
@@ -128,7 +125,7 @@ pub(super) static ROUTES: &[Route] = &[
             BodyShape::Bytes,
             "the bytes of the document",
         )],
-        handler: |call| Box::pin(blob(call)),
+        handler: &blob,
         ..OPEN
     },
 ];

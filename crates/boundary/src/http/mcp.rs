@@ -24,15 +24,16 @@ use serde_json::{Map, Value};
 use tower::Service as _;
 
 use crate::{
-    App, BodyShape, MAX_BODY_BYTES, RequestSummary, Route, RouteAccess, RouteCall, SSE,
+    App, BodyShape, HandlerResult, MAX_BODY_BYTES, RequestSummary, Route, RouteAccess, RouteCall,
+    SSE,
     http::{
         app::PeerAddress,
         call::AlreadyCharged,
         operation::{json, ok, reply},
-        problem::{refuse, refused},
+        problem::refused,
     },
 };
-use crossing::{Stopped, fault};
+use crossing::{Stopped, fault, refuse};
 use documents::{Code, MAX_BUNDLE_BYTES};
 use wire::{
     ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi, McpServer, NewNonce, ToolCalls,
@@ -40,10 +41,10 @@ use wire::{
 };
 
 /// Path of the protocol.
-pub(super) const PATH: &str = "/mcp";
+pub const PATH: &str = "/mcp";
 
 /// Route for the OpenAPI document. Its handler answers while the protocol is off.
-pub(super) static ROUTES: &[Route] = &[Route {
+pub static ROUTES: &[Route] = &[Route {
     summary: "The Model Context Protocol for agents (streamable HTTP, without sessions)",
     about: "Takes one JSON-RPC message of MCP. Off unless `mcp = true` in countersign.toml: then the answer is \
          `not-found`. The tools make the other calls of this interface with the caller's bearer. No tool signs.",
@@ -69,25 +70,23 @@ pub(super) static ROUTES: &[Route] = &[Route {
             "the body is no message of the protocol: a JSON-RPC error",
         ),
     ],
-    ..Route::post(PATH, "mcp", |_| {
-        Box::pin(async {
-            Err(refuse(
-                Code::NotFound,
-                "MCP is off: the operator can set `mcp = true` in countersign.toml",
-            ))
-        })
-    })
+    ..Route::post(PATH, "mcp", &off)
 }];
 
+async fn off(_: RouteCall) -> HandlerResult {
+    let detail = "MCP is off: the operator can set `mcp = true` in countersign.toml";
+    Err(refuse(Code::NotFound, detail))
+}
+
 /// Function that handles a request of a peer like a request from the network.
-pub(super) type Inner = Arc<
+pub type Inner = Arc<
     dyn Fn(IpAddr, Request) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>
         + Send
         + Sync,
 >;
 
 /// Adds the protocol to a router that has no route at [`PATH`].
-pub(super) fn with_mcp(router: Router, app: Arc<App>, inner: Inner, new_nonce: NewNonce) -> Router {
+pub fn with_mcp(router: Router, app: Arc<App>, inner: Inner, new_nonce: NewNonce) -> Router {
     let enter = move |request: Request| serve(app.clone(), inner.clone(), new_nonce, request);
     router.route(PATH, on(MethodFilter::POST, enter))
 }
@@ -108,7 +107,7 @@ async fn serve(app: Arc<App>, inner: Inner, new_nonce: NewNonce, request: Reques
             return Ok((StatusCode::BAD_REQUEST, headers, error).into_response());
         }
         let PeerAddress(peer) =
-            peer.ok_or_else(|| fault(&"a request without its peer's address"))?;
+            peer.ok_or_else(|| fault("a request without its peer's address"))?;
         Ok(answer(
             Inside {
                 inner,

@@ -20,10 +20,11 @@ use crate::{
     http::{
         call::{bytes, joined},
         caught, connection,
-        problem::{refuse, refused},
+        problem::refused,
     },
     method_not_allowed, with_common_headers,
 };
+use crossing::refuse;
 use documents::Code;
 use store::MEDIA_TYPE;
 

@@ -6,12 +6,12 @@ use crate::{
 };
 use store::MEDIA_TYPE;
 
-pub(super) static ROUTES: &[Route] = &[Route {
+pub static ROUTES: &[Route] = &[Route {
     summary: "Metrics for a monitoring system (OpenMetrics)",
     about: "The caller needs the scope `read` for all steps, because the metrics are about all steps. With \
          `[metrics] listen`, the service also answers on an address of its own, without a token.",
     replies: &[reply(200, MEDIA_TYPE, BodyShape::Text, "the metrics")],
-    ..Route::get("/metrics", "metrics", |call| Box::pin(metrics(call)))
+    ..Route::get("/metrics", "metrics", &metrics)
 }];
 
 async fn metrics(call: RouteCall) -> HandlerResult {

@@ -4,13 +4,13 @@
 //! checks Host and Origin, catches panics, writes the log line and adds common headers. Then `RouteCall::enter`
 //! authenticates the caller, and the handler of the route runs.
 
-pub mod openapi;
-pub mod problem;
-pub mod route;
+pub(crate) mod openapi;
+pub(crate) mod problem;
+pub(crate) mod route;
 
 pub(crate) mod access;
 mod admissions;
-pub mod app;
+pub(crate) mod app;
 mod artifacts;
 mod authorizations;
 pub(crate) mod call;
@@ -20,12 +20,12 @@ mod denials;
 pub(crate) mod events;
 mod feed;
 mod grants;
-pub mod limit;
+pub(crate) mod limit;
 mod log_routes;
 mod mcp;
 pub mod metrics_listener;
 mod metrics_route;
-pub mod operation;
+pub(crate) mod operation;
 pub(crate) mod outputs;
 mod probes;
 pub(crate) mod proposals;
@@ -33,7 +33,7 @@ mod receipts;
 mod registry;
 mod reviews;
 mod revocations;
-pub mod route_table;
+pub(crate) mod route_table;
 mod sessions;
 pub mod standby;
 
@@ -65,11 +65,11 @@ use crate::{
     App, Boundary, HttpConfig, Phase, RequestSummary,
     http::{
         app::{PeerAddress, request_span},
-        problem::{RefusedWith, refuse, refused},
+        problem::{RefusedWith, refused},
     },
     method_not_allowed, openapi, routes,
 };
-use crossing::{Refusal, fault};
+use crossing::{Refusal, fault, refuse};
 use documents::{Code, Name};
 use store::Metrics;
 use wire::NewNonce;
@@ -323,7 +323,7 @@ async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> R
             let said = said
                 .or_else(|| panic.downcast_ref::<String>().cloned())
                 .unwrap_or_default();
-            refused(&fault(&format_args!("a handler panicked: {said}")))
+            refused(&fault(format_args!("a handler panicked: {said}")))
         }
     }
 }

@@ -60,19 +60,19 @@ pub struct Reply {
 }
 
 /// Media type of JSON documents.
-pub(crate) const JSON: &str = "application/json";
+pub const JSON: &str = "application/json";
 
 /// A body of JSON with the schema of `T`.
-pub(super) const fn json<T: JsonSchema>() -> BodyShape {
+pub const fn json<T: JsonSchema>() -> BodyShape {
     BodyShape::Json(SchemaGenerator::subschema_for::<T>)
 }
 
 /// The response 200 with a JSON document.
-pub(super) const fn ok<T: JsonSchema>(about: &'static str) -> Reply {
+pub const fn ok<T: JsonSchema>(about: &'static str) -> Reply {
     reply(200, JSON, json::<T>(), about)
 }
 
-pub(super) const fn reply(
+pub const fn reply(
     status: u16,
     media: &'static str,
     shape: BodyShape,
@@ -86,6 +86,6 @@ pub(super) const fn reply(
     }
 }
 
-pub(super) const fn field(name: &'static str, about: &'static str) -> Field {
+pub const fn field(name: &'static str, about: &'static str) -> Field {
     Field { name, about }
 }

@@ -31,9 +31,9 @@ use wire::Problem;
 /// Number of bytes in one read from the store, because the memory of a reader must be limited.
 const PIECE: u64 = 256 << 10;
 /// Media type for bytes whose type is unknown.
-pub(crate) const OCTETS: &str = "application/octet-stream";
+pub const OCTETS: &str = "application/octet-stream";
 
-pub(super) static ROUTES: &[Route] = &[Route {
+pub static ROUTES: &[Route] = &[Route {
     summary: "Recorded output, by the `blake3:` digest that its receipt names",
     about: "A receipt names the output of each stream by two digests; this path takes the digest in `blake3`. The \
          bytes are exactly the bytes that the step wrote, and may contain control characters.",
@@ -65,9 +65,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
             "the range begins after the end",
         ),
     ],
-    ..Route::get("/v1/outputs/{digest}", "output", |call| {
-        Box::pin(output(call))
-    })
+    ..Route::get("/v1/outputs/{digest}", "output", &output)
 }];
 
 async fn output(call: RouteCall) -> HandlerResult {
@@ -87,7 +85,7 @@ async fn output(call: RouteCall) -> HandlerResult {
     headers.insert(
         ETAG,
         tag.parse()
-            .map_err(|_| fault(&"a digest contains only characters that a header may have"))?,
+            .map_err(|_| fault("a digest contains only characters that a header may have"))?,
     );
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // A browser must not render the output of a step as a page of this service.
@@ -181,7 +179,7 @@ fn ranged(body: Body, range: Range, length: u64) -> RequestResult<Response> {
     };
     let value = content_range
         .parse()
-        .map_err(|_| fault(&"a range contains only characters that a header may have"))?;
+        .map_err(|_| fault("a range contains only characters that a header may have"))?;
     response.headers_mut().insert(CONTENT_RANGE, value);
     Ok(response)
 }

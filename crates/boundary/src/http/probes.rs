@@ -20,18 +20,12 @@ const HEALTH: Route = Route {
     about: "The process answers as long as it runs. Use `/ready` to find out if the boundary accepts proposals.",
     access: RouteAccess::Probe,
     replies: &[ok::<HealthResponse>("the process is up")],
-    ..Route::get("/health", "health", |_| {
-        Box::pin(async {
-            answer(&HealthResponse {
-                status: "up".to_owned(),
-            })
-        })
-    })
+    ..Route::get("/health", "health", &health)
 };
 
 const READY: Reply = ok::<Ready>("the boundary accepts and runs proposals");
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     HEALTH,
     Route {
         path: "/ready",
@@ -48,7 +42,7 @@ pub(super) static ROUTES: &[Route] = &[
                 ..READY
             },
         ],
-        handler: |call| Box::pin(ready(call)),
+        handler: &ready,
         ..HEALTH
     },
     Route {
@@ -57,7 +51,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "The versions of the program and of the interface",
         about: "The program's own version, and the version of this HTTP interface.",
         replies: &[ok::<Version>("versions")],
-        handler: |_| Box::pin(version()),
+        handler: &version,
         access: RouteAccess::Open,
         ..HEALTH
     },
@@ -67,7 +61,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "This description",
         about: "This document is generated from the table that routes the calls.",
         replies: &[reply(200, JSON, BodyShape::Text, "OpenAPI 3.1")],
-        handler: |call| Box::pin(description(call)),
+        handler: &description,
         access: RouteAccess::Open,
         ..HEALTH
     },
@@ -75,13 +69,19 @@ pub(super) static ROUTES: &[Route] = &[
 
 /// Returns true if a request is answered under every Host: proxies and orchestrators ask by an address or without a Host.
 /// A request with several is wrong (RFC 9112, section 3.2).
-pub(super) fn is_probe(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+pub fn is_probe(method: &Method, path: &str, headers: &HeaderMap) -> bool {
     let has_several = headers.get_all(HOST).iter().nth(1).is_some();
     !has_several
         && method.is_safe()
         && ROUTES
             .iter()
             .any(|route| route.access == RouteAccess::Probe && route.path == path)
+}
+
+async fn health(_: RouteCall) -> HandlerResult {
+    answer(&HealthResponse {
+        status: "up".to_owned(),
+    })
 }
 
 async fn ready(call: RouteCall) -> HandlerResult {
@@ -103,7 +103,7 @@ async fn ready(call: RouteCall) -> HandlerResult {
     answer_with(status, &ready)
 }
 
-async fn version() -> HandlerResult {
+async fn version(_: RouteCall) -> HandlerResult {
     let version = Version {
         name: "countersign".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -10,7 +10,7 @@ use axum::{
 };
 
 use crate::JSON;
-use crossing::{Refusal, RefusalCase, Stopped};
+use crossing::{Refusal, RefusalCase, Stopped, refuse};
 use documents::{Code, JsonError, ReadError, Reason};
 use wire::{Problem, ProblemError};
 
@@ -20,10 +20,6 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub const FAULT: &str = "/problems/fault";
 /// Value of `Retry-After`, in seconds, for a `busy` refusal that states no time.
 const BUSY_RETRY_S: u64 = 1;
-
-pub(super) fn refuse(code: Code, detail: impl std::fmt::Display) -> Stopped {
-    Refusal::new(code, detail).into()
-}
 
 /// Converts a refusal or a fault to a problem document.
 pub fn problem(stopped: &Stopped) -> Problem {
@@ -69,10 +65,10 @@ pub fn problem(stopped: &Stopped) -> Problem {
 
 /// Code of the refusal in a response, for the metrics.
 #[derive(Clone)]
-pub(super) struct RefusedWith(pub(super) Code);
+pub struct RefusedWith(pub(super) Code);
 
 /// Returns the response to a refusal or a fault.
-pub(super) fn refused(stopped: &Stopped) -> Response {
+pub fn refused(stopped: &Stopped) -> Response {
     let mut response = respond(&problem(stopped));
     if let Stopped::Refused(refusal) = stopped {
         response.extensions_mut().insert(RefusedWith(refusal.code));
@@ -101,7 +97,7 @@ pub(super) fn refused(stopped: &Stopped) -> Response {
 
 /// Returns status 405 for a known path with an unknown method. The `type` is `about:blank` (RFC 9457), because the
 /// status contains all information.
-pub(crate) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
+pub fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
     let allowed = allow
         .as_ref()
         .and_then(|allow| allow.to_str().ok())
@@ -135,7 +131,7 @@ fn respond(problem: &Problem) -> Response {
 }
 
 /// Converts a parse error to a refusal that contains the place of the error.
-pub(super) fn unreadable(error: ReadError) -> Stopped {
+pub fn unreadable(error: ReadError) -> Stopped {
     let detail = error.to_string();
     match error {
         ReadError::Json(JsonError {

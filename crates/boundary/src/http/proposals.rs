@@ -11,11 +11,11 @@ use crate::{
         call::{answer, answer_with},
         events::{events, waiting},
         operation::{field, json, ok, reply},
-        problem::{refuse, unreadable},
+        problem::unreadable,
     },
     proposal_view::ProposalFilter,
 };
-use crossing::RequestResult;
+use crossing::{RequestResult, refuse};
 use documents::{Code, Name, ProposalId, ProposalIdEnding, json};
 use wire::{Event, ProposalList, ProposalStatus, ProposalView, Propose, Signatures};
 
@@ -31,7 +31,7 @@ const PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
 
 /// Codes of the refusals with which the boundary may answer a signed statement.
-pub(super) const JUDGED: &[Code] = &[
+pub const JUDGED: &[Code] = &[
     Code::UnknownStep,
     Code::StepChanged,
     Code::InvalidParams,
@@ -57,11 +57,11 @@ pub(super) const JUDGED: &[Code] = &[
     Code::WrongState,
 ];
 
-pub(super) const PROPOSAL: Reply = ok::<ProposalView>("the proposal as it is now");
+pub const PROPOSAL: Reply = ok::<ProposalView>("the proposal as it is now");
 
-pub(crate) const PROPOSAL_ID: Field = field("id", "the proposal's id, `prp_…`");
+pub const PROPOSAL_ID: Field = field("id", "the proposal's id, `prp_…`");
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Propose to run a step once; the answer contains the bytes to sign",
         about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: \
@@ -89,7 +89,7 @@ pub(super) static ROUTES: &[Route] = &[
             Code::ContextChanged,
             Code::WrongState,
         ],
-        ..Route::post("/v1/proposals", "propose", |call| Box::pin(propose(call)))
+        ..Route::post("/v1/proposals", "propose", &propose)
     },
     Route {
         summary: "Proposals, newest first",
@@ -118,7 +118,7 @@ pub(super) static ROUTES: &[Route] = &[
             ),
         ],
         replies: &[ok::<ProposalList>("one page")],
-        ..Route::get("/v1/proposals", "proposals", |call| Box::pin(list(call)))
+        ..Route::get("/v1/proposals", "proposals", &list)
     },
     Route {
         summary: "One proposal. With ?wait=, the boundary answers when the status changes",
@@ -130,9 +130,7 @@ pub(super) static ROUTES: &[Route] = &[
              answer",
         )],
         replies: &[PROPOSAL],
-        ..Route::get("/v1/proposals/{id}", "proposal", |call| {
-            Box::pin(proposal(call))
-        })
+        ..Route::get("/v1/proposals/{id}", "proposal", &proposal)
     },
     Route {
         summary: "The events of a proposal, live: as server-sent events, or as one line for each event",
@@ -156,9 +154,7 @@ pub(super) static ROUTES: &[Route] = &[
                 "one line for each event, with the event's `id`",
             ),
         ],
-        ..Route::get("/v1/proposals/{id}/events", "events", |call| {
-            Box::pin(events(call))
-        })
+        ..Route::get("/v1/proposals/{id}/events", "events", &events)
     },
     Route {
         summary: "Signatures over the payload; the quorum starts the run",
@@ -170,9 +166,7 @@ pub(super) static ROUTES: &[Route] = &[
         body: Some(json::<Signatures>()),
         replies: &[PROPOSAL],
         codes: JUDGED,
-        ..Route::post("/v1/proposals/{id}/signatures", "sign", |call| {
-            Box::pin(sign(call))
-        })
+        ..Route::post("/v1/proposals/{id}/signatures", "sign", &sign)
     },
     Route {
         summary: "Cancel a proposal: the boundary stops waiting for signatures, or kills the run",
@@ -181,9 +175,7 @@ pub(super) static ROUTES: &[Route] = &[
         segments: &[PROPOSAL_ID],
         replies: &[PROPOSAL],
         codes: &[Code::WrongState],
-        ..Route::post("/v1/proposals/{id}/cancellation", "cancel", |call| {
-            Box::pin(cancel(call))
-        })
+        ..Route::post("/v1/proposals/{id}/cancellation", "cancel", &cancel)
     },
 ];
 

@@ -19,34 +19,28 @@ const RECEIPT_ID: Field = field(
     "the receipt's id, `rcp_…`: the proposal's id with another prefix",
 );
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "A signed receipt and its log entry",
         about: "The signed statement of what ran and how the run ended. Only the proposer of the run and callers \
              with the scope `read` get the receipt.",
         segments: &[RECEIPT_ID],
         replies: &[ok::<ReceiptView>("the receipt")],
-        ..Route::get("/v1/receipts/{id}", "receipt", |call| {
-            Box::pin(receipt(call))
-        })
+        ..Route::get("/v1/receipts/{id}", "receipt", &receipt)
     },
     Route {
         summary: "A receipt with all data that its offline verification needs",
         about: "Save the answer unchanged: `countersign verify` verifies the bundle offline, with only a roster.",
         segments: &[RECEIPT_ID],
         replies: &[reply(200, MEDIA_TYPE, json::<Bundle>(), "the bundle")],
-        ..Route::get("/v1/receipts/{id}/bundle", "bundle", |call| {
-            Box::pin(bundled(call))
-        })
+        ..Route::get("/v1/receipts/{id}/bundle", "bundle", &bundled)
     },
     Route {
         summary: "The files and outputs that a run left",
         about: "The manifest that the receipt names, and the values of the outputs that the step declares.",
         segments: &[RECEIPT_ID],
         replies: &[ok::<ReceiptFiles>("the files and outputs")],
-        ..Route::get("/v1/receipts/{id}/files", "receipt_files", |call| {
-            Box::pin(files(call))
-        })
+        ..Route::get("/v1/receipts/{id}/files", "receipt_files", &files)
     },
     Route {
         summary: "Every check of a bundle with its result, by this boundary's roster: convenient, but not \
@@ -54,9 +48,7 @@ pub(super) static ROUTES: &[Route] = &[
         about: "The answer to a bundle is 200 with a report, even if checks fail: read `verified`.",
         body: Some(json::<Bundle>()),
         replies: &[ok::<BundleReport>("the report; `verified` is the result")],
-        ..Route::post("/v1/receipts/verify", "verify", |call| {
-            Box::pin(verify(call))
-        })
+        ..Route::post("/v1/receipts/verify", "verify", &verify)
     },
 ];
 
@@ -80,7 +72,7 @@ async fn bundled(call: RouteCall) -> HandlerResult {
     let mut response = bytes(MEDIA_TYPE, bundle);
     let name = name
         .parse()
-        .map_err(|_| fault(&"a receipt's id contains only characters that a header may have"))?;
+        .map_err(|_| fault("a receipt's id contains only characters that a header may have"))?;
     response.headers_mut().insert(CONTENT_DISPOSITION, name);
     Ok(response)
 }
@@ -92,7 +84,7 @@ async fn verify(mut call: RouteCall) -> HandlerResult {
     let _permit = call.app.boundary.crossing.capacity().permit()?;
     call.found(move |boundary, _| {
         let trust = RosterTrust::Chain(Box::new(boundary.crossing.state().rosters.clone()));
-        bundle_check::verify(&body, &trust, VerifyOptions::default()).map_err(|error| fault(&error))
+        bundle_check::verify(&body, &trust, VerifyOptions::default()).map_err(fault)
     })
     .await
 }

@@ -5,13 +5,13 @@ use crate::{
     http::{
         call::answer,
         operation::{field, ok},
-        problem::refuse,
     },
 };
+use crossing::refuse;
 use documents::Code;
 use wire::{RegistryView, StepView};
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "The seal in force and the registered steps",
         about: "Lists the steps that the caller may propose, each with its digest and the approvals that it needs. \
@@ -30,7 +30,7 @@ pub(super) static ROUTES: &[Route] = &[
             field("cursor", "the next page: the `cursor` of the page before"),
         ],
         replies: &[ok::<RegistryView>("seal and steps")],
-        ..Route::get("/v1/registry", "registry", |call| Box::pin(registry(call)))
+        ..Route::get("/v1/registry", "registry", &registry)
     },
     Route {
         summary: "One step's whole definition",
@@ -49,7 +49,7 @@ pub(super) static ROUTES: &[Route] = &[
              computed",
         )],
         codes: &[Code::UnknownStep, Code::Forbidden],
-        ..Route::get("/v1/steps/{*ref}", "step", |call| Box::pin(step(call)))
+        ..Route::get("/v1/steps/{*ref}", "step", &step)
     },
 ];
 

@@ -10,7 +10,7 @@ use wire::{ReviewedView, UnsettledList};
 /// Maximum body size in bytes, enough for a signed review of 8 KiB in base64.
 const MAX_BYTES: usize = 32 << 10;
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Review an emergency, or say how a run ended whose end nobody saw",
         about: "The call needs no bearer: the review is a DSSE envelope with one signature, by a person who could approve the \
@@ -29,18 +29,14 @@ pub(super) static ROUTES: &[Route] = &[
             Code::Revoked,
             Code::WrongState,
         ],
-        ..Route::post("/v1/receipts/{id}/reviews", "review", |call| {
-            Box::pin(review(call))
-        })
+        ..Route::post("/v1/receipts/{id}/reviews", "review", &review)
     },
     Route {
         summary: "The emergencies without a review, and the runs whose end nobody has settled",
         about: "Callers see their own runs, and the runs of steps that they may read. The steps of the runbook with \
              `check=true` can show what a run left.",
         replies: &[ok::<UnsettledList>("the runs, newest first")],
-        ..Route::get("/v1/unsettled", "unsettled", |call| {
-            Box::pin(unsettled(call))
-        })
+        ..Route::get("/v1/unsettled", "unsettled", &unsettled)
     },
 ];
 

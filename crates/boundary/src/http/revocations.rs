@@ -10,7 +10,7 @@ use wire::RevocationView;
 /// Maximum body size in bytes, enough for a signed revocation of 8 KiB in base64.
 const MAX_BYTES: usize = 32 << 10;
 
-pub(super) static ROUTES: &[Route] = &[Route {
+pub static ROUTES: &[Route] = &[Route {
     summary: "Revoke a key or a token, or freeze the boundary, with a signed revocation",
     about: "The call needs no bearer: the revocation is a DSSE envelope with one signature. A key is revoked by its \
          holder or an operator, a token by an owner of the token or an operator, and the epoch by an approver or an \
@@ -28,7 +28,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
         Code::WrongState,
         Code::NotFound,
     ],
-    ..Route::post("/v1/revocations", "revoke", |call| Box::pin(revoke(call)))
+    ..Route::post("/v1/revocations", "revoke", &revoke)
 }];
 
 async fn revoke(mut call: RouteCall) -> HandlerResult {

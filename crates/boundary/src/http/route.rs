@@ -16,8 +16,23 @@ use crate::{
 use crossing::Stopped;
 use documents::{Code, ReceiptId};
 
+/// The answer of a handler, which is on its way.
+type Answer = Pin<Box<dyn Future<Output = HandlerResult> + Send>>;
+
 /// A function that handles the requests of a route.
-pub(super) type Handler = fn(RouteCall) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>>;
+pub(super) trait Handler: Sync {
+    fn answer(&self, call: RouteCall) -> Answer;
+}
+
+impl<H, A> Handler for H
+where
+    H: Fn(RouteCall) -> A + Sync,
+    A: Future<Output = HandlerResult> + Send + 'static,
+{
+    fn answer(&self, call: RouteCall) -> Answer {
+        Box::pin(self(call))
+    }
+}
 
 /// One method of one path.
 pub struct Route {
@@ -45,12 +60,17 @@ pub struct Route {
     pub replies: &'static [Reply],
     /// Codes of refusals that this route can return besides the common codes.
     pub codes: &'static [Code],
-    pub(super) handler: Handler,
+    pub(super) handler: &'static dyn Handler,
 }
 
 impl Route {
     /// A route for callers with a bearer token. The table adds what else the route has.
-    const fn new(verb: Verb, path: &'static str, name: &'static str, handler: Handler) -> Self {
+    const fn new(
+        verb: Verb,
+        path: &'static str,
+        name: &'static str,
+        handler: &'static dyn Handler,
+    ) -> Self {
         Self {
             verb,
             path,
@@ -68,21 +88,33 @@ impl Route {
         }
     }
 
-    pub(super) const fn get(path: &'static str, name: &'static str, handler: Handler) -> Self {
+    pub(super) const fn get(
+        path: &'static str,
+        name: &'static str,
+        handler: &'static dyn Handler,
+    ) -> Self {
         Self::new(Verb::Get, path, name, handler)
     }
 
-    pub(super) const fn put(path: &'static str, name: &'static str, handler: Handler) -> Self {
+    pub(super) const fn put(
+        path: &'static str,
+        name: &'static str,
+        handler: &'static dyn Handler,
+    ) -> Self {
         Self::new(Verb::Put, path, name, handler)
     }
 
-    pub(super) const fn post(path: &'static str, name: &'static str, handler: Handler) -> Self {
+    pub(super) const fn post(
+        path: &'static str,
+        name: &'static str,
+        handler: &'static dyn Handler,
+    ) -> Self {
         Self::new(Verb::Post, path, name, handler)
     }
 }
 
 /// Builds a router with all routes of the table.
-pub(super) fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>) -> Router {
+pub fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>) -> Router {
     let mut router = Router::new();
     for route in routes {
         let filter = match route.verb {
@@ -102,7 +134,9 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
         Ok(call) => {
             principal = call.caller.name().cloned();
             let (app, caller) = (call.app.clone(), call.caller.clone());
-            (route.handler)(call)
+            route
+                .handler
+                .answer(call)
                 .await
                 .map_err(|stopped| for_eyes_of(&app, &caller, stopped))
         }

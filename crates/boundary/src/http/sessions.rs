@@ -18,7 +18,7 @@ const MAX_REQUEST_BYTES: usize = 4 << 10;
 const SESSION: Reply = ok::<SessionView>("the session");
 const SESSION_ID: Field = field("id", "the session's id, `ses_…`");
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Begin a session for the steps of one runbook",
         about: "A session carries variables, the directory and files from run to run. The authorization of each step \
@@ -31,25 +31,21 @@ pub(super) static ROUTES: &[Route] = &[
             ..SESSION
         }],
         codes: &[Code::UnknownStep],
-        ..Route::post("/v1/sessions", "create_session", |call| {
-            Box::pin(create(call))
-        })
+        ..Route::post("/v1/sessions", "create_session", &create)
     },
     Route {
         summary: "The sessions that the caller may use",
         about: "Clients of one owner share their sessions. A caller with the scope `read` or `operate` for all steps sees \
              all sessions.",
         replies: &[ok::<SessionList>("the sessions, oldest first")],
-        ..Route::get("/v1/sessions", "sessions", |call| {
-            Box::pin(async move { answer(&call.app.boundary.sessions.list(&call.caller)?) })
-        })
+        ..Route::get("/v1/sessions", "sessions", &list)
     },
     Route {
         summary: "One session: its state, the names of its variables, and its runs",
         about: "The answer never contains the values of the variables.",
         segments: &[SESSION_ID],
         replies: &[SESSION],
-        ..Route::get("/v1/sessions/{id}", "session", |call| Box::pin(show(call)))
+        ..Route::get("/v1/sessions/{id}", "session", &show)
     },
     Route {
         summary: "End a session and begin a new one for the same runbook",
@@ -60,18 +56,14 @@ pub(super) static ROUTES: &[Route] = &[
             about: "the new session",
             ..SESSION
         }],
-        ..Route::post("/v1/sessions/{id}/reset", "reset_session", |call| {
-            Box::pin(reset(call))
-        })
+        ..Route::post("/v1/sessions/{id}/reset", "reset_session", &reset)
     },
     Route {
         summary: "End a session and remove its files",
         about: "A run in progress goes on to its end.",
         segments: &[SESSION_ID],
         replies: &[ok::<SessionView>("the session as it was")],
-        ..Route::post("/v1/sessions/{id}/end", "end_session", |call| {
-            Box::pin(end(call))
-        })
+        ..Route::post("/v1/sessions/{id}/end", "end_session", &end)
     },
 ];
 
@@ -81,6 +73,10 @@ async fn create(mut call: RouteCall) -> HandlerResult {
         StatusCode::CREATED,
         &call.app.boundary.sessions.create(&call.caller, &runbook)?,
     )
+}
+
+async fn list(call: RouteCall) -> HandlerResult {
+    answer(&call.app.boundary.sessions.list(&call.caller)?)
 }
 
 async fn show(call: RouteCall) -> HandlerResult {

@@ -231,7 +231,7 @@ pub fn admitted(binding: &OidcBinding, claims: SignedClaims<'_>) -> RequestResul
         claims: stated,
         bind,
     };
-    let job = serde_json::to_string(&job).map_err(|error| fault(&error))?;
+    let job = serde_json::to_string(&job).map_err(fault)?;
     Ok(AdmittedCaller {
         job: Arc::from(job),
         bound,

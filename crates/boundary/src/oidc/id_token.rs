@@ -552,9 +552,7 @@ impl KeyCache {
             (issuer.to_owned(), authorities.map(str::to_owned)),
         );
         let read = move || read_keys(&*fetch, &address.0, address.1.as_deref());
-        let answer = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(|error| fault(&error))?;
+        let answer = tokio::task::spawn_blocking(read).await.map_err(fault)?;
         if let Err(why) = &answer {
             tracing::warn!(issuer, "the keys of the issuer can't be read: {why}");
         }

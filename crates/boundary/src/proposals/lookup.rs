@@ -52,7 +52,7 @@ impl Proposals {
         if caller.may_see(&row.core.proposer, &row.core.step) {
             Ok(row)
         } else {
-            let _ = caller.demand_name()?;
+            caller.demand_name()?;
             // A caller who may not see the proposal must not learn whether the proposal exists.
             Err(not_found(id).into())
         }

@@ -33,7 +33,7 @@ impl Proposals {
         };
         canonical::canonical_of(&run)
             .map(|bytes| sha256(&bytes))
-            .map_err(|error| fault(&error))
+            .map_err(fault)
     }
 
     /// Returns the earlier proposal that a call repeats.

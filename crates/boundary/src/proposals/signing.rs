@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{Caller, Proposals, proposals::advance_refused, verified_of};
-use crossing::{CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed};
+use crossing::{CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed, refuse};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
     InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
@@ -250,7 +250,7 @@ impl Proposals {
             return Ok(());
         };
         let signed = statement.predicate;
-        let _ = caller.job_of(&signed.params)?;
+        caller.job_of(&signed.params)?;
         if caller.name() == Some(&signed.proposer)
             || bindings.iter().all(|(name, _)| *name != signed.proposer)
         {
@@ -264,6 +264,6 @@ impl Proposals {
             "the token {} has no secret, so only its jobs propose in its name: let a job propose (`countersign propose --oidc`)",
             signed.proposer
         );
-        Err(Refusal::new(Code::Forbidden, detail).into())
+        Err(refuse(Code::Forbidden, detail))
     }
 }

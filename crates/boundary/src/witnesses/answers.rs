@@ -9,7 +9,7 @@ use crate::{
 use documents::{Note, SKEW_S, Timestamp, note};
 
 impl State {
-    pub(super) fn cosign(
+    pub fn cosign(
         &mut self,
         witness: &NamedWitness,
         ask: &WitnessRequest,
@@ -72,7 +72,7 @@ impl State {
     }
 
     /// "The response body MUST consist of the tree size of the latest cosigned checkpoint in decimal."
-    pub(super) fn conflict(
+    pub fn conflict(
         &mut self,
         witness: &NamedWitness,
         ask: &WitnessRequest,

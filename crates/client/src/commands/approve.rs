@@ -21,7 +21,9 @@ use crate::{
     terminal::streams::wrapped,
     write_document,
 };
-use documents::{AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId};
+use documents::{
+    AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId, joined,
+};
 use wire::{ProposalStatus, ProposalView, RefusalView, Signatures};
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
@@ -173,7 +175,7 @@ fn approve_one(
             review.found.digest
         )));
     }
-    let (signer, approver) = signer_of(&review, keys)?;
+    let (signer, approver) = keys.of_approver(review.sources.roster.trusted())?;
     let keyid = signer.key().keyid();
     let consent = if args.yes {
         Consent(sound)
@@ -228,12 +230,6 @@ fn approve_one(
 ///
 /// # Errors
 /// Returns an error if no key belongs to an approver.
-pub fn signer_of<'k>(
-    review: &ProposalReview,
-    keys: &'k Keys,
-) -> CommandResult<(&'k dyn Signer, Name)> {
-    keys.of_approver(review.sources.roster.trusted())
-}
 
 /// Sends a signature to the boundary, and returns the new state of the proposal.
 ///
@@ -314,12 +310,16 @@ impl AskedText {
         }
     }
 
+    fn agrees(&self, typed: &str) -> bool {
+        joined(typed.split_whitespace(), " ").eq_ignore_ascii_case(&self.words())
+    }
+
     /// Takes what a person typed.
     ///
     /// # Errors
     /// Returns an error if the typed text is not the text that the review asks for.
     pub fn check(&self, typed: &str, sound: SoundReview) -> CommandResult<Consent> {
-        if agrees(typed, &self.tail, self.more) {
+        if self.agrees(typed) {
             return Ok(Consent(sound));
         }
         let what = match self.more {
@@ -372,14 +372,6 @@ fn ask(
 }
 
 /// Returns true if the answer is the end of the digest, preceded by the number of further remarks if there are any.
-fn agrees(answer: &str, tail: &str, more: usize) -> bool {
-    let mut words = answer.split_whitespace();
-    let count = more == 0 || words.next() == Some(&*more.to_string());
-    let digits = words
-        .next()
-        .is_some_and(|word| word.eq_ignore_ascii_case(tail));
-    count && digits && words.next().is_none()
-}
 
 /// Signs the same buffer that the review was made from.
 ///
@@ -415,8 +407,12 @@ mod tests {
 
     #[test]
     fn an_approval_requires_the_last_digest_digits_and_the_number_of_further_remarks() {
-        assert!(agrees("40D1c539", "40d1c539", 0));
-        assert!(agrees("7 40d1c539", "40d1c539", 7));
+        let asked = |more| AskedText {
+            tail: "40d1c539".to_owned(),
+            more,
+        };
+        assert!(asked(0).agrees("40D1c539"));
+        assert!(asked(7).agrees("7 40d1c539"));
         for (answer, more) in [
             ("", 0),
             ("40d1c53", 0),
@@ -427,7 +423,7 @@ mod tests {
             ("7", 7),
             ("yes", 0),
         ] {
-            assert!(!agrees(answer, "40d1c539", more), "{answer:?} with {more}");
+            assert!(!asked(more).agrees(answer), "{answer:?} with {more}");
         }
     }
 

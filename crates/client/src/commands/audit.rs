@@ -8,6 +8,7 @@ pub mod grant_table;
 pub mod open_work;
 mod state;
 
+use crate::trust_advice;
 use std::{
     path::{Path, PathBuf},
     time::Instant,
@@ -111,10 +112,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let mut worst = Exit::Done;
     for place in &places {
         let shown = PrintableText::text(place).to_string();
-        match terminal.json {
-            true => terminal.object(json!({"type": "log", "place": place}))?,
-            false => terminal.line(format!("== {shown} =="))?,
-        }
+        terminal.answer(
+            json!({"type": "log", "place": place}),
+            format!("== {shown} =="),
+        )?;
         match audit_log(place, args, global, terminal) {
             Ok(exit) if exit.code() > worst.code() => worst = exit,
             Ok(_) => {}
@@ -207,7 +208,14 @@ fn audit_log(
             Err(not_begun) => return tell_not_begun(not_begun, terminal),
         },
     };
-    read_on(&mut auditor, &place, size, &mut out)?;
+    each_entry(&place, auditor.size(), size, |entry| {
+        let said = auditor
+            .entry(entry, &place)
+            .map_err(|error| place.unreadable(error))?;
+        out.say(said)?;
+        out.progress(auditor.size());
+        Ok(())
+    })?;
     if let Some(earlier) = &earlier {
         let compared = earlier.each(|hashes| auditor.compare_used_values(hashes));
         compared.map_err(|error| {
@@ -391,22 +399,6 @@ fn root_line(tree: &Frontier) -> String {
     )
 }
 
-fn read_on(
-    auditor: &mut Auditor,
-    place: &LogSource,
-    size: u64,
-    out: &mut AuditOutput<'_>,
-) -> CommandResult<()> {
-    each_entry(place, auditor.size(), size, |entry| {
-        let said = auditor
-            .entry(entry, place)
-            .map_err(|error| place.unreadable(error))?;
-        out.say(said)?;
-        out.progress(auditor.size());
-        Ok(())
-    })
-}
-
 fn tell_not_begun(not_begun: NotBegun, terminal: &Terminal) -> CommandResult {
     let exit = not_begun.exit();
     if !terminal.json {
@@ -414,12 +406,9 @@ fn tell_not_begun(not_begun: NotBegun, terminal: &Terminal) -> CommandResult {
         return Ok(exit);
     }
     match not_begun {
-        NotBegun::Untrusted(untrusted) => {
-            let (message, advice) = untrusted.words();
-            terminal.object(
-                json!({"type": "untrusted", "message": message, "first_roster": untrusted.first, "advice": advice}),
-            )?;
-        }
+                NotBegun::Untrusted { message, first } => terminal.object(
+            json!({"type": "untrusted", "message": message, "first_roster": first, "advice": trust_advice(first, "log")}),
+        )?,
         NotBegun::Broken(finding) => terminal.object(AuditEvent::Finding(Box::new(finding)))?,
     }
     Ok(exit)

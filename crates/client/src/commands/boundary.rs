@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
-    BoundaryList, ChosenTrust, Client, CommandFailure, CommandResult, Exit, GlobalOptions, Home,
-    KeyArgs, ListedBoundary, Terminal, TrustArgs, absolute_path, absolute_roster, fitted,
-    roster_in_force, trust_advice,
+    BoundaryList, ChosenTrust, Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs,
+    ListedBoundary, Terminal, TrustArgs, absolute_path, absolute_roster, fitted, roster_in_force,
+    trust_advice,
 };
 use documents::{Code, SealDigest, SshKey};
 
@@ -120,10 +120,7 @@ fn trusted(
                 .trusted()
                 .is_none_or(|trusted| trusted.digest() != registry.seal.roster)
             {
-                let advice = trust_advice(
-                    Some(registry.seal.roster),
-                    &Home::of_process().config_words(),
-                );
+                let advice = trust_advice(Some(registry.seal.roster), "boundary");
                 return Err(CommandFailure::no_trust(format!(
                     "{name} was not added: you trust no roster for this boundary; {advice}"
                 )));

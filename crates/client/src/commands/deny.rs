@@ -11,7 +11,7 @@ use crate::{
     find_subject, home::keys, now, review::render::brief, search_names, write_document,
 };
 use documents::{Authorization, Denial, Envelope, PAYLOAD_TYPE};
-use wire::{DenialView, ProposalStatus, ProposalView, StatementDenial};
+use wire::{DenialView, ProposalView, StatementDenial};
 
 /// Sign a denial: this statement never runs any more, and a run that has started is ended.
 #[derive(Debug, clap::Args)]
@@ -52,13 +52,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let subject = find_subject(args.proposal.as_deref(), client)?;
     if let ReviewSubject::Proposal(view) = &subject {
         // A denial also ends an approved or running proposal.
-        check_open(
-            view,
-            matches!(
-                view.status,
-                ProposalStatus::Approved | ProposalStatus::Running
-            ),
-        )?;
+        check_open(view, true)?;
     }
     let review = ProposalReview::make(&subject, client, &global.trust(&args.trust), &keys, now())?;
     let screen = brief(&review.found);

@@ -10,11 +10,10 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    AgeLimit, ChosenTrust, CommandFailure, CommandResult, DigestRequirement, Exit, GateReport,
-    GateRequirements, GivenParameter, JudgedBundle, LineTone, OutcomeRequirement,
-    ParamsRequirement, PrintableText, RequirementResult, SandboxRequirement, Screen, Terminal,
-    TrustArgs, VerdictInputs, check_own, decide_gate,
-    home::{checkout::CheckoutDirectories, roster_versions::join, trusted_rosters::PrivateFile},
+    AgeLimit, ChosenTrust, CommandFailure, CommandResult, Exit, GateReport, GateRequirements,
+    GivenParameter, JudgedBundle, LineTone, PrintableText, RequirementResult, SandboxRequirement,
+    Screen, Terminal, TrustArgs, VerdictInputs, check_own, decide_gate,
+    home::{checkout::CheckoutDirectories, roster_versions::join},
     named, now, read_bundle, read_params, with_any,
 };
 use documents::{BlobDigest, Layer, RosterDigest, STRICT, SealDigest, StepDigest, StepRef, joined};
@@ -178,7 +177,7 @@ fn exit(gate: &GateReport) -> Exit {
 
 fn demands(args: &Args) -> CommandResult<GateRequirements> {
     let params = if args.any_params {
-        ParamsRequirement::Any
+        None
     } else {
         if args.params.is_none() && args.param.is_empty() && !args.no_params {
             return Err(CommandFailure::usage(
@@ -205,20 +204,14 @@ fn demands(args: &Args) -> CommandResult<GateRequirements> {
             }
             demanded.insert(name.to_owned(), GivenParameter::Text(text.to_owned()));
         }
-        ParamsRequirement::Exactly(demanded)
+        Some(demanded)
     };
     Ok(GateRequirements {
         boundary: args.boundary,
         step: args.step.clone(),
-        digest: args
-            .digest
-            .map_or(DigestRequirement::Any, DigestRequirement::Exactly),
+        digest: args.digest,
         params,
-        outcome: if args.allow_warned {
-            OutcomeRequirement::SucceededOrWarned
-        } else {
-            OutcomeRequirement::Succeeded
-        },
+        warned: args.allow_warned,
         refused: !args.no_refused,
         sandbox: args.min_sandbox.clone(),
         age: args.max_age,
@@ -236,7 +229,7 @@ fn trusted(args: &Args) -> CommandResult<Vec<ChosenTrust>> {
     let mut trust = args.trust.find_unchecked()?;
     let Some(pinned) = args.roster_digest else {
         for file in trust.iter().filter_map(|trust| trust.file.as_deref()) {
-            let _own = check_place(file)?;
+            check_place(file)?;
         }
         return if trust.is_empty() {
             Err(no_trust())
@@ -264,7 +257,7 @@ fn trusted(args: &Args) -> CommandResult<Vec<ChosenTrust>> {
 }
 
 /// Checks that the file is outside every checkout, and that no user other than root and this user can write it.
-fn check_place(path: &Path) -> CommandResult<PrivateFile> {
+fn check_place(path: &Path) -> CommandResult<()> {
     let place = PrintableText::file(path);
     let refuse = |why: &str| {
         CommandFailure::no_trust(format!(
@@ -313,15 +306,8 @@ fn screen(gate: &GateReport, basis: &VerdictInputs<'_>) -> Screen {
     if gate.passed {
         screen.field_in(LineTone::Good, "gate", "open");
     } else {
-        let unmet: Vec<_> = gate
-            .unmet()
-            .map(|requirement| requirement.name.as_str())
-            .collect();
-        screen.field_in(
-            LineTone::Bad,
-            "gate",
-            format!("SHUT, not met: {}", unmet.join(", ")),
-        );
+        let unmet = joined(gate.unmet().map(|requirement| &requirement.name), ", ");
+        screen.field_in(LineTone::Bad, "gate", format!("SHUT, not met: {unmet}"));
     }
     screen
 }

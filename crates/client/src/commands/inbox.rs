@@ -21,7 +21,7 @@ use crate::{
     remote::{follow_run::next_line, proposals::list},
 };
 use documents::{Code, RosteredApprover, joined};
-use verdict::{Pinned, TrustedRoster};
+use verdict::TrustedRoster;
 use wire::{
     FreezeView, GrantList, GrantStatus, GrantView, ProposalList, ProposalStatus, ProposalView,
     Ready, RegistryView,
@@ -440,12 +440,8 @@ pub fn myself(
             .find_map(|signer| roster.approver_of(&signer.key().keyid()))
             .map(|(approver, _)| approver.clone())
     };
-    for trust in trust {
-        if let Pinned::Roster(roster) = &trust.pinned
-            && let Some(mine) = find(roster)
-        {
-            return Ok(mine);
-        }
+    if let Some(mine) = trust.iter().find_map(|trust| find(trust.roster()?)) {
+        return Ok(mine);
     }
     let roster = RevokingBoundary::read(client)?.roster;
     find(&roster).ok_or_else(|| {

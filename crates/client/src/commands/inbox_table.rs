@@ -23,9 +23,8 @@ pub fn ending(view: &ProposalView) -> &str {
 
 /// Returns this number of last digits of an id.
 pub fn end_of(view: &ProposalView, length: usize) -> &str {
-    view.id
-        .as_str()
-        .get(view.id.as_str().len().saturating_sub(length)..)
+    let id = view.id.as_str();
+    id.get(id.len().saturating_sub(length)..)
         .unwrap_or_default()
 }
 

@@ -34,7 +34,7 @@ use documents::{
     visible,
 };
 use reading::ParameterSchema;
-use verdict::{BundleReport, CheckFinding, KeyHolder, Pinned, TrustedRoster, VerifyOptions};
+use verdict::{BundleReport, CheckFinding, KeyHolder, TrustedRoster, VerifyOptions};
 use wire::{
     GranteeKey, LineTransport, McpServer, PlannedUse, ProposeArgs, REPEATS_FOR, ReceiptCheck,
     ReceiptVerification, ToolCalls, VerificationBasis,
@@ -246,8 +246,7 @@ fn credentials(args: &Args, global: &GlobalOptions) -> CommandResult<(Client, Op
 fn check_grantee(keyid: &KeyId, trust: &[ChosenTrust]) -> CommandResult<()> {
     let mut holders = trust
         .iter()
-        .filter_map(roster_of)
-        .filter_map(|roster| roster.signer(keyid));
+        .filter_map(|trust| trust.pinned.newest()?.signer(keyid));
     match holders.find(|(holder, _)| !matches!(holder, KeyHolder::Proposer(_))) {
         None => Ok(()),
         Some((holder, _)) => Err(CommandFailure::refused(format!(
@@ -257,18 +256,11 @@ fn check_grantee(keyid: &KeyId, trust: &[ChosenTrust]) -> CommandResult<()> {
     }
 }
 
-fn roster_of(trust: &ChosenTrust) -> Option<&TrustedRoster> {
-    match &trust.pinned {
-        Pinned::Roster(roster) => Some(roster),
-        Pinned::Chain(chain) => Some(chain.newest()),
-        Pinned::Digest(_) => None,
-    }
-}
-
 /// Returns a note if this user may have the key of an approver whom no roster file on this machine names.
 fn unchecked(trust: &[ChosenTrust]) -> Option<String> {
-    let (files, digests): (Vec<_>, Vec<_>) =
-        trust.iter().partition(|trust| roster_of(trust).is_some());
+    let (files, digests): (Vec<_>, Vec<_>) = trust
+        .iter()
+        .partition(|trust| trust.pinned.newest().is_some());
     let is_missing = |digest: &&&ChosenTrust| {
         !files
             .iter()
@@ -292,7 +284,7 @@ fn unchecked(trust: &[ChosenTrust]) -> Option<String> {
 fn approver_risk(found: &UsableKeys, trust: &[ChosenTrust]) -> Option<String> {
     let rosters: Vec<(&ChosenTrust, &TrustedRoster)> = trust
         .iter()
-        .filter_map(|trust| Some((trust, roster_of(trust)?)))
+        .filter_map(|trust| Some((trust, trust.pinned.newest()?)))
         .collect();
     let ways = "An agent that runs as this user could approve its own proposals with this key. Run the agent as another \
          user, or let the approver use a security key, with `presence = \"required\"` for each of the approver's groups. \
@@ -384,11 +376,7 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
     } else {
         "NOT verified: not all checks could be made".to_owned()
     };
-    let finding = |finding| match finding {
-        CheckFinding::Established => "established",
-        CheckFinding::Failed => "failed",
-        CheckFinding::NotChecked => "not-checked",
-    };
+
     let not_checked = report
         .checks
         .iter()
@@ -407,7 +395,7 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
             .iter()
             .map(|check| ReceiptCheck {
                 name: check.name.word().to_owned(),
-                finding: finding(check.finding).to_owned(),
+                finding: check.finding.words().replace(' ', "-"),
                 detail: visible(&check.detail),
             })
             .collect(),
@@ -657,10 +645,7 @@ pub fn configuration(
             "servers"
         }
     };
-    let servers: Map<String, Value> = [("countersign".to_owned(), entry)].into_iter().collect();
-    let file: Map<String, Value> = [(key.to_owned(), Value::Object(servers))]
-        .into_iter()
-        .collect();
+    let file = json!({ key: { "countersign": entry } });
     serde_json::to_string_pretty(&file).map_err(CommandFailure::usage)
 }
 

@@ -17,7 +17,7 @@ use crate::{
     revocation, step_parameters, stop_waiting_on_interrupt, typed, write_document,
 };
 use documents::{
-    Authorization, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError, MAX_REASON_BYTES,
+    Authorization, Code, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError, MAX_REASON_BYTES,
     MAX_WINDOW_S, Name, Nonce, Parameter, ProposalId, ReceiptId, RenderedDigest, SessionId,
     Sha256Stream, StepDefinition, StepDigest, StepRef, StepReference, canonical, joined,
     json as strict,
@@ -211,8 +211,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         };
         view = sign_use(&view, wanted, &client, &args.key.find()?)?;
     }
-    if grant.is_some() {
-        check_not_refused(&view)?;
+    if let (Some(_), Some(refusal)) = (&grant, &view.refusal) {
+        return Err(CommandFailure::refused(format!(
+            "{} is refused ({}): {}",
+            view.id, refusal.code, refusal.detail
+        )));
     }
     if view.existing && !terminal.json {
         let reason = match &*view.reason {
@@ -356,15 +359,6 @@ const fn emergency_words(asked: bool, is_emergency: bool) -> Option<&'static str
 ///
 /// # Errors
 /// Returns an error with the reason of the refusal.
-fn check_not_refused(view: &ProposalView) -> CommandResult<()> {
-    let Some(refusal) = &view.refusal else {
-        return Ok(());
-    };
-    Err(CommandFailure::refused(format!(
-        "{} is refused ({}): {}",
-        view.id, refusal.code, refusal.detail
-    )))
-}
 
 fn needs(view: &ProposalView, granted: bool) -> String {
     if granted {
@@ -384,12 +378,7 @@ fn needs(view: &ProposalView, granted: bool) -> String {
 
 /// Changes the exit code to [`Exit::UnknownStep`] if the boundary answers `not-found`.
 fn unknown_step(failure: CommandFailure) -> CommandFailure {
-    let not_found = failure
-        .problem
-        .as_ref()
-        .and_then(|problem| problem["type"].as_str())
-        .is_some_and(|kind| kind.ends_with("/not-found"));
-    if not_found {
+    if failure.has_code(Code::NotFound) {
         CommandFailure {
             exit: Exit::UnknownStep,
             ..failure
@@ -506,12 +495,7 @@ fn offline(
         .and_then(|statement| statement.to_payload())
         .map_err(|error| CommandFailure::usage(format!("the statement can't be made: {error}")))?;
     let digest = documents::AuthorizationDigest::of(&payload);
-    let Some(path) = &args.output else {
-        return Err(CommandFailure::usage(
-            "a file for the statement is missing: give -o \
-     FILE",
-        ));
-    };
+    let path = args.output.as_deref().unwrap_or(Path::new("-"));
     write_document(path, &Envelope::new(&payload, Vec::new()), terminal)?;
     if path != Path::new("-") {
         if terminal.json {

@@ -7,7 +7,7 @@ use crate::{
     read_statement, search_names,
 };
 use documents::{Authorization, AuthorizationDigest, Base64, Code, Envelope, joined};
-use wire::{DenialsView, ProposalStatus, ProposalView};
+use wire::{DenialsView, ProposalView};
 
 /// Show what a signature would cover; never signs.
 #[derive(Debug, clap::Args)]
@@ -54,13 +54,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     }
     let subject = find_subject(args.proposal.as_deref(), client)?;
     if let ReviewSubject::Proposal(view) = &subject {
-        check_open(
-            view,
-            matches!(
-                view.status,
-                ProposalStatus::Approved | ProposalStatus::Running
-            ),
-        )?;
+        check_open(view, true)?;
     }
     if let ReviewSubject::File(envelope) = &subject {
         check_statement(envelope, client, terminal)?;
@@ -131,7 +125,7 @@ pub fn check_statement(
         }
     }
     match client.get::<ProposalView>(&format!("/v1/proposals/{id}")) {
-        Ok(view) if view.digest == digest => check_open(&view, false).map(drop),
+        Ok(view) if view.digest == digest => check_open(&view, false),
         Ok(_) => Ok(()),
         Err(failure) if failure.has_code(Code::NotFound) => Ok(()),
         Err(failure) => {

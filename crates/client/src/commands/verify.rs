@@ -10,14 +10,14 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, Exit, Home, LineTone, NewestRoster,
+    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, Exit, LineTone, NewestRoster,
     PrintableText, Screen, Terminal, TrustArgs, VerdictInputs, bundle_of, bundles_of,
     commands::verdict_screen::screen,
     home::roster_versions::{contradiction, is_later, versions_in},
     join_bundles, newest_of, newest_unconnected, read_beginning, read_bundle, seem_same,
     trust_advice,
 };
-use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp};
+use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp, joined};
 use reading::time;
 use verdict::{
     BundleReport, CheckFinding, CheckName, Facts, Pinned, TrustedRoster, Untrusted, VerifyOptions,
@@ -159,8 +159,8 @@ fn verify(
                 (false, Some(_)) => (Exit::NoTrust, UNDECIDED),
                 (false, None) => (Exit::CheckSaidNo, "NOT VERIFIED"),
             };
-            let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
-            let why = undecided.unwrap_or_else(|| failed.join(", "));
+            let failed = report.failed().map(|check| check.name.word());
+            let why = undecided.unwrap_or_else(|| joined(failed, ", "));
             tally.add(word, path, report.facts.as_deref(), &why);
             if terminal.json {
                 let mut line = json!({
@@ -334,10 +334,8 @@ fn rank(
         return (0, 0);
     }
     let missing = result.as_ref().ok().and_then(|report| report.trust.missing);
-    match (missing, &trust.pinned) {
-        (Some(missing), Pinned::Roster(roster))
-            if versions.iter().any(|one| seem_same(one, roster)) =>
-        {
+    match (missing, trust.roster()) {
+        (Some(missing), Some(roster)) if versions.iter().any(|one| seem_same(one, roster)) => {
             (1, missing.last)
         }
         (Some(missing), _) => (3, missing.last),
@@ -362,12 +360,7 @@ pub fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport)
         return None;
     }
     let versions = versions_in(bundle);
-    let given = match &trusted.pinned {
-        Pinned::Roster(given) => Some(&**given),
-        Pinned::Chain(chain) => Some(chain.newest()),
-        Pinned::Digest(_) => None,
-    };
-    if let (Some(given), Some(own)) = (given, versions.last()) {
+    if let (Some(given), Some(own)) = (trusted.pinned.newest(), versions.last()) {
         let (given_name, own_name) = (&given.tables().name, &own.tables().name);
         if given_name != own_name && !versions.iter().any(|version| seem_same(version, given)) {
             return Some(format!(
@@ -380,13 +373,7 @@ pub fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport)
 }
 
 fn advice(untrusted: &Untrusted) -> String {
-    let advice = trust_advice(untrusted.first_roster, &Home::of_process().config_words());
-    advice
-        .replace(
-            "the boundary names the roster",
-            "the bundle begins with the roster",
-        )
-        .replace("than this boundary", "than this bundle")
+    trust_advice(untrusted.first_roster, "bundle")
 }
 
 /// Word of a verified bundle in the list.

@@ -147,7 +147,7 @@ impl BoundaryList {
             });
         }
         let shown = PrintableText::file(&path).to_string();
-        let _own = check_own(&path)?;
+        check_own(&path)?;
         let mode = path.metadata().map_or(0, |about| about.mode() & 0o7777);
         if mode & 0o077 != 0 {
             return Err(CommandFailure::no_trust(format!(

@@ -31,7 +31,11 @@ pub fn join_bundles<B: AsRef<[u8]>>(
 /// Joins the trusted rosters with each other and with `versions`, which begin with version 1 and which nobody verified.
 /// A roster that is an older version of another one is left out, because the newer one decides.
 pub fn join(trust: &[ChosenTrust], versions: &[Envelope]) -> Vec<ChosenTrust> {
-    let given: HashMap<RosterDigest, &TrustedRoster> = trust.iter().filter_map(roster_of).collect();
+    let given: HashMap<RosterDigest, &TrustedRoster> = trust
+        .iter()
+        .filter_map(ChosenTrust::roster)
+        .map(|roster| (roster.digest(), roster))
+        .collect();
     let mut joined: Vec<ChosenTrust> = trust
         .iter()
         .map(|one| complete(one, &given, versions))
@@ -50,13 +54,6 @@ pub fn join(trust: &[ChosenTrust], versions: &[Envelope]) -> Vec<ChosenTrust> {
     joined
 }
 
-fn roster_of(trust: &ChosenTrust) -> Option<(RosterDigest, &TrustedRoster)> {
-    match &trust.pinned {
-        Pinned::Roster(roster) => Some((roster.digest(), roster)),
-        Pinned::Digest(_) | Pinned::Chain(_) => None,
-    }
-}
-
 /// Returns the digest of the version that would lead from this trust to older versions.
 fn wanted(trust: &ChosenTrust) -> Option<RosterDigest> {
     match &trust.pinned {
@@ -73,10 +70,7 @@ fn complete(
     versions: &[Envelope],
 ) -> ChosenTrust {
     // The newest version comes first.
-    let mut line: Vec<&TrustedRoster> = roster_of(trust)
-        .map(|(_, roster)| roster)
-        .into_iter()
-        .collect();
+    let mut line: Vec<&TrustedRoster> = trust.roster().into_iter().collect();
     while let Some(before) = line
         .last()
         .and_then(|last| last.tables().previous)

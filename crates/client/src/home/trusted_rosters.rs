@@ -45,6 +45,17 @@ pub struct ChosenTrust {
 }
 
 /// Result of the choice between several trusted rosters.
+impl ChosenTrust {
+    /// Returns the roster if exactly this version is trusted, and not only its digest or a chain.
+    pub fn roster(&self) -> Option<&TrustedRoster> {
+        match &self.pinned {
+            Pinned::Roster(roster) => Some(roster),
+            Pinned::Digest(_) | Pinned::Chain(_) => None,
+        }
+    }
+}
+
+/// Result of the choice between several trusted rosters.
 pub struct DecidingRoster<'t, T> {
     /// The chosen roster.
     pub trust: &'t ChosenTrust,
@@ -118,10 +129,9 @@ pub fn newest_unconnected<'t>(
     unconnected: &[&'t ChosenTrust],
     is_same: impl Fn(&TrustedRoster) -> bool,
 ) -> Option<(&'t ChosenTrust, &'t TrustedRoster)> {
-    let files = unconnected.iter().filter_map(|trust| match &trust.pinned {
-        Pinned::Roster(roster) => Some((*trust, &**roster)),
-        Pinned::Digest(_) | Pinned::Chain(_) => None,
-    });
+    let files = unconnected
+        .iter()
+        .filter_map(|trust| Some((*trust, trust.roster()?)));
     files
         .filter(|(_, roster)| roster.version() > 1 && is_same(roster))
         .max_by_key(|(_, roster)| roster.version())
@@ -208,8 +218,7 @@ fn find(
 fn check_same(given: &[ChosenTrust]) -> CommandResult<()> {
     for (at, one) in given.iter().enumerate() {
         for other in &given[at + 1..] {
-            let (Pinned::Roster(roster), Pinned::Roster(second)) = (&one.pinned, &other.pinned)
-            else {
+            let (Some(roster), Some(second)) = (one.roster(), other.roster()) else {
                 continue;
             };
             let (low, high) = if roster.version() <= second.version() {
@@ -375,19 +384,18 @@ fn is_stream(path: &Path) -> bool {
 /// Reads a file that the program will trust. The function refuses a file that users other than this user and root can
 /// write.
 fn read_own(path: &Path) -> CommandResult<Vec<u8>> {
-    let _own = check_own(path)?;
+    check_own(path)?;
     read_bounded(path, MAX_FILE_BYTES)
 }
 
 /// Proof that only this user and root can write a file.
-pub struct PrivateFile(());
 
 /// Checks the owner and the mode of a file that the program will trust, and of the directory of the file, because users
 /// who can write the directory can replace the file.
 ///
 /// # Errors
 /// Returns an error if the file is missing, belongs to another user, or can be written or replaced by other users.
-pub fn check_own(path: &Path) -> CommandResult<PrivateFile> {
+pub fn check_own(path: &Path) -> CommandResult<()> {
     let failed = |path: &Path, error: std::io::Error| {
         CommandFailure::no_trust(format!("{}: {error}", PrintableText::file(path)))
     };
@@ -411,15 +419,16 @@ pub fn check_own(path: &Path) -> CommandResult<PrivateFile> {
             )));
         }
     }
-    Ok(PrivateFile(()))
+    Ok(())
 }
 
 /// Returns the advice for a user without a trusted roster.
-pub fn trust_advice(seen: Option<RosterDigest>, config: &str) -> String {
+pub fn trust_advice(seen: Option<RosterDigest>, place: &str) -> String {
+    let config = Home::of_process().config_words();
     match seen {
         Some(digest) => format!(
-            "the boundary names the roster {digest}; ask the person who maintains the roster for its digest, over \
-             another channel than this boundary; if the digests are equal, give --roster sha256:... with the digest \
+            "the {place} names the roster {digest}; ask the person who maintains the roster for its digest, over \
+             another channel than this {place}; if the digests are equal, give --roster sha256:... with the digest \
              from that person, or trust the roster from now on: mkdir -p {config} && echo sha256:... >> \
              {config}/trust"
         ),

@@ -142,10 +142,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// Where the client gets the ID token of its job.
 #[derive(Debug, Clone)]
-pub struct JobIdentity(IdTokenSource);
-
-#[derive(Debug, Clone)]
-enum IdTokenSource {
+pub enum JobIdentity {
+    /// The ID token itself.
     Given(Secret),
     /// The URL and the bearer of the request, and the audience.
     GitHub(String, Secret, String),
@@ -168,7 +166,7 @@ impl JobIdentity {
         audience: Option<String>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> CommandResult<Self> {
-        let source = match (variable(GIVEN), GITHUB.map(&variable)) {
+        Ok(match (variable(GIVEN), GITHUB.map(&variable)) {
             (Some(id_token), _) => {
                 // The job of GitLab names the audience itself.
                 if let Some(audience) = audience.filter(|audience| !is_for(&id_token, audience)) {
@@ -177,7 +175,7 @@ impl JobIdentity {
                          to `aud` below `id_tokens`, or correct --boundary-id (COUNTERSIGN_BOUNDARY)"
                     )));
                 }
-                IdTokenSource::Given(Secret::new(&id_token))
+                Self::Given(Secret::new(&id_token))
             }
             (None, [Some(url), Some(token)]) => {
                 let audience = audience.ok_or_else(|| {
@@ -188,7 +186,7 @@ impl JobIdentity {
                          serve` prints it, too",
                     )
                 })?;
-                IdTokenSource::GitHub(url, Secret::new(&token), audience)
+                Self::GitHub(url, Secret::new(&token), audience)
             }
             (None, _) if variable("GITHUB_ACTIONS").is_some() => {
                 return Err(CommandFailure::usage(
@@ -199,11 +197,10 @@ impl JobIdentity {
                 return Err(CommandFailure::usage(format!(
                     "--oidc needs the ID token of a CI job. In GitHub Actions, add `permissions: {{id-token: write}}` to the \
                      job. In GitLab, add `id_tokens: {{{GIVEN}: {{aud: AUDIENCE}}}}` to the job, with the audience that \
-                     `countersign token create --oidc` printed"
+                                          `countersign token create --oidc` printed"
                 )));
             }
-        };
-        Ok(Self(source))
+        })
     }
 
     /// Returns an ID token.
@@ -211,9 +208,9 @@ impl JobIdentity {
     /// # Errors
     /// Returns an error if GitHub gives no ID token.
     pub(super) fn id_token(&self, proxy: Option<&ProxyAddress>) -> CommandResult<Secret> {
-        match &self.0 {
-            IdTokenSource::Given(id_token) => Ok(id_token.clone()),
-            IdTokenSource::GitHub(url, token, audience) => of_github(url, token, audience, proxy),
+        match self {
+            Self::Given(id_token) => Ok(id_token.clone()),
+            Self::GitHub(url, token, audience) => of_github(url, token, audience, proxy),
         }
     }
 }
@@ -533,7 +530,6 @@ mod job_identity_tests {
                     .map(|(_, value)| (*value).to_owned())
             };
             JobIdentity::of_variables(audience.map(str::to_owned), find)
-                .map(|job| job.0)
                 .map_err(|failure| failure.message)
         };
         let of = |variables: &[(&str, &str)]| of_audience(Some("countersign:a"), variables);
@@ -542,7 +538,7 @@ mod job_identity_tests {
             (GITHUB[1], "t"),
             ("GITHUB_ACTIONS", "true"),
         ];
-        assert!(matches!(of(&github), Ok(IdTokenSource::GitHub(..))));
+        assert!(matches!(of(&github), Ok(JobIdentity::GitHub(..))));
         assert!(
             of_audience(None, &github).is_err_and(|message| message.contains("--boundary-id")),
             "nothing is asked"
@@ -555,7 +551,7 @@ mod job_identity_tests {
         ] {
             assert!(matches!(
                 of(&[github[0], github[1], (GIVEN, &given(right))]),
-                Ok(IdTokenSource::Given(_))
+                Ok(JobIdentity::Given(_))
             ));
         }
         for wrong in [
@@ -570,7 +566,7 @@ mod job_identity_tests {
             assert!(
                 matches!(
                     of_audience(None, &[(GIVEN, &wrong)]),
-                    Ok(IdTokenSource::Given(_))
+                    Ok(JobIdentity::Given(_))
                 ),
                 "the job chose it"
             );

@@ -13,7 +13,8 @@ use std::{
 
 use crate::{Client, CommandFailure, CommandResult, PrintableText};
 use documents::{
-    BlobDigest, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries,
+    BlobDigest, Hash, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath,
+    merkle, split_entries,
 };
 use verdict::{EvidenceFiles, Unreadable};
 
@@ -177,6 +178,29 @@ impl LogSource {
                     "a log of {size} entries has no tile {index} of this level"
                 ))
             })
+    }
+
+    /// Returns the root hash of a part of the tree that one tile of hashes contains.
+    ///
+    /// # Errors
+    /// Returns an error if the tile is missing, cut or unreadable.
+    pub fn subtree(&self, level: u8, index: u64, size: u64) -> CommandResult<Hash> {
+        let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
+        let first = index << within;
+        let width = u64::from(TILE_WIDTH);
+        let tile = Self::tile_of(TileKind::Hashes(tile_level), first / width, size)?;
+        let missing = || {
+            CommandFailure::check_said_no(format!(
+                "{tile} is missing or cut: the copy is incomplete"
+            ))
+        };
+        let bytes = self.tile(&tile)?.ok_or_else(missing)?;
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        let start = usize::try_from(first % width).unwrap_or(usize::MAX);
+        let part = hashes
+            .get(start..start.saturating_add(1 << within))
+            .filter(|_| rest.is_empty());
+        part.map(merkle::root).ok_or_else(missing)
     }
 
     /// Returns the failure for an unreadable resource, with the exit code for an unreadable tile.

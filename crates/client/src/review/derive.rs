@@ -15,14 +15,14 @@ use crate::{
     review::{
         compare::ReviewCheck,
         coverage,
-        derive::comparisons::{configured, differences, parameters, rendered},
+        derive::comparisons::{differences, parameters, rendered},
         run_inputs::{self, INPUTS},
         script_places::ScriptPlaces,
         step_files::{self, FILES},
     },
 };
 use documents::{
-    Authorization, AuthorizationDigest, Base64, BlobDigest, BoundaryName, KeyId,
+    Authorization, AuthorizationDigest, Base64, BlobDigest, BoundaryName, Configuration, KeyId,
     MAX_DEFINITION_BYTES, MAX_WINDOW_S, Permission, PolicyDigest, SKEW_S, Seal, SealDigest, Signed,
     Statement, StepDefinition, StepDigest, Timestamp, Verified, VerifiedSignature, canonical,
     joined, json,
@@ -518,7 +518,9 @@ fn configuration_in_force(
             seal.configuration
         ));
     }
-    configured(bytes)
+    json::parse_as::<Configuration>(bytes, bytes.len())
+        .map(|configuration| PolicyProfile::of(&configuration))
+        .map_err(|error| format!("the configuration can't be read: {error}"))
 }
 
 /// Returns the policy, if the seal and the roster name its digest.

@@ -3,16 +3,15 @@
 use serde_json::Value;
 
 use crate::{
-    ChosenTrust, Client, CommandFailure, CommandResult, LastRun, ReportedState, ReviewSources,
-    RosterSource, read_predicate, review::run_inputs::signed_inputs,
+    ChosenTrust, Client, CommandFailure, CommandResult, LastRun, LogSource, ReportedState,
+    ReviewSources, RosterSource, read_predicate, review::run_inputs::signed_inputs,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryName, Code, Envelope,
     MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, Receipt,
-    RosterDigest, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, TileKind, TilePath,
-    canonical, joined, json, split_entries,
+    RosterDigest, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, canonical, joined, json,
 };
-use verdict::{Chain, Pinned, TrustedRoster};
+use verdict::{Chain, SeenHead, TrustedRoster};
 use wire::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
 
 /// Statement to review.
@@ -181,7 +180,13 @@ fn documents(
     }
     for (name, _, size) in signed_inputs(signed) {
         let path = format!("/v1/proposals/{}/inputs/{name}", signed.proposal);
-        let bytes = size.map_or_else(|| client.bytes(&path), |size| client.announced(&path, size));
+        let bytes = match size {
+            Some(size) => {
+                let mut bytes = Vec::new();
+                client.copy(&path, size, &mut bytes).map(|()| bytes)
+            }
+            None => client.bytes(&path),
+        };
         if let Some(bytes) = have("a file that the run gets", bytes) {
             sources.inputs.insert(name, bytes);
         }
@@ -290,35 +295,18 @@ fn files_of(definition: &[u8]) -> Vec<StepFile> {
 /// Returns the log entry of a seal.
 fn seal_entry(client: &Client, index: u64) -> CommandResult<Vec<u8>> {
     let odd = |what: &str| CommandFailure::unreachable(format!("the boundary's log: {what}"));
-    let checkpoint = client.bytes("/log/checkpoint")?;
-    // The second line of a checkpoint is the size.
-    let size: u64 = std::str::from_utf8(&checkpoint)
-        .ok()
-        .and_then(|text| text.lines().nth(1))
-        .and_then(|line| line.parse().ok())
-        .ok_or_else(|| odd("the checkpoint has no size"))?;
-    let (tile, place) = (index / u64::from(TILE_WIDTH), index % u64::from(TILE_WIDTH));
-    let width = size
-        .saturating_sub(tile * u64::from(TILE_WIDTH))
-        .min(u64::from(TILE_WIDTH));
-    let path = u16::try_from(width)
-        .ok()
-        .filter(|_| place < width)
-        .and_then(|width| TilePath::new(TileKind::Entries, tile, width))
-        .ok_or_else(|| odd("the log does not contain the seal that the boundary names"))?;
-    let bytes = client.bytes(&format!("/log/{}", entries_path(&path)))?;
-    let entries = split_entries(&bytes).ok_or_else(|| odd("the entries are truncated"))?;
-    let entry = usize::try_from(place)
-        .ok()
-        .and_then(|place| entries.get(place).copied());
+    let log = LogSource::Served(Box::new(client.clone()));
+    let head = log.head()?.ok_or_else(|| odd("it has no checkpoint"))?;
+    let size = SeenHead::parse(&head, "").map_err(|why| odd(&why))?.size;
+    let width = u64::from(TILE_WIDTH);
+    let entries = log.entries(index / width, size)?;
+    let entry = entries
+        .into_iter()
+        .zip(0..)
+        .find(|(_, at)| *at == index % width);
     entry
-        .map(<[u8]>::to_vec)
+        .map(|(entry, _)| entry)
         .ok_or_else(|| odd("the log does not contain the seal that the boundary names"))
-}
-
-fn entries_path(path: &TilePath) -> String {
-    let path = path.to_string();
-    path.strip_prefix("tile/").unwrap_or(&path).to_owned()
 }
 
 /// Returns all roster versions up to the version in force, as the JSON array of a bundle.
@@ -366,10 +354,9 @@ fn believe(
         }
     }
     // The candidates are the connected versions, and the trusted roster files that contain this boundary.
-    let files = trust.iter().filter_map(|trust| match &trust.pinned {
-        Pinned::Roster(roster) => Some((trust, &**roster)),
-        Pinned::Digest(_) | Pinned::Chain(_) => None,
-    });
+    let files = trust
+        .iter()
+        .filter_map(|trust| Some((trust, trust.roster()?)));
     // A trusted roster file must contain the boundary of the proposal. If a roster is connected, the file must also
     // have the name of that roster, because two boundaries may have the same name.
     let name = connected

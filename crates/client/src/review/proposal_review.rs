@@ -1,11 +1,12 @@
 //! Review of one proposal: its sources, its checks and its screen.
 
 use serde_json::{Value, json};
+use verdict::TrustedRoster;
 
 use crate::{
-    Client, CommandFailure, CommandResult, Derived, Home, Keys, MOST_LINES, PrintableText,
-    ReviewFinding, ReviewSources, ReviewSubject, Screen, StatementVerdict, Terminal, TrustArgs,
-    denial_words, derive,
+    Client, CommandFailure, CommandResult, Derived, Keys, MOST_LINES, PrintableText, ReviewFinding,
+    ReviewSources, ReviewSubject, Screen, StatementVerdict, Terminal, TrustArgs, denial_words,
+    derive,
     review::{
         gather::gather,
         render::{block, decision, full, texts},
@@ -117,10 +118,8 @@ impl ProposalReview {
 
     /// Returns the advice for an approver who has no trusted roster for the boundary.
     pub fn advice(&self) -> String {
-        trust_advice(
-            self.sources.roster.roster().map(|roster| roster.digest()),
-            &Home::of_process().config_words(),
-        )
+        let seen = self.sources.roster.roster().map(TrustedRoster::digest);
+        trust_advice(seen, "boundary")
     }
 
     /// Checks that no failed check forbids a signature.
@@ -128,20 +127,8 @@ impl ProposalReview {
     /// # Errors
     /// Returns the reasons why the statement may not be signed.
     pub fn check_sound(&self) -> CommandResult<SoundReview> {
-        match self.found.standing {
-            StatementVerdict::Sound => Ok(SoundReview(())),
-            StatementVerdict::NoTrust => Err(CommandFailure::no_trust(format!(
-                "nothing was signed: you trust no roster for this boundary; {}",
-                self.advice()
-            ))),
-            StatementVerdict::Unsound => {
-                let why = self.found.flaws();
-                let why = PrintableText::text(&why.join("; "));
-                Err(CommandFailure::refused(format!(
-                    "nothing was signed, because these checks failed: {why}"
-                )))
-            }
-        }
+        let roster = self.sources.roster.roster();
+        check_standing(self.found.standing, roster, &self.found.flaws()).map(SoundReview)
     }
 
     /// Returns the object that `--json` prints.
@@ -182,18 +169,45 @@ impl ProposalReview {
     }
 }
 
+/// Checks that the result of all checks permits a signature. `flaws` are the failed checks.
+///
+/// # Errors
+/// Returns the reasons why the statement may not be signed.
+pub fn check_standing(
+    standing: StatementVerdict,
+    roster: Option<&TrustedRoster>,
+    flaws: &[String],
+) -> CommandResult<()> {
+    match standing {
+        StatementVerdict::Sound => Ok(()),
+        StatementVerdict::NoTrust => Err(CommandFailure::no_trust(format!(
+            "nothing was signed: you trust no roster for this boundary; {}",
+            trust_advice(roster.map(TrustedRoster::digest), "boundary")
+        ))),
+        StatementVerdict::Unsound => Err(CommandFailure::refused(format!(
+            "nothing was signed, because these checks failed: {}",
+            PrintableText::text(&flaws.join("; "))
+        ))),
+    }
+}
+
 /// Proof that all checks passed. Only [`ProposalReview::check_sound`] creates this proof.
 #[must_use]
 pub struct SoundReview(());
 
-/// Checks that a signature can still change the proposal. The caller sets `takes` if its signature is accepted in this
-/// status.
+/// Checks that a signature can still change the proposal. The caller sets `stops` if its signature can also stop a run
+/// that has all signatures.
 ///
 /// # Errors
 /// Returns one line about how the proposal ended.
-pub fn check_open(view: &ProposalView, takes: bool) -> CommandResult<OpenProposal> {
-    if view.status == ProposalStatus::Pending || takes {
-        return Ok(OpenProposal(()));
+pub fn check_open(view: &ProposalView, stops: bool) -> CommandResult<()> {
+    let is_open = match view.status {
+        ProposalStatus::Pending => true,
+        ProposalStatus::Approved | ProposalStatus::Running => stops,
+        _ => false,
+    };
+    if is_open {
+        return Ok(());
     }
     let at = view
         .ended_at
@@ -230,7 +244,6 @@ pub fn check_open(view: &ProposalView, takes: bool) -> CommandResult<OpenProposa
 }
 
 /// Proof that a proposal can still be signed. Only [`check_open`] creates this proof.
-pub struct OpenProposal(());
 
 #[cfg(test)]
 mod tests {

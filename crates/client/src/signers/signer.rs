@@ -11,7 +11,6 @@
 //! private key. ssh-keygen receives the message on stdin, and asks for passphrase, PIN and touch at the terminal.
 
 use std::{
-    ffi::OsString,
     fmt,
     fs::{File, Permissions},
     io::{self, IsTerminal as _, Read, Write as _},
@@ -26,6 +25,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
+use crate::ssh_agent;
 use documents::{
     NAMESPACE, PemError, SecretKey, SignatureError, SshKey, SshKeyError, WireReader, sshsig,
 };
@@ -260,7 +260,7 @@ impl SignerError {
 }
 
 /// Maximum size of a key file in bytes, for the case that the user names a large file by mistake.
-const MAX_KEY_FILE: u64 = 16 << 10;
+const MAX_KEY_FILE: usize = 16 << 10;
 
 /// Opens a regular file for reading.
 pub fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
@@ -282,25 +282,17 @@ pub fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
 }
 
 /// Reads the text of an open key file.
-pub fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<String>, SignerError> {
+pub fn read_bounded(file: &File, path: &Path) -> Result<Zeroizing<String>, SignerError> {
     // Allocate the whole length at once, because a growing buffer would leave copies of the secret in memory.
-    let mut bytes = Zeroizing::new(vec![
-        0_u8;
-        usize::try_from(MAX_KEY_FILE + 1).unwrap_or(usize::MAX)
-    ]);
-    let mut length = 0;
-    loop {
-        match file.read(&mut bytes[length..]) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(SignerError::io("read", path, error)),
-        }
-    }
-    if length == bytes.len() {
+    // The bytes are never moved, because a move would leave a copy of the secret.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_KEY_FILE));
+    file.take(MAX_KEY_FILE as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| SignerError::io("read", path, error))?;
+    if bytes.len() > MAX_KEY_FILE {
         return Err(SignerError::TooLarge { path: path.into() });
     }
-    match std::str::from_utf8(&bytes[..length]) {
+    match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => Err(SignerError::PrivateKey {
             path: path.into(),
@@ -347,18 +339,10 @@ pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
     // Follow symbolic links, because SSH keys often are links. A PKCS#8 file is opened again without following links.
     let file = open(path, OFlags::empty())?;
     // Enough bytes to distinguish the kinds of files, without any byte of the secret.
-    let mut head = [0_u8; 36];
-    let mut length = 0;
-    while length < head.len() {
-        match (&file)
-            .read(&mut head[length..])
-            .map_err(|error| SignerError::io("read", path, error))?
-        {
-            0 => break,
-            more => length += more,
-        }
-    }
-    let head = &head[..length];
+    let mut head = Vec::new();
+    file.take(36)
+        .read_to_end(&mut head)
+        .map_err(|error| SignerError::io("read", path, error))?;
     // Accept every type of key here, because the parser of public keys names an unsupported type in its error.
     let word = head.split(|&c| c == b' ').next().unwrap_or_default();
     let public = word.first().is_some_and(u8::is_ascii_lowercase) && word.contains(&b'-');
@@ -385,7 +369,7 @@ const MAX_OUTPUT: u64 = 8 << 10;
 #[derive(Debug)]
 pub struct SshKeygenSigner {
     program: PathBuf,
-    environment: Vec<(OsString, OsString)>,
+
     path: PathBuf,
     key: SshKey,
 }
@@ -411,7 +395,7 @@ impl SshKeygenSigner {
         })?;
         Ok(Self {
             program: "ssh-keygen".into(),
-            environment: Vec::new(),
+
             path: path.into(),
             key,
         })
@@ -421,13 +405,6 @@ impl SshKeygenSigner {
     #[cfg(test)]
     fn with_program(self, program: PathBuf) -> Self {
         Self { program, ..self }
-    }
-
-    /// Adds a variable to the environment of `ssh-keygen`, for example another `SSH_AUTH_SOCK`.
-    #[cfg(test)]
-    fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.environment.push((name.into(), value.into()));
-        self
     }
 }
 
@@ -446,17 +423,10 @@ impl SshKeygenSigner {
 
     /// Returns true if an agent has the private half, so that `ssh-keygen` asks for no passphrase.
     fn is_in_agent(&self) -> bool {
-        let mut command = Command::new("ssh-add");
-        command.arg("-L").stdin(Stdio::null()).stderr(Stdio::null());
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let listed = command
-            .output()
-            .map(|output| output.stdout)
-            .unwrap_or_default();
-        let listed = String::from_utf8_lossy(&listed).into_owned();
-        listed
-            .lines()
-            .filter_map(|line| SshKey::parse(line).ok())
+        let keys = std::env::var_os("SSH_AUTH_SOCK")
+            .and_then(|socket| ssh_agent::keys(Path::new(&socket)).ok());
+        keys.into_iter()
+            .flatten()
             .any(|key| key.keyid() == self.key.keyid())
     }
 }
@@ -489,7 +459,7 @@ impl Signer for SshKeygenSigner {
         if std::env::var_os("SSH_ASKPASS").is_none() && std::fs::File::open("/dev/tty").is_ok() {
             command.env("SSH_ASKPASS_REQUIRE", "never");
         }
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+
         let mut child = command.spawn().map_err(SignerError::NoSshKeygen)?;
         let (status, stdout, stderr) = converse(&mut child, message);
         if status != "exit status: 0" {
@@ -959,7 +929,14 @@ mod ssh_tests {
         assert!(added.status.success(), "{}", plain(&added.stderr));
         std::fs::remove_file(&private).expect("removed");
         let signer = SshKeygenSigner::open(&directory.path().join("id.pub")).expect("signer");
-        let signed = signer.with_variable("SSH_AUTH_SOCK", &socket).sign(MESSAGE);
+        let program = directory.path().join("ssh-keygen");
+        let script = format!(
+            "#!/bin/sh\nSSH_AUTH_SOCK='{}' exec ssh-keygen \"$@\"\n",
+            socket.display()
+        );
+        std::fs::write(&program, script).expect("written");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("mode");
+        let signed = signer.with_program(program).sign(MESSAGE);
         agent.kill().expect("stopped");
         agent.wait().expect("ended");
         assert!(signed.is_ok(), "{signed:?}");

@@ -8,8 +8,9 @@ use std::{fmt, io};
 
 use serde_json::{Value, json};
 
-use crate::PrintableText;
+use crate::{PrintableText, value_words::counted};
 use documents::{Code, ObservedEnd, Outcome, ReviewVerdict, Status};
+use reading::{FileProblem, Problems};
 use wire::DeniedView;
 
 /// Result of a command, from which the exit code follows.
@@ -180,6 +181,30 @@ impl CommandFailure {
 impl fmt::Display for CommandFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+impl From<Problems> for CommandFailure {
+    /// Converts all errors of the files that a command reads.
+    fn from(problems: Problems) -> Self {
+        let places = problems.list();
+        let count = counted(places.len(), "thing");
+        Self {
+            problem: Some(json!({ "errors": places })),
+            ..Self::usage(format!("{count} to fix:\n{problems}"))
+        }
+    }
+}
+
+impl From<Vec<FileProblem>> for CommandFailure {
+    fn from(problems: Vec<FileProblem>) -> Self {
+        Problems::from(problems).into()
+    }
+}
+
+impl From<FileProblem> for CommandFailure {
+    fn from(problem: FileProblem) -> Self {
+        Problems::from(problem).into()
     }
 }
 

@@ -176,7 +176,8 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn put(&self, bytes: &[u8]) -> CommandResult<()> {
+    pub fn put(&self, bytes: impl AsRef<[u8]>) -> CommandResult<()> {
+        let bytes = bytes.as_ref();
         if let Some(audience) = &self.audience {
             audience.say(&String::from_utf8_lossy(bytes));
             return Ok(());
@@ -351,9 +352,6 @@ pub fn write_document(
 }
 
 /// Returns the value of a JSON object's field as text for a table.
-pub fn text_of<'v>(value: &'v Value, field: &str) -> &'v str {
-    value.get(field).and_then(Value::as_str).unwrap_or_default()
-}
 
 /// Prints a line to the standard error. A write error is ignored.
 pub fn eprintln_quietly(line: &(impl fmt::Display + ?Sized)) {

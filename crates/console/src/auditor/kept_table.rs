@@ -66,7 +66,7 @@ impl KeptTable {
     ///
     /// # Errors
     /// Returns the reason if the files can't be kept. In this case, no row was added.
-    pub(super) fn upload(&self, files: &[SentFile<'_>]) -> Result<(), String> {
+    pub fn upload(&self, files: &[SentFile<'_>]) -> Result<(), String> {
         let mut uploads = locked(&self.uploads);
         let (file, end) = &mut *uploads;
         let all: u64 = files.iter().map(|sent| sent.bytes.len() as u64).sum();

@@ -28,12 +28,11 @@ pub fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
         }
         RowPlace::Consumption(run) => {
             screen.heading("A run without a receipt");
-            field(&mut screen, "spent at", &run.at.to_string());
-            field(&mut screen, "authorization", &run.authorization.to_string());
-            field(
-                &mut screen,
+            screen.field("spent at", run.at.to_string());
+            screen.field("authorization", run.authorization.to_string());
+            screen.field(
                 "consumption",
-                &format!("item {} of log entry {}", run.item, run.consumption),
+                format!("item {} of log entry {}", run.item, run.consumption),
             );
             screen.say(
                 LineTone::Plain,
@@ -68,51 +67,43 @@ pub fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
     Some(screen)
 }
 
-fn field(screen: &mut Screen, name: &'static str, text: &str) {
-    screen.field(name, text);
+/// Adds the words of a person.
+fn reason(screen: &mut Screen, whose: &str, reason: &str) {
+    let whose = PrintableText::text(whose).and("'s words: ");
+    screen.field("reason", whose.then(PrintableText::quoted_prose(reason)));
 }
 
 fn decision(screen: &mut Screen, line: &DecisionLine) {
     screen.heading("What was approved");
-    field(
-        screen,
-        "step",
-        &format!("{} {}", line.step, line.step_digest),
-    );
-    field(screen, "parameters", &line.params_digest.to_string());
-    field(screen, "proposer", line.proposer.as_str());
+    screen.field("step", format!("{} {}", line.step, line.step_digest));
+    screen.field("parameters", line.params_digest.to_string());
+    screen.field("proposer", line.proposer.as_str());
     screen.field("reason", PrintableText::quoted_prose(&line.reason));
-    field(
-        screen,
+    screen.field(
         "approved by",
-        &approval_words(&joined(&line.approvers), line.emergency),
+        approval_words(&joined(&line.approvers), line.emergency),
     );
     if let Some(used) = &line.used_grant {
-        field(
-            screen,
-            "under",
-            &format!("{} {}", used.words(), used.digest),
-        );
+        screen.field("under", format!("{} {}", used.words(), used.digest));
     }
-    field(screen, "groups", &joined(&line.groups));
-    field(screen, "handed in by", line.handed_in_by.as_str());
-    field(screen, "authorization", &line.authorization.to_string());
+    screen.field("groups", joined(&line.groups));
+    screen.field("handed in by", line.handed_in_by.as_str());
+    screen.field("authorization", line.authorization.to_string());
     screen.heading("What came of it");
-    field(screen, "nonce spent", &line.at.to_string());
-    field(screen, "outcome", &outcome_words(&line.outcome));
+    screen.field("nonce spent", line.at.to_string());
+    screen.field("outcome", outcome_words(&line.outcome));
     if let Some(programs) = &line.programs {
-        field(screen, "programs", &program_words(programs));
+        screen.field("programs", program_words(programs));
     }
-    field(screen, "receipt", line.receipt.as_str());
-    field(
-        screen,
+    screen.field("receipt", line.receipt.as_str());
+    screen.field(
         "log entries",
-        &format!(
+        format!(
             "consumption {} item {}, receipt {}",
             line.consumption, line.item, line.entry
         ),
     );
-    field(screen, "seal", &format!("number {}", line.seal));
+    screen.field("seal", format!("number {}", line.seal));
     screen.heading("Not checked");
     for what in &line.unchecked {
         screen.say(LineTone::Plain, what.word());
@@ -127,15 +118,11 @@ fn decision(screen: &mut Screen, line: &DecisionLine) {
 
 fn denial(screen: &mut Screen, line: &DenialLine) {
     screen.heading("A denial");
-    field(screen, "denied by", line.approver.as_str());
-    field(screen, "not before", &line.after.to_string());
-    field(screen, "authorization", &line.authorization.to_string());
-    let whose = PrintableText::text(line.approver.as_str()).and("'s words: ");
-    screen.field(
-        "reason",
-        whose.then(PrintableText::quoted_prose(&line.reason)),
-    );
-    field(screen, "log entry", &line.entry.to_string());
+    screen.field("denied by", line.approver.as_str());
+    screen.field("not before", line.after.to_string());
+    screen.field("authorization", line.authorization.to_string());
+    reason(screen, line.approver.as_str(), &line.reason);
+    screen.field("log entry", line.entry.to_string());
 }
 
 fn review(screen: &mut Screen, line: &ReviewedLine) {
@@ -144,30 +131,22 @@ fn review(screen: &mut Screen, line: &ReviewedLine) {
         .reviewer
         .as_ref()
         .map_or("an unknown person", |name| name.as_str());
-    field(screen, "reviewed by", reviewer);
-    field(screen, "not before", &line.after.to_string());
-    field(screen, "receipt", line.receipt.as_str());
-    field(screen, "says", &review_words(line));
-    let whose = PrintableText::text(reviewer).and("'s words: ");
-    screen.field(
-        "reason",
-        whose.then(PrintableText::quoted_prose(&line.reason)),
-    );
-    field(screen, "log entry", &line.entry.to_string());
+    screen.field("reviewed by", reviewer);
+    screen.field("not before", line.after.to_string());
+    screen.field("receipt", line.receipt.as_str());
+    screen.field("says", review_words(line));
+    reason(screen, reviewer, &line.reason);
+    screen.field("log entry", line.entry.to_string());
 }
 
 fn revocation(screen: &mut Screen, line: &RevocationLine) {
     screen.heading("A revocation");
-    field(screen, "signed by", &line.signer);
-    field(screen, "not before", &line.after.to_string());
-    field(screen, "says", &revocation_words(line));
-    field(screen, "subject", &line.subject.to_string());
-    let whose = PrintableText::text(&line.signer).and("'s words: ");
-    screen.field(
-        "reason",
-        whose.then(PrintableText::quoted_prose(&line.reason)),
-    );
-    field(screen, "log entry", &line.entry.to_string());
+    screen.field("signed by", &line.signer);
+    screen.field("not before", line.after.to_string());
+    screen.field("says", revocation_words(line));
+    screen.field("subject", line.subject.to_string());
+    reason(screen, &line.signer, &line.reason);
+    screen.field("log entry", line.entry.to_string());
 }
 
 #[cfg(test)]

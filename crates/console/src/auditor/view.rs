@@ -25,7 +25,7 @@ type Fields = BTreeMap<String, String>;
 
 impl AuditorPages {
     /// Returns the page with the table.
-    pub(super) fn index_page(&self, fields: &Fields, filter: Result<RowFilter, String>) -> Markup {
+    pub fn index_page(&self, fields: &Fields, filter: Result<RowFilter, String>) -> Markup {
         let table = self.kept.table();
         let (filter, wrong) = match filter {
             Ok(filter) => (filter, None),
@@ -117,7 +117,7 @@ impl AuditorPages {
     }
 
     /// Returns the page of a row, with all checks.
-    pub(super) fn row_page(&self, number: usize) -> Option<Markup> {
+    pub fn row_page(&self, number: usize) -> Option<Markup> {
         let table = self.kept.table();
         let row = table.rows.iter().find(|row| row.number == number)?.clone();
         let found = log_row(&table, &row);
@@ -155,7 +155,7 @@ impl AuditorPages {
     }
 
     /// Returns the page about the whole log.
-    pub(super) fn log_page(&self) -> Option<Markup> {
+    pub fn log_page(&self) -> Option<Markup> {
         let table = self.kept.table();
         let _ = table.logs.first()?;
         let main = html! {

@@ -14,7 +14,7 @@ use maud::{Markup, html};
 
 use crate::{
     Companion, HeldReview, NavPlace, PageAnswer, RefusedReview, Sent, Shared, after_signature,
-    companion::{requests::failed, signing::MadeGrant},
+    companion::{requests::not_done, signing::MadeGrant},
     companion_page, hidden, plain, screen_lines, take_held,
 };
 
@@ -48,9 +48,8 @@ async fn show_grant(
     let made = place
         .read(move |place, client| signing.grant(&asked, &place.trust, client))
         .await;
-    let made =
-        made.map_err(|failure| failed(NavPlace::at(at), "No grant", &failure, way.clone()))?;
-    let digest = made.review.digest().to_string();
+    let made = made.map_err(not_done(at, "No grant", way.clone()))?;
+    let digest = made.review.digest.to_string();
     // The person answered for the grant of the page before.
     refused.check_digest(at, &digest, id.as_str(), way)?;
     let number = own.pages.forms.issue();
@@ -72,7 +71,7 @@ fn page(
         view,
         approver,
     } = made;
-    let (errors, digest) = (&refused.errors, review.digest().to_string());
+    let (errors, digest) = (&refused.errors, review.digest.to_string());
     let (sign, end) = (
         format!("/b/{at}/grant/{}", view.id),
         format!("/b/{at}/revoke/{}", view.id),
@@ -105,10 +104,8 @@ fn page(
                 h3 { "End the grant" }
                 form method="post" action=(end) autocomplete="off" {
                     (hidden(&own.pages.form_key, &end, number, &digest))
-                    div.fields {
-                        (errors.field("reason", "Reason for the end", refused.value("reason"), &html! { "All readers of the log can see the reason." }))
-                        (errors.field("word", "The word revoke", refused.value("word"), &html! { "No run uses the grant after this. It cannot be undone." }))
-                    }
+                    p { "No run uses the grant after this." }
+                    div.fields { (refused.reason_and_word("The word revoke")) }
                     button type="submit" { "Sign the revocation" }
                 }
             }
@@ -152,7 +149,7 @@ async fn revoke(
         return show_grant(&own, at, id, refused).await;
     }
     let (reason, signing, way) = (
-        refused.value("reason").trim().to_owned(),
+        refused.reason().to_owned(),
         own.signing.clone(),
         way_back(at, &id),
     );
@@ -161,7 +158,7 @@ async fn revoke(
     });
     let (answer, words) = work
         .await
-        .map_err(|failure| failed(NavPlace::at(at), "Not revoked", &failure, way.clone()))?;
+        .map_err(not_done(at, "Not revoked", way.clone()))?;
     let main = html! {
         h1 { "Revoked" }
         p role="status" { (plain(&done_words(&answer, Some(&words)))) }

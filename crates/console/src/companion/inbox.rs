@@ -16,19 +16,19 @@ const MOST_ENDED: usize = 20;
 /// The proposals of one boundary.
 pub struct BoundaryInbox {
     /// What the boundary says about itself.
-    pub(super) state: BoundaryState,
+    pub state: BoundaryState,
     /// The approver that the keys belong to, or why no key belongs to one.
-    pub(super) approver: Result<Name, String>,
+    pub approver: Result<Name, String>,
     /// Proposals that the signature of this person can advance, the soonest end first.
-    pub(super) mine: Vec<ProposalView>,
+    pub mine: Vec<ProposalView>,
     /// Drafts of grants that the signature of this person can advance.
-    pub(super) grants: Vec<GrantView>,
+    pub grants: Vec<GrantView>,
     /// Other pending proposals.
-    pub(super) others: Vec<ProposalView>,
+    pub others: Vec<ProposalView>,
     /// Approved proposals and running proposals.
-    pub(super) running: Vec<ProposalView>,
+    pub running: Vec<ProposalView>,
     /// Proposals that ended today, newest first.
-    pub(super) ended: Vec<ProposalView>,
+    pub ended: Vec<ProposalView>,
 }
 
 impl BoundaryInbox {
@@ -74,7 +74,7 @@ impl BoundaryInbox {
     }
 
     /// Returns the pending proposals of definitions that more than one pending proposal has.
-    pub(super) fn of_one_definition(&self) -> BTreeMap<StepDigest, Vec<&ProposalView>> {
+    pub fn of_one_definition(&self) -> BTreeMap<StepDigest, Vec<&ProposalView>> {
         let mut all: BTreeMap<StepDigest, Vec<&ProposalView>> = BTreeMap::new();
         for view in self.mine.iter().chain(&self.others) {
             all.entry(view.step_digest).or_default().push(view);

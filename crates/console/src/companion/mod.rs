@@ -13,16 +13,16 @@
 //! - [`routes`]: the requests of the browser
 mod boundary_pages;
 mod compare_view;
-pub(crate) mod freeze;
+pub mod freeze;
 mod grant_pages;
-pub(crate) mod held;
-pub(crate) mod inbox;
-pub(crate) mod open_review;
+pub mod held;
+pub mod inbox;
+pub mod open_review;
 pub mod options;
-pub(crate) mod requests;
-pub(crate) mod review_view;
+pub mod requests;
+pub mod review_view;
 mod routes;
-pub(crate) mod run_pages;
+pub mod run_pages;
 mod run_review_pages;
-pub(crate) mod signing;
-pub(crate) mod views;
+pub mod signing;
+pub mod views;

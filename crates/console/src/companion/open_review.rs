@@ -5,7 +5,7 @@ use client::{
     now,
 };
 use documents::{Name, ProposalId};
-use wire::{ProposalStatus, ProposalView};
+use wire::ProposalView;
 
 use crate::BoundaryTrust;
 
@@ -34,7 +34,7 @@ impl MadeReview {
         let ReviewSubject::Proposal(view) = &subject else {
             return Err(odd());
         };
-        check_open(view, is_stoppable(view.status))?;
+        check_open(view, true)?;
         let review = make(&subject)?;
         if let Some(statement) = &review.found.statement {
             trust.check_id(statement.predicate.boundary.id)?;
@@ -64,7 +64,7 @@ pub fn still_open(
     let ReviewSubject::Proposal(view) = &subject else {
         return Err(odd());
     };
-    check_open(view, stops && is_stoppable(view.status))?;
+    check_open(view, stops)?;
     if subject.payload()? != review.sources.payload {
         return Err(CommandFailure::refused(format!(
             "nothing was signed: the boundary now returns another statement for {id} than this page showed \
@@ -81,9 +81,6 @@ pub fn still_open(
 }
 
 /// Returns true if a denial stops a proposal of this status that no signature can change any more.
-const fn is_stoppable(status: ProposalStatus) -> bool {
-    matches!(status, ProposalStatus::Approved | ProposalStatus::Running)
-}
 
 fn odd() -> CommandFailure {
     CommandFailure::refused("nothing was signed: the address names no proposal")

@@ -34,11 +34,11 @@ pub struct PageState {
 
 /// What the pages need that sign with a key of this program.
 pub struct Companion {
-    pub(super) pages: Arc<PageState>,
-    pub(super) signing: Arc<Signing>,
-    pub(super) held: HeldReviews<ProposalId, ProposalReview>,
-    pub(super) held_grants: HeldReviews<GrantId, GrantReview>,
-    pub(super) held_runs: HeldReviews<ReceiptId, RunReview>,
+    pub pages: Arc<PageState>,
+    pub signing: Arc<Signing>,
+    pub held: HeldReviews<ProposalId, ProposalReview>,
+    pub held_grants: HeldReviews<GrantId, GrantReview>,
+    pub held_runs: HeldReviews<ReceiptId, RunReview>,
 }
 
 /// The fields of a form.
@@ -49,7 +49,7 @@ pub type SharedPages = State<Arc<PageState>>;
 pub type Shared = State<Arc<Companion>>;
 
 impl Companion {
-    pub(super) fn new(pages: PageState, signing: Arc<Signing>) -> Self {
+    pub fn new(pages: PageState, signing: Arc<Signing>) -> Self {
         let (held, held_grants, held_runs) = Default::default();
         Self {
             pages: Arc::new(pages),
@@ -66,6 +66,15 @@ pub fn failed(nav: NavPlace, title: &str, failure: &CommandFailure, way: Markup)
     let main =
         html! { h1 { (title) } div.question role="alert" { (visible(&failure.message)) } (way) };
     RefusedRequest::with(status_of(failure), companion_page(nav, title, main))
+}
+
+/// Returns what makes the page of a failed request about a boundary, as [`failed`].
+pub fn not_done(
+    at: usize,
+    title: &str,
+    way: Markup,
+) -> impl FnOnce(CommandFailure) -> RefusedRequest {
+    move |failure| failed(NavPlace::at(at), title, &failure, way)
 }
 
 /// Returns the answer to a signature, or the page that says why nothing was signed. `to` is the page after a signature.
@@ -87,19 +96,10 @@ pub fn after_signature<T>(
             } else {
                 "did not confirm"
             };
-            Err(failed(
-                NavPlace::at(at),
-                &format!("Signed, but the boundary {what} the signature"),
-                &failure,
-                way,
-            ))
+            let title = format!("Signed, but the boundary {what} the signature");
+            Err(not_done(at, &title, way)(failure))
         }
-        Err(failure) => Err(failed(
-            NavPlace::at(at),
-            "Nothing was signed",
-            &failure,
-            way,
-        )),
+        Err(failure) => Err(not_done(at, "Nothing was signed", way)(failure)),
     }
 }
 

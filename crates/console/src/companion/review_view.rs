@@ -1,13 +1,15 @@
 //! The page of a review: the text of the command, and below it the forms.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 use client::{
-    AskedText, CommandResult, GrantReview, ProposalReview, StatementVerdict, check_typed, deny,
+    AskedText, Client, CommandResult, GrantReview, ProposalReview, StatementVerdict, check_typed,
+    deny,
 };
 use documents::ProposalId;
 use maud::{Markup, html};
@@ -15,10 +17,10 @@ use wire::ProposalStatus;
 
 use crate::{
     ANSWER_FIELDS, FieldError, FieldErrors, HeldReview, MadeReview, NavPlace, PageAnswer,
-    PageState, PasskeyQuestion, answer_fields,
+    PageState, PasskeyQuestion, ReachedBoundary, RefusedRequest, answer_fields,
     companion::{
         held::{HeldReviews, LIFE, replaced},
-        requests::{failed, ways},
+        requests::{failed, not_done, take_review, ways},
     },
     companion_page, hidden, path_of, plain, screen_lines,
     web::secrets::FormKey,
@@ -40,36 +42,69 @@ struct ReviewView<'a> {
     refused: &'a RefusedReview,
 }
 
-/// Returns the page of a review that was just made, and holds the review for the forms of the page. `question` returns what a
-/// passkey signs.
-///
-/// # Errors
-/// Returns the page that says why there is no review.
-pub fn shown_review(
-    (pages, held): (&PageState, &HeldReviews<ProposalId, ProposalReview>),
-    (at, id): (usize, ProposalId),
-    made: CommandResult<MadeReview>,
-    question: impl FnOnce(&MadeReview) -> Option<PasskeyQuestion>,
+/// What reviews the proposals of these pages: the keys of this program, or at a desk the passkey of a person.
+pub trait Reviewer: Send + Sync + 'static {
+    fn pages(&self) -> &PageState;
+    fn held(&self) -> &HeldReviews<ProposalId, ProposalReview>;
+    /// Returns the work that reads a proposal and makes its review.
+    fn make(
+        &self,
+        id: ProposalId,
+    ) -> impl FnOnce(&ReachedBoundary, &Client) -> CommandResult<MadeReview> + Send + 'static;
+    /// Returns what a passkey signs. `None` if a key of this program signs.
+    fn question(&self, made: &MadeReview) -> Option<PasskeyQuestion>;
+}
+
+/// Shows a review that was just made.
+pub async fn review<R: Reviewer>(
+    State(own): State<Arc<R>>,
+    Path((at, id)): Path<(usize, ProposalId)>,
+) -> PageAnswer<Response> {
+    show_review(&*own, at, id, &RefusedReview::default()).await
+}
+
+/// Makes a review, shows it with what was wrong with an earlier form, and holds it for the forms of the page.
+async fn show_review(
+    own: &impl Reviewer,
+    at: usize,
+    id: ProposalId,
     refused: &RefusedReview,
 ) -> PageAnswer<Response> {
-    let made =
-        made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
+    let (pages, work) = (own.pages(), own.make(id.clone()));
+    let made = pages.place(at)?.read(work).await;
+    let made = made.map_err(not_done(at, "No review", ways(at, &id)))?;
     let digest = made.review.found.digest.to_string();
     // The person typed the digits of the review before.
     refused.check_digest(at, &digest, id.as_str(), ways(at, &id))?;
-    let (number, passkey) = (pages.forms.issue(), question(&made));
-    let (form_key, passkey) = (&pages.form_key, passkey.as_ref());
+    let (number, passkey) = (pages.forms.issue(), own.question(&made));
     let page = ReviewView {
-        form_key,
+        form_key: &pages.form_key,
         number: &number,
         boundary: at,
-        passkey,
+        passkey: passkey.as_ref(),
         made: &made,
         refused,
     }
     .page();
-    held.keep(&number, HeldReview::new(at, id, digest, made.review));
+    own.held()
+        .keep(&number, HeldReview::new(at, id, digest, made.review));
     Ok((refused.status(), page).into_response())
+}
+
+/// Takes the review that a form answers, and what the person sent. A refused form shows a new review.
+pub async fn answered(
+    own: &impl Reviewer,
+    (at, page, id): (usize, &str, &ProposalId),
+    sent: BTreeMap<String, String>,
+    check: fn(&ProposalReview, BTreeMap<String, String>) -> RefusedReview,
+) -> PageAnswer<(HeldReview<ProposalId, ProposalReview>, RefusedReview)> {
+    let held = take_review(own.pages(), own.held(), (at, page, id), &sent)?;
+    let refused = check(&held.review, sent);
+    if refused.is_refused() {
+        let shown = show_review(own, at, id.clone(), &refused).await?;
+        return Err(RefusedRequest(Box::new(shown)));
+    }
+    Ok((held, refused))
 }
 
 /// A form of a review that was refused before anything was signed.
@@ -114,8 +149,8 @@ impl RefusedReview {
     }
 
     /// Compares what the person sent to sign with what the review asks for.
-    pub fn of_signature(asked: &AskedText, sent: BTreeMap<String, String>) -> Self {
-        let mut found = Self::of(sent);
+    pub fn of_signature(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
+        let (asked, mut found) = (AskedText::of(review), Self::of(sent));
         if asked.more > 0 && found.value("more").trim().parse() != Ok(asked.more) {
             found.wrong(
                 "more",
@@ -140,7 +175,7 @@ impl RefusedReview {
     /// Checks what the person sent to deny.
     pub fn of_denial(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self::of(sent);
-        if let Err(failure) = deny::payload(review, found.value("reason").trim()) {
+        if let Err(failure) = deny::payload(review, found.reason()) {
             found.wrong("reason", "Reason of a denial", failure.message);
         }
         if found.value("sure").is_empty() {
@@ -180,6 +215,31 @@ impl RefusedReview {
             );
         }
         found
+    }
+
+    /// Returns the form of a revocation with its reason and its word, and with what was wrong with an earlier form.
+    pub fn word_form(&self, own: &PageState, path: &str, word: &str, button: &str) -> Markup {
+        html! {
+            (self.errors.summary("Nothing was signed. Correct this field."))
+            form method="post" action=(path) autocomplete="off" {
+                (hidden(&own.form_key, path, &own.forms.issue(), word))
+                div.fields { (self.reason_and_word(&format!("Type {word}"))) }
+                button type="submit" { (button) }
+            }
+        }
+    }
+
+    /// Returns the fields for the reason of a revocation and for its word.
+    pub fn reason_and_word(&self, label: &str) -> Markup {
+        html! {
+            (self.errors.field("reason", "Reason", self.value("reason"), &html! { "All readers of the log can see the reason." }))
+            (self.errors.field("word", label, self.value("word"), &html! { "It cannot be undone." }))
+        }
+    }
+
+    /// Returns the reason that the person sent.
+    pub fn reason(&self) -> &str {
+        self.value("reason").trim()
     }
 
     /// Notes what is wrong with a field.

@@ -8,27 +8,29 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use client::{AskedText, now};
+use client::{Client, CommandResult, ProposalReview, now};
 use documents::ProposalId;
 use maud::{Markup, html};
 
 use crate::{
-    Companion, PageAnswer, RefusedReview, Sent, Shared,
+    Companion, MadeReview, PageAnswer, PageState, PasskeyQuestion, ReachedBoundary, RefusedReview,
+    Sent, Shared,
     companion::{
         freeze, grant_pages,
+        held::HeldReviews,
         inbox::read_all,
-        requests::{after_review, take_review},
+        requests::after_review,
+        review_view::{Reviewer, answered, review},
         run_pages, run_review_pages,
         views::inbox,
     },
-    shown_review,
 };
 
 /// Returns the routes. Only `sign`, `deny` and the pages of the freeze, of grants and of runs to review use a key.
 pub fn routes(companion: Arc<Companion>) -> Router {
     Router::new()
         .route("/", get(first))
-        .route("/b/{at}/review/{id}", get(review))
+        .route("/b/{at}/review/{id}", get(review::<Companion>))
         .route("/b/{at}/sign/{id}", post(sign))
         .route("/b/{at}/deny/{id}", post(deny))
         .merge(freeze::routes())
@@ -51,25 +53,26 @@ async fn first(State(own): Shared) -> Markup {
     inbox(&all, time, &html! {})
 }
 
-async fn review(
-    State(own): Shared,
-    Path((at, id)): Path<(usize, ProposalId)>,
-) -> PageAnswer<Response> {
-    show_review(&own, at, id, &RefusedReview::default()).await
-}
+impl Reviewer for Companion {
+    fn pages(&self) -> &PageState {
+        &self.pages
+    }
 
-/// Makes a new review, and shows what was wrong with an earlier form.
-async fn show_review(
-    own: &Companion,
-    at: usize,
-    id: ProposalId,
-    refused: &RefusedReview,
-) -> PageAnswer<Response> {
-    let (place, signing, asked) = (own.pages.place(at)?, own.signing.clone(), id.clone());
-    let made = place
-        .read(move |place, client| signing.review(&asked, &place.trust, client))
-        .await;
-    shown_review((&own.pages, &own.held), (at, id), made, |_| None, refused)
+    fn held(&self) -> &HeldReviews<ProposalId, ProposalReview> {
+        &self.held
+    }
+
+    fn make(
+        &self,
+        id: ProposalId,
+    ) -> impl FnOnce(&ReachedBoundary, &Client) -> CommandResult<MadeReview> + Send + 'static {
+        let signing = self.signing.clone();
+        move |place, client| signing.review(&id, &place.trust, client)
+    }
+
+    fn question(&self, _: &MadeReview) -> Option<PasskeyQuestion> {
+        None
+    }
 }
 
 async fn sign(
@@ -78,12 +81,9 @@ async fn sign(
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_review(&own.pages, &own.held, (at, "sign", &id), &sent)?;
-    let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
-    if refused.is_refused() {
-        return show_review(&own, at, id, &refused).await;
-    }
-    let (typed, signing) = (refused.typed(), own.signing.clone());
+    let (held, sent) =
+        answered(&*own, (at, "sign", &id), sent, RefusedReview::of_signature).await?;
+    let (typed, signing) = (sent.typed(), own.signing.clone());
     let done = place
         .act(move |place, client| signing.approve(held, &typed, &place.trust, client))
         .await;
@@ -96,15 +96,8 @@ async fn deny(
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_review(&own.pages, &own.held, (at, "deny", &id), &sent)?;
-    let refused = RefusedReview::of_denial(&held.review, sent);
-    if refused.is_refused() {
-        return show_review(&own, at, id, &refused).await;
-    }
-    let (reason, signing) = (
-        refused.value("reason").trim().to_owned(),
-        own.signing.clone(),
-    );
+    let (held, sent) = answered(&*own, (at, "deny", &id), sent, RefusedReview::of_denial).await?;
+    let (reason, signing) = (sent.reason().to_owned(), own.signing.clone());
     let done = place
         .act(move |place, client| signing.deny(held, &reason, &place.trust, client))
         .await;

@@ -20,7 +20,7 @@ use crate::{
     companion::{
         boundary_pages,
         compare_view::{self, compare, fields_of},
-        requests::{failed, ways},
+        requests::{failed, not_done, ways},
         views::{is_live, live_page},
     },
     path_of, plain, proposal_of, sent_bundle,
@@ -59,7 +59,7 @@ async fn side_by_side(
     });
     let (views, fields, more) = read
         .await
-        .map_err(|failure| failed(NavPlace::at(at), "No comparison", &failure, html! {}))?;
+        .map_err(not_done(at, "No comparison", html! {}))?;
     if views.is_empty() {
         let what = "No proposal of this definition is pending any more.";
         return Err(RefusedRequest::new(
@@ -84,9 +84,7 @@ async fn run(
             .map(|receipt| check(&place.trust, client, &view, &receipt));
         Ok((view, receipt))
     });
-    let (view, receipt) = read
-        .await
-        .map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))?;
+    let (view, receipt) = read.await.map_err(not_done(at, "Not read", html! {}))?;
     let number = own.forms.issue();
     let links = RunAddresses {
         events: path_of("events", at, &view),
@@ -120,7 +118,7 @@ async fn bundle(
 ) -> PageAnswer<Response> {
     sent_bundle(&own.place(at)?, id)
         .await
-        .map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))
+        .map_err(not_done(at, "Not read", html! {}))
 }
 
 async fn events(

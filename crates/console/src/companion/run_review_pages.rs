@@ -19,7 +19,7 @@ use wire::{UnsettledList, UnsettledRun};
 use crate::{
     Companion, HeldReview, NavPlace, PageAnswer, RefusedReview, Sent, SentSignature, Shared,
     after_signature,
-    companion::{held::replaced, requests::failed},
+    companion::{held::replaced, requests::not_done},
     companion_page, hidden, plain, screen_lines, take_held,
 };
 
@@ -67,9 +67,7 @@ async fn show_run(
                 .find(|open| open.receipt.as_ref() == Some(&asked)),
         ))
     });
-    let (run, open) = read
-        .await
-        .map_err(|failure| failed(NavPlace::at(at), "No run", &failure, way.clone()))?;
+    let (run, open) = read.await.map_err(not_done(at, "No run", way.clone()))?;
     // The person filled in the form for the run of the page before.
     refused.check_digest(at, &run.digest.to_string(), id.as_str(), way)?;
     let main = html! {
@@ -202,7 +200,7 @@ async fn make(
     });
     match made
         .await
-        .map_err(|failure| failed(NavPlace::at(at), "Nothing was signed", &failure, way))?
+        .map_err(not_done(at, "Nothing was signed", way))?
     {
         Err(refused) => show_run(&own, at, id, refused).await,
         Ok(review) => {

@@ -47,17 +47,17 @@ impl Signing {
     }
 
     /// Returns the option of the keys, for read access.
-    pub(super) const fn key_options(&self) -> &KeyArgs {
+    pub const fn key_options(&self) -> &KeyArgs {
         &self.keys
     }
 
     /// Loads the keys.
-    pub(super) fn keys(&self) -> CommandResult<Keys> {
+    pub fn keys(&self) -> CommandResult<Keys> {
         self.keys.find()
     }
 
     /// Reads a proposal and makes its review. A proposal that is over has no review.
-    pub(super) fn review(
+    pub fn review(
         &self,
         id: &ProposalId,
         trust: &BoundaryTrust,
@@ -67,12 +67,15 @@ impl Signing {
         MadeReview::read(
             (id, trust, client),
             |subject| ProposalReview::make(subject, client, trust.options(), &keys, now()),
-            |review| approve::signer_of(review, &keys).map(|(_, name)| name),
+            |review| {
+                keys.of_approver(review.sources.roster.trusted())
+                    .map(|(_, name)| name)
+            },
         )
     }
 
     /// Signs the bytes that the page showed, after all checks were made again, and sends the signature.
-    pub(super) fn approve(
+    pub fn approve(
         &self,
         held: HeldReview<ProposalId, ProposalReview>,
         typed: &str,
@@ -83,7 +86,7 @@ impl Signing {
         let review = still_open(&id, review, false, trust, client)?;
         let sound = review.check_sound()?;
         let keys = self.keys()?;
-        let (signer, name) = approve::signer_of(&review, &keys)?;
+        let (signer, name) = keys.of_approver(review.sources.roster.trusted())?;
         let consent = approve::AskedText::of(&review).check(typed, sound)?;
         let turn = locked(&self.turn);
         let signature = approve::sign(&review, consent, signer)?;
@@ -95,7 +98,7 @@ impl Signing {
     }
 
     /// Signs a denial of the statement that the page showed, and sends it.
-    pub(super) fn deny(
+    pub fn deny(
         &self,
         held: HeldReview<ProposalId, ProposalReview>,
         reason: &str,
@@ -121,7 +124,7 @@ impl Signing {
     }
 
     /// Signs and sends the freeze of the boundary.
-    pub(super) fn freeze(
+    pub fn freeze(
         &self,
         reason: &str,
         trust: &BoundaryTrust,
@@ -135,7 +138,7 @@ impl Signing {
     }
 
     /// Reads a grant and makes its review.
-    pub(super) fn grant(
+    pub fn grant(
         &self,
         id: &GrantId,
         trust: &BoundaryTrust,
@@ -143,7 +146,7 @@ impl Signing {
     ) -> CommandResult<MadeGrant> {
         let view = find_grant(id.as_str(), client)?;
         let review = GrantReview::make(&view, client, &trust.rosters()?)?;
-        trust.check_id(review.terms().boundary.id)?;
+        trust.check_id(review.terms.boundary.id)?;
         let can_sign = check_pending(&view)
             .and_then(|()| review.check_sound())
             .and_then(|()| self.keys());
@@ -157,7 +160,7 @@ impl Signing {
     }
 
     /// Signs the grant that the page showed, after all checks were made again, and sends the signature.
-    pub(super) fn approve_grant(
+    pub fn approve_grant(
         &self,
         held: HeldReview<GrantId, GrantReview>,
         typed: &str,
@@ -165,7 +168,7 @@ impl Signing {
         client: &Client,
     ) -> CommandResult<SentSignature<GrantView>> {
         let MadeGrant { review, view, .. } = self.grant(&held.id, trust, client)?;
-        if review.payload() != held.review.payload() {
+        if review.payload != held.review.payload {
             return Err(replaced(held.id.as_str()));
         }
         check_pending(&view)?;
@@ -183,7 +186,7 @@ impl Signing {
     }
 
     /// Signs and sends the revocation of the grant with this digest. Returns the words for the grant too.
-    pub(super) fn end_grant(
+    pub fn end_grant(
         &self,
         id: &GrantId,
         digest: &str,
@@ -207,7 +210,7 @@ impl Signing {
     }
 
     /// Makes the review of a run with what the person says.
-    pub(super) fn review_run(
+    pub fn review_run(
         &self,
         run: ReadReceipt,
         said: &SaidOfRun,
@@ -219,7 +222,7 @@ impl Signing {
     }
 
     /// Signs the review of a run that the page showed, and sends it.
-    pub(super) fn sign_review(
+    pub fn sign_review(
         &self,
         held: &HeldReview<ReceiptId, RunReview>,
         client: &Client,

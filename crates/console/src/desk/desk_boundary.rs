@@ -14,7 +14,7 @@ pub struct DeskBoundary {
     options: GlobalOptions,
     trust: TrustArgs,
     /// The boundary without credentials, for the login.
-    pub(super) public: Arc<ReachedBoundary>,
+    pub public: Arc<ReachedBoundary>,
 }
 
 impl DeskBoundary {
@@ -22,11 +22,7 @@ impl DeskBoundary {
     ///
     /// # Errors
     /// Returns an error if no roster of the boundary can be read from a file, because then nobody can log in.
-    pub(super) fn new(
-        options: GlobalOptions,
-        trust: &TrustArgs,
-        host: &str,
-    ) -> CommandResult<Self> {
+    pub fn new(options: GlobalOptions, trust: &TrustArgs, host: &str) -> CommandResult<Self> {
         let own = options.clone();
         let public = ReachedBoundary::new(options.clone(), trust, move || own.client_with(None));
         let boundary = Self {
@@ -53,14 +49,14 @@ impl DeskBoundary {
     }
 
     /// Returns true if people call the boundary by this name.
-    pub(super) fn has_name(&self, name: &str) -> bool {
+    pub fn has_name(&self, name: &str) -> bool {
         self.options
             .listed()
             .is_some_and(|listed| listed.name == name)
     }
 
     /// Returns the boundary with the access of one person.
-    pub(super) fn with_bearer(&self, bearer: String) -> ReachedBoundary {
+    pub fn with_bearer(&self, bearer: String) -> ReachedBoundary {
         let own = self.options.clone();
         ReachedBoundary::new(self.options.clone(), &self.trust, move || {
             own.client_with(Some(&bearer))
@@ -76,7 +72,7 @@ impl DeskBoundary {
     }
 
     /// Returns the passkeys of this approver at this host. The file is read again each time, so a new roster needs no restart.
-    pub(super) fn passkeys(&self, person: &Name, host: &str) -> Vec<ForeignKey> {
+    pub fn passkeys(&self, person: &Name, host: &str) -> Vec<ForeignKey> {
         let rosters = self.rosters().unwrap_or_default();
         let keys = rosters
             .iter()
@@ -90,7 +86,7 @@ impl DeskBoundary {
 
     /// Asks the boundary for the challenge of a key. The challenge names the boundary, so no boundary can pass on the challenge of
     /// another one.
-    pub(super) fn challenge(
+    pub fn challenge(
         trust: &BoundaryTrust,
         client: &Client,
         keyid: KeyId,

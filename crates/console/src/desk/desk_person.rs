@@ -11,14 +11,14 @@ use crate::{ANSWER_FIELDS, PasskeyQuestion, ReachedBoundary};
 /// A person who is logged in.
 #[derive(Clone)]
 pub struct DeskPerson {
-    pub(super) key: ForeignKey,
+    pub key: ForeignKey,
     /// Name of the desk.
-    pub(super) host: String,
+    pub host: String,
 }
 
 impl DeskPerson {
     /// Returns what the script asks the passkey to sign.
-    pub(super) fn question(&self, payload: &[u8]) -> PasskeyQuestion {
+    pub fn question(&self, payload: &[u8]) -> PasskeyQuestion {
         let challenge = PasskeyMessage::of_statement(payload).challenge();
         PasskeyQuestion {
             host: self.host.clone(),
@@ -30,7 +30,7 @@ impl DeskPerson {
     ///
     /// # Errors
     /// Returns an error if there is no answer, or if the signature is not valid for this person and this statement.
-    pub(super) fn signature(
+    pub fn signature(
         &self,
         payload: &[u8],
         answer: Option<&BrowserAnswer>,
@@ -53,7 +53,7 @@ impl DeskPerson {
     ///
     /// # Errors
     /// Returns an error if the passkey belongs to no approver of the trusted roster.
-    pub(super) fn approver_of<'r>(
+    pub fn approver_of<'r>(
         &self,
         roster: Option<&'r TrustedRoster>,
     ) -> CommandResult<&'r RosteredApprover> {
@@ -67,7 +67,7 @@ impl DeskPerson {
     }
 
     /// Reads the roster in force, and returns the approver with this passkey.
-    pub(super) fn approver(
+    pub fn approver(
         &self,
         place: &ReachedBoundary,
         client: &Client,

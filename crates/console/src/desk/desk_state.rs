@@ -79,13 +79,13 @@ pub type Peer = Extension<BrowserAddress>;
 #[derive(Debug)]
 pub struct Desk {
     /// Address as browsers write an origin.
-    pub(super) origin: String,
-    pub(super) boundaries: Vec<DeskBoundary>,
-    pub(super) logins: LoginSessions,
-    pub(super) form_key: FormKey,
+    pub origin: String,
+    pub boundaries: Vec<DeskBoundary>,
+    pub logins: LoginSessions,
+    pub form_key: FormKey,
     /// The forms of logins that have begun, with their challenges. The pages show nothing of it, because it tells who is in a
     /// roster.
-    pub(super) forms: OpenForms<(LoginAttempt, String)>,
+    pub forms: OpenForms<(LoginAttempt, String)>,
     limits: AttemptLimits,
 }
 
@@ -94,7 +94,7 @@ impl Desk {
     ///
     /// # Errors
     /// Returns an error if the system has no random bytes.
-    pub(super) fn new(origin: &str, boundaries: Vec<DeskBoundary>) -> io::Result<Self> {
+    pub fn new(origin: &str, boundaries: Vec<DeskBoundary>) -> io::Result<Self> {
         let (forms, limits, logins) = Default::default();
         Ok(Self {
             origin: origin.to_owned(),
@@ -107,17 +107,17 @@ impl Desk {
     }
 
     /// Returns the name and the port, as a browser sends them.
-    pub(super) fn authority(&self) -> &str {
+    pub fn authority(&self) -> &str {
         self.origin.trim_start_matches("https://")
     }
 
     /// Returns the name, to which the passkeys belong.
-    pub(super) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         self.authority().split(':').next().unwrap_or_default()
     }
 
     /// Returns the place of the boundary with this name. A desk with one boundary needs no name.
-    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
+    pub fn place_of(&self, name: &str) -> Option<usize> {
         let named = self
             .boundaries
             .iter()
@@ -126,7 +126,7 @@ impl Desk {
     }
 
     /// Counts an attempt of an address.
-    pub(super) fn count(&self, peer: BrowserAddress) -> PageAnswer<()> {
+    pub fn count(&self, peer: BrowserAddress) -> PageAnswer<()> {
         if self.limits.take(peer.0, Instant::now()) {
             return Ok(());
         }

@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Address of the browser at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub struct BrowserAddress(pub(super) IpAddr);
+pub struct BrowserAddress(pub IpAddr);
 
 /// Serves the pages for ever. A connection from one of the `proxies` begins with a header that names the browser.
 pub async fn serve(

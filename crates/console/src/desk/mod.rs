@@ -9,17 +9,17 @@
 //! - [`enrolment`]: the page that makes a passkey
 //! - [`passkey_pages`], [`stop_pages`], [`signing_page`]: what a passkey signs
 //! - [`shown_pages`]: what a passkey does not sign
-pub(crate) mod desk_boundary;
-pub(crate) mod desk_person;
+pub mod desk_boundary;
+pub mod desk_person;
 mod desk_routes;
-pub(crate) mod desk_state;
+pub mod desk_state;
 mod enrolment;
 mod listening;
 mod login;
-pub(crate) mod login_sessions;
+pub mod login_sessions;
 pub mod options;
 mod passkey_pages;
 mod proxy_header;
 mod shown_pages;
-pub(crate) mod signing_page;
+pub mod signing_page;
 mod stop_pages;

@@ -10,17 +10,19 @@ use axum::{
     routing::{get, post},
 };
 use client::{
-    AskedText, CommandFailure, PrintableText, ProposalReview, approve, deny, now, render::brief,
+    AskedText, Client, CommandFailure, CommandResult, PrintableText, ProposalReview, approve, deny,
+    now, render::brief,
 };
 use documents::{Envelope, ProposalId};
 use maud::{Markup, html};
 
 use crate::{
-    BoundaryInbox, DeskPerson, HeldReview, LOG_OUT, MadeReview, NavPlace, PageAnswer, PageState,
-    ReachedBoundary, RefusedReview, Sent, SentSignature, browser_answer,
+    BoundaryInbox, DeskPerson, HeldReview, LOG_OUT, MadeReview, PageAnswer, PageState,
+    PasskeyQuestion, ReachedBoundary, RefusedReview, Sent, SentSignature, browser_answer,
     companion::{
         held::HeldReviews,
-        requests::{after_review, failed, take_review, ways},
+        requests::{after_review, not_done, take_review, ways},
+        review_view::{Reviewer, answered, review},
         run_pages,
         views::inbox,
     },
@@ -28,7 +30,7 @@ use crate::{
         shown_pages,
         stop_pages::{self, StopPages},
     },
-    screen_lines, shown_review, signing_page, still_open,
+    screen_lines, signing_page, still_open,
     web::secrets::FormKey,
 };
 
@@ -55,7 +57,7 @@ pub fn routes(place: ReachedBoundary, person: DeskPerson) -> std::io::Result<Rou
     });
     Ok(Router::new()
         .route("/", get(first))
-        .route("/b/{at}/review/{id}", get(review))
+        .route("/b/{at}/review/{id}", get(review::<PasskeyPages>))
         .route("/b/{at}/sign/{id}", post(sign))
         .route("/b/{at}/deny/{id}", post(deny))
         .route("/b/{at}/denial/{id}", post(send_denial))
@@ -77,45 +79,44 @@ async fn first(State(own): Own) -> PageAnswer<Markup> {
     Ok(inbox(&[(place.shown_name(), read)], time, &log_out))
 }
 
-async fn review(
-    State(own): Own,
-    Path((at, id)): Path<(usize, ProposalId)>,
-) -> PageAnswer<Response> {
-    show_review(&own, at, id, &RefusedReview::default()).await
-}
+impl Reviewer for PasskeyPages {
+    fn pages(&self) -> &PageState {
+        &self.pages
+    }
 
-/// Makes a new review, and shows what was wrong with an earlier form.
-async fn show_review(
-    own: &PasskeyPages,
-    at: usize,
-    id: ProposalId,
-    refused: &RefusedReview,
-) -> PageAnswer<Response> {
-    let (place, person, asked) = (own.pages.place(at)?, own.person.clone(), id.clone());
-    let made = place.read(move |place, client| {
-        let keyid = person.key.keyid();
-        MadeReview::read(
-            (&asked, &place.trust, client),
-            |subject| ProposalReview::make_for(subject, client, place.trust.options(), keyid, now()),
-            |review| {
-                let approver = person.approver_of(review.sources.roster.trusted())?;
-                match review.found.passkeys {
-                    Some(_) => Ok(approver.name.clone()),
-                    None => Err(CommandFailure::refused("nothing was signed: the policy in force counts no passkey: sign with `countersign approve` on your own \
-                         machine",
-                    )),
-                }
-            },
-        )
-    });
-    let question = |made: &MadeReview| Some(own.person.question(&made.review.sources.payload));
-    shown_review(
-        (&own.pages, &own.held),
-        (at, id),
-        made.await,
-        question,
-        refused,
-    )
+    fn held(&self) -> &HeldReviews<ProposalId, ProposalReview> {
+        &self.held
+    }
+
+    fn make(
+        &self,
+        id: ProposalId,
+    ) -> impl FnOnce(&ReachedBoundary, &Client) -> CommandResult<MadeReview> + Send + 'static {
+        let person = self.person.clone();
+        move |place, client| {
+            let keyid = person.key.keyid();
+            MadeReview::read(
+                (&id, &place.trust, client),
+                |subject| {
+                    ProposalReview::make_for(subject, client, place.trust.options(), keyid, now())
+                },
+                |review| {
+                    let approver = person.approver_of(review.sources.roster.trusted())?;
+                    match review.found.passkeys {
+                        Some(_) => Ok(approver.name.clone()),
+                        None => Err(CommandFailure::refused(
+                            "nothing was signed: the policy in force counts no passkey: sign with `countersign approve` on your own \
+                             machine",
+                        )),
+                    }
+                },
+            )
+        }
+    }
+
+    fn question(&self, made: &MadeReview) -> Option<PasskeyQuestion> {
+        Some(self.person.question(&made.review.sources.payload))
+    }
 }
 
 async fn sign(
@@ -124,16 +125,9 @@ async fn sign(
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_review(&own.pages, &own.held, (at, "sign", &id), &sent)?;
-    let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
-    if refused.is_refused() {
-        return show_review(&own, at, id, &refused).await;
-    }
-    let (typed, answer, person) = (
-        refused.typed(),
-        browser_answer(&refused.sent),
-        own.person.clone(),
-    );
+    let (held, sent) =
+        answered(&*own, (at, "sign", &id), sent, RefusedReview::of_signature).await?;
+    let (typed, answer, person) = (sent.typed(), browser_answer(&sent.sent), own.person.clone());
     let done = place.act(move |place, client| {
         let HeldReview { id, review, .. } = held;
         let review = still_open(&id, review, false, &place.trust, client)?;
@@ -155,11 +149,7 @@ async fn deny(
     Path((at, id)): Path<(usize, ProposalId)>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
-    let held = take_review(&own.pages, &own.held, (at, "deny", &id), &sent)?;
-    let refused = RefusedReview::of_denial(&held.review, sent);
-    if refused.is_refused() {
-        return show_review(&own, at, id, &refused).await;
-    }
+    let (held, sent) = answered(&*own, (at, "deny", &id), sent, RefusedReview::of_denial).await?;
     let HeldReview {
         boundary,
         id,
@@ -167,15 +157,12 @@ async fn deny(
         review,
         made,
     } = held;
-    let reason = refused.value("reason").trim();
-    let payload = deny::payload(&review, reason).map_err(|failure| {
-        failed(
-            NavPlace::at(at),
-            "Nothing was signed",
-            &failure,
-            ways(at, &id),
-        )
-    })?;
+    let reason = sent.reason();
+    let payload = deny::payload(&review, reason).map_err(not_done(
+        at,
+        "Nothing was signed",
+        ways(at, &id),
+    ))?;
     let (number, question) = (own.pages.forms.issue(), own.person.question(&payload));
     let path = format!("/b/{at}/denial/{id}");
     let statement = html! {

@@ -12,7 +12,7 @@ use documents::{GrantId, ReceiptId};
 use maud::{Markup, html};
 
 use crate::{
-    NavPlace, PageAnswer, PageState, SharedPages, companion::requests::failed, companion_page,
+    NavPlace, PageAnswer, PageState, SharedPages, companion::requests::not_done, companion_page,
     screen_lines,
 };
 
@@ -33,12 +33,10 @@ async fn grant(
             client,
             &place.trust.rosters()?,
         )?;
-        place.trust.check_id(review.terms().boundary.id)?;
+        place.trust.check_id(review.terms.boundary.id)?;
         Ok(review.screen(now()))
     });
-    let screen = read
-        .await
-        .map_err(|failure| failed(NavPlace::at(at), "No grant", &failure, html! {}))?;
+    let screen = read.await.map_err(not_done(at, "No grant", html! {}))?;
     let commands = [
         format!("countersign approve {id}"),
         format!("countersign revoke {id}"),
@@ -57,9 +55,7 @@ async fn run(
         place.trust.check_id(run.signed.boundary.id)?;
         Ok(run_to_review(&run))
     });
-    let screen = read
-        .await
-        .map_err(|failure| failed(NavPlace::at(at), "No run", &failure, html! {}))?;
+    let screen = read.await.map_err(not_done(at, "No run", html! {}))?;
     let commands = [format!("countersign review-run {id}")];
     let why = "A passkey signs no review of a run, because a review can wait until you are at your own machine.";
     Ok(page(at, ("Review of a run", why), &screen, &commands))

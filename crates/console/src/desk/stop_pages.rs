@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Form, Path, State},
-    http::StatusCode,
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -17,8 +16,8 @@ use documents::{Envelope, RevokedSubject};
 use maud::{Markup, html};
 
 use crate::{
-    DeskPerson, HeldReview, NavPlace, PageAnswer, PageState, Sent, browser_answer,
-    companion::{freeze, held::HeldReviews, requests::failed},
+    DeskPerson, HeldReview, NavPlace, PageAnswer, PageState, RefusedReview, Sent, browser_answer,
+    companion::{freeze, held::HeldReviews, requests::not_done},
     companion_page, plain, signing_page, take_held,
 };
 
@@ -59,54 +58,47 @@ pub fn routes() -> Router<Arc<StopPages>> {
 }
 
 async fn ask_freeze(State(own): Own, Path(at): Path<usize>) -> PageAnswer<Markup> {
-    freeze::page(&own.pages, at, None, way_to_key(at)).await
+    freeze::page(&own.pages, at, &RefusedReview::default(), way_to_key(at)).await
 }
 
 async fn freeze(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
     own.pages.take(&format!("/b/{at}/freeze"), &sent)?;
-    let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
-    if field("word") != freeze::WORD {
-        let page = freeze::page(&own.pages, at, Some(field("reason")), way_to_key(at)).await?;
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+    let refused = RefusedReview::of_word(freeze::WORD, sent);
+    if refused.is_refused() {
+        let page = freeze::page(&own.pages, at, &refused, way_to_key(at)).await?;
+        return Ok((refused.status(), page).into_response());
     }
     let words = "You freeze the boundary. All proposals and runs end, and nothing runs until the operator of its host thaws it.";
-    show(
-        &own,
-        (at, "send-freeze", words),
-        field("reason"),
-        |boundary, _| RevokedSubject::epoch(&boundary.boundary.epoch),
-    )
-    .await
+    let subject = |boundary: &RevokingBoundary<'_>, _: &DeskPerson| {
+        RevokedSubject::epoch(&boundary.boundary.epoch)
+    };
+    show(&own, (at, "send-freeze", words), refused.reason(), subject).await
 }
 
 async fn ask_key(State(own): Own, Path(at): Path<usize>) -> Markup {
-    key_page(&own, at, None)
+    key_page(&own, at, &RefusedReview::default())
 }
 
-fn key_page(own: &StopPages, at: usize, refused: Option<&str>) -> Markup {
+fn key_page(own: &StopPages, at: usize, refused: &RefusedReview) -> Markup {
+    let path = format!("/b/{at}/my-key");
     let main = html! {
         h1 { "End your passkey" }
         p { "After this, the passkey " code { (own.person.key.keyid()) } " signs nothing at this boundary. This can't be undone. Use it if you lost a device with this passkey, and then tell the signers of the roster." }
-        (freeze::word_form(&own.pages, (&format!("/b/{at}/my-key"), WORD), refused, "Show the revocation to sign"))
+        (refused.word_form(&own.pages, &path, WORD, "Show the revocation to sign"))
     };
     companion_page(NavPlace::at(at), "End your passkey", main)
 }
 
 async fn end_key(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
     own.pages.take(&format!("/b/{at}/my-key"), &sent)?;
-    let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
-    if field("word") != WORD {
-        let page = key_page(&own, at, Some(field("reason")));
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+    let refused = RefusedReview::of_word(WORD, sent);
+    if refused.is_refused() {
+        return Ok((refused.status(), key_page(&own, at, &refused)).into_response());
     }
     let words = "You revoke your own passkey. It then signs nothing at this boundary.";
-    show(
-        &own,
-        (at, "send-my-key", words),
-        field("reason"),
-        |_, person| RevokedSubject::Key(person.key.keyid()),
-    )
-    .await
+    let subject =
+        |_: &RevokingBoundary<'_>, person: &DeskPerson| RevokedSubject::Key(person.key.keyid());
+    show(&own, (at, "send-my-key", words), refused.reason(), subject).await
 }
 
 /// Shows the revocation that the passkey signs next.
@@ -126,10 +118,9 @@ async fn show(
             revocation::payload(boundary.boundary, subject, &said)?,
         ))
     });
-    let nav = NavPlace::at(at);
-    let (subject, payload) = made
-        .await
-        .map_err(|failure| failed(nav, "Nothing was signed", &failure, way_back(at)))?;
+    let (subject, payload) =
+        made.await
+            .map_err(not_done(at, "Nothing was signed", way_back(at)))?;
     let (path, number, digest) = (
         format!("/b/{at}/{send}"),
         own.pages.forms.issue(),
@@ -173,9 +164,7 @@ async fn send(
         let signature = person.signature(&held.review, answer.as_ref())?;
         revocation::send(client, &Envelope::new(&held.review, vec![signature]))
     });
-    let answer = done
-        .await
-        .map_err(|failure| failed(nav, "Not done", &failure, way_back(at)))?;
+    let answer = done.await.map_err(not_done(at, "Not done", way_back(at)))?;
     let main = html! { h1 { "Done" } p role="status" { (plain(&done_words(&answer, None))) } (way_back(at)) };
     Ok(companion_page(nav, "Done", main))
 }

@@ -17,7 +17,7 @@ use maud::{Markup, html};
 
 use crate::{BoundaryTrust, ReachedBoundary, coloured, hidden, plain, web::secrets::FormKey};
 use client::{
-    Client, ColouredText, CommandFailure, CommandResult, Exit, Home, JudgedBundle, OutputPainter,
+    Client, ColouredText, CommandFailure, CommandResult, Exit, JudgedBundle, OutputPainter,
     PrintableText, denial_words, held_up_words, outcome_words, time_left, trust_advice, with_any,
 };
 use documents::{
@@ -57,7 +57,7 @@ pub fn check(
     let JudgedBundle {
         trusted, report, ..
     } = with_any(&bundle, &trusted, VerifyOptions::default()).map_err(|untrusted| {
-        let advice = trust_advice(untrusted.first_roster, &Home::of_process().config_words());
+        let advice = trust_advice(untrusted.first_roster, "boundary");
         format!("{}; {advice}", untrusted.message)
     })?;
     if let Some(facts) = report.facts.as_deref() {

@@ -9,7 +9,7 @@ use maud::Markup;
 use crate::problem;
 
 /// The answer to a refused request.
-pub struct RefusedRequest(Box<Response>);
+pub struct RefusedRequest(pub Box<Response>);
 
 /// An answer, or the page that says why there is none.
 pub type PageAnswer<T> = Result<T, RefusedRequest>;

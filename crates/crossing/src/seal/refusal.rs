@@ -182,6 +182,11 @@ pub fn not_filled(error: StepError) -> Refusal {
     }
 }
 
+/// Returns a refusal without places and links as the end of a request.
+pub fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
+    Refusal::new(code, detail).into()
+}
+
 /// Logs the error and returns a fault with an id that the caller can report.
 pub fn fault(what: impl fmt::Display) -> Stopped {
     let mut random = [0_u8; 6];

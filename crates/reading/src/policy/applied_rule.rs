@@ -18,8 +18,6 @@ pub enum AppliedRule {
         pattern: Arc<str>,
         /// Origin of the pattern.
         origin: RuleOrigin,
-        /// Effect of `--deny-all`.
-        then: AnswerChange,
     },
     /// No list matches the name, so the mode decides.
     Unlisted {
@@ -28,8 +26,8 @@ pub enum AppliedRule {
         /// True if a list allows the base name of the command, but the command's path is outside the program
         /// directories of the system.
         elsewhere: bool,
-        /// Effect of `--deny-all`.
-        then: AnswerChange,
+        /// True if `--deny-all` changed the answer to a denial.
+        deny_all: bool,
     },
     /// A program that every list of the policy contains (`sandbox.programs.allow`).
     NamedProgram {
@@ -49,8 +47,8 @@ pub enum AppliedRule {
         mode: WithOrigin<Mode>,
         /// A pattern of a deny list, with the kind of the list, if the command is denied because it may be denied by it.
         denied: Option<(PermissionKind, ListEntry)>,
-        /// Effect of `--deny-all`.
-        then: AnswerChange,
+        /// True if `--deny-all` changed the answer to a denial.
+        deny_all: bool,
     },
     /// A function that the script itself defines.
     Function,
@@ -60,45 +58,34 @@ pub enum AppliedRule {
     AllowAll,
 }
 
-/// Effect of `--deny-all` on the answer of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerChange {
-    /// No effect.
-    Stands,
-    /// The option changed the answer to a denial.
-    DenyAll,
-}
-
 impl fmt::Display for AppliedRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let then = match self {
+        let deny_all = match self {
             Self::Listed {
                 kind,
                 side,
                 pattern,
                 origin,
-                then,
             } => {
-                write!(f, "{}.{} {pattern:?}, {origin}", word(*kind), side.word())?;
-                *then
+                return write!(f, "{}.{} {pattern:?}, {origin}", word(*kind), side.word());
             }
             Self::Unlisted {
                 mode,
                 elsewhere,
-                then,
+                deny_all,
             } => {
                 f.write_str("not listed")?;
                 if *elsewhere {
                     f.write_str(" (a list allows this name, but only in system directories)")?;
                 }
                 write!(f, ", mode {}, {}", mode.value.word(), mode.origin)?;
-                *then
+                *deny_all
             }
             Self::Unknown {
                 why,
                 mode,
                 denied,
-                then,
+                deny_all,
             } => {
                 write!(f, "unknown: {why}")?;
                 if let Some((kind, ListEntry { listed, origin })) = denied {
@@ -112,7 +99,7 @@ impl fmt::Display for AppliedRule {
                 if mode.value == Mode::Deny {
                     write!(f, ", mode deny, {}", mode.origin)?;
                 }
-                *then
+                *deny_all
             }
             Self::NamedProgram { name, origin } => {
                 return write!(f, "sandbox.programs.allow {:?}, {origin}", name.as_str());
@@ -122,9 +109,10 @@ impl fmt::Display for AppliedRule {
             Self::Harmless => return f.write_str("the value changes no command"),
             Self::AllowAll => return f.write_str("--allow-all"),
         };
-        f.write_str(match then {
-            AnswerChange::Stands => "",
-            AnswerChange::DenyAll => "; --deny-all denies it",
+        f.write_str(if deny_all {
+            "; --deny-all denies it"
+        } else {
+            ""
         })
     }
 }

@@ -20,8 +20,10 @@ pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
 /// Compiled built-in lists. The default value contains no patterns.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Builtins {
-    lists: Arc<AllPermissionLists>,
-    closures: Arc<Closures>,
+    /// The lists of each kind.
+    pub lists: Arc<AllPermissionLists>,
+    /// The programs that each program starts.
+    pub closures: Arc<Closures>,
 }
 
 impl Builtins {
@@ -37,7 +39,7 @@ impl Builtins {
     /// # Errors
     /// Returns all problems in the lists, for example another version.
     pub fn from_sealed(value: &Value) -> Result<Self, Vec<YamlFlaw>> {
-        let mut lists = AllPermissionLists::empty();
+        let mut lists = AllPermissionLists::default();
         for written in read_lists(value)? {
             lists.add(
                 written.kind,
@@ -59,16 +61,6 @@ impl Builtins {
             lists: Arc::new(lists),
             closures: Arc::new(closures),
         })
-    }
-
-    /// Returns the closures.
-    pub const fn closures(&self) -> &Arc<Closures> {
-        &self.closures
-    }
-
-    /// Returns the lists.
-    pub const fn lists(&self) -> &Arc<AllPermissionLists> {
-        &self.lists
     }
 }
 
@@ -92,7 +84,7 @@ mod tests {
         let value: Value = serde_json::from_slice(CANONICAL).expect("JSON");
         assert_eq!(canonical::to_canonical(&value), CANONICAL);
         for kind in KINDS {
-            let rules = Builtins::current().lists().of(kind);
+            let rules = Builtins::current().lists.of(kind);
             for list in [&rules.allow, &rules.deny] {
                 let texts: Vec<&str> = list
                     .entries()
@@ -109,7 +101,7 @@ mod tests {
 
     #[test]
     fn each_everyday_program_that_starts_others_has_a_closure() {
-        let closures = Builtins::current().closures();
+        let closures = &Builtins::current().closures;
         for name in [
             "git",
             "gcc",
@@ -147,7 +139,7 @@ mod tests {
 
     #[test]
     fn no_closure_contains_a_pager_or_an_editor() {
-        let closures = Builtins::current().closures();
+        let closures = &Builtins::current().closures;
         let all = closures.started_by(&closures.names().cloned().collect(), |_| true);
         for name in [
             "less",
@@ -169,14 +161,14 @@ mod tests {
     #[test]
     fn sealed_lists_are_read_strictly() {
         let read = |text: &str| Builtins::from_sealed(&serde_json::from_str(text).expect("JSON"));
-        let empty = AllPermissionLists::empty();
-        assert_eq!(**read(r#"{"version":1}"#).expect("read").lists(), empty);
+        let empty = AllPermissionLists::default();
+        assert_eq!(*read(r#"{"version":1}"#).expect("read").lists, empty);
         let second = read(r#"{"closures":{"a":{"source":"a(1)","starts":["b"]}},"version":1}"#)
             .expect("read");
-        assert_eq!(second.closures().names().count(), 1);
+        assert_eq!(second.closures.names().count(), 1);
         let some = read(r#"{"read":{"deny":["**/id_*"]},"run":{"deny":["rm"]},"version":1}"#)
             .expect("read");
-        assert_ne!(**some.lists(), empty);
+        assert_ne!(*some.lists, empty);
         for bad in [
             r#"{"version":2}"#,
             "{}",

@@ -83,11 +83,11 @@ impl Closures {
 
     /// Returns all programs that the given programs start, all programs that those start, and so on, each with a program
     /// that starts it. The result contains none of the given programs, and no program for which `may` returns false.
-    pub fn started_by<'a>(
-        &'a self,
+    pub fn started_by(
+        &self,
         names: &BTreeSet<Program>,
         may: impl Fn(&Program) -> bool,
-    ) -> BTreeMap<&'a Program, Program> {
+    ) -> BTreeMap<Program, Program> {
         let mut started = BTreeMap::new();
         let mut waiting: Vec<Program> = names.iter().cloned().collect();
         while let Some(starter) = waiting.pop() {
@@ -97,7 +97,7 @@ impl Closures {
                 .flat_map(|closure| &closure.starts)
             {
                 if !names.contains(program) && !started.contains_key(program) && may(program) {
-                    started.insert(program, starter.clone());
+                    started.insert(program.clone(), starter.clone());
                     waiting.push(program.clone());
                 }
             }
@@ -327,7 +327,7 @@ mod tests {
         ] {
             let started = closures.started_by(&set(given), |_| true);
             assert_eq!(
-                started.keys().copied().cloned().collect::<BTreeSet<_>>(),
+                started.keys().cloned().collect::<BTreeSet<_>>(),
                 set(expected),
                 "{given:?}"
             );

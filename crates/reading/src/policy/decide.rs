@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     AppliedRule, FoundKind, ListEntry, ListSide, ListedPattern, Mode, NotUnderstood, PathVariables,
-    PatternError, PatternList, ReadLimit, RuleOrigin, Ruling, ScriptFinding, ScriptPlace, Shell,
-    TRUSTED, UnknownPart, UnknownReason, commands, is_used_for, normalised,
-    policy::{applied_rule::AnswerChange, lists::AllPermissionLists},
+    PatternError, PatternList, ReadLimit, RuleOrigin, Ruling, ScriptFinding, Shell, TRUSTED,
+    TextPlace, UnknownPart, UnknownReason, commands, is_used_for, normalised,
+    policy::lists::AllPermissionLists,
     shell::{programs::uses::STARTER, settings::changes},
 };
 use documents::{PermissionKind, PermissionReason, Program};
@@ -102,7 +102,7 @@ pub struct Decided {
     /// its line.
     pub what: String,
     /// Place in the script.
-    pub place: Option<ScriptPlace>,
+    pub place: Option<TextPlace>,
     /// Wrappers that run the command, the outermost first.
     pub via: Vec<String>,
     /// Decision about it.
@@ -121,6 +121,16 @@ pub struct PolicyDecision {
     pub not_understood: Option<NotUnderstood>,
 }
 
+impl PolicyDecision {
+    /// Adds a decision about something before the commands. A script that is not understood keeps its verdict.
+    pub fn add_first(&mut self, one: Decided) {
+        self.decided.insert(0, one);
+        if self.not_understood.is_none() {
+            self.verdict = worst(&self.decided);
+        }
+    }
+}
+
 /// Decides all commands of a script that the given `shell` runs. A script that is empty or not understood is denied.
 pub fn decide_script(
     shell: Shell,
@@ -134,7 +144,7 @@ pub fn decide_script(
     let understood = if is_empty(script) {
         Err(NotUnderstood {
             at: 0,
-            place: ScriptPlace { line: 1, column: 1 },
+            place: TextPlace::START,
             message: EMPTY.to_owned(),
         })
     } else {
@@ -156,10 +166,15 @@ pub fn decide_script(
 
 /// Decides one command by its name, for example the interpreter of a step.
 pub fn decide_command(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
-    let (verdict, rule) = Judge { ruling, at, flags }.command(name);
+    let judged = Judge { ruling, at, flags }.command(name);
+    decided(PermissionKind::Run, name.to_owned(), judged)
+}
+
+/// Returns a decision about something outside of the script.
+fn decided(kind: PermissionKind, what: String, (verdict, rule): Judged) -> Decided {
     Decided {
-        kind: PermissionKind::Run,
-        what: name.to_owned(),
+        kind,
+        what,
         place: None,
         via: Vec::new(),
         verdict,
@@ -175,16 +190,12 @@ pub fn decide_unknown(
     at: DecisionPlace,
     flags: &Flags,
 ) -> Decided {
-    let (verdict, rule) = Judge { ruling, at, flags }.unknown(why);
-    let place = ScriptPlace { line: 1, column: 1 };
+    let judged = Judge { ruling, at, flags }.unknown(why);
+    let place = TextPlace::START;
     let what = unknown_name(source.lines().next().unwrap_or_default(), place);
     Decided {
-        kind: PermissionKind::Run,
-        what,
         place: Some(place),
-        via: Vec::new(),
-        verdict,
-        rule,
+        ..decided(PermissionKind::Run, what, judged)
     }
 }
 
@@ -205,32 +216,16 @@ pub fn decide_path(
     let path = normalised(real);
     let find =
         |list: &PatternList, _: ListSide| list.find_path(&path, flags.places.as_ref()).cloned();
-    let (verdict, rule) = Judge { ruling, at, flags }.by_lists(kind, &find);
-    Decided {
-        kind,
-        what: path,
-        place: None,
-        via: Vec::new(),
-        verdict,
-        rule,
-    }
+    let judged = Judge { ruling, at, flags }.by_lists(kind, &find);
+    decided(kind, path, judged)
 }
 
 /// Decides whether a run may inherit the variable `name`.
 pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = PermissionKind::Env;
-    let (verdict, rule) = Judge { ruling, at, flags }
-        .by_lists(kind, &|list: &PatternList, _: ListSide| {
-            list.find_name(name).cloned()
-        });
-    Decided {
-        kind,
-        what: name.to_owned(),
-        place: None,
-        via: Vec::new(),
-        verdict,
-        rule,
-    }
+    let find = |list: &PatternList, _: ListSide| list.find_name(name).cloned();
+    let judged = Judge { ruling, at, flags }.by_lists(kind, &find);
+    decided(kind, name.to_owned(), judged)
 }
 
 /// Returns the strictest verdict.
@@ -249,6 +244,9 @@ pub fn worst(decided: &[Decided]) -> PolicyVerdict {
         .unwrap_or(PolicyVerdict::Allow)
 }
 
+/// A verdict with the rule behind it.
+type Judged = (PolicyVerdict, AppliedRule);
+
 struct Judge<'a> {
     ruling: &'a Ruling,
     at: DecisionPlace,
@@ -258,7 +256,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn script(&self, found: Vec<ScriptFinding>) -> PolicyDecision {
         // A script often contains the same name several times, so its decision is cached.
-        let mut known: BTreeMap<FoundKind, (PolicyVerdict, AppliedRule)> = BTreeMap::new();
+        let mut known: BTreeMap<FoundKind, Judged> = BTreeMap::new();
         let decided: Vec<Decided> = found
             .into_iter()
             .map(
@@ -305,7 +303,7 @@ impl Judge<'_> {
         }
     }
 
-    fn judge(&self, what: &FoundKind) -> (PolicyVerdict, AppliedRule) {
+    fn judge(&self, what: &FoundKind) -> Judged {
         match what {
             FoundKind::Command(name) => self.command(name),
             FoundKind::Function(_) if self.everything() => {
@@ -348,7 +346,7 @@ impl Judge<'_> {
             .is_some()
     }
 
-    fn command(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
+    fn command(&self, name: &str) -> Judged {
         let lies = Lies::of(name, self.flags.real);
         let places = self.flags.places.as_ref();
         let find = |list: &PatternList, side: ListSide| match side {
@@ -411,36 +409,21 @@ impl Judge<'_> {
     /// Decides a variable that changes later commands, for example `PATH`. An allow list of the policy file permits
     /// only that a run inherits the variable. A script may set the variable only with a grant or an option of the
     /// command line.
-    fn setting(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
+    fn setting(&self, name: &str) -> Judged {
         let kind = PermissionKind::Env;
         if self.everything() {
             return (PolicyVerdict::Allow, AppliedRule::AllowAll);
         }
         let rules = self.ruling.written.of(kind);
-        let granted = || {
-            rules
-                .allow
-                .find_all_names(name)
-                .find(|entry| matches!(entry.origin, RuleOrigin::Grant(_)))
-        };
-        let said = self.flags.granted.0.of(kind).allow.find_name(name);
-        if let Some(entry) = said {
-            return (
-                PolicyVerdict::Allow,
-                listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands),
-            );
+        if let Some(entry) = self.flags.granted.0.of(kind).allow.find_name(name) {
+            return listed(kind, ListSide::Allow, entry.clone());
         }
         if let Some(entry) = rules.deny.find_name(name) {
-            return (
-                PolicyVerdict::Deny,
-                listed(kind, ListSide::Deny, entry.clone(), AnswerChange::Stands),
-            );
+            return listed(kind, ListSide::Deny, entry.clone());
         }
-        if let Some(entry) = granted() {
-            return (
-                PolicyVerdict::Allow,
-                listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands),
-            );
+        let is_grant = |entry: &&ListEntry| matches!(entry.origin, RuleOrigin::Grant(_));
+        if let Some(entry) = rules.allow.find_all_names(name).find(is_grant) {
+            return listed(kind, ListSide::Allow, entry.clone());
         }
         self.unknown(
             "the variable changes later commands: call programs by their paths instead, or grant the variable (type: \
@@ -451,7 +434,7 @@ impl Judge<'_> {
     /// Decides a command that is unknown before the run. If policy denies any command, or a variable that changes commands,
     /// the unread commands of a program that starts other programs are denied, so that no answer runs a denied command. No
     /// permission is needed if the kernel restricts the command to the list of the run.
-    fn unknown_command(&self, reason: UnknownReason) -> (PolicyVerdict, AppliedRule) {
+    fn unknown_command(&self, reason: UnknownReason) -> Judged {
         let (mut verdict, mut rule) = self.unknown(reason.text);
         if let AppliedRule::Unknown { denied, .. } = &mut rule
             && reason.part == UnknownPart::Started
@@ -472,28 +455,23 @@ impl Judge<'_> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
         let may_change = |pattern: &str| changes(pattern) || !pattern.chars().all(is_plain);
         let (run, env) = (PermissionKind::Run, PermissionKind::Env);
-        let written = self.ruling.written.of(run).deny.entries().iter();
-        let built_in = self
-            .ruling
-            .built_in
-            .of(run)
-            .deny
-            .entries()
-            .iter()
-            .filter(|_| self.at == DecisionPlace::Terminal);
-        let variables = self.ruling.written.of(env).deny.entries().iter();
-        let variables = variables.filter(|entry| may_change(entry.listed.text()));
-        let commands = written.chain(built_in).map(|entry| (run, entry));
-        commands.chain(variables.map(|entry| (env, entry))).next()
+        let (written, built_in) = (&self.ruling.written, self.ruling.built_in.of(run));
+        let command = written.of(run).deny.entries().first();
+        let built_in = built_in.deny.entries().first();
+        let built_in = built_in.filter(|_| self.at == DecisionPlace::Terminal);
+        let mut variables = written.of(env).deny.entries().iter();
+        let variable = variables.find(|entry| may_change(entry.listed.text()));
+        let command = command.or(built_in).map(|entry| (run, entry));
+        command.or_else(|| Some((env, variable?)))
     }
 
-    fn unknown(&self, why: &'static str) -> (PolicyVerdict, AppliedRule) {
+    fn unknown(&self, why: &'static str) -> Judged {
         if self.everything() {
             return (PolicyVerdict::Allow, AppliedRule::AllowAll);
         }
         let mode = self.ruling.mode.clone();
-        let (verdict, then) = if mode.value == Mode::Deny {
-            (PolicyVerdict::Deny, AnswerChange::Stands)
+        let (verdict, deny_all) = if mode.value == Mode::Deny {
+            (PolicyVerdict::Deny, false)
         } else {
             self.asked(PermissionReason::Unknown)
         };
@@ -503,7 +481,7 @@ impl Judge<'_> {
                 why,
                 mode,
                 denied: None,
-                then,
+                deny_all,
             },
         )
     }
@@ -512,69 +490,53 @@ impl Judge<'_> {
         &self,
         kind: PermissionKind,
         find: &dyn Fn(&PatternList, ListSide) -> Option<ListEntry>,
-    ) -> (PolicyVerdict, AppliedRule) {
+    ) -> Judged {
         if self.everything() {
             return (PolicyVerdict::Allow, AppliedRule::AllowAll);
         }
         let (written, built_in) = (self.ruling.written.of(kind), self.ruling.built_in.of(kind));
         if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, ListSide::Allow) {
-            return (
-                PolicyVerdict::Allow,
-                listed(kind, ListSide::Allow, entry, AnswerChange::Stands),
-            );
+            return listed(kind, ListSide::Allow, entry);
         }
         // No question, signature, `-y` or mode can change a denial by the policy file.
         if let Some(entry) = find(&written.deny, ListSide::Deny) {
-            return (
-                PolicyVerdict::Deny,
-                listed(kind, ListSide::Deny, entry, AnswerChange::Stands),
-            );
+            return listed(kind, ListSide::Deny, entry);
         }
         if let Some(entry) = find(&written.allow, ListSide::Allow) {
-            return (
-                PolicyVerdict::Allow,
-                listed(kind, ListSide::Allow, entry, AnswerChange::Stands),
-            );
+            return listed(kind, ListSide::Allow, entry);
         }
         if let Some(entry) = find(&built_in.deny, ListSide::Deny) {
             let closed = self.ruling.mode.value == Mode::Deny || self.flags.deny_all;
-            let (verdict, then) = match self.at {
-                DecisionPlace::Boundary | DecisionPlace::ListedBoundary if !closed => {
-                    self.asked(PermissionReason::BuiltInDeny)
-                }
-                _ => (PolicyVerdict::Deny, AnswerChange::Stands),
-            };
-            return (verdict, listed(kind, ListSide::Deny, entry, then));
+            let (denied, rule) = listed(kind, ListSide::Deny, entry);
+            let asks = !closed && self.at != DecisionPlace::Terminal;
+            let asked = PolicyVerdict::Ask(PermissionReason::BuiltInDeny);
+            return (if asks { asked } else { denied }, rule);
         }
         if let Some(entry) = find(&built_in.allow, ListSide::Allow) {
-            return (
-                PolicyVerdict::Allow,
-                listed(kind, ListSide::Allow, entry, AnswerChange::Stands),
-            );
+            return listed(kind, ListSide::Allow, entry);
         }
         let mode = self.ruling.mode.clone();
-        let (verdict, then) = match mode.value {
-            Mode::Deny => (PolicyVerdict::Deny, AnswerChange::Stands),
-            _ if self.flags.deny_all => (PolicyVerdict::Deny, AnswerChange::DenyAll),
-            Mode::Execute => (PolicyVerdict::Allow, AnswerChange::Stands),
-            Mode::Prompted => self.asked(PermissionReason::Unlisted),
+        let (verdict, deny_all) = match mode.value {
+            Mode::Deny => (PolicyVerdict::Deny, false),
+            Mode::Execute if !self.flags.deny_all => (PolicyVerdict::Allow, false),
+            _ => self.asked(PermissionReason::Unlisted),
         };
         (
             verdict,
             AppliedRule::Unlisted {
                 mode,
                 elsewhere: false,
-                then,
+                deny_all,
             },
         )
     }
 
-    /// Returns the verdict [`PolicyVerdict::Ask`], or a denial if `--deny-all` is set.
-    const fn asked(&self, why: PermissionReason) -> (PolicyVerdict, AnswerChange) {
+    /// Returns the verdict [`PolicyVerdict::Ask`], or a denial and true if `--deny-all` is set.
+    const fn asked(&self, why: PermissionReason) -> (PolicyVerdict, bool) {
         if self.flags.deny_all {
-            (PolicyVerdict::Deny, AnswerChange::DenyAll)
+            (PolicyVerdict::Deny, true)
         } else {
-            (PolicyVerdict::Ask(why), AnswerChange::Stands)
+            (PolicyVerdict::Ask(why), false)
         }
     }
 }
@@ -647,29 +609,29 @@ impl Lies {
     }
 }
 
-fn listed(
-    kind: PermissionKind,
-    side: ListSide,
-    entry: ListEntry,
-    then: AnswerChange,
-) -> AppliedRule {
-    AppliedRule::Listed {
+/// Returns the decision of a list with this entry.
+fn listed(kind: PermissionKind, side: ListSide, entry: ListEntry) -> Judged {
+    let verdict = match side {
+        ListSide::Allow => PolicyVerdict::Allow,
+        ListSide::Deny => PolicyVerdict::Deny,
+    };
+    let rule = AppliedRule::Listed {
         kind,
         side,
         pattern: entry.listed.text().clone(),
         origin: entry.origin,
-        then,
-    }
+    };
+    (verdict, rule)
 }
 
 /// Returns the name of an unknown command in a permission: its source text and line, and also its column if the source
 /// text is cut.
-fn unknown_name(source: &str, place: ScriptPlace) -> String {
+fn unknown_name(source: &str, place: TextPlace) -> String {
     let most = documents::MAX_PERMISSION_BYTES;
     let mut line = format!("@{}", place.line);
     if source.len() > most - line.len() {
         // The column distinguishes two long texts with the same beginning.
-        line = format!("@{}:{}", place.line, place.column);
+        line = format!("@{place}");
     }
     let mut end = source.len().min(most - line.len());
     while !source.is_char_boundary(end) {
@@ -699,7 +661,7 @@ mod tests {
     #[test]
     fn two_unknown_texts_with_the_same_beginning_are_two_questions() {
         let long = "x".repeat(300);
-        let place = |column| ScriptPlace { line: 3, column };
+        let place = |column| TextPlace { line: 3, column };
         assert_ne!(
             unknown_name(&long, place(1)),
             unknown_name(&long, place(400))

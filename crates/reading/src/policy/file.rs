@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ListSide, ListedPattern, Pattern, SandboxRule, YamlFlaw, YamlKind, YamlNode, approvals_among,
-    yaml::unknown,
+    choice, refuse,
 };
 use documents::{
     Approvals, GrantedSession, GroupName, GroupSource, Limit, MAX_SIGNATURES, MAX_USES,
@@ -495,22 +495,11 @@ impl StandingRule {
         let max_days = number(node, "max_days", MAX_DAYS, flaws);
         let session = node
             .value("session")
-            .map(|node| match node.text("`session`", flaws) {
-                Some("none") => Some(GrantedSession::None),
-                Some("fresh") => Some(GrantedSession::Fresh),
-                Some(other) => {
-                    flaws.push(YamlFlaw::new(
-                        node.place,
-                        unknown("session", other, &["none", "fresh"]),
-                    ));
-                    None
-                }
-                None => None,
-            });
+            .and_then(|node| choice(node, "`session`", &["none", "fresh"], flaws));
         let rule = Self {
             max_uses: max_uses?,
             max_days: max_days?,
-            session: session.flatten(),
+            session,
         };
         (flaws.len() == before).then_some(rule)
     }
@@ -583,18 +572,7 @@ impl FreezeRule {
     pub(super) fn read(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
         node.closed_map("freeze", &["runs"], flaws);
         let runs = required(node, "runs", flaws)?;
-        match runs.text("`runs`", flaws)? {
-            "finish" => Some(Self {
-                runs: RunsWhenFrozen::Finish,
-            }),
-            other => {
-                flaws.push(YamlFlaw::new(
-                    runs.place,
-                    unknown("value of runs", other, &["finish"]),
-                ));
-                None
-            }
-        }
+        choice(runs, "`runs`", &["finish"], flaws).map(|runs| Self { runs })
     }
 }
 
@@ -614,10 +592,11 @@ impl PasskeysRule {
 fn required<'n>(node: &'n YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&'n YamlNode> {
     let found = node.value(name);
     if found.is_none() && matches!(node.kind, YamlKind::Map(_)) {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             node.place,
             format!("the key `{name}` is missing: add the key"),
-        ));
+        );
     }
     found
 }
@@ -631,24 +610,17 @@ fn number(node: &YamlNode, name: &str, most: u64, flaws: &mut Vec<YamlFlaw>) -> 
     };
     let number = number.filter(|number| (1..=most).contains(number));
     if number.is_none() {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             found.place,
             format!("`{name}` must be a whole number from 1 to {most}"),
-        ));
+        );
     }
     number
 }
 
 fn flag(node: &YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<bool> {
-    let found = required(node, name, flaws)?;
-    if let YamlKind::Boolean(value) = found.kind {
-        return Some(value);
-    }
-    flaws.push(YamlFlaw::new(
-        found.place,
-        format!("`{name}` must be true or false"),
-    ));
-    None
+    required(node, name, flaws)?.boolean(&format!("`{name}`"), flaws)
 }
 
 #[cfg(test)]

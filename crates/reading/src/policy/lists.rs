@@ -215,24 +215,10 @@ impl PatternList {
     pub fn find_name(&self, name: &str) -> Option<&ListEntry> {
         let plain = match self.side {
             ListSide::Allow => self.names.get(name),
-            ListSide::Deny
-                if name
-                    .bytes()
-                    .any(|c| !c.is_ascii() || c.is_ascii_uppercase()) =>
-            {
-                self.names.get(name.to_lowercase().as_str())
-            }
-            ListSide::Deny => self.names.get(name),
+            ListSide::Deny => self.names.get(name.to_lowercase().as_str()),
         };
-        plain
-            .copied()
-            .or_else(|| {
-                self.globs
-                    .iter()
-                    .copied()
-                    .find(|at| self.is_name(*at, name))
-            })
-            .map(|at| &self.entries[at])
+        let glob = || self.globs.iter().find(|at| self.is_name(**at, name));
+        plain.or_else(glob).map(|at| &self.entries[*at])
     }
 
     /// Returns the pattern without wildcards whose text is exactly this name or path.
@@ -259,13 +245,13 @@ impl PatternList {
 
     /// Returns the first pattern that matches the path `path`. The path must be absolute and normalised.
     pub fn find_path(&self, path: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
-        let plain = self.names.get(path).copied();
+        let plain = self.names.get(path);
         let pattern = || {
-            self.paths.iter().copied().find(
-                |at| matches!(&*self.entries[*at].listed.matcher, Matcher::Path(pattern) if pattern.matches(path, places)),
-            )
+            self.paths
+                .iter()
+                .find(|at| self.is_path(**at, path, places))
         };
-        plain.or_else(pattern).map(|at| &self.entries[at])
+        plain.or_else(pattern).map(|at| &self.entries[*at])
     }
 
     /// Returns the first pattern of a deny list that matches the command `name`. A pattern for names matches the base
@@ -324,22 +310,17 @@ pub struct AllPermissionLists([PermissionLists; 4]);
 
 impl Default for AllPermissionLists {
     fn default() -> Self {
-        Self::empty()
-    }
-}
-
-impl AllPermissionLists {
-    /// Returns empty lists.
-    pub fn empty() -> Self {
         Self(std::array::from_fn(|_| PermissionLists {
             allow: PatternList::new(ListSide::Allow),
             deny: PatternList::new(ListSide::Deny),
         }))
     }
+}
 
+impl AllPermissionLists {
     /// Returns the lists for one permission kind.
     pub const fn of(&self, kind: PermissionKind) -> &PermissionLists {
-        &self.0[at(kind)]
+        &self.0[kind as usize]
     }
 
     /// Adds a pattern to one of the lists.
@@ -350,20 +331,11 @@ impl AllPermissionLists {
         listed: ListedPattern,
         origin: RuleOrigin,
     ) {
-        let rules = &mut self.0[at(kind)];
+        let rules = &mut self.0[kind as usize];
         match side {
             ListSide::Allow => rules.allow.add(listed, origin),
             ListSide::Deny => rules.deny.add(listed, origin),
         }
-    }
-}
-
-const fn at(kind: PermissionKind) -> usize {
-    match kind {
-        PermissionKind::Run => 0,
-        PermissionKind::Read => 1,
-        PermissionKind::Write => 2,
-        PermissionKind::Env => 3,
     }
 }
 
@@ -428,9 +400,7 @@ pub struct PathPattern {
 /// Beginning of a pattern.
 #[derive(Debug, Clone, Copy)]
 pub enum PatternBase {
-    /// Every directory, because the pattern begins with `**`.
-    Anywhere,
-    /// The root directory.
+    /// The root directory, also if the pattern begins with `**`.
     Root,
     /// The directory `{repo}`.
     Repo,
@@ -478,7 +448,7 @@ impl PathPattern {
             return Self::below(text, PatternBase::Root, rest);
         }
         if text == "**" || text.starts_with("**/") {
-            return Self::below(text, PatternBase::Anywhere, text);
+            return Self::below(text, PatternBase::Root, text);
         }
         if text.starts_with('~') {
             return Err(PatternError::new(
@@ -513,7 +483,7 @@ impl PathPattern {
         }
         Self::below(
             text,
-            PatternBase::Anywhere,
+            PatternBase::Root,
             &format!("**/{}", text.strip_prefix("./").unwrap_or(text)),
         )
     }
@@ -540,7 +510,7 @@ impl PathPattern {
     /// with `{repo}` or `{tmp}` match nothing.
     pub fn matches(&self, path: &str, places: Option<&PathVariables>) -> bool {
         let below = match self.base {
-            PatternBase::Anywhere | PatternBase::Root => below(path, "/"),
+            PatternBase::Root => below(path, "/"),
             PatternBase::Repo => places.and_then(|places| below(path, &places.repo)),
             PatternBase::Tmp => places.and_then(|places| below(path, &places.tmp)),
         };

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     CaseSensitivity, CompiledPattern, EmergencyRule, FreezeRule, KINDS, LeadingDots, ListSide,
     ListedPattern, Mode, PasskeysRule, Pattern, PatternError, PeopleRule, Policy, PolicyFile,
-    StandingRule, TextPlace, YamlFlaw, YamlKind, YamlNode,
+    StandingRule, TextPlace, YamlFlaw, YamlKind, YamlNode, choice,
     policy::{
         file::{
             AllowDeny, BasePolicy, Compiled, GrantScope, MAX_FILE_BYTES, MAX_GRANTS, MAX_LIST,
@@ -15,7 +15,7 @@ use crate::{
         lists::word,
         possible_names, sandbox_rule,
     },
-    read_approvals, yaml,
+    read_approvals, refuse, yaml,
 };
 use documents::{GroupSource, PermissionKind, PolicyDigest, Timestamp, canonical_of};
 
@@ -325,13 +325,7 @@ impl Reader {
         );
         let kind = self
             .required(node, "type", "what is granted, for example `type: run`")
-            .and_then(|(at, text)| {
-                let kind = KINDS.into_iter().find(|kind| word(*kind) == text);
-                if kind.is_none() {
-                    self.flaw(at, &yaml::unknown("type", text, &KINDS.map(word)));
-                }
-                kind
-            });
+            .and_then(|(at, _)| choice(at, "`type`", &KINDS.map(word), &mut self.flaws));
         let pattern = self.required(
             node,
             "pattern",
@@ -506,7 +500,7 @@ impl Reader {
                 "`{}` belongs at the top of the file, not in {what}: move it there",
                 key.name
             );
-            self.flaws.push(YamlFlaw::new(key.place, message));
+            refuse(&mut self.flaws, key.place, message);
         }
         let known: Vec<&str> = known.into_iter().chain(["grants", "extends"]).collect();
         node.closed_map(what, &known, &mut self.flaws);
@@ -518,24 +512,12 @@ impl Reader {
             env: self.patterns(node, PermissionKind::Env, &mut written),
             ..PolicyRule::default()
         };
-        if let Some(mode) = node.value("mode") {
-            rule.mode = match mode.text("`mode`", &mut self.flaws) {
-                Some("prompted") => Some(Mode::Prompted),
-                Some("execute") => Some(Mode::Execute),
-                Some("deny") => Some(Mode::Deny),
-                Some(other) => {
-                    self.flaw(
-                        mode,
-                        &yaml::unknown("mode", other, &["prompted", "execute", "deny"]),
-                    );
-                    None
-                }
-                None => None,
-            };
-        }
-        if let Some(approvals) = node.value("approvals") {
-            rule.approvals = read_approvals(approvals, GroupSource::Named, &mut self.flaws);
-        }
+        rule.mode = node
+            .value("mode")
+            .and_then(|mode| choice(mode, "`mode`", &Mode::ALL.map(Mode::word), &mut self.flaws));
+        rule.approvals = node
+            .value("approvals")
+            .and_then(|node| read_approvals(node, GroupSource::Named, &mut self.flaws));
         rule.standing = node
             .value("standing")
             .and_then(|node| StandingRule::read(node, &mut self.flaws));
@@ -554,7 +536,7 @@ impl Reader {
     }
 
     fn flaw(&mut self, node: &YamlNode, message: &str) {
-        self.flaws.push(YamlFlaw::new(node.place, message));
+        refuse(&mut self.flaws, node.place, message);
     }
 }
 
@@ -607,7 +589,7 @@ grants:
                 "1:10: only version 1 exists: write `version: 1`",
                 "2:1: unknown key in a policy: \"defualt\"; did you mean \"default\"?",
                 "3:10: `extends` can only be `none`: remove `extends` to build on the built-in lists",
-                "5:9: unknown mode: \"promted\"; did you mean \"prompted\"?",
+                "5:9: unknown value of `mode`: \"promted\"; did you mean \"prompted\"?",
                 "6:22: a pattern of `allow` must be text, not a number",
                 "6:25: pattern \"[a\": a `[` is not closed: write ] or \\[",
                 "6:32: unknown key in `run`: \"denny\"; did you mean \"deny\"?",
@@ -629,7 +611,7 @@ grants:
                 "20:67: unknown key in approvals: \"count\"; write one of required, from, each",
                 "22:39: a grant for one session can't be in a file, because such a grant is only in memory: write \
                  scope: permanent, or remove the grant",
-                "23:12: unknown type: \"rum\"; did you mean \"run\"?",
+                "23:12: unknown value of `type`: \"rum\"; did you mean \"run\"?",
                 "23:49: unknown key in a grant: \"runbok\"; did you mean \"runbook\"?",
                 "24:5: the grant has no `scope`: write how long the grant lasts, `scope: permanent`",
                 "24:26: pattern \"./x\": a relative path names a different program in each directory: write a path that begins with / or {repo}/",

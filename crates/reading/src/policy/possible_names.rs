@@ -449,7 +449,7 @@ mod tests {
     #[test]
     fn each_pattern_of_the_built_in_lists_can_match_a_name() {
         for kind in KINDS {
-            let lists = Builtins::current().lists().of(kind);
+            let lists = Builtins::current().lists.of(kind);
             for (side, list) in [
                 (ListSide::Allow, &lists.allow),
                 (ListSide::Deny, &lists.deny),

@@ -118,16 +118,6 @@ pub fn is_listed_by_policy(ruling: &Ruling) -> bool {
         .is_some_and(|mode| mode.value == ProgramMode::Listed)
 }
 
-/// Returns the names of the programs that a step may execute, or `None` if the step may execute every program.
-/// `decision` is the decision of policy about the step.
-pub fn program_names(
-    ruling: &Ruling,
-    step: &StepDefinition,
-    decision: &PolicyDecision,
-) -> Option<ProgramNames> {
-    is_listed(ruling, step).then(|| with_closures(ruling, step, &named_in(ruling, step, decision)))
-}
-
 /// Returns the programs that step, script and policy name, without the programs that these programs start.
 pub fn named_in(
     ruling: &Ruling,
@@ -148,13 +138,7 @@ pub fn with_closures(
 ) -> ProgramNames {
     let declared = step.programs.iter().flatten().cloned();
     let required: BTreeSet<Program> = declared.chain(program_of(&step.interpreter)).collect();
-    let started = ruling
-        .closures
-        .started_by(named, |name| !is_denied(ruling, name));
-    let starters: BTreeMap<Program, Program> = started
-        .into_iter()
-        .map(|(name, by)| (name.clone(), by))
-        .collect();
+    let starters = started_by(ruling, named);
     let optional = named
         .iter()
         .chain(starters.keys())
@@ -173,13 +157,16 @@ pub fn with_started(
     ruling: &Ruling,
     mut origins: BTreeMap<Program, ProgramOrigin>,
 ) -> BTreeMap<Program, ProgramOrigin> {
-    let named: BTreeSet<Program> = origins.keys().cloned().collect();
-    let started = ruling
-        .closures
-        .started_by(&named, |name| !is_denied(ruling, name))
-        .into_iter();
-    origins.extend(started.map(|(name, starter)| (name.clone(), ProgramOrigin::Closure(starter))));
+    let started = started_by(ruling, &origins.keys().cloned().collect()).into_iter();
+    origins.extend(started.map(|(name, starter)| (name, ProgramOrigin::Closure(starter))));
     origins
+}
+
+/// Returns the programs that the named programs start and that policy does not deny, each with its starter.
+fn started_by(ruling: &Ruling, named: &BTreeSet<Program>) -> BTreeMap<Program, Program> {
+    ruling
+        .closures
+        .started_by(named, |name| !is_denied(ruling, name))
 }
 
 /// Returns the programs that script, step and policy name, each with its origin. `declared` has the programs that the step

@@ -7,14 +7,14 @@ use std::fmt;
 
 use crate::{
     AppliedRule, Decided, DecisionPlace, Flags, ListSide, Mode, NotUnderstood, PolicyDecision,
-    PolicyVerdict, ProgramNames, ReadLimit, RuleOrigin, Ruling, ScriptPlace, Shell, TRUSTED,
-    decide_command, decide_script, is_listed,
+    PolicyVerdict, ProgramNames, ReadLimit, RuleOrigin, Ruling, Shell, TRUSTED, TextPlace,
+    decide_command, decide_script, is_listed, named_in,
     policy::{
         decide::decide_unknown,
         lists::{AllPermissionLists, word},
-        program_names::{program_names, program_of},
+        program_names::program_of,
     },
-    worst,
+    with_closures, worst,
 };
 use documents::{
     MAX_PERMISSION_BYTES, MAX_PERMISSIONS, OWN_PROGRAMS, Permission, PermissionKind, Program,
@@ -48,7 +48,7 @@ pub enum PolicyDenied {
         /// Beginning of the name.
         name: String,
         /// Place in the script.
-        place: Option<ScriptPlace>,
+        place: Option<TextPlace>,
     },
 }
 
@@ -60,7 +60,7 @@ pub struct DeniedPermission {
     /// Name of the command, path or variable.
     pub what: String,
     /// Place in the script.
-    pub place: Option<ScriptPlace>,
+    pub place: Option<TextPlace>,
     /// Rule that denies the command, path or variable.
     pub rule: AppliedRule,
 }
@@ -137,7 +137,8 @@ pub struct StepNeeds {
 /// Derives the needs of a step. The script is parsed once.
 pub fn needs(ruling: &Ruling, step: &StepDefinition) -> StepNeeds {
     let decision = decide_at_boundary(ruling, step);
-    let programs = program_names(ruling, step, &decision);
+    let named = || named_in(ruling, step, &decision);
+    let programs = is_listed(ruling, step).then(|| with_closures(ruling, step, &named()));
     let names_programs = is_listed(ruling, step) && !ruling.programs.is_empty();
     StepNeeds {
         permissions: permissions_of(ruling, decision, names_programs),
@@ -172,7 +173,7 @@ fn permissions_of(
     if let Some(not_understood) = decision.not_understood {
         return Err(PolicyDenied::NotUnderstood(not_understood));
     }
-    let mut asked: Vec<(Vec<u8>, Permission)> = Vec::new();
+    let mut asked: Vec<Permission> = Vec::new();
     let mut things: Vec<DeniedPermission> = Vec::new();
     for Decided {
         kind,
@@ -204,10 +205,7 @@ fn permissions_of(
                     place,
                 });
             }
-            PolicyVerdict::Ask(why) => {
-                let permission = Permission { kind, what, why };
-                asked.push((order(&permission), permission));
-            }
+            PolicyVerdict::Ask(why) => asked.push(Permission { kind, what, why }),
         }
     }
     if !things.is_empty() {
@@ -215,17 +213,15 @@ fn permissions_of(
         things.truncate(MAX_SHOWN);
         return Err(PolicyDenied::Denied { things, more });
     }
-    asked.sort_by(|a, b| a.0.cmp(&b.0));
-    asked.dedup_by(|a, b| a.0 == b.0);
+    // A permission with only text fields always has a canonical form.
+    asked.sort_by_cached_key(|one| canonical::canonical_of(one).unwrap_or_default());
+    asked.dedup();
     if asked.len() > MAX_PERMISSIONS {
         return Err(PolicyDenied::TooMany {
             questions: asked.len(),
         });
     }
-    Ok(asked
-        .into_iter()
-        .map(|(_, permission)| permission)
-        .collect())
+    Ok(asked)
 }
 
 /// Decides the commands of a step as a boundary does.
@@ -253,10 +249,7 @@ pub fn decide_step(
     // A definition that does not come from a runbook may name one interpreter in its field and another in the first
     // line of the script.
     if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
-        decision
-            .decided
-            .insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
-        decision.verdict = worst(&decision.decided);
+        decision.add_first(decide_unknown(ruling, &step.source, SHEBANG, at, flags));
     }
     let declared = step
         .programs
@@ -290,12 +283,7 @@ pub fn decide_file(
     let interpreter = name.clone().unwrap_or_else(|| "bash".to_owned());
     let mut decision = decide_source(ruling, &interpreter, source, size, at, flags);
     if name.is_none() {
-        decision
-            .decided
-            .insert(0, decide_unknown(ruling, source, SHEBANG, at, flags));
-        if decision.not_understood.is_none() {
-            decision.verdict = worst(&decision.decided);
-        }
+        decision.add_first(decide_unknown(ruling, source, SHEBANG, at, flags));
     }
     (interpreter, decision)
 }
@@ -344,12 +332,8 @@ pub fn decide_source(
     at: DecisionPlace,
     flags: &Flags,
 ) -> PolicyDecision {
-    let shell = match interpreter {
-        "bash" => Some(Shell::Bash),
-        "sh" | "dash" | "zsh" => Some(Shell::Sh),
-        _ => None,
-    };
-    let mut decision = match shell {
+    let zsh = (interpreter == "zsh").then_some(Shell::Sh);
+    let mut decision = match Shell::of(interpreter).or(zsh) {
         Some(shell) => decide_script(shell, ruling, source, size, at, flags),
         None => PolicyDecision {
             verdict: PolicyVerdict::Allow,
@@ -358,10 +342,7 @@ pub fn decide_source(
         },
     };
     if !is_read(interpreter) && decision.not_understood.is_none() {
-        decision
-            .decided
-            .insert(0, decide_interpreter(ruling, interpreter, at, flags));
-        decision.verdict = worst(&decision.decided);
+        decision.add_first(decide_interpreter(ruling, interpreter, at, flags));
     }
     decision
 }
@@ -395,13 +376,7 @@ fn decide_interpreter(
 
 /// Returns true if the parser can read the commands in a script for this interpreter.
 pub fn is_read(interpreter: &str) -> bool {
-    ["bash", "sh", "dash"].contains(&interpreter)
-}
-
-/// Returns the bytes that determine the position of a permission in a sorted array.
-fn order(permission: &Permission) -> Vec<u8> {
-    // A permission with only text fields always has a canonical form.
-    canonical::canonical_of(permission).unwrap_or_default()
+    Shell::of(interpreter).is_some()
 }
 
 const SHEBANG: &str = "the first line of the script (`#!`) names another program than the step's interpreter: name the \

@@ -75,13 +75,13 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
         limits: BTreeMap::new(),
         program_mode: None,
         programs: BTreeMap::new(),
-        closures: builtins.closures().clone(),
+        closures: builtins.closures.clone(),
         host: SandboxRule::default(),
-        written: AllPermissionLists::empty(),
+        written: AllPermissionLists::default(),
         built_in: if policy.file().extends.is_some() {
-            Arc::new(AllPermissionLists::empty())
+            Arc::new(AllPermissionLists::default())
         } else {
-            builtins.lists().clone()
+            builtins.lists.clone()
         },
     };
     let default = &policy.file().default;
@@ -130,12 +130,7 @@ impl Ruling {
         self.host.add(sandbox);
         replace(&mut self.proc, sandbox.proc.as_ref(), origin);
         if let Some(rule) = &sandbox.programs {
-            if let Some(value) = rule.mode {
-                self.program_mode = Some(WithOrigin {
-                    value,
-                    origin: origin.clone(),
-                });
-            }
+            replace(&mut self.program_mode, rule.mode.as_ref(), origin);
             self.programs.extend(
                 rule.allow
                     .iter()
@@ -144,18 +139,10 @@ impl Ruling {
             );
         }
         for limit in Limit::ALL {
-            if let Some(value) = sandbox
-                .limits
-                .as_ref()
-                .and_then(|limits| limits.value(limit))
-            {
-                self.limits.insert(
-                    limit,
-                    WithOrigin {
-                        value,
-                        origin: origin.clone(),
-                    },
-                );
+            let limits = sandbox.limits.as_ref();
+            let origin = origin.clone();
+            if let Some(value) = limits.and_then(|limits| limits.value(limit)) {
+                self.limits.insert(limit, WithOrigin { value, origin });
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use crate::{
     ProgramsRule, SandboxPermission, SandboxRule, YamlFlaw, YamlKind, YamlNode, check_deny,
-    check_written_program, network_of_rule, policy::possible_names,
-    written::declared_sandbox::list, yaml::unknown,
+    check_written_program, choice, network_of_rule, policy::possible_names, refuse,
+    written::declared_sandbox::list,
 };
-use documents::{DeclaredLimits, DeclaredSandbox, Limit, MAX_PROGRAMS, ProgramMode};
+use documents::{DeclaredLimits, DeclaredSandbox, Limit, MAX_PROGRAMS};
 
 /// Reads the rule. `of_all` is true for the rule `default`.
 pub fn read(
@@ -33,7 +33,7 @@ pub fn read(
                     "`{}` is allowed only for named runbooks: move the key into an override",
                     key.name
                 );
-                flaws.push(YamlFlaw::new(key.place, message));
+                refuse(flaws, key.place, message);
             }
             Some(SandboxPermission::Deny) => {
                 let check = if is_sealed {
@@ -43,13 +43,7 @@ pub fn read(
                 };
                 most.deny = list(value, "`deny`", check, flaws);
             }
-            Some(SandboxPermission::Off) => match value.kind {
-                YamlKind::Boolean(may) => may_be_off = Some(may),
-                _ => flaws.push(YamlFlaw::new(
-                    value.place,
-                    "`may_be_off` must be true or false",
-                )),
-            },
+            Some(SandboxPermission::Off) => may_be_off = value.boolean("`may_be_off`", flaws),
             Some(SandboxPermission::Network) => network = network_of_rule(value, flaws),
             Some(permission) => permission.read_yaml(value, &mut most, flaws),
             None if key.name == "limits" => most.limits = Some(limits(value, flaws)),
@@ -73,25 +67,14 @@ fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) ->
     };
     for (key, value) in node.closed_map("`programs`", &["mode", "allow"], flaws) {
         if key.name == "mode" {
-            rule.mode = match value.text("`mode`", flaws) {
-                Some("listed") => Some(ProgramMode::Listed),
-                Some("any") => Some(ProgramMode::Any),
-                Some(other) => {
-                    flaws.push(YamlFlaw::new(
-                        value.place,
-                        unknown("mode of programs", other, &["listed", "any"]),
-                    ));
-                    None
-                }
-                None => None,
-            };
+            rule.mode = choice(value, "`mode`", &["listed", "any"], flaws);
         } else if let Some(names) = list(value, "`allow`", check, flaws) {
             if names.len() > MAX_PROGRAMS {
                 let message = format!(
                     "`allow` has {} programs, but at most {MAX_PROGRAMS} are allowed",
                     names.len()
                 );
-                flaws.push(YamlFlaw::new(value.place, message));
+                refuse(flaws, value.place, message);
             }
             rule.allow = Some(names.iter().filter_map(|name| name.parse().ok()).collect());
         }
@@ -122,7 +105,7 @@ fn limits(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredLimits {
                 value.word()
             ),
         };
-        flaws.push(YamlFlaw::new(value.place, message));
+        refuse(flaws, value.place, message);
     }
     limits
 }

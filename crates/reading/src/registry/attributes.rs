@@ -3,7 +3,7 @@
 //! Example: `bash {#restart title="Restart nginx" timeout=60s}`. The language comes first. The braces contain `#id`,
 //! `key=value` and `key="quoted"`. A fence without `#id` is prose.
 
-use crate::{SandboxPermission, TextPlace, YamlFlaw, duration, yaml::unknown};
+use crate::{SandboxPermission, TextPlace, YamlFlaw, duration, refuse, yaml::unknown};
 use documents::Limit;
 
 /// Parsed info string of a fence that is a step.
@@ -29,13 +29,11 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
     let (language, id, attributes) = parse(info, place, flaws)?;
     if id.is_none() {
         let open = info.chars().position(|c| c == '{').unwrap_or_default();
-        flaws.push(YamlFlaw::new(
-            TextPlace {
-                line: place.line,
-                column: place.column + open,
-            },
+        refuse(
+            flaws,
+            place.after(open),
             "the block has attributes of a step but no id: add #name, or remove the attributes",
-        ));
+        );
     }
     Some(FenceInfo {
         language,
@@ -54,10 +52,7 @@ type ParsedInfo = (
 /// Parses an info string whose id may be missing. Returns `None` if the fence is prose.
 pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<ParsedInfo> {
     let chars: Vec<char> = info.chars().collect();
-    let at = |index: usize| TextPlace {
-        line: place.line,
-        column: place.column + index,
-    };
+    let at = |index: usize| place.after(index);
     let open = chars.iter().position(|c| *c == '{')?;
     let words: String = chars[..open].iter().collect();
     let mut reader = Reader {
@@ -84,12 +79,13 @@ pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> 
         let begin = words.chars().take_while(|c| c.is_whitespace()).count();
         let word = words.trim();
         if word.contains(char::is_whitespace) {
-            flaws.push(YamlFlaw::new(
+            refuse(
+                flaws,
                 at(begin),
                 format!(
                     "{word:?} is more than one word: write only the language before the braces"
                 ),
-            ));
+            );
         }
         (!word.is_empty()).then(|| PlacedText {
             place: at(begin),
@@ -101,24 +97,26 @@ pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> 
     for token in found {
         match token {
             Token::Id(text) if id.is_some() => {
-                flaws.push(YamlFlaw::new(
+                refuse(
+                    flaws,
                     text.place,
                     format!(
                         "the step has a second id, {:?}: keep only one id",
                         text.text
                     ),
-                ));
+                );
             }
             Token::Id(text) => id = Some(text),
             Token::Pair(key, value) => {
                 let name = key.text.as_str();
                 if !known.contains(&name) {
-                    flaws.push(YamlFlaw::new(key.place, unknown("attribute", name, &known)));
+                    refuse(flaws, key.place, unknown("attribute", name, &known));
                 } else if attributes.iter().any(|(other, _)| other.text == key.text) {
-                    flaws.push(YamlFlaw::new(
+                    refuse(
+                        flaws,
                         key.place,
                         format!("{name} occurs twice: keep one of the two"),
-                    ));
+                    );
                 } else {
                     attributes.push((key, value));
                 }

@@ -1,16 +1,25 @@
-//! Needs of a block in a format of another system: limits, access to the host, and programs.
+//! Needs of a block: limits, access to the host, programs, files, secrets, and links to other runs.
 //!
-//! Gruntwork blocks declare needs as attributes of the tag, `network="api.example.com:443"`. Rundown blocks declare
-//! needs in braces after the language, `bash {network=api.example.com:443}`. The other systems ignore both.
+//! Gruntwork blocks declare needs as attributes of the tag, `network="api.example.com:443"`. Blocks of Rundown and of
+//! Countersign Markdown declare needs in braces after the language, `bash {network=api.example.com:443}`. Gruntwork and
+//! Rundown ignore them.
 
 use std::sync::Arc;
 
 use crate::{
-    LIMITS, LINKS, RunLinks, RunbookFiles, SandboxPermission, declared_secrets, named_files,
-    put_files,
-    registry::{front_matter::declare, markdown::program_names},
+    LIMITS, LINKS, RunbookFiles, SandboxPermission, check_written_program, declared_secrets,
+    named_files, put_files,
+    registry::{attributes::limit, front_matter::declare, step_contents::FileContent},
+    written::declared_sandbox::word,
+    yaml::unknown,
 };
-use documents::{DeclaredSandbox, Program, StepDefinition, StepSecret};
+use documents::{
+    DeclaredSandbox, IdentError, Limit, OUTPUT_TYPES, Parameter, Program, SessionUse,
+    StepDefinition, StepOutput, StepPlan, StepRef, StepSecret, canonical_of,
+};
+
+/// Age that a plan may have if the step declares none, in seconds.
+const PLAN_AGE_S: u64 = 3600;
 
 /// Needs that a block declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,12 +28,15 @@ pub struct DeclaredNeeds {
     pub sandbox: DeclaredSandbox,
     /// Programs that the block starts.
     pub programs: Option<Vec<Program>>,
-    /// Links to other runs.
-    pub links: RunLinks,
     /// Secrets that the block needs.
     pub secrets: Vec<StepSecret>,
     /// Files of the runbook's directory, as the block names them.
     pub files: Option<String>,
+    pub session: Option<SessionUse>,
+    pub outputs: Vec<StepOutput>,
+    pub plan: Option<String>,
+    pub plan_age_s: Option<u64>,
+    pub check: bool,
 }
 
 /// Returns the names of all needs. A block can't switch off the sandbox.
@@ -44,38 +56,186 @@ impl DeclaredNeeds {
     ///
     /// # Errors
     /// Returns a message that names the error in the text.
-    pub(super) fn add(&mut self, name: &str, text: &str) -> Result<(), String> {
-        if name == "programs" {
-            self.programs = Some(program_names(text)?);
-            return Ok(());
+    pub fn add(&mut self, name: &str, text: &str) -> Result<(), String> {
+        match name {
+            "programs" => self.programs = Some(program_names(text)?),
+            "files" => self.files = Some(text.to_owned()),
+            "secrets" => self.secrets = declared_secrets(text)?,
+            "session" => self.session = Some(word("session", text, &["read", "write"])?),
+            "check" if text == "true" => self.check = true,
+            "check" => return Err(unknown("value of check", text, &["true"])),
+            "outputs" => self.outputs = outputs(text)?,
+            "plan" => self.plan = Some(text.to_owned()),
+            "plan-max-age" => {
+                let millis = limit(Limit::Wall, text)?;
+                if millis % 1000 > 0 {
+                    return Err(format!(
+                        "{text:?} is not a whole number of seconds: write for example 30m"
+                    ));
+                }
+                self.plan_age_s = Some(millis / 1000);
+            }
+            name => return declare(&mut self.sandbox, name, text),
         }
-        if name == "files" {
-            self.files = Some(text.to_owned());
-            return Ok(());
-        }
-        if name == "secrets" {
-            self.secrets = declared_secrets(text)?;
-            return Ok(());
-        }
-        if LINKS.contains(&name) {
-            return self.links.add(name, text);
-        }
-        declare(&mut self.sandbox, name, text)
+        Ok(())
     }
 
-    /// Writes the files into the definition of a step, and returns their contents.
+    /// Reads the files that the block names.
     ///
     /// # Errors
     /// Returns a message about a name that is no file of the directory.
-    pub(super) fn put_files(
-        &self,
+    pub fn contents(&self, directory: &RunbookFiles) -> Result<Vec<FileContent>, String> {
+        let text = self.files.as_deref();
+        text.map_or_else(|| Ok(Vec::new()), |text| named_files(text, directory))
+    }
+
+    /// Writes the needs and the files into the definition of their step, and returns the contents of the files. A plan
+    /// without a path is a step of the same runbook.
+    ///
+    /// # Errors
+    /// Returns a message if the attributes do not fit together.
+    pub fn put(
+        self,
         step: &mut StepDefinition,
-        directory: &RunbookFiles,
+        files: &[FileContent],
     ) -> Result<Vec<Arc<[u8]>>, String> {
-        let found = self
-            .files
-            .as_deref()
-            .map_or_else(|| Ok(Vec::new()), |text| named_files(text, directory))?;
-        Ok(put_files(step, &found))
+        step.sandbox = self.sandbox;
+        step.programs = self.programs;
+        step.secrets = self.secrets;
+        step.session = self.session.unwrap_or(SessionUse::None);
+        step.outputs = self.outputs;
+        step.check = self.check;
+        step.plan = match (self.plan, self.plan_age_s) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                return Err("`plan-max-age` has no effect without `plan`: add plan=STEP".to_owned());
+            }
+            (Some(text), age) => {
+                let text = if text.contains(':') {
+                    text
+                } else {
+                    format!("{}:{text}", step.reference.path())
+                };
+                let planned: StepRef = text
+                    .parse()
+                    .map_err(|_| format!("{text:?} is no step: write plan=ID or plan=path:ID"))?;
+                if planned == step.reference {
+                    return Err("a step can't be its own plan: name another step".to_owned());
+                }
+                Some(StepPlan {
+                    step: planned,
+                    max_age_s: age.unwrap_or(PLAN_AGE_S),
+                })
+            }
+        };
+        Ok(put_files(step, files))
+    }
+}
+
+/// Reads the programs of a step. The names are sorted like every array of a definition.
+fn program_names(text: &str) -> Result<Vec<Program>, String> {
+    let mut names: Vec<Program> = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        if name.is_empty() {
+            return Err(
+                "a name is empty: remove one comma, or write the name of a program".to_owned(),
+            );
+        }
+        check_written_program(name)?;
+        let name: Program = name
+            .parse()
+            .map_err(|error: IdentError| error.to_string())?;
+        if names.contains(&name) {
+            return Err(format!(
+                "{:?} is listed twice: name the program once",
+                name.as_str()
+            ));
+        }
+        names.push(name);
+    }
+    // A definition sorts its arrays by the canonical JSON of the elements.
+    names.sort_by_cached_key(|name| canonical_of(name).unwrap_or_default());
+    Ok(names)
+}
+
+/// Reads a list of outputs, `url, count:integer`. The type of an output is `string` if the list states none.
+fn outputs(text: &str) -> Result<Vec<StepOutput>, String> {
+    let mut found: Vec<StepOutput> = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let (name, kind) = part.split_once(':').unwrap_or((part, "string"));
+        let kind = OUTPUT_TYPES
+            .into_iter()
+            .find(|one| one.word() == kind)
+            .ok_or_else(|| {
+                unknown(
+                    "type of an output",
+                    kind,
+                    &OUTPUT_TYPES.map(|one| one.word()),
+                )
+            })?;
+        let name = name.parse().map_err(|_| {
+            format!(
+                "{name:?} can't be the name of an output: use letters, digits, _ and -, and begin with a letter or _"
+            )
+        })?;
+        if found.iter().any(|other| other.name == name) {
+            return Err(format!(
+                "the output {:?} is listed twice: name the output once",
+                name.as_str()
+            ));
+        }
+        found.push(StepOutput {
+            name,
+            schema: Parameter::new(kind),
+        });
+    }
+    found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_sorted_and_have_a_type() {
+        let found = outputs("url, count:integer,Done:boolean").expect("outputs");
+        let facts: Vec<_> = found
+            .iter()
+            .map(|one| (one.name.as_str(), one.schema.kind.word()))
+            .collect();
+        assert_eq!(
+            facts,
+            [("Done", "boolean"), ("count", "integer"), ("url", "string")]
+        );
+        for (text, words) in [
+            ("", "\"\" can't be the name"),
+            ("a,a", "listed twice"),
+            ("a:number", "unknown type of an output: \"number\""),
+            ("1a", "begin with a letter"),
+            ("a b", "can't be the name"),
+        ] {
+            assert!(
+                outputs(text).is_err_and(|message| message.contains(words)),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_of_the_attributes_are_checked() {
+        for (name, text, words) in [
+            ("session", "on", "unknown value of session: \"on\""),
+            ("plan-max-age", "soon", "\"soon\" is not valid"),
+            ("plan-max-age", "1500ms", "whole number of seconds"),
+            ("plan-max-age", "0s", "is zero"),
+        ] {
+            assert!(
+                DeclaredNeeds::default()
+                    .add(name, text)
+                    .is_err_and(|message| message.contains(words)),
+                "{name}={text}"
+            );
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     FileProblem, Page, ReadPage, RunbookFiles, TextPlace, YamlFlaw, gruntwork, markdown,
-    registry::fence_remarks, rundown, runnable,
+    registry::fence_remarks, rundown, runnable, shell::commands::place,
 };
 
 /// Runbook files and errors found in one runbook directory.
@@ -237,14 +237,7 @@ pub fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line_start = good
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        let place = TextPlace {
-            line: good.iter().filter(|byte| **byte == b'\n').count() + 1,
-            column: String::from_utf8_lossy(&good[line_start..]).chars().count() + 1,
-        };
+        let place = place(&String::from_utf8_lossy(good), good.len());
         vec![YamlFlaw::new(
             place,
             "the file is not UTF-8: save the file as UTF-8",

@@ -9,26 +9,26 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::{
     PlacedText, REFUSED_CHARACTERS, TextLines, TextPlace, YamlFlaw, check_size,
-    interpreter_of_shebang, registry::front_matter,
+    interpreter_of_shebang, noted, refuse, registry::front_matter,
 };
 
 /// Fenced block of a document.
 pub struct FencedBlock {
     /// Place of the first fence character.
-    pub(super) fence: TextPlace,
-    pub(super) info: PlacedText,
-    pub(super) source: String,
+    pub fence: TextPlace,
+    pub info: PlacedText,
+    pub source: String,
     /// Fence character.
     mark: char,
-    pub(super) closed: bool,
+    pub closed: bool,
     /// Nearest heading above the block.
-    pub(super) heading: Option<String>,
+    pub heading: Option<String>,
 }
 
 impl FencedBlock {
     /// Returns the block for the fence at byte `start`. The info string is taken from the file text, because the
     /// parser's unescaped text would give wrong columns.
-    pub(super) fn at(text: &str, start: usize, lines: &TextLines<'_>) -> Self {
+    pub fn at(text: &str, start: usize, lines: &TextLines<'_>) -> Self {
         let whole = &text[start..];
         let begin = whole.find(['`', '~']).unwrap_or(0);
         let mark = whole[begin..].chars().next().unwrap_or('`');
@@ -51,22 +51,22 @@ impl FencedBlock {
     }
 
     /// Returns the number of characters of the fence.
-    pub(super) const fn length(&self) -> usize {
+    pub const fn length(&self) -> usize {
         self.info.place.column - self.fence.column
     }
 
     /// Returns the number of lines of the script.
-    pub(super) fn lines(&self) -> usize {
+    pub fn lines(&self) -> usize {
         self.source.matches('\n').count()
     }
 
     /// Returns true if the line of the file is in the script.
-    pub(super) fn contains(&self, line: usize) -> bool {
+    pub fn contains(&self, line: usize) -> bool {
         (self.fence.line + 1..=self.fence.line + self.lines()).contains(&line)
     }
 
     /// Records if the block is closed. `whole` is the text of the block with its fences.
-    pub(super) fn end(&mut self, whole: &str) {
+    pub fn end(&mut self, whole: &str) {
         // A closed block has its script and one more line, the closing fence.
         let lines_of = |text: &str| text.matches('\n').count();
         let whole = whole.trim_end();
@@ -74,37 +74,32 @@ impl FencedBlock {
     }
 
     /// Adds the errors that a block with a script can have: no closing fence, no script, or a large script.
-    pub(super) fn check_script(&self, remedy: &str, flaws: &mut Vec<YamlFlaw>) {
+    pub fn check_script(&self, remedy: &str, flaws: &mut Vec<YamlFlaw>) {
         if !self.closed {
-            flaws.push(YamlFlaw::new(
+            refuse(
+                flaws,
                 self.fence,
                 "the block is not closed: end the block with the same fence",
-            ));
+            );
         }
         if self.source.trim().is_empty() {
-            flaws.push(YamlFlaw::new(
+            refuse(
+                flaws,
                 self.fence,
                 format!("the block is empty: write the script, or {remedy}"),
-            ));
+            );
         }
-        if let Err(message) = check_size(&self.source) {
-            flaws.push(YamlFlaw::new(self.fence, message));
-        }
+        noted(check_size(&self.source), self.fence, flaws);
     }
 
     /// Returns the interpreter that the first line of the script names, or `None` if the script has no shebang.
-    pub(super) fn shebang(&self) -> Option<Result<String, YamlFlaw>> {
-        let refuse = |message| {
-            YamlFlaw::new(
-                TextPlace {
-                    line: self.fence.line + 1,
-                    column: 1,
-                },
-                message,
-            )
+    pub fn shebang(&self) -> Option<Result<String, YamlFlaw>> {
+        let place = TextPlace {
+            line: self.fence.line + 1,
+            column: 1,
         };
         interpreter_of_shebang(&self.source)
-            .map_err(refuse)
+            .map_err(|message| YamlFlaw::new(place, message))
             .transpose()
     }
 }
@@ -161,7 +156,7 @@ pub fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<Fenc
 pub fn check_characters(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>) {
     for (bad, message) in REFUSED_CHARACTERS {
         if let Some(at) = text.find(bad) {
-            flaws.push(YamlFlaw::new(lines.place(at), message));
+            refuse(flaws, lines.place(at), message);
         }
     }
 }

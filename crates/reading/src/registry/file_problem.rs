@@ -79,24 +79,18 @@ impl FileProblem {
 
     /// Creates the problem for a flaw of the template of a step.
     pub(super) fn of_template(place: &StepPlace, flaw: &TemplateFlaw) -> Self {
-        let at = place.in_script(flaw.line, flaw.column);
+        let at = place.in_script(flaw.place);
         let message = match (&place.script, at.used_by) {
             (_, Some(used_by)) => format!("{} (used by {used_by})", flaw.message),
             // The columns of the first line depend on the quotes of the attribute.
-            (ScriptOrigin::Attribute(_), None) => {
-                let column = place.column_in_file(flaw.line, flaw.column);
-                format!(
-                    "line {}, column {column} of the script: {}",
-                    flaw.line, flaw.message
-                )
+            (ScriptOrigin::Attribute(_), None) => TemplateFlaw {
+                place: place.without_added(flaw.place),
+                ..flaw.clone()
             }
+            .in_words(),
             (_, None) => flaw.message.clone(),
         };
-        let line = TextPlace {
-            line: at.line,
-            column: at.column,
-        };
-        Self::placed(at.file, line, message)
+        Self::placed(at.file, at.place, message)
     }
 
     /// Returns the message without the step at its beginning.

@@ -1,9 +1,11 @@
 //! A step that a runbook file contains.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{ScriptOrigin, StepPlace, TextPlace, YamlFlaw};
-use documents::StepDefinition;
+use crate::{ScriptOrigin, StepPlace, TextPlace, YamlFlaw, refuse};
+use documents::{
+    Approvals, DeclaredSandbox, Format, Parameter, SessionUse, StepDefinition, StepRef, Template,
+};
 
 /// Step with the place of its id.
 #[derive(Debug)]
@@ -20,6 +22,35 @@ pub struct FoundStep {
     pub added: (usize, usize),
 }
 
+/// Returns the definition of a step that declares nothing but its script.
+pub fn plain_definition(
+    reference: StepRef,
+    format: Format,
+    title: String,
+    interpreter: String,
+    source: String,
+) -> StepDefinition {
+    StepDefinition {
+        reference,
+        format,
+        title,
+        interpreter,
+        source,
+        files: Vec::new(),
+        params: Parameter::object(BTreeMap::new(), Vec::new()).into(),
+        template: Template::None,
+        sandbox: DeclaredSandbox::default(),
+        approvals: Approvals::unspecified(),
+        secrets: Vec::new(),
+        outputs: Vec::new(),
+        session: SessionUse::None,
+        exclusive: None,
+        plan: None,
+        check: false,
+        programs: None,
+    }
+}
+
 /// Adds a step, so that its script is checked, and an error if an earlier step has the same id.
 pub fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<YamlFlaw>) {
     let reference = &one.definition.reference;
@@ -28,17 +59,16 @@ pub fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<Yaml
         .find(|first| first.definition.reference == *reference)
     {
         let message = format!(
-            "the step {reference} already exists at {}:{}: change the id of one of the two steps",
-            at.line, at.column
+            "the step {reference} already exists at {at}: change the id of one of the two steps"
         );
-        flaws.push(YamlFlaw::new(one.place, message));
+        refuse(flaws, one.place, message);
     }
     found.push(one);
 }
 
 impl FoundStep {
     /// Returns the place of the step in this file.
-    pub(super) fn place_in(&self, file: &Arc<str>) -> StepPlace {
+    pub fn place_in(&self, file: &Arc<str>) -> StepPlace {
         StepPlace {
             file: Arc::clone(file),
             place: self.place,

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::{
     LIMITS, ParameterSchema, SandboxPermission, YamlFlaw, YamlKind, YamlNode, attributes, nearest,
-    read_approvals, registry::attributes::limit, yaml::unknown,
+    noted, read_approvals, refuse, registry::attributes::limit, yaml::unknown,
 };
 use documents::{Approvals, DeclaredSandbox, GroupSource, Parameter};
 
@@ -112,7 +112,7 @@ pub fn read(
                 let message = format!(
                     "unknown key in the front matter: {name:?}; {advice} Write a note for people below `meta:`"
                 );
-                flaws.push(YamlFlaw::new(key.place, message));
+                refuse(flaws, key.place, message);
             }
             None => remarks.push(YamlFlaw::new(
                 key.place,
@@ -123,10 +123,11 @@ pub fn read(
     for (key, value) in tree.closed_map("the front matter", &known, flaws) {
         match key.name.as_str() {
             "countersign" if value.kind != YamlKind::Integer(1) => {
-                flaws.push(YamlFlaw::new(
+                refuse(
+                    flaws,
                     value.place,
                     "this program version supports only `countersign: 1`: write countersign: 1",
-                ));
+                );
             }
             "title" => {
                 if let Some(text) = value.text("`title`", flaws) {
@@ -144,26 +145,21 @@ pub fn read(
                         );
                         remarks.push(YamlFlaw::new(value.place, message));
                     }
-                    match title(text) {
-                        Ok(title) => found.title = Some(title),
-                        Err(message) => flaws.push(YamlFlaw::new(value.place, message)),
-                    }
+                    found.title = noted(title(text), value.place, flaws);
                 }
             }
             "params" => found.params = params(value, flaws),
             "approvals" => {
-                if let Some(approvals) =
-                    read_approvals(value, GroupSource::OrWhomPolicyNames, flaws)
-                {
-                    found.approvals = approvals;
-                }
+                found.approvals = read_approvals(value, GroupSource::OrWhomPolicyNames, flaws)
+                    .unwrap_or(found.approvals);
             }
             "defaults" => defaults(value, &mut found, flaws),
             "meta" if !matches!(value.kind, YamlKind::Map(_)) => {
-                flaws.push(YamlFlaw::new(
+                refuse(
+                    flaws,
                     value.place,
                     "`meta` must be a map: write the notes as `name: value` below it",
-                ));
+                );
             }
             _ => {}
         }
@@ -191,10 +187,11 @@ fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>)
             YamlKind::Text(text) => text.clone(),
             YamlKind::Integer(number) => number.to_string(),
             _ => {
-                flaws.push(YamlFlaw::new(
+                refuse(
+                    flaws,
                     value.place,
                     format!("`{}` must be text, not {}", key.name, value.word()),
-                ));
+                );
                 continue;
             }
         };
@@ -202,9 +199,7 @@ fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>)
             "interpreter" => interpreter(&text).map(|name| found.interpreter = Some(name)),
             limit => declare(&mut found.sandbox, limit, &text),
         };
-        if let Err(message) = read {
-            flaws.push(YamlFlaw::new(value.place, message));
-        }
+        noted(read, value.place, flaws);
     }
 }
 
@@ -241,13 +236,14 @@ pub fn interpreter(text: &str) -> Result<String, String> {
 
 fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
     if !matches!(node.kind, YamlKind::Map(_)) {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             node.place,
             format!(
                 "`params` must be a map of names to schemas, not {}",
                 node.word()
             ),
-        ));
+        );
         return DeclaredParams::none(true);
     }
     // If the value of `type` is a text, `params` is a complete schema. If the value of `type` is a map, `type` is the
@@ -283,7 +279,7 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
             for flaw in found {
                 let inner = flaw.pointer.strip_prefix("/properties").filter(|_| !whole);
                 let place = node.place_of(inner.unwrap_or(&flaw.pointer));
-                flaws.push(YamlFlaw::new(place, flaw.message));
+                refuse(flaws, place, flaw.message);
             }
             DeclaredParams::none(true)
         }

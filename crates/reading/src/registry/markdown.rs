@@ -5,10 +5,10 @@
 //! module does not parse the script of a block.
 
 use crate::{
-    BYTE_ORDER_MARK, FenceInfo, FencedBlock, FoundStep, FrontMatter, LINKS, Page, PlacedText,
-    ReadPage, RemarkKind, RunLinks, RunbookFiles, ScriptOrigin, TextLines, TextPlace, YamlFlaw,
-    add_step, attributes, check_characters, check_declared, check_path, check_written_program,
-    declared_secrets, fenced_blocks, named_files, put_files,
+    BYTE_ORDER_MARK, DeclaredNeeds, FenceInfo, FencedBlock, FoundStep, FrontMatter, Page,
+    PlacedText, ReadPage, RemarkKind, RunbookFiles, ScriptOrigin, TextLines, TextPlace, YamlFlaw,
+    add_step, attributes, check_characters, check_declared, check_path, fenced_blocks, noted,
+    plain_definition, refuse,
     registry::{
         fence_remarks::{self, SharedRemarks},
         front_matter,
@@ -16,7 +16,7 @@ use crate::{
     step_ref,
     yaml::{self, unknown},
 };
-use documents::{Format, IdentError, Program, SessionUse, StepDefinition, Template, canonical_of};
+use documents::{Format, StepDefinition};
 
 /// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the
 /// file is prose.
@@ -62,7 +62,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     if !has_step && flaws.is_empty() {
         let message = "the file has no step: add an id to a fenced block, for example ```bash {#name}, or remove the \
                        front matter";
-        flaws.push(YamlFlaw::new(TextPlace::START, message));
+        refuse(&mut flaws, TextPlace::START, message);
     }
     // Without its parameters, each script would give more errors.
     let steps = if front.params.unread {
@@ -114,16 +114,12 @@ pub(super) fn step(
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<FoundStep> {
     let before = flaws.len();
-    let reference = match step_ref(path, &info.id.text) {
-        Ok(reference) => Some(reference),
-        Err(message) => {
-            flaws.push(YamlFlaw::new(info.id.place, message));
-            None
-        }
+    let reference = noted(step_ref(path, &info.id.text), info.id.place, flaws);
+    let mut needs = DeclaredNeeds {
+        sandbox: front.sandbox.clone(),
+        ..DeclaredNeeds::default()
     };
-    let mut sandbox = front.sandbox.clone();
-    let (mut title, mut exclusive, mut params, mut programs) = (None, None, None, None);
-    let (mut files, mut links, mut secrets) = (Vec::new(), RunLinks::default(), Vec::new());
+    let (mut title, mut exclusive, mut params) = (None, None, None);
     let at = |name: &str| {
         info.attributes
             .iter()
@@ -131,16 +127,18 @@ pub(super) fn step(
             .map(|(_, value)| value.place)
     };
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             off,
             "sandbox=off needs a reason: add reason=\"...\", which every approver reads first",
-        ));
+        );
     }
     if let (None, Some(reason)) = (at("sandbox"), at("reason")) {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             reason,
             "`reason` is only for sandbox=off: remove `reason`, or add sandbox=off",
-        ));
+        );
     }
     for (key, value) in &info.attributes {
         let read = match key.text.as_str() {
@@ -150,73 +148,49 @@ pub(super) fn step(
             "params" => {
                 chosen(&value.text, &front.params.names()).map(|names| params = Some(names))
             }
-            "files" => named_files(&value.text, directory).map(|found| files = found),
-            "secrets" => declared_secrets(&value.text).map(|found| secrets = found),
-            "programs" => program_names(&value.text).map(|names| programs = Some(names)),
-            name if LINKS.contains(&name) => links.add(name, &value.text),
             "sandbox" if value.text == "off" => Ok(()),
             "sandbox" => Err(unknown("value of sandbox", &value.text, &["off"])),
-            name => front_matter::declare(&mut sandbox, name, &value.text),
+            name => needs.add(name, &value.text),
         };
-        if let Err(message) = read {
-            flaws.push(YamlFlaw::new(value.place, message));
-        }
+        noted(read, value.place, flaws);
     }
     if flaws.len() == before
-        && let Err(message) = check_declared(&sandbox)
+        && let Err(message) = check_declared(&needs.sandbox)
     {
         let named = ["workdir", "write", "sandbox", "network"]
             .into_iter()
             .find_map(at);
-        flaws.push(YamlFlaw::new(named.unwrap_or(info.id.place), message));
+        refuse(flaws, named.unwrap_or(info.id.place), message);
     }
     block.check_script("remove the id", flaws);
-    let interpreter = match interpreter(front, block, info) {
-        Ok(name) => Some(name),
-        Err(flaw) => {
-            flaws.push(flaw);
-            None
-        }
+    let interpreter = interpreter(front, block, info).map_err(|flaw| flaws.push(flaw));
+    let title = title
+        .or_else(|| block.heading.clone())
+        .or_else(|| front.title.clone())
+        .unwrap_or_else(|| info.id.text.clone());
+    let mut definition = StepDefinition {
+        params: front.params.declared(params.as_deref()),
+        approvals: front.approvals.clone(),
+        exclusive,
+        ..plain_definition(
+            reference?,
+            Format::Markdown,
+            title,
+            interpreter.ok()?,
+            block.source.clone(),
+        )
     };
-    let mut found = FoundStep {
+    let place_of = |name: &str| at(name).unwrap_or(info.id.place);
+    let files = noted(needs.contents(directory), place_of("files"), flaws)?;
+    let put = needs.put(&mut definition, &files);
+    let plan = at("plan").unwrap_or(place_of("plan-max-age"));
+    Some(FoundStep {
         place: info.id.place,
-        contents: Vec::new(),
+        contents: noted(put, plan, flaws)?,
         script: ScriptOrigin::Below(block.fence.line),
         added: (0, 0),
-        definition: Box::new(StepDefinition {
-            title: title
-                .or_else(|| block.heading.clone())
-                .or_else(|| front.title.clone())
-                .unwrap_or_else(|| info.id.text.clone()),
-            reference: reference?,
-            format: Format::Markdown,
-            interpreter: interpreter?,
-            source: block.source.clone(),
-            files: Vec::new(),
-            params: front.params.declared(params.as_deref()),
-            template: Template::None,
-            sandbox,
-            approvals: front.approvals.clone(),
-            secrets,
-            outputs: Vec::new(),
-            session: SessionUse::None,
-            exclusive,
-            plan: None,
-            check: false,
-            programs,
-        }),
-    };
-    if let Err(message) = links.put(&mut found.definition) {
-        flaws.push(YamlFlaw::new(
-            at("plan")
-                .or_else(|| at("plan-max-age"))
-                .unwrap_or(info.id.place),
-            message,
-        ));
-        return None;
-    }
-    found.contents = put_files(&mut found.definition, &files);
-    Some(found)
+        definition: Box::new(definition),
+    })
 }
 
 /// Returns the interpreter from the shebang, the language of the fence or the front matter, in this order. The default
@@ -238,32 +212,6 @@ fn interpreter(
             .clone()
             .unwrap_or_else(|| "bash".to_owned())),
     }
-}
-
-/// Reads the programs of a step. The names are sorted like every array of a definition.
-pub(super) fn program_names(text: &str) -> Result<Vec<Program>, String> {
-    let mut names: Vec<Program> = Vec::new();
-    for name in text.split(',').map(str::trim) {
-        if name.is_empty() {
-            return Err(
-                "a name is empty: remove one comma, or write the name of a program".to_owned(),
-            );
-        }
-        check_written_program(name)?;
-        let name: Program = name
-            .parse()
-            .map_err(|error: IdentError| error.to_string())?;
-        if names.contains(&name) {
-            return Err(format!(
-                "{:?} is listed twice: name the program once",
-                name.as_str()
-            ));
-        }
-        names.push(name);
-    }
-    // A definition sorts its arrays by the canonical JSON of the elements.
-    names.sort_by_cached_key(|name| canonical_of(name).unwrap_or_default());
-    Ok(names)
 }
 
 fn exclusive_name(text: &str) -> Result<String, String> {
@@ -331,13 +279,14 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str
         return None;
     }
     if marked.len() != text.len() {
-        flaws.push(YamlFlaw::new(start, BYTE_ORDER_MARK));
+        refuse(flaws, start, BYTE_ORDER_MARK);
     }
     if end.is_none() {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             start,
             "the front matter is not closed: write --- on a separate line below the front matter",
-        ));
+        );
     }
     Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))
 }

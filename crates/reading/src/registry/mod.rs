@@ -7,35 +7,34 @@ pub mod attributes;
 mod call_habits;
 mod declarations;
 pub mod declared_needs;
-pub(crate) mod declared_secrets;
-pub(crate) mod directory_walk;
+pub mod declared_secrets;
+pub mod directory_walk;
 mod evaluate;
-pub(crate) mod fence_remarks;
-pub(crate) mod fenced_block;
+pub mod fence_remarks;
+pub mod fenced_block;
 pub mod file_problem;
 pub mod found_step;
-pub(crate) mod front_matter;
+pub mod front_matter;
 pub mod gruntwork;
 pub mod lock_file;
 pub mod markdown;
 pub mod on_all_cores;
 pub mod page;
 pub mod parameter_error;
-pub(crate) mod parameter_pattern;
+pub mod parameter_pattern;
 pub mod parameter_schema;
 mod placeholders;
 pub mod prose_tree;
-pub mod run_links;
 pub mod runbook_directories;
 pub mod rundown;
 pub mod runnable;
 mod script_flaws;
 pub mod script_remarks;
 pub mod session_names;
-pub(crate) mod shared_schemas;
+pub mod shared_schemas;
 pub mod step_contents;
 pub mod step_place;
-pub(crate) mod text_lines;
+pub mod text_lines;
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -225,8 +224,7 @@ impl Registry {
                     Entry::Occupied(first) => {
                         let (other, file, first) = first.get();
                         let message = format!(
-                            "the step {reference} already exists at {file}:{}:{} as {other}: change the id of one of the two steps",
-                            first.line, first.column
+                            "the step {reference} already exists at {file}:{first} as {other}: change the id of one of the two steps"
                         );
                         // The reader of a file has already reported an id that is twice in it.
                         if is_sealed || *other != reference || *file != at.file {

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     FileProblem, FoundStep, LOCK_FILE, LockFile, ReadPage, RegisteredStep, Registry, ScriptCheck,
     SharedSchemas, StepPlace, StoredStep, on_all_cores, read_page, read_text,
-    registry::{directory_walk::RunbookDirectoryWalk, run_links::plan_errors},
+    registry::directory_walk::RunbookDirectoryWalk,
 };
 use documents::{StepDigest, StepRef};
 
@@ -314,12 +314,41 @@ fn first_of_duplicates(found: &[(StepPlace, usize, FoundStep)]) -> Vec<FileProbl
             Some(other) => {
                 let StepPlace { file, place, .. } = at;
                 let message = format!(
-                    "the step {} is also at {file}:{}:{}: change the id of one of the two steps",
-                    step.reference, place.line, place.column
+                    "the step {} is also at {file}:{place}: change the id of one of the two steps",
+                    step.reference
                 );
                 errors.push(FileProblem::of_step(other, message));
             }
         }
     }
     errors
+}
+
+/// Returns an error for each step whose plan is no registered step, or takes other parameters. The parameters of a plan and
+/// of the step that applies it are equal, so both have the same names.
+fn plan_errors(steps: &BTreeMap<StepRef, Arc<RegisteredStep>>) -> Vec<FileProblem> {
+    let names = |step: &RegisteredStep| -> BTreeSet<String> {
+        let keys = step.definition.params.keys();
+        keys.map(|(name, _)| name.clone()).collect()
+    };
+    let objection = |step: &RegisteredStep| {
+        let plan = step.definition.plan.as_ref()?;
+        match steps.get(&plan.step) {
+            None => Some(format!(
+                "the plan {} is no registered step: check the name in `plan`",
+                plan.step
+            )),
+            Some(planned) if names(planned) != names(step) => Some(format!(
+                "{} plans this step, but takes other parameters: give both steps the same `params`",
+                plan.step
+            )),
+            Some(_) => None,
+        }
+    };
+    let found = steps
+        .values()
+        .filter_map(|step| Some((step.place.as_ref()?, objection(step)?)));
+    found
+        .map(|(place, message)| FileProblem::of_step(place, message))
+        .collect()
 }

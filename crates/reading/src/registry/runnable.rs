@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::{
     BYTE_ORDER_MARK, FenceInfo, FencedBlock, FoundStep, FrontMatter, Page, PlacedText, ReadPage,
     TextLines, TextPlace, YamlFlaw, add_step, attributes, check_characters, check_file_name,
-    fenced_blocks, put_files,
+    fenced_blocks, noted, put_files, refuse,
     registry::{
         fence_remarks::hidden_fences,
         markdown::step,
@@ -105,7 +105,7 @@ fn files<'a>(
 ) -> Vec<FileContent> {
     let mut found: BTreeMap<&str, (TextPlace, FileContent)> = BTreeMap::new();
     for (index, block) in blocks.enumerate() {
-        let mut refuse = |message: String| flaws.push(YamlFlaw::new(block.fence, message));
+        let mut refuse = |message: String| refuse(flaws, block.fence, message);
         if !block.closed {
             refuse("the block is not closed: end the block with the same fence".to_owned());
         }
@@ -139,7 +139,7 @@ fn files<'a>(
     {
         let message =
             format!("{path:?} lies below the file {above:?} of this page: rename one of the two");
-        flaws.push(YamlFlaw::new(*place, message));
+        refuse(flaws, *place, message);
     }
     found.into_values().map(|(_, file)| file).collect()
 }
@@ -172,10 +172,8 @@ fn runnable_step(
         .map(|(file, bytes)| FileContent { file, bytes })
         .collect();
     files.extend_from_slice(of_page);
-    match check_files(&mut files) {
-        Ok(()) => found.contents = put_files(&mut found.definition, &files),
-        Err(message) => flaws.push(YamlFlaw::new(block.fence, message)),
-    }
+    noted(check_files(&mut files), block.fence, flaws)?;
+    found.contents = put_files(&mut found.definition, &files);
     Some(found)
 }
 
@@ -184,30 +182,24 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
     let whole = &block.info.text;
     let begin = whole.find("runnable").unwrap_or(0) + "runnable".len();
     let (rest, place) = (&whole[begin..], block.info.place);
-    let place = TextPlace {
-        line: place.line,
-        column: place.column + whole[..begin].chars().count(),
-    };
+    let place = place.after(whole[..begin].chars().count());
     let before = flaws.len();
-    let after = |count: usize| TextPlace {
-        line: place.line,
-        column: place.column + count,
-    };
     let mut info = if let Some(brace) = rest.chars().position(|c| c == '{') {
         match attributes::read(rest, place, flaws) {
             Some(info) => info,
             None if flaws.len() > before => return None,
             None => {
-                flaws.push(YamlFlaw::new(
-                    after(brace),
+                refuse(
+                    flaws,
+                    place.after(brace),
                     "the braces contain no id: write {#name}, or remove the braces",
-                ));
+                );
                 return None;
             }
         }
     } else {
         let word = rest.trim();
-        let place = after(rest.chars().take_while(|c| c.is_whitespace()).count());
+        let place = place.after(rest.chars().take_while(|c| c.is_whitespace()).count());
         FenceInfo {
             language: (!word.is_empty()).then(|| PlacedText {
                 place,
@@ -222,19 +214,21 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
     };
     let known: Vec<&str> = LANGUAGES.iter().map(|(name, _)| *name).collect();
     match &mut info.language {
-        None => flaws.push(YamlFlaw::new(
+        None => refuse(
+            flaws,
             place,
             format!(
                 "the language is missing: write ```runnable and one of {}",
                 known.join(", ")
             ),
-        )),
+        ),
         Some(language) => match LANGUAGES.iter().find(|(name, _)| *name == language.text) {
             Some((_, interpreter)) => (*interpreter).clone_into(&mut language.text),
-            None => flaws.push(YamlFlaw::new(
+            None => refuse(
+                flaws,
                 language.place,
                 unknown("language", &language.text, &known),
-            )),
+            ),
         },
     }
     (flaws.len() == before).then_some(info)

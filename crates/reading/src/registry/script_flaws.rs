@@ -11,23 +11,18 @@ use documents::{StepDefinition, parameter_variable};
 /// Returns the errors of a script. `sample` is the script that the parser reads: a template has a value in each place.
 /// Returns no error for a script of another language.
 pub fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<TemplateFlaw> {
-    let shell = match step.interpreter.as_str() {
-        "bash" => Shell::Bash,
-        "sh" => Shell::Sh,
-        _ => return Vec::new(),
-    };
     // The reader of the file reports an empty script.
-    if step.source.trim().is_empty() {
+    let Some(shell) = Shell::of(&step.interpreter).filter(|_| !step.source.trim().is_empty())
+    else {
         return Vec::new();
-    }
+    };
     let mut flaws = unknown_variables(step);
     let found = sample.map(|text| {
         ReadScript::new(shell, text, ReadLimit::Step).and_then(|script| script.found())
     });
     if let Some(Err(not)) = found {
-        let (line, column) = (not.place.line, not.place.column);
         let advice = sample
-            .and_then(|text| advice_about(text, line))
+            .and_then(|text| advice_about(text, not.place.line))
             .map(|advice| format!(" ({advice})"));
         let advice = advice.unwrap_or_default();
         let message = format!(
@@ -36,8 +31,7 @@ pub fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<Template
         );
         flaws.push(TemplateFlaw {
             offset: 0,
-            line,
-            column,
+            place: not.place,
             message,
         });
     }

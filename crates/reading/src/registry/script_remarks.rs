@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    CallWord, FileProblem, RegisteredStep, ScriptCall, Shell, TemplateFlaw,
+    CallWord, FileProblem, RegisteredStep, ScriptCall, Shell, TemplateFlaw, TextPlace,
     registry::{
         call_habits::{habit, lists},
         front_matter,
@@ -30,7 +30,8 @@ pub fn script_remarks(step: &RegisteredStep) -> Vec<FileProblem> {
         let mut flaw = TemplateFlaw::new(&sample.source, at, message);
         if let Some(lines) = &lines {
             // The columns of a template with sample values are not those of the file.
-            (flaw.line, flaw.column) = (lines.get(flaw.line - 1).copied().unwrap_or(1), 1);
+            let line = lines.get(flaw.place.line - 1).copied().unwrap_or(1);
+            flaw.place = TextPlace { line, column: 1 };
         }
         FileProblem::of_template(place, &flaw)
     };
@@ -46,10 +47,8 @@ fn remarks_of(step: &StepDefinition) -> BTreeMap<String, usize> {
             found.entry(message).or_insert(at);
         }
     };
-    let shell = match step.interpreter.as_str() {
-        "bash" => Shell::Bash,
-        "sh" => Shell::Sh,
-        _ => return found,
+    let Some(shell) = Shell::of(&step.interpreter) else {
+        return found;
     };
     let is_comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     if source.lines().all(is_comment) && source.contains("# ") {

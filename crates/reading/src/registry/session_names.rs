@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{ReadLimit, Registry, Shell, shell::commands::names_set_in};
+use crate::{Registry, Shell, shell::commands::names_set_in};
 use documents::SessionUse;
 
 /// Returns, for each runbook, the variables that the scripts of its steps with `session=write` set or export by name.
@@ -15,19 +15,13 @@ pub fn session_names(registry: &Registry) -> BTreeMap<String, Arc<BTreeSet<Strin
         .steps()
         .filter(|step| step.definition.session == SessionUse::Write)
     {
-        let shell = match step.definition.interpreter.as_str() {
-            "bash" => Shell::Bash,
-            "sh" | "dash" => Shell::Sh,
-            _ => continue,
+        let Some(shell) = Shell::of(&step.definition.interpreter) else {
+            continue;
         };
         let of_runbook = names
             .entry(step.definition.reference.path().to_owned())
             .or_default();
-        Arc::make_mut(of_runbook).extend(names_set_in(
-            shell,
-            &step.sample().source,
-            ReadLimit::Step,
-        ));
+        Arc::make_mut(of_runbook).extend(names_set_in(shell, &step.sample().source));
     }
     names
 }

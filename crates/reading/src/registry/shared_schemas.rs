@@ -18,16 +18,13 @@ pub struct SharedSchemas {
 impl SharedSchemas {
     /// Replaces the schema of a step with an equal schema that is already stored. `register` reports the flaws of a
     /// schema.
-    pub(super) fn share(&self, step: &mut StepDefinition) {
+    pub fn share(&self, step: &mut StepDefinition) {
         if let Ok(schema) = self.get(&step.params) {
             step.params = Arc::clone(schema.declared());
         }
     }
 
-    pub(super) fn get(
-        &self,
-        schema: &Arc<Parameter>,
-    ) -> Result<ParameterSchema, Vec<ParameterError>> {
+    pub fn get(&self, schema: &Arc<Parameter>) -> Result<ParameterSchema, Vec<ParameterError>> {
         let known = || locked(&self.known);
         if let Some(known) = known().get(schema) {
             return Ok(known.clone());

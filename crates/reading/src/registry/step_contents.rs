@@ -16,7 +16,7 @@ use crate::{
 use documents::{
     ContentDigest, GroupSource, MAX_DEFINITION_BYTES, MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES,
     MAX_SOURCE_BYTES, Malformed, Parameter, RelativePath, SCRIPT_NAMES, StepDefinition, StepDigest,
-    StepFile, StepOutput, StepRef, canonical_of, inside_a_file,
+    StepFile, StepOutput, StepRef, canonical_of, inside_a_file, joined,
 };
 
 /// A file of a step with its content.
@@ -379,16 +379,7 @@ fn checked(
 
 /// Describes the flaws of a template. Their places are lines of the script.
 fn template_flaws(flaws: &[TemplateFlaw]) -> String {
-    let flaws: Vec<String> = flaws
-        .iter()
-        .map(|flaw| {
-            format!(
-                "line {}, column {} of the script: {}",
-                flaw.line, flaw.column, flaw.message
-            )
-        })
-        .collect();
-    flaws.join("; ")
+    joined(flaws.iter().map(TemplateFlaw::in_words), "; ")
 }
 
 /// Checks the declaration of the object that contains the outputs of a step. Every output is optional. A run gives the value

@@ -1,6 +1,9 @@
 //! Place of a step in its runbook, and places of the lines of its script.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{OtherFile, TextPlace};
 
@@ -32,68 +35,53 @@ pub enum ScriptOrigin {
 pub struct ScriptLine {
     /// File that contains the line, as errors name the file.
     pub file: String,
-    /// Line number in the file, from 1.
-    pub line: usize,
-    /// Column number in characters, from 1.
-    pub column: usize,
+    /// Place in the file.
+    pub place: TextPlace,
     /// Runbook and place that name the file, if the script is in a file of its own. For example `"restart" at
     /// web.mdx:17:3`.
     pub used_by: Option<String>,
 }
 
 impl StepPlace {
-    /// Returns the column without the text that the reader has added.
-    pub(super) fn column_in_file(&self, line: usize, column: usize) -> usize {
-        if line == self.added.0 {
-            column.saturating_sub(self.added.1).max(1)
-        } else {
-            column
+    /// Returns a place of the script without the text that the reader has added.
+    pub(super) fn without_added(&self, mut at: TextPlace) -> TextPlace {
+        if at.line == self.added.0 {
+            at.column = at.column.saturating_sub(self.added.1).max(1);
         }
+        at
     }
 
-    /// Returns the place of a line and a column of the script, which both count from 1.
-    pub fn in_script(&self, line: usize, column: usize) -> ScriptLine {
-        let column = self.column_in_file(line, column);
-        let own = |line, column| ScriptLine {
-            file: self.file.to_string(),
-            line,
-            column,
-            used_by: None,
-        };
+    /// Returns the place of a place of the script.
+    pub fn in_script(&self, at: TextPlace) -> ScriptLine {
+        let mut place = self.without_added(at);
         match &self.script {
-            ScriptOrigin::Below(above) => own(above + line, column),
+            ScriptOrigin::Below(above) => place.line += above,
             // The first line of the script follows the name of the attribute.
-            ScriptOrigin::Attribute(at) if line <= 1 => own(at.line, at.column),
-            ScriptOrigin::Attribute(at) => own(at.line + line - 1, column),
+            ScriptOrigin::Attribute(named) if place.line <= 1 => place = *named,
+            ScriptOrigin::Attribute(named) => place.line += named.line - 1,
             ScriptOrigin::File(other) => {
                 let (file, used_by) = in_other_file(&self.file, other);
-                ScriptLine {
+                return ScriptLine {
                     file,
-                    line,
-                    column,
+                    place,
                     used_by: Some(used_by),
-                }
+                };
             }
+        }
+        ScriptLine {
+            file: self.file.to_string(),
+            place,
+            used_by: None,
         }
     }
 }
 
 /// Returns the path of a file that the runbook `page` names, and the words that name its user.
 pub fn in_other_file(page: &str, other: &OtherFile) -> (String, String) {
-    let path = Path::new(&other.path);
-    let plain: std::path::PathBuf = path
-        .components()
-        .filter(|part| part.as_os_str() != ".")
-        .collect();
-    let file = Path::new(page)
-        .parent()
-        .unwrap_or(Path::new(""))
-        .join(plain)
-        .display()
-        .to_string();
+    let above = Path::new(page).parent().unwrap_or(Path::new(""));
+    let parts = Path::new(&other.path).components();
+    let parts = parts.filter(|part| part.as_os_str() != ".");
+    let file = above.join(parts.collect::<PathBuf>()).display().to_string();
     let OtherFile { user, named_at, .. } = other;
-    (
-        file,
-        format!("{user:?} at {page}:{}:{}", named_at.line, named_at.column),
-    )
+    (file, format!("{user:?} at {page}:{named_at}"))
 }

@@ -9,7 +9,7 @@ pub struct TextLines<'a> {
 }
 
 impl<'a> TextLines<'a> {
-    pub(super) fn of(text: &'a str) -> Self {
+    pub fn of(text: &'a str) -> Self {
         let starts = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
             .collect();
@@ -18,7 +18,7 @@ impl<'a> TextLines<'a> {
 
     /// Returns the place of a byte offset. The place of an offset inside a character is the place of the character, and
     /// the place of an offset after the text is the end of the text.
-    pub(super) fn place(&self, offset: usize) -> TextPlace {
+    pub fn place(&self, offset: usize) -> TextPlace {
         let mut offset = offset.min(self.text.len());
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
@@ -32,7 +32,7 @@ impl<'a> TextLines<'a> {
     }
 
     /// Returns a line by its number, from 1, with its line ending.
-    pub(super) fn line(&self, number: usize) -> &'a str {
+    pub fn line(&self, number: usize) -> &'a str {
         let start = |number: usize| self.starts.get(number).copied().unwrap_or(self.text.len());
         &self.text[start(number.saturating_sub(1))..start(number)]
     }

@@ -2,8 +2,8 @@
 
 use crate::{
     CallWord, CommandList, CompoundCommand, Context, Dialect, FoundKind, HOLE, NOT_FOUND, Pipeline,
-    ReadScript, Redirect, Script, ScriptCall, ScriptFinding, ScriptPlace, ScriptWalk, Shell,
-    ShellNode, SimpleCommand, SyntaxFlaw, UnknownReason, Word, WordPart, is_known, is_trap,
+    ReadScript, Redirect, Script, ScriptCall, ScriptFinding, ScriptWalk, Shell, ShellNode,
+    SimpleCommand, SyntaxFlaw, TextPlace, UnknownReason, Word, WordPart, is_known, is_trap,
     opens_index,
     shell::{
         commands::{assigns_for_bash, writes_a_file},
@@ -21,7 +21,7 @@ use crate::{
 const TAKE_NUMBERS: [&str; 6] = ["[", "echo", "exit", "return", "shift", "test"];
 
 impl ScriptWalk<'_> {
-    pub(super) fn whole(&mut self, script: &ReadScript<'_>) -> Result<(), SyntaxFlaw> {
+    pub fn whole(&mut self, script: &ReadScript<'_>) -> Result<(), SyntaxFlaw> {
         self.pass(script, Dialect::Bash)?;
         if self.shell == Shell::Sh && self.differs {
             self.pass(script, Dialect::Dash)?;
@@ -171,7 +171,7 @@ impl ScriptWalk<'_> {
         Ok(())
     }
 
-    pub(super) fn done(mut self) -> Vec<ScriptFinding> {
+    pub fn done(mut self) -> Vec<ScriptFinding> {
         self.found.sort_by_key(|raw| raw.at);
         let (mut line, mut column, mut at) = (1, 1, 0);
         let mut found: Vec<ScriptFinding> = Vec::with_capacity(self.found.len());
@@ -191,7 +191,7 @@ impl ScriptWalk<'_> {
             at = at.max(raw.at);
             let one = ScriptFinding {
                 what: raw.what,
-                place: ScriptPlace { line, column },
+                place: TextPlace { line, column },
                 via: raw.via,
                 source: raw.source,
             };
@@ -209,11 +209,7 @@ impl ScriptWalk<'_> {
         found
     }
 
-    pub(super) fn list(
-        &mut self,
-        list: &CommandList,
-        context: Context<'_>,
-    ) -> Result<(), SyntaxFlaw> {
+    pub fn list(&mut self, list: &CommandList, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let mut failed = false;
         for item in list {
             if context.top {
@@ -499,12 +495,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records that the command in `word` is unknown.
-    pub(super) fn unknown(
-        &mut self,
-        word: &Word,
-        why: impl Into<UnknownReason>,
-        context: Context<'_>,
-    ) {
+    pub fn unknown(&mut self, word: &Word, why: impl Into<UnknownReason>, context: Context<'_>) {
         if context.function.is_none() {
             self.may_call();
         }
@@ -512,12 +503,12 @@ impl ScriptWalk<'_> {
             .push(raw(word, FoundKind::Unknown(why.into()), context));
     }
 
-    pub(super) fn may_call(&mut self) {
+    pub fn may_call(&mut self) {
         self.first_call.get_or_insert(self.statement);
     }
 
     /// Records that the function `name` may become undefined or get another body. `None` means any function.
-    pub(super) fn undefines(&mut self, name: Option<&str>) {
+    pub fn undefines(&mut self, name: Option<&str>) {
         match name {
             Some(name) => {
                 self.undefined.insert(name.to_owned());
@@ -527,23 +518,19 @@ impl ScriptWalk<'_> {
     }
 
     /// Returns the number of results that the walk has found.
-    pub(super) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.found.len()
     }
 
     /// Returns the results after the first `count` results.
-    pub(super) fn found_since(&self, count: usize) -> impl Iterator<Item = &FoundKind> {
+    pub fn found_since(&self, count: usize) -> impl Iterator<Item = &FoundKind> {
         self.found[count.min(self.found.len())..]
             .iter()
             .map(|raw| &raw.what)
     }
 
     /// Records the command in `words`, and the commands that this command runs as a wrapper.
-    pub(super) fn resolve(
-        &mut self,
-        words: &[Word],
-        context: Context<'_>,
-    ) -> Result<(), SyntaxFlaw> {
+    pub fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some((first, arguments)) = words.split_first() else {
             return Ok(());
         };

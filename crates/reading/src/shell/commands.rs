@@ -8,8 +8,8 @@ use std::{cell::OnceCell, collections::BTreeSet};
 
 use crate::{
     ByteOrigin, Context, Dialect, FoundKind, HOLE, NOT_NAMED, NotUnderstood, Parser, Read,
-    Redirect, Script, ScriptCalls, ScriptFinding, ScriptPlace, ScriptWalk, Shell, UnknownReason,
-    Word, WordPosition,
+    Redirect, Script, ScriptCalls, ScriptFinding, ScriptWalk, Shell, SyntaxFlaw, TextPlace,
+    UnknownReason, Word, WordPosition,
     shell::{
         comparison::Comparison,
         script_walk::raw,
@@ -56,21 +56,17 @@ pub fn find_in(
 
 /// Returns the names of all variables that a script of `shell` sets or exports by their names. A script with an error sets
 /// none.
-pub fn names_set_in(shell: Shell, script: &str, most: ReadLimit) -> BTreeSet<String> {
-    let mut walk = ScriptWalk::new(script, shell);
-    let read = ReadScript::new(shell, script, most)
-        .ok()
-        .filter(|read| walk.whole(read).is_ok());
-    read.map(|_| walk.names).unwrap_or_default()
+pub fn names_set_in(shell: Shell, script: &str) -> BTreeSet<String> {
+    let walk = ScriptWalk::new(script, shell);
+    let walked = ReadScript::new(shell, script, ReadLimit::Step).and_then(|read| read.walked(walk));
+    walked.map(|walk| walk.names).unwrap_or_default()
 }
 
 /// Returns the places of the comments in a script of `bash` or `sh`, in order. Each comment ends at the end of its line. A
 /// script of another interpreter, and a script that the parser can't read, have none.
 pub fn comments(interpreter: &str, script: &str) -> Vec<usize> {
-    let shell = match interpreter {
-        "bash" => Shell::Bash,
-        "sh" => Shell::Sh,
-        _ => return Vec::new(),
+    let Some(shell) = Shell::of(interpreter) else {
+        return Vec::new();
     };
     let Ok(read) = ReadScript::new(shell, script, ReadLimit::File) else {
         return Vec::new();
@@ -97,13 +93,11 @@ pub fn comments(interpreter: &str, script: &str) -> Vec<usize> {
 /// Returns the errors of [`find_in`].
 pub fn calls_in(shell: Shell, script: &str) -> Result<ScriptCalls, NotUnderstood> {
     let read = ReadScript::new(shell, script, ReadLimit::Step)?;
-    let mut walk = ScriptWalk {
+    let walk = ScriptWalk {
         seen: Some(ScriptCalls::default()),
         ..ScriptWalk::new(script, shell)
     };
-    walk.whole(&read)
-        .map_err(|flaw| not_understood(script, flaw.at, flaw.message))?;
-    let mut found = walk.seen.unwrap_or_default();
+    let mut found = read.walked(walk)?.seen.unwrap_or_default();
     // A script is walked through several times if bash and dash read it differently, or if functions pass arguments on.
     found.calls.sort_by_key(|call| call.at);
     found.calls.dedup();
@@ -138,11 +132,17 @@ impl<'s> ReadScript<'s> {
     /// # Errors
     /// Returns the errors of [`find_in`].
     pub fn found(&self) -> Result<Vec<ScriptFinding>, NotUnderstood> {
-        let mut finding = ScriptWalk::new(self.text, self.shell);
-        finding
-            .whole(self)
-            .map_err(|flaw| not_understood(self.text, flaw.at, flaw.message))?;
-        Ok(finding.done())
+        Ok(self.walked(ScriptWalk::new(self.text, self.shell))?.done())
+    }
+
+    /// Walks through the whole script.
+    fn walked<'w>(&self, mut walk: ScriptWalk<'w>) -> Result<ScriptWalk<'w>, NotUnderstood> {
+        walk.whole(self).map_err(|flaw| self.refused(flaw))?;
+        Ok(walk)
+    }
+
+    fn refused(&self, flaw: SyntaxFlaw) -> NotUnderstood {
+        not_understood(self.text, flaw.at, flaw.message)
     }
 
     /// Returns true if the script has the structure of `planned`. `is_text` compares a text of `planned` with the text in the
@@ -173,23 +173,19 @@ impl<'s> ReadScript<'s> {
     ///
     /// # Errors
     /// Returns the errors of [`Self::found`] that the parser reports.
-    pub(crate) fn readings(&self) -> Result<Vec<&Script>, NotUnderstood> {
-        let sound = |script: &'_ Script| match script.flaw {
-            Some(flaw) => Err(not_understood(self.text, flaw.at, flaw.message)),
-            None => Ok(()),
-        };
-        let bash = self.parsed(Dialect::Bash);
-        sound(bash)?;
-        if self.shell == Shell::Bash || !bash.differs {
-            return Ok(vec![bash]);
+    pub fn readings(&self) -> Result<Vec<&Script>, NotUnderstood> {
+        let mut readings = vec![self.parsed(Dialect::Bash)];
+        if self.shell != Shell::Bash && readings[0].flaw.is_none() && readings[0].differs {
+            readings.push(self.parsed(Dialect::Dash));
         }
-        let dash = self.parsed(Dialect::Dash);
-        sound(dash)?;
-        Ok(vec![bash, dash])
+        match readings.iter().find_map(|script| script.flaw) {
+            Some(flaw) => Err(self.refused(flaw)),
+            None => Ok(readings),
+        }
     }
 
     /// Returns the syntax tree of the script in this dialect.
-    pub(super) fn parsed(&self, dialect: Dialect) -> &Script {
+    pub fn parsed(&self, dialect: Dialect) -> &Script {
         let cell = match dialect {
             Dialect::Bash => &self.bash,
             Dialect::Dash => &self.dash,
@@ -229,14 +225,14 @@ fn not_understood(script: &str, at: usize, message: &str) -> NotUnderstood {
 }
 
 /// Returns the line and the column of a byte.
-pub(crate) fn place(script: &str, at: usize) -> ScriptPlace {
+pub fn place(script: &str, at: usize) -> TextPlace {
     let mut at = at.min(script.len());
     while !script.is_char_boundary(at) {
         at -= 1;
     }
     let before = &script[..at];
     let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-    ScriptPlace {
+    TextPlace {
         line: before.matches('\n').count() + 1,
         column: before[line..].chars().count() + 1,
     }
@@ -244,7 +240,7 @@ pub(crate) fn place(script: &str, at: usize) -> ScriptPlace {
 
 impl ScriptWalk<'_> {
     /// Records an assignment to the variable `name`. `None` means an unknown name.
-    pub(super) fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
+    pub fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
         self.names.extend(name.map(str::to_owned));
         if name.is_some_and(settings::is_integer) {
             (self.evaluates, self.integers) = (true, true);
@@ -290,7 +286,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records an argument that sets a variable, for example `name`, `name=value`, `name+=value` or `name[i]=value`.
-    pub(super) fn declares(&mut self, word: &Word, context: Context<'_>) {
+    pub fn declares(&mut self, word: &Word, context: Context<'_>) {
         let end = word
             .text
             .find(['=', '[', '+', HOLE])
@@ -303,7 +299,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records the variables that `value` sets if a shell evaluates `value` as arithmetic.
-    pub(super) fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
+    pub fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
         for name in settings::named_in(value) {
             self.sums
                 .push(raw(word, FoundKind::Setting(name.to_owned()), context));
@@ -311,7 +307,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records that the variable `name` is an array. `None` means any variable.
-    pub(super) fn makes_array(&mut self, name: Option<&str>) {
+    pub fn makes_array(&mut self, name: Option<&str>) {
         match name {
             Some(name) => drop(self.arrays.insert(name.to_owned())),
             None => self.any_array = true,
@@ -319,7 +315,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records a value that would run commands if the variable `name` were an array.
-    pub(super) fn elements(&mut self, name: &str, word: &Word, context: Context<'_>) {
+    pub fn elements(&mut self, name: &str, word: &Word, context: Context<'_>) {
         self.elements.push((
             name.to_owned(),
             raw(word, FoundKind::Unknown(ELEMENTS), context),
@@ -349,11 +345,7 @@ pub fn assigns_for_bash(word: &Word) -> bool {
 
 impl Parser<'_> {
     /// Reads a redirection, and returns false if no redirection begins at this position.
-    pub(super) fn redirect(
-        &mut self,
-        redirects: &mut Vec<Redirect>,
-        sets: &mut Vec<Word>,
-    ) -> Read<bool> {
+    pub fn redirect(&mut self, redirects: &mut Vec<Redirect>, sets: &mut Vec<Word>) -> Read<bool> {
         let start = self.pos;
         let mut number = None;
         match self.peek() {
@@ -452,9 +444,7 @@ impl Parser<'_> {
         let input = number.as_deref().map_or(direction == b'<', |number| {
             number.trim_start_matches('0').is_empty()
         });
-        while matches!(self.peek(), Some(b' ' | b'\t')) {
-            self.pos += 1;
-        }
+        self.spaces();
         if self.peek() == Some(b'#') {
             return self.guard("`#` follows a redirection: quote `#`");
         }
@@ -488,7 +478,7 @@ impl Parser<'_> {
     }
 
     /// Reads the lines of a here-document, including the delimiter's line.
-    pub(super) fn here_document(&mut self, pending: &PendingHereDocument) -> Read<()> {
+    pub fn here_document(&mut self, pending: &PendingHereDocument) -> Read<()> {
         let start = self.pos;
         // True if the last line ends with a backslash in a body with expansions, so that it continues.
         let mut goes_on = false;

@@ -7,7 +7,7 @@ use crate::{
 
 impl Parser<'_> {
     /// Reads the redirections after a compound command.
-    pub(super) fn compound(&mut self, mut compound: CompoundCommand) -> Read<ShellNode> {
+    pub fn compound(&mut self, mut compound: CompoundCommand) -> Read<ShellNode> {
         loop {
             self.blanks();
             if !self.redirect(&mut compound.redirects, &mut compound.sets)? {
@@ -16,37 +16,28 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn condition(&mut self) -> Read<ShellNode> {
+    pub fn condition(&mut self) -> Read<ShellNode> {
         let mut lists = Vec::new();
         loop {
-            let mut list = CommandList::new();
-            self.list(&mut list, ListEnd::Words(&["then"]))?;
+            lists.push(self.inner_list(ListEnd::Words(&["then"]))?);
             self.expect("then", "an `if` has no `then`: add `then`")?;
-            lists.push(list);
-            let mut list = CommandList::new();
-            self.list(&mut list, ListEnd::Words(&["elif", "else", "fi"]))?;
-            lists.push(list);
+            lists.push(self.inner_list(ListEnd::Words(&["elif", "else", "fi"]))?);
             match self.keyword()? {
                 Some(("elif", end)) => self.pos = end,
                 Some(("else", end)) => {
                     self.pos = end;
-                    let mut list = CommandList::new();
-                    self.list(&mut list, ListEnd::Words(&["fi"]))?;
-                    lists.push(list);
+                    lists.push(self.inner_list(ListEnd::Words(&["fi"]))?);
                     break;
                 }
                 _ => break,
             }
         }
         self.expect("fi", "an `if` is not closed: add `fi`")?;
-        self.compound(CompoundCommand {
-            lists,
-            ..CompoundCommand::default()
-        })
+        self.compound(CompoundCommand::of(lists))
     }
 
     /// Reads the rest of a command after `for` or `select`.
-    pub(super) fn each(&mut self, arithmetic: bool) -> Read<ShellNode> {
+    pub fn each(&mut self, arithmetic: bool) -> Read<ShellNode> {
         let mut compound = CompoundCommand {
             menu: !arithmetic,
             ..CompoundCommand::default()
@@ -83,18 +74,13 @@ impl Parser<'_> {
             }
         }
         self.lines()?;
-        let list = match self.keyword()? {
-            Some(("do", end)) => {
-                self.pos = end;
-                self.block("done")?
-            }
-            Some(("{", end)) if self.bash() => {
-                self.pos = end;
-                self.block("}")?
-            }
+        let (begin, last): (_, &'static [_]) = match self.keyword()? {
+            Some(("do", begin)) => (begin, &["done"]),
+            Some(("{", begin)) if self.bash() => (begin, &["}"]),
             _ => return self.syntax("a loop has no `do`: add `do`"),
         };
-        compound.lists.push(list);
+        self.pos = begin;
+        compound.lists.push(self.block(last)?);
         self.compound(compound)
     }
 
@@ -117,7 +103,7 @@ impl Parser<'_> {
         false
     }
 
-    pub(super) fn case(&mut self) -> Read<ShellNode> {
+    pub fn case(&mut self) -> Read<ShellNode> {
         let mut compound = CompoundCommand::default();
         self.blanks();
         compound.words.push(self.word(WordPosition::Argument)?);
@@ -142,9 +128,7 @@ impl Parser<'_> {
                     return self.syntax("a pattern of `case` is not closed: close it with `)`");
                 }
             }
-            let mut list = CommandList::new();
-            self.list(&mut list, ListEnd::Clause)?;
-            compound.lists.push(list);
+            compound.lists.push(self.inner_list(ListEnd::Clause)?);
             if self.take(b';') {
                 if self.take(b';') {
                     if self.peek() == Some(b'&') && self.bash() {
@@ -162,15 +146,13 @@ impl Parser<'_> {
     }
 
     /// Reads the rest of a test after `[[`.
-    pub(super) fn test(&mut self) -> Read<ShellNode> {
+    pub fn test(&mut self) -> Read<ShellNode> {
         let mut compound = CompoundCommand::default();
         let mut kind = WordPosition::Argument;
         let mut depth = 0usize;
         let mut arithmetic = false;
         loop {
-            while matches!(self.peek(), Some(b' ' | b'\t')) {
-                self.pos += 1;
-            }
+            self.spaces();
             match self.peek() {
                 None => return self.syntax("`[[` is not closed: close it with `]]`"),
                 Some(b'\n') => self.newline()?,
@@ -192,12 +174,10 @@ impl Parser<'_> {
                     self.take_two();
                 }
                 Some(b'<' | b'>') if self.peek_second() != Some(b'(') => self.pos += 1,
-                Some(b';' | b'&' | b')') => {
-                    return self.syntax(
-                        "`[[ ]]` does not have this operator: write `]]` before the operator",
-                    );
-                }
-                Some(b'|') if kind != WordPosition::Regex => {
+                Some(byte)
+                    if matches!(byte, b';' | b'&' | b')')
+                        || byte == b'|' && kind != WordPosition::Regex =>
+                {
                     return self.syntax(
                         "`[[ ]]` does not have this operator: write `]]` before the operator",
                     );
@@ -221,15 +201,14 @@ impl Parser<'_> {
         self.evaluates |= arithmetic;
         if arithmetic {
             for word in &mut compound.words {
-                let mut parts = std::mem::take(&mut word.parts);
-                evaluates(word.source(), &word.text, word.at, &mut parts);
-                word.parts = parts;
+                let parts = evaluates(word.source(), &word.text, word.at);
+                word.parts.extend(parts);
             }
         }
         self.compound(compound)
     }
 
-    pub(super) fn coproc(&mut self) -> Read<ShellNode> {
+    pub fn coproc(&mut self) -> Read<ShellNode> {
         self.blanks();
         let place = self.place();
         let mut compound = CompoundCommand {
@@ -281,7 +260,7 @@ impl Parser<'_> {
     }
 
     /// Reads the body of the function `name`.
-    pub(super) fn function(&mut self, name: Word) -> Read<ShellNode> {
+    pub fn function(&mut self, name: Word) -> Read<ShellNode> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+@/".contains(&byte);
         // In bash, a quoted name defines no function, but the script continues.
         if !name.exact || name.quoted || name.raw.is_some() || !name.text.bytes().all(plain) {
@@ -300,12 +279,10 @@ impl Parser<'_> {
         })
     }
 
-    /// Reads a list and the reserved word that ends the list.
-    pub(super) fn block(&mut self, end: &'static str) -> Read<CommandList> {
-        let mut list = CommandList::new();
-        let until: &'static [&'static str] = if end == "}" { &["}"] } else { &["done"] };
-        self.list(&mut list, ListEnd::Words(until))?;
-        self.expect(end, "a group or a loop is not closed: add `}` or `done`")?;
+    /// Reads a list and the only reserved word of `end`, which ends the list.
+    pub fn block(&mut self, end: &'static [&'static str]) -> Read<CommandList> {
+        let list = self.inner_list(ListEnd::Words(end))?;
+        self.expect(end[0], "a group or a loop is not closed: add `}` or `done`")?;
         Ok(list)
     }
 }

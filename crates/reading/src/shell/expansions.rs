@@ -12,7 +12,7 @@ use crate::{
 
 impl Parser<'_> {
     /// Reads an expansion that begins with a dollar.
-    pub(super) fn dollar(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
+    pub fn dollar(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         let start = self.pos;
         self.pos += 1;
         let quoted = quote != QuoteKind::None;
@@ -73,13 +73,12 @@ impl Parser<'_> {
     }
 
     /// Reads `(list)` of `$(…)`, `<(…)` or `>(…)`.
-    pub(super) fn substitution(&mut self, w: &mut WordBuilder) -> Read<()> {
+    pub fn substitution(&mut self, w: &mut WordBuilder) -> Read<()> {
         self.open()?;
         self.pos += 1;
         self.substitutions += 1;
         let outside = std::mem::take(&mut self.pending);
-        let mut list = CommandList::new();
-        self.list(&mut list, ListEnd::Parenthesis)?;
+        let list = self.inner_list(ListEnd::Parenthesis)?;
         if !self.take(b')') {
             return self.syntax("a substitution is not closed: close it with `)`");
         }
@@ -95,7 +94,7 @@ impl Parser<'_> {
     }
 
     /// Reads a command list in backticks, which is parsed without its escaping backslashes.
-    pub(super) fn backtick(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
+    pub fn backtick(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         self.open()?;
         let start = self.pos + 1;
         let bytes = self.text.as_bytes();
@@ -185,7 +184,7 @@ impl Parser<'_> {
     }
 
     /// Reads `{name…}` of `${name…}`.
-    pub(super) fn parameter(&mut self, w: &mut WordBuilder, quoted: bool) -> Read<()> {
+    pub fn parameter(&mut self, w: &mut WordBuilder, quoted: bool) -> Read<()> {
         self.open()?;
         let start = self.place();
         self.pos += 1;
@@ -243,7 +242,8 @@ impl Parser<'_> {
                         w.word.parts.push(WordPart::Sets(name, start));
                     }
                     if evaluated {
-                        evaluates(&self.text[first..self.pos], &text, start, &mut w.word.parts);
+                        let parts = evaluates(&self.text[first..self.pos], &text, start);
+                        w.word.parts.extend(parts);
                     }
                     return Ok(());
                 }
@@ -279,43 +279,24 @@ impl Parser<'_> {
                         );
                     }
                 }
-                b'$' => {
+                b'$' | b'`' => {
                     let mut scratch = WordBuilder::new(0);
-                    self.dollar(
-                        &mut scratch,
-                        if quoted {
-                            QuoteKind::Double
-                        } else {
-                            QuoteKind::None
-                        },
-                    )?;
+                    let quote = if quoted {
+                        QuoteKind::Double
+                    } else {
+                        QuoteKind::None
+                    };
+                    self.expansion(byte, &mut scratch, quote)?;
                     w.word.parts.append(&mut scratch.word.parts);
-                    text.push_str(&scratch.word.text);
-                }
-                b'`' => {
-                    let mut scratch = WordBuilder::new(0);
-                    self.backtick(
-                        &mut scratch,
-                        if quoted {
-                            QuoteKind::Double
-                        } else {
-                            QuoteKind::None
-                        },
-                    )?;
-                    w.word.parts.append(&mut scratch.word.parts);
+                    if byte == b'$' {
+                        text.push_str(&scratch.word.text);
+                    }
                 }
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
                     return self
                         .guard("`${...}` contains `<(` or `>(`: use a variable for this part");
                 }
-                _ => {
-                    let from = self.pos;
-                    self.pos += 1;
-                    while !self.text.is_char_boundary(self.pos) {
-                        self.pos += 1;
-                    }
-                    text.push_str(&self.text[from..self.pos]);
-                }
+                _ => text.push_str(self.next_character()),
             }
         }
     }
@@ -350,13 +331,7 @@ impl Parser<'_> {
     }
 
     /// Reads the body of a here-document, from `start` to `end`.
-    pub(super) fn body(
-        &mut self,
-        start: usize,
-        end: usize,
-        quoted: bool,
-        tabs: bool,
-    ) -> Read<Word> {
+    pub fn body(&mut self, start: usize, end: usize, quoted: bool, tabs: bool) -> Read<Word> {
         let raw = &self.text[start..end];
         let at = self.origin.place(start);
         if quoted {
@@ -434,7 +409,7 @@ fn without_escapes(text: &str) -> String {
 impl Parser<'_> {
     /// Reads the text inside `((…))` and the closing brackets. Returns `None` and resets the position if the text is
     /// two subshells and not arithmetic.
-    pub(super) fn arithmetic_word(&mut self) -> Read<Option<Word>> {
+    pub fn arithmetic_word(&mut self) -> Read<Option<Word>> {
         let start = self.pos;
         let (bodies, comments, depth) = (self.bodies.len(), self.comments.len(), self.depth);
         let mut w = WordBuilder::new(self.place());
@@ -459,7 +434,7 @@ impl Parser<'_> {
 
     /// Reads arithmetic after `((`, up to the closing brackets. Returns false if `((` begins a command but `))` does
     /// not end it, because bash then reads two subshells.
-    pub(super) fn arithmetic(&mut self, w: &mut WordBuilder, command: bool) -> Read<bool> {
+    pub fn arithmetic(&mut self, w: &mut WordBuilder, command: bool) -> Read<bool> {
         self.open()?;
         let mut depth = 0usize;
         let mut quotes = false;
@@ -503,11 +478,7 @@ impl Parser<'_> {
                 b'$' | b'`' => {
                     self.evaluates = true;
                     let start = self.pos;
-                    if byte == b'$' {
-                        self.dollar(w, QuoteKind::Body)?;
-                    } else {
-                        self.backtick(w, QuoteKind::Body)?;
-                    }
+                    self.expansion(byte, w, QuoteKind::Body)?;
                     let expansion = &self.text[start..self.pos];
                     if hides_brackets(expansion) {
                         return self.guard(
@@ -557,18 +528,13 @@ impl Parser<'_> {
                         w.word.parts.push(WordPart::Sets(name, at));
                     }
                 }
-                _ => {
-                    self.pos += 1;
-                    while !self.text.is_char_boundary(self.pos) {
-                        self.pos += 1;
-                    }
-                }
+                _ => drop(self.next_character()),
             }
         }
     }
 
     /// Reads `(…)` of a pattern or a regular expression, with its expansions.
-    pub(super) fn parentheses(&mut self, w: &mut WordBuilder) -> Read<()> {
+    pub fn parentheses(&mut self, w: &mut WordBuilder) -> Read<()> {
         let mut depth = 0usize;
         loop {
             let Some(byte) = self.peek() else {
@@ -595,35 +561,22 @@ impl Parser<'_> {
                     return self
                         .guard("a pattern contains `<(` or `>(`: use a variable for this part");
                 }
-                b'\\' => {
-                    self.pos += 1;
-                    self.character(w)?;
-                }
-                b'\'' => self.single(w)?,
-                b'"' => {
-                    self.pos += 1;
-                    self.double(w, QuoteKind::Double)?;
-                }
-                b'$' => self.dollar(w, QuoteKind::None)?,
-                b'`' => self.backtick(w, QuoteKind::None)?,
-                _ => self.any(w),
+                _ => self.piece(byte, w)?,
             }
         }
     }
 }
 
-/// Adds to `parts` the variables that a text sets if a shell evaluates it as arithmetic. `source` is the source text.
-/// `known` is the part of it that is known before the run.
-pub fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<WordPart>) {
+/// Returns the variables that a text sets if a shell evaluates it as arithmetic. `source` is the source text. `known` is
+/// the part of it that is known before the run.
+pub fn evaluates(source: &str, known: &str, at: usize) -> Vec<WordPart> {
     let written = without_names(source);
     let names = settings::named_in(known).chain(settings::named_in(&written));
-    parts.extend(names.map(|name| WordPart::Sets(name.to_owned(), at)));
-    if known
-        .match_indices(HOLE)
-        .any(|(hole, it)| assigns_behind(&known[hole + it.len()..]))
-    {
-        parts.push(WordPart::Unknown(NOT_NAMED, at));
-    }
+    let sets = names.map(|name| WordPart::Sets(name.to_owned(), at));
+    let mut behind = known.split(HOLE).skip(1);
+    let unknown = behind.any(assigns_behind);
+    sets.chain(unknown.then_some(WordPart::Unknown(NOT_NAMED, at)))
+        .collect()
 }
 
 /// Returns true if the text after an expansion turns the expansion into the beginning of an assigned name.

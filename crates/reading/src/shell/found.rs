@@ -1,28 +1,25 @@
 //! Results of the parser for shell scripts: commands, places and errors.
 
-use std::fmt;
+use crate::TextPlace;
 
 /// Shell that runs the script.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Shell {
     /// GNU bash, which runs under the name `bash`.
     Bash,
     /// `sh`, which may be dash or bash. The result contains the commands of both.
+    #[default]
     Sh,
 }
 
-/// A place in a script, given as line and column in characters, both from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ScriptPlace {
-    /// The line, from 1.
-    pub line: usize,
-    /// Number of the character in the line, from 1.
-    pub column: usize,
-}
-
-impl fmt::Display for ScriptPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.line, self.column)
+impl Shell {
+    /// Returns the shell that runs the scripts of an interpreter, or `None` if it is no shell that the parser reads.
+    pub fn of(interpreter: &str) -> Option<Self> {
+        match interpreter {
+            "bash" => Some(Self::Bash),
+            "sh" | "dash" => Some(Self::Sh),
+            _ => None,
+        }
     }
 }
 
@@ -33,7 +30,7 @@ pub struct ScriptFinding {
     pub what: FoundKind,
     /// Place of the part in the script. In a text that a command receives (`sh -c '…'`), the place is exact, or the
     /// beginning of the text if its quotes change the offsets.
-    pub place: ScriptPlace,
+    pub place: TextPlace,
     /// Wrappers around the command, the outermost first, for example `["env", "sudo"]`. The list is empty if the
     /// script's own shell runs the command.
     pub via: Vec<String>,
@@ -84,7 +81,7 @@ pub enum UnknownPart {
 
 impl UnknownReason {
     /// Returns the reason for unknown programs.
-    pub(super) const fn programs(text: &'static str) -> Self {
+    pub const fn programs(text: &'static str) -> Self {
         Self {
             part: UnknownPart::Programs,
             text,
@@ -114,7 +111,7 @@ pub struct NotUnderstood {
     /// Byte offset of the problem.
     pub at: usize,
     /// Place of the problem.
-    pub place: ScriptPlace,
+    pub place: TextPlace,
     /// The problem, and how to correct the script.
     pub message: String,
 }

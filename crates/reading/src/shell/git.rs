@@ -35,11 +35,7 @@ pub fn starts<'w>(name: &'w Word, arguments: &'w [Word]) -> Vec<Vec<&'w Word>> {
     let Some((command, arguments)) = options.rest.split_first() else {
         return Vec::new();
     };
-    let is_in = |names: &str| {
-        names
-            .split_ascii_whitespace()
-            .any(|name| command.exactly() == Some(name))
-    };
+    let is_in = |names: &str| is_one_of(command, names);
     let runs = |word: &Word| matches!(word.exactly(), Some("foreach" | "run"));
     let operand = arguments.iter().find(|word| !word.known().starts_with('-'));
     if !is_in(COMMANDS)
@@ -63,14 +59,16 @@ pub fn starts<'w>(name: &'w Word, arguments: &'w [Word]) -> Vec<Vec<&'w Word>> {
     with_values(arguments, starts)
 }
 
+/// Returns true if the word is one of the names, which blanks separate.
+fn is_one_of(word: &Word, names: &str) -> bool {
+    names
+        .split_ascii_whitespace()
+        .any(|name| word.exactly() == Some(name))
+}
+
 /// Returns true if `git config` with these arguments reads settings, or sets a harmless setting.
 fn is_harmless_config(arguments: &[Word]) -> bool {
     let is_option = |word: &&Word| word.known().starts_with('-');
-    let is_one_of = |word: &Word, names: &str| {
-        names
-            .split_ascii_whitespace()
-            .any(|name| word.exactly() == Some(name))
-    };
     if !arguments
         .iter()
         .filter(is_option)

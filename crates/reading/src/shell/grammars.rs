@@ -224,7 +224,7 @@ fn ends_itself(list: &CommandList) -> bool {
 
 impl Parser<'_> {
     /// Reads the whole text.
-    pub(super) fn whole(&mut self, list: &mut CommandList) -> Read<()> {
+    pub fn whole(&mut self, list: &mut CommandList) -> Read<()> {
         self.list(list, ListEnd::End)?;
         match self.peek() {
             None if self.pending.is_empty() => Ok(()),
@@ -234,7 +234,7 @@ impl Parser<'_> {
     }
 
     /// Reads commands up to the end of the list, but not the text that ends it.
-    pub(super) fn list(&mut self, list: &mut CommandList, until: ListEnd) -> Read<()> {
+    pub fn list(&mut self, list: &mut CommandList, until: ListEnd) -> Read<()> {
         let mut first = true;
         loop {
             first |= self.lines()?;
@@ -282,6 +282,13 @@ impl Parser<'_> {
         }
     }
 
+    /// Reads a list inside of a command.
+    pub fn inner_list(&mut self, until: ListEnd) -> Read<CommandList> {
+        let mut list = CommandList::new();
+        self.list(&mut list, until)?;
+        Ok(list)
+    }
+
     /// Returns true if the semicolon at this position begins `;;` or `;&`.
     fn clause_ends(&mut self) -> bool {
         match self.peek_second() {
@@ -293,7 +300,7 @@ impl Parser<'_> {
 
     /// Skips blanks, comments and ends of lines, and reads the here-documents after an end of line. Returns true if it
     /// skipped an end of line.
-    pub(super) fn lines(&mut self) -> Read<bool> {
+    pub fn lines(&mut self) -> Read<bool> {
         let mut ended = false;
         loop {
             self.blanks();
@@ -306,10 +313,8 @@ impl Parser<'_> {
     }
 
     /// Skips blanks and a comment.
-    pub(super) fn blanks(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t')) {
-            self.pos += 1;
-        }
+    pub fn blanks(&mut self) {
+        self.spaces();
         if self.peek() == Some(b'#') {
             self.comments.push(self.pos);
             let rest = &self.text.as_bytes()[self.pos..];
@@ -320,7 +325,13 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn newline(&mut self) -> Read<()> {
+    pub fn spaces(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t')) {
+            self.pos += 1;
+        }
+    }
+
+    pub fn newline(&mut self) -> Read<()> {
         self.pos += 1;
         for pending in std::mem::take(&mut self.pending) {
             self.here_document(&pending)?;
@@ -329,7 +340,7 @@ impl Parser<'_> {
     }
 
     /// Returns the reserved word at this position, and the position after the word.
-    pub(super) fn keyword(&mut self) -> Read<Option<(&'static str, usize)>> {
+    pub fn keyword(&mut self) -> Read<Option<(&'static str, usize)>> {
         let Some(first) = self.peek() else {
             return Ok(None);
         };
@@ -382,7 +393,7 @@ impl Parser<'_> {
     }
 
     /// Consumes the reserved word `word`, or reports a syntax error.
-    pub(super) fn expect(&mut self, word: &'static str, message: &'static str) -> Read<()> {
+    pub fn expect(&mut self, word: &'static str, message: &'static str) -> Read<()> {
         match self.keyword()? {
             Some((known, end)) if known == word => {
                 self.pos = end;
@@ -418,7 +429,7 @@ impl Parser<'_> {
     }
 
     /// Reads the commands of a pipeline. The returned bool is true if `!` precedes the commands.
-    pub(super) fn pipeline(&mut self, certain: &mut bool) -> Read<(Vec<ShellNode>, bool)> {
+    pub fn pipeline(&mut self, certain: &mut bool) -> Read<(Vec<ShellNode>, bool)> {
         let mut nodes = Vec::new();
         let (mut prefixed, mut negated) = (false, false);
         loop {
@@ -465,7 +476,7 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn command(&mut self, first: bool) -> Read<ShellNode> {
+    pub fn command(&mut self, first: bool) -> Read<ShellNode> {
         self.open()?;
         let node = self.command_itself(first)?;
         self.close();
@@ -488,15 +499,11 @@ impl Parser<'_> {
             } else {
                 self.pos += 1;
             }
-            let mut list = CommandList::new();
-            self.list(&mut list, ListEnd::Parenthesis)?;
+            let list = self.inner_list(ListEnd::Parenthesis)?;
             if !self.take(b')') {
                 return self.syntax("a subshell is not closed: close it with `)`");
             }
-            return self.compound(CompoundCommand {
-                lists: vec![list],
-                ..CompoundCommand::default()
-            });
+            return self.compound(CompoundCommand::of(vec![list]));
         }
         let Some((word, end)) = self.keyword()? else {
             return self.simple();
@@ -509,22 +516,15 @@ impl Parser<'_> {
         self.pos = end;
         match word {
             "{" => {
-                let list = self.block("}")?;
-                self.compound(CompoundCommand {
-                    lists: vec![list],
-                    ..CompoundCommand::default()
-                })
+                let list = self.block(&["}"])?;
+                self.compound(CompoundCommand::of(vec![list]))
             }
             "if" => self.condition(),
             "while" | "until" => {
-                let mut lists = vec![CommandList::new()];
-                self.list(&mut lists[0], ListEnd::Words(&["do"]))?;
+                let condition = self.inner_list(ListEnd::Words(&["do"]))?;
                 self.expect("do", "a loop has no `do`: add `do`")?;
-                lists.push(self.block("done")?);
-                self.compound(CompoundCommand {
-                    lists,
-                    ..CompoundCommand::default()
-                })
+                let body = self.block(&["done"])?;
+                self.compound(CompoundCommand::of(vec![condition, body]))
             }
             "for" | "select" => self.each(word == "for"),
             "case" => self.case(),
@@ -549,7 +549,7 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn simple(&mut self) -> Read<ShellNode> {
+    pub fn simple(&mut self) -> Read<ShellNode> {
         let mut simple = SimpleCommand::default();
         let start = self.pos;
         loop {

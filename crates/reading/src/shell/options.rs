@@ -8,13 +8,13 @@ use crate::{
 /// Options of a program.
 pub struct OptionGrammar {
     /// Letters without a value.
-    pub(super) flags: &'static str,
+    pub flags: &'static str,
     /// Option letters that take a value, which is the rest of the word or the next word.
-    pub(super) values: &'static str,
+    pub values: &'static str,
     /// Option letters that take an optional value, which is the rest of the word.
-    pub(super) optional: &'static str,
+    pub optional: &'static str,
     /// Long options with the kind of their value.
-    pub(super) long: &'static [(&'static str, OptionValue)],
+    pub long: &'static [(&'static str, OptionValue)],
 }
 
 /// Kind of a long option's value.
@@ -30,7 +30,7 @@ pub enum OptionValue {
 
 impl OptionGrammar {
     /// A grammar without options except `--help` and `--version`.
-    pub(super) const NONE: Self = Self {
+    pub const NONE: Self = Self {
         flags: "",
         values: "",
         optional: "",

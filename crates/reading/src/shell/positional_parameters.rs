@@ -5,11 +5,7 @@ use crate::{Context, NOT_FOUND, ScriptWalk, Word, is_known};
 impl ScriptWalk<'_> {
     /// Returns `words` with the arguments of a call in place of `"$@"`, for each call of the surrounding function.
     /// Returns `None` if its calls are not known.
-    pub(super) fn passed_on(
-        &mut self,
-        words: &[Word],
-        context: Context<'_>,
-    ) -> Option<Vec<Vec<Word>>> {
+    pub fn passed_on(&mut self, words: &[Word], context: Context<'_>) -> Option<Vec<Vec<Word>>> {
         let name = context
             .named
             .filter(|_| context.here && context.nested == 0)?;
@@ -55,7 +51,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Returns true if a program receives `"$@"` of a function whose calls, or changes of the parameters, are not known.
-    pub(super) fn passes_unknown(&self, arguments: &[Word], context: Context<'_>) -> bool {
+    pub fn passes_unknown(&self, arguments: &[Word], context: Context<'_>) -> bool {
         context
             .named
             .is_some_and(|name| self.has_unknown_parameters(name))
@@ -67,7 +63,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records a call that may set the parameters of a function, or a builtin that changes them.
-    pub(super) fn parameters(&mut self, name: &str, arguments: &[Word], context: Context<'_>) {
+    pub fn parameters(&mut self, name: &str, arguments: &[Word], context: Context<'_>) {
         if context.here && self.passing.contains(name) {
             let spelling = arguments
                 .iter()
@@ -99,7 +95,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records that names may get another meaning, for example through an alias.
-    pub(super) fn renames(&mut self) {
+    pub fn renames(&mut self) {
         self.moves = true;
     }
 }

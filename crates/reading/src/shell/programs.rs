@@ -48,25 +48,25 @@ pub struct StartOptions {
 }
 
 /// Uses of a program, which decide about placeholders of templates. Each use is a bit.
-pub(crate) mod uses {
+pub mod uses {
     /// Every argument may be evaluated, or may run at another place.
-    pub(crate) const EVALUATES: u16 = 1;
+    pub const EVALUATES: u16 = 1;
     /// Both the arguments and the input run as code.
-    pub(crate) const RUNS_TEXT: u16 = 2;
+    pub const RUNS_TEXT: u16 = 2;
     /// The program runs its arguments.
-    pub(crate) const RUNS_ARGUMENTS: u16 = 4;
+    pub const RUNS_ARGUMENTS: u16 = 4;
     /// The standard input contains a program, or the arguments of a program.
-    pub(crate) const READS_PROGRAM: u16 = 8;
+    pub const READS_PROGRAM: u16 = 8;
     /// A client of a database.
-    pub(crate) const DATABASE: u16 = 16;
+    pub const DATABASE: u16 = 16;
     /// The subcommand `ssh` runs a command on another host.
-    pub(crate) const HAS_SSH: u16 = 32;
+    pub const HAS_SSH: u16 = 32;
     /// An interpreter of a language other than shell.
-    pub(crate) const INTERPRETER: u16 = 64;
+    pub const INTERPRETER: u16 = 64;
     /// A shell.
-    pub(crate) const SHELL: u16 = 128;
+    pub const SHELL: u16 = 128;
     /// A builtin that starts programs from its text, from a file or from its arguments. Policy reads this use.
-    pub(crate) const STARTER: u16 = 256;
+    pub const STARTER: u16 = 256;
 }
 
 use ArgumentReading::{Elsewhere, Exact, Git, Plain, Ssh, Unknown, Variables};
@@ -380,7 +380,7 @@ fn is_shell(name: &str) -> bool {
 
 impl StartOptions {
     /// Returns each argument with which the program `name` can start another program, with the argument's value.
-    pub(super) fn starts<'w>(&self, name: &str, arguments: &'w [Word]) -> Vec<Vec<&'w Word>> {
+    pub fn starts<'w>(&self, name: &str, arguments: &'w [Word]) -> Vec<Vec<&'w Word>> {
         // In `tar cIf program file`, the letters have no dash.
         let old = |word: &Word| {
             matches!(name, "tar" | "bsdtar")

@@ -30,40 +30,40 @@ pub struct RawFinding {
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// Bodies of the here-documents of the surrounding text.
-    pub(super) bodies: &'a [Word],
+    pub bodies: &'a [Word],
     /// Dialect in which the surrounding text is parsed.
-    pub(super) dialect: Dialect,
+    pub dialect: Dialect,
     /// Wrappers around the command, the outermost first.
-    pub(super) via: &'a [String],
+    pub via: &'a [String],
     /// True if the script's own shell runs the command, so that its name can be a function of the script.
-    pub(super) here: bool,
+    pub here: bool,
     /// Number of the statement that defines the surrounding function, which may run later.
-    pub(super) function: Option<usize>,
+    pub function: Option<usize>,
     /// True if this shell certainly runs the command each time the script runs.
-    pub(super) top: bool,
+    pub top: bool,
     /// Function whose parameters are in `"$@"` here.
-    pub(super) named: Option<&'a str>,
+    pub named: Option<&'a str>,
     /// True if the command is directly in the list of the function's body, so that each call runs it once, after the
     /// commands before it.
-    pub(super) body: bool,
+    pub body: bool,
     /// True if the script may read the command's output.
-    pub(super) captured: bool,
+    pub captured: bool,
     /// True if no variable receives the words of the command.
-    pub(super) aside: bool,
+    pub aside: bool,
     /// Standard input of the command, if the text of the script contains this input.
-    pub(super) input: Option<&'a Word>,
+    pub input: Option<&'a Word>,
     /// True if a pipe or a redirection gives the command its standard input.
-    pub(super) fed: bool,
+    pub fed: bool,
     /// True if the script does not wait for the end of the command.
-    pub(super) ended: bool,
+    pub ended: bool,
     /// Nesting depth of wrappers and of texts that run as scripts.
-    pub(super) nested: usize,
+    pub nested: usize,
 }
 
 impl<'a> Context<'a> {
     /// Returns the context of a command that the surrounding shell runs for a builtin with the context `outside`.
     /// `functions` is true if the command can be a function of this shell.
-    pub(super) fn within(self, outside: Context<'a>, functions: bool) -> Self {
+    pub fn within(self, outside: Context<'a>, functions: bool) -> Self {
         Self {
             here: outside.here && functions,
             ..self
@@ -71,14 +71,14 @@ impl<'a> Context<'a> {
     }
 
     /// Returns true if the innermost wrapper has one of `names`.
-    pub(super) fn is_behind(self, names: &[&str]) -> bool {
+    pub fn is_behind(self, names: &[&str]) -> bool {
         self.via
             .last()
             .is_some_and(|last| names.contains(&last.as_str()))
     }
 
     /// Returns the same context without a known standard input.
-    pub(super) fn without_input(self) -> Self {
+    pub fn without_input(self) -> Self {
         Self {
             input: None,
             ..self
@@ -99,69 +99,81 @@ pub enum TextReader {
     Sh,
 }
 
+impl TextReader {
+    /// Returns the dialects in which the shell may read the text. `here` is the dialect of the surrounding text.
+    pub fn dialects(self, here: Dialect) -> &'static [Dialect] {
+        match (self, here) {
+            (Self::Here, Dialect::Bash) | (Self::Bash, _) => &[Dialect::Bash],
+            (Self::Here, Dialect::Dash) | (Self::Dash, _) => &[Dialect::Dash],
+            (Self::Sh, _) => &[Dialect::Bash, Dialect::Dash],
+        }
+    }
+}
+
+#[derive(Default)]
 pub struct ScriptWalk<'s> {
-    pub(super) script: &'s str,
-    pub(super) shell: Shell,
-    pub(super) found: Vec<RawFinding>,
+    pub script: &'s str,
+    pub shell: Shell,
+    pub found: Vec<RawFinding>,
     /// Names of all variables that the script sets by their names.
-    pub(super) names: BTreeSet<String>,
-    pub(super) depth: usize,
+    pub names: BTreeSet<String>,
+    pub depth: usize,
     /// Number of bytes of nested texts that the walk may still read.
-    pub(super) budget: usize,
+    pub budget: usize,
     /// Functions that are certainly defined, with the number of the defining statement.
-    pub(super) certain: BTreeMap<String, usize>,
+    pub certain: BTreeMap<String, usize>,
     /// All functions that the walk has found so far.
-    pub(super) functions: BTreeSet<String>,
+    pub functions: BTreeSet<String>,
     /// Calls in function bodies, each as the index in `found` and the number of the statement with the body.
-    pub(super) calls: Vec<(usize, usize)>,
+    pub calls: Vec<(usize, usize)>,
     /// Number of the first statement that may call a function.
-    pub(super) first_call: Option<usize>,
+    pub first_call: Option<usize>,
     /// Number of statements that the walk has found so far.
-    pub(super) statement: usize,
+    pub statement: usize,
     /// True if the script may undefine or redefine a function whose name is unknown.
-    pub(super) unset: bool,
+    pub unset: bool,
     /// Names that the script undefines, or that an alias defines.
-    pub(super) undefined: BTreeSet<String>,
+    pub undefined: BTreeSet<String>,
     /// Functions that pass `"$@"` to a command which runs its arguments.
-    pub(super) passing: BTreeSet<String>,
+    pub passing: BTreeSet<String>,
     /// Calls of the functions in `passing`: from the last walk in `given`, from this walk in `giving`.
-    pub(super) given: FunctionCalls,
-    pub(super) giving: FunctionCalls,
+    pub given: FunctionCalls,
+    pub giving: FunctionCalls,
     /// Functions whose parameters change in an unknown way. If `moves` is true, this holds for any function.
-    pub(super) moved: BTreeSet<String>,
-    pub(super) moves: bool,
+    pub moved: BTreeSet<String>,
+    pub moves: bool,
     /// Number of parameters that `shift` has removed in the surrounding function.
-    pub(super) shifted: usize,
+    pub shifted: usize,
     /// Assignments `IFS=` before `read`, which are settings only if `read` may be a function or an alias.
-    pub(super) fields: Vec<RawFinding>,
+    pub fields: Vec<RawFinding>,
     /// Other assignments to `IFS`. They change a command only if a word of the command has an unquoted number.
-    pub(super) separators: Vec<RawFinding>,
+    pub separators: Vec<RawFinding>,
     /// Names of the commands that have such a word. The name is empty if it is unknown.
-    pub(super) numbered: BTreeSet<String>,
+    pub numbered: BTreeSet<String>,
     /// True if the script may export functions to other shells.
-    pub(super) exported: bool,
+    pub exported: bool,
     /// True if the script evaluates values of variables as arithmetic or as names.
-    pub(super) evaluates: bool,
+    pub evaluates: bool,
     /// True if bash and dash may read the text differently.
-    pub(super) differs: bool,
+    pub differs: bool,
     /// Texts that run a command if the script evaluates the values of variables.
-    pub(super) traps: Vec<RawFinding>,
+    pub traps: Vec<RawFinding>,
     /// Such texts in words that no variable receives. They count only if `redirected` is true.
-    pub(super) loose: Vec<RawFinding>,
-    pub(super) redirected: bool,
+    pub loose: Vec<RawFinding>,
+    pub redirected: bool,
     /// True if values that are assigned to a variable of the script are evaluated as arithmetic.
-    pub(super) integers: bool,
+    pub integers: bool,
     /// Values that set a variable which changes commands, if the script evaluates values as arithmetic.
-    pub(super) sums: Vec<RawFinding>,
+    pub sums: Vec<RawFinding>,
     /// Names of array variables.
-    pub(super) arrays: BTreeSet<String>,
+    pub arrays: BTreeSet<String>,
     /// True if a variable with an unknown name may be an array.
-    pub(super) any_array: bool,
+    pub any_array: bool,
     /// Values that a declaring builtin receives as one word, each with the name of the variable. If the variable is an
     /// array, the shell runs the commands in the elements of the value.
-    pub(super) elements: Vec<(String, RawFinding)>,
+    pub elements: Vec<(String, RawFinding)>,
     /// Calls with their arguments, if the caller asks for them.
-    pub(super) seen: Option<ScriptCalls>,
+    pub seen: Option<ScriptCalls>,
 }
 
 /// Calls of each function, by the function's name and the text of the arguments.
@@ -169,45 +181,16 @@ pub type FunctionCalls = BTreeMap<String, BTreeMap<ArgumentText, Vec<Word>>>;
 pub type ArgumentText = Vec<(String, bool)>;
 
 impl<'s> ScriptWalk<'s> {
-    pub(super) fn new(script: &'s str, shell: Shell) -> Self {
+    pub fn new(script: &'s str, shell: Shell) -> Self {
         Self {
             script,
             shell,
-            found: Vec::new(),
-            names: BTreeSet::new(),
-            depth: 0,
             budget: budget(script),
-            certain: BTreeMap::new(),
-            functions: BTreeSet::new(),
-            calls: Vec::new(),
-            first_call: None,
-            statement: 0,
-            unset: false,
-            undefined: BTreeSet::new(),
-            passing: BTreeSet::new(),
-            given: FunctionCalls::new(),
-            giving: FunctionCalls::new(),
-            moved: BTreeSet::new(),
-            moves: false,
-            shifted: 0,
-            fields: Vec::new(),
-            separators: Vec::new(),
-            numbered: BTreeSet::new(),
-            exported: false,
-            evaluates: false,
-            differs: false,
-            traps: Vec::new(),
-            loose: Vec::new(),
             // Shell variables such as `$_` contain words of other commands.
             redirected: ["$_", "${_", "BASH_"]
                 .iter()
                 .any(|name| script.contains(name)),
-            integers: false,
-            sums: Vec::new(),
-            arrays: BTreeSet::new(),
-            any_array: false,
-            elements: Vec::new(),
-            seen: None,
+            ..Self::default()
         }
     }
 }
@@ -353,7 +336,7 @@ const READERS: [&str; 10] = [
 
 impl ScriptWalk<'_> {
     /// Reads the text of `word`, which `reader` runs with unknown words after it.
-    pub(super) fn text_and_more(
+    pub fn text_and_more(
         &mut self,
         word: &Word,
         reader: TextReader,
@@ -371,7 +354,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Reads the text of `words`, joined by blanks, which `reader` runs.
-    pub(super) fn text(
+    pub fn text(
         &mut self,
         words: &[&Word],
         reader: TextReader,
@@ -417,13 +400,7 @@ impl ScriptWalk<'_> {
         }
         check_nesting(first, context)?;
         self.budget -= text.len();
-        let dialects: &[Dialect] = match reader {
-            TextReader::Here if context.dialect == Dialect::Bash => &[Dialect::Bash],
-            TextReader::Here => &[Dialect::Dash],
-            TextReader::Bash => &[Dialect::Bash],
-            TextReader::Dash => &[Dialect::Dash],
-            TextReader::Sh => &[Dialect::Bash, Dialect::Dash],
-        };
+        let dialects = reader.dialects(context.dialect);
         let outer = std::mem::take(&mut self.differs);
         for dialect in dialects {
             if dialects.len() > 1 && *dialect == Dialect::Dash && !self.differs {

@@ -25,7 +25,7 @@ fn is_plain(name: &Word) -> bool {
 }
 
 impl<'a> WrapperCall<'_, '_, 'a> {
-    pub(super) fn eval(&mut self) -> Done {
+    pub fn eval(&mut self) -> Done {
         let mut words: Vec<&Word> = self.arguments.iter().collect();
         if words
             .first()
@@ -37,7 +37,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.text(&words, TextReader::Here, context)
     }
 
-    pub(super) fn source(&mut self) -> Done {
+    pub fn source(&mut self) -> Done {
         self.unknown(
             self.arguments.first().unwrap_or(self.name),
             UnknownReason::programs(
@@ -48,7 +48,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    pub(super) fn trap(&mut self) -> Done {
+    pub fn trap(&mut self) -> Done {
         let mut words = self.arguments;
         match words.first().and_then(Word::exactly) {
             Some("--") => words = &words[1..],
@@ -74,7 +74,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.text(&[action], TextReader::Here, context)
     }
 
-    pub(super) fn alias(&mut self) -> Done {
+    pub fn alias(&mut self) -> Done {
         self.finding.renames();
         for word in self.arguments {
             // In dash, `alias -x=rm` defines an alias with the name `-x`.
@@ -136,7 +136,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// `command`
-    pub(super) fn lookup(&mut self) -> Done {
+    pub fn lookup(&mut self) -> Done {
         let options = self
             .arguments
             .iter()
@@ -160,7 +160,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// `exec`
-    pub(super) fn exec(&mut self) -> Done {
+    pub fn exec(&mut self) -> Done {
         let options = self.before_command(&EXEC, self.arguments, 0);
         let dash = options
             .values(&["a"])
@@ -178,7 +178,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.command(options.rest, 0)
     }
 
-    pub(super) fn declare(&mut self, base: &str) -> Done {
+    pub fn declare(&mut self, base: &str) -> Done {
         let context = self.outside;
         let (mut reference, mut array) = (false, false);
         // If the builtin's name is quoted or follows `command`, its arguments are split like the arguments of a
@@ -290,7 +290,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// Reads a word that names a variable. The shell evaluates an index in it, with the expansions of the index.
-    pub(super) fn place(&mut self, word: &Word) {
+    pub fn place(&mut self, word: &Word) {
         self.finding.evaluates |= !is_plain(word);
         let Some(bracket) = word.text.find('[') else {
             return;
@@ -309,13 +309,11 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// `let`
-    pub(super) fn arithmetic(&mut self) -> Done {
+    pub fn arithmetic(&mut self) -> Done {
         self.finding.evaluates = true;
         for word in self.arguments {
             self.place(word);
-            let mut parts = Vec::new();
-            evaluates(word.source(), &word.text, word.at, &mut parts);
-            for part in parts {
+            for part in evaluates(word.source(), &word.text, word.at) {
                 match part {
                     WordPart::Sets(name, _) => self.finding.sets(word, Some(&name), self.outside),
                     WordPart::Unknown(why, _) => self.finding.unknown(word, why, self.outside),
@@ -327,7 +325,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// Reads `test` and `[`, whose operators `-v` and `-R` take the name of a variable.
-    pub(super) fn test(&mut self) -> Done {
+    pub fn test(&mut self) -> Done {
         self.finding.evaluates |= self.arguments.iter().any(|word| !word.one);
         for pair in self.arguments.windows(2) {
             let named = match pair[0].exactly() {
@@ -346,7 +344,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// Reads a builtin whose operands name the variables to set.
-    pub(super) fn names(&mut self, grammar: &OptionGrammar, skip: usize) -> Done {
+    pub fn names(&mut self, grammar: &OptionGrammar, skip: usize) -> Done {
         let Some(options) = self.options(grammar) else {
             return Ok(());
         };
@@ -364,7 +362,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    pub(super) fn mapfile(&mut self) -> Done {
+    pub fn mapfile(&mut self) -> Done {
         self.finding.evaluates = true;
         let Some(options) = self.options(&MAPFILE) else {
             return Ok(());
@@ -382,7 +380,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    pub(super) fn printf(&mut self) -> Done {
+    pub fn printf(&mut self) -> Done {
         match self.arguments.first() {
             Some(first) if first.known() == "-v" && first.exact => {
                 if let Some(name) = self.arguments.get(1) {
@@ -426,7 +424,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    pub(super) fn wait(&mut self) -> Done {
+    pub fn wait(&mut self) -> Done {
         for pair in self.arguments.windows(2) {
             if pair[0]
                 .exactly()
@@ -455,7 +453,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    pub(super) fn unset(&mut self) -> Done {
+    pub fn unset(&mut self) -> Done {
         let functions = self
             .arguments
             .first()
@@ -480,7 +478,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    pub(super) fn set(&mut self) -> Done {
+    pub fn set(&mut self) -> Done {
         for word in self.arguments {
             match word.exactly() {
                 Some("-" | "--") => break,

@@ -1,14 +1,14 @@
 //! Shells that receive a script as a text, as a file or on standard input.
 
 use crate::{
-    ByteOrigin, CHANGES_READING, Dialect, Done, FoundKind, LOGIN, READING, TextReader,
-    UNKNOWN_OPTION, UnknownReason, Word, WrapperCall,
+    ByteOrigin, CHANGES_READING, Done, FoundKind, LOGIN, READING, TextReader, UNKNOWN_OPTION,
+    UnknownReason, Word, WrapperCall,
     shell::{script_walk::SHELL_ARGUMENT, syntax},
 };
 
 impl<'a> WrapperCall<'_, '_, 'a> {
     /// Reads the commands that a shell takes from standard input.
-    pub(super) fn standard_input(&mut self, reader: TextReader) -> Done {
+    pub fn standard_input(&mut self, reader: TextReader) -> Done {
         match self.inside.input {
             Some(body) => {
                 let before = self.finding.count();
@@ -56,24 +56,18 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             nothing &= READS_NOTHING.contains(&name);
             lines &= !READS_BYTES.contains(&name);
         }
-        let dialects: &[Dialect] = match reader {
-            TextReader::Here => &[],
-            TextReader::Bash => &[Dialect::Bash],
-            TextReader::Dash => &[Dialect::Dash],
-            TextReader::Sh => &[Dialect::Bash, Dialect::Dash],
-        };
         let alone = |line: &str| {
-            dialects.iter().all(|dialect| {
+            reader.dialects(self.inside.dialect).iter().all(|dialect| {
                 syntax::parse(line, *dialect, ByteOrigin::Fixed(body.at), 0)
                     .flaw
                     .is_none()
             })
         };
-        nothing || lines && !dialects.is_empty() && body.exact && body.text.lines().all(alone)
+        nothing || lines && body.exact && body.text.lines().all(alone)
     }
 
     /// Reads a call of a shell with its arguments.
-    pub(super) fn shell(&mut self, reader: TextReader) -> Done {
+    pub fn shell(&mut self, reader: TextReader) -> Done {
         let words = self.arguments;
         let (mut command, mut input) = (false, false);
         let mut next = 0;

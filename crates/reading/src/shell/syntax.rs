@@ -25,12 +25,12 @@ pub enum Dialect {
 #[derive(Clone, Copy)]
 pub struct SyntaxFlaw {
     /// Byte offset in the outermost script.
-    pub(super) at: usize,
+    pub at: usize,
     /// The problem and its correction.
-    pub(super) message: &'static str,
+    pub message: &'static str,
     /// True if the shell may accept the text, although this parser cannot read it with certainty. False if the shell
     /// reports a syntax error.
-    pub(super) guard: bool,
+    pub guard: bool,
 }
 
 /// Position of a text in the outermost script.
@@ -44,7 +44,7 @@ pub enum ByteOrigin {
 
 impl ByteOrigin {
     /// Returns the position of the byte `at` in the outermost script.
-    pub(super) fn place(self, at: usize) -> usize {
+    pub fn place(self, at: usize) -> usize {
         match self {
             Self::Shift(by) => by + at,
             Self::Fixed(place) => place,
@@ -57,15 +57,15 @@ impl ByteOrigin {
 pub struct Script {
     pub list: CommandList,
     /// Bodies of here-documents, to which redirections refer by index.
-    pub(super) bodies: Vec<Word>,
+    pub bodies: Vec<Word>,
     /// Places of the comments, in order, each to the end of its line.
-    pub(super) comments: Vec<usize>,
+    pub comments: Vec<usize>,
     /// True if the text evaluates the value of a variable as arithmetic or as a name.
-    pub(super) evaluates: bool,
+    pub evaluates: bool,
     /// True if the other dialect may read the text differently.
-    pub(super) differs: bool,
+    pub differs: bool,
     /// Error at which the parser stopped. `list` contains the commands before the error.
-    pub(super) flaw: Option<SyntaxFlaw>,
+    pub flaw: Option<SyntaxFlaw>,
 }
 
 /// Commands in script order.
@@ -76,17 +76,17 @@ pub type CommandList = Vec<Pipeline>;
 pub struct Pipeline {
     pub nodes: Vec<ShellNode>,
     /// True after `&&`, so that the pipeline runs only if the previous pipeline succeeded.
-    pub(super) and: bool,
+    pub and: bool,
     /// True after `!`.
-    pub(super) negated: bool,
+    pub negated: bool,
     /// True if this shell certainly runs the pipeline each time the list runs. It is false if the pipeline has several
     /// commands, follows `&&` or `||`, or runs in the background.
-    pub(super) certain: bool,
+    pub certain: bool,
     /// True if the pipeline runs in the background.
-    pub(super) background: bool,
+    pub background: bool,
     /// True if only function definitions precede the pipeline on its line. After an error in an expansion or an
     /// assignment, bash skips the rest of the line.
-    pub(super) first: bool,
+    pub first: bool,
 }
 
 /// One command.
@@ -124,9 +124,19 @@ pub struct CompoundCommand {
     pub lists: Vec<CommandList>,
     pub redirects: Vec<Redirect>,
     /// True for `select`.
-    pub(super) menu: bool,
+    pub menu: bool,
     /// True if the script may read the command's output (`coproc`).
     pub read: bool,
+}
+
+impl CompoundCommand {
+    /// Returns a command that only has these lists.
+    pub fn of(lists: Vec<CommandList>) -> Self {
+        Self {
+            lists,
+            ..Self::default()
+        }
+    }
 }
 
 /// A redirection.
@@ -139,36 +149,36 @@ pub struct Redirect {
     /// File, descriptor or delimiter.
     pub target: Word,
     /// Index of the body if the redirection is a here-document.
-    pub(super) body: Option<usize>,
+    pub body: Option<usize>,
 }
 
 /// Word without quotes, with all parts that are known before the run.
 #[derive(Debug, Clone, Default)]
 pub struct Word {
     /// Byte offset of the word in the outermost script.
-    pub(super) at: usize,
+    pub at: usize,
     /// The text of the word, with a [`HOLE`] for each unknown part.
     pub text: String,
     /// Source text of the word, if different from `text`.
-    pub(super) raw: Option<Box<str>>,
+    pub raw: Option<Box<str>>,
     /// True if `text` has no unknown part and becomes exactly one field.
     pub exact: bool,
     /// True if every expansion of the word is exactly one field.
     pub one: bool,
     /// True if the word has an unquoted number such as `$#`, which is one field unless `IFS` contains digits.
-    pub(super) number: bool,
+    pub number: bool,
     /// True if a part of the word is quoted.
-    pub(super) quoted: bool,
+    pub quoted: bool,
     /// True if the word would be exact without its pathname patterns. Each resulting field then matches a pattern.
-    pub(super) glob: bool,
+    pub glob: bool,
     /// True if the word assigns elements of an array.
-    pub(super) array: bool,
+    pub array: bool,
     /// Elements of the array, without the effects of their expansions, which are in `parts`.
     pub elements: Vec<Word>,
     /// Length of the variable's name in `text`, if the word has the form of an assignment.
-    pub(super) name: Option<usize>,
+    pub name: Option<usize>,
     /// Effects of the expansion.
-    pub(super) parts: Vec<WordPart>,
+    pub parts: Vec<WordPart>,
 }
 
 /// Effect of the expansion of a word.
@@ -254,7 +264,7 @@ impl Word {
     }
 
     /// Returns a word that is completely known.
-    pub(super) fn literal(text: impl Into<String>, at: usize) -> Self {
+    pub fn literal(text: impl Into<String>, at: usize) -> Self {
         Self {
             at,
             text: text.into(),
@@ -265,7 +275,7 @@ impl Word {
     }
 
     /// Returns a word for any number of unknown words.
-    pub(super) fn unknown(at: usize) -> Self {
+    pub fn unknown(at: usize) -> Self {
         Self {
             at,
             text: HOLE.to_string(),
@@ -275,17 +285,17 @@ impl Word {
     }
 
     /// Returns the source text.
-    pub(super) fn source(&self) -> &str {
+    pub fn source(&self) -> &str {
         self.raw.as_deref().unwrap_or(&self.text)
     }
 
     /// Returns the text for comparing it with operators, or `None` if the word is quoted.
-    pub(super) fn operator(&self) -> Option<&str> {
+    pub fn operator(&self) -> Option<&str> {
         (!self.quoted).then_some(self.text.as_str())
     }
 
     /// Returns the known text at the beginning of the word.
-    pub(super) fn known(&self) -> &str {
+    pub fn known(&self) -> &str {
         match self.text.find(HOLE) {
             Some(hole) => &self.text[..hole],
             None => &self.text,
@@ -293,12 +303,12 @@ impl Word {
     }
 
     /// Returns the text of the word, or `None` if a part of the text is unknown.
-    pub(super) fn exactly(&self) -> Option<&str> {
+    pub fn exactly(&self) -> Option<&str> {
         self.exact.then_some(self.text.as_str())
     }
 
     /// Returns the word with an unknown part for each `mark`, which a program such as `xargs` replaces at run time.
-    pub(super) fn replaced(&self, mark: &str) -> Self {
+    pub fn replaced(&self, mark: &str) -> Self {
         let mut word = self.clone();
         if !mark.is_empty() && word.text.contains(mark) {
             word.raw = Some(word.source().into());
@@ -326,32 +336,32 @@ pub fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> 
 
 /// Parser of a text.
 pub struct Parser<'t> {
-    pub(super) text: &'t str,
+    pub text: &'t str,
     /// Position of the next byte in the text.
-    pub(super) pos: usize,
+    pub pos: usize,
     /// Position of this text in the outermost script.
-    pub(super) origin: ByteOrigin,
-    pub(super) dialect: Dialect,
+    pub origin: ByteOrigin,
+    pub dialect: Dialect,
     /// Number of open constructs.
-    pub(super) depth: usize,
+    pub depth: usize,
     /// Number of open substitutions in this text.
-    pub(super) substitutions: usize,
+    pub substitutions: usize,
     /// Number of open function bodies in this text.
-    pub(super) functions: usize,
+    pub functions: usize,
     /// Here-documents whose bodies begin at the next line.
-    pub(super) pending: Vec<PendingHereDocument>,
+    pub pending: Vec<PendingHereDocument>,
     /// Bodies of the here-documents that the parser has read.
-    pub(super) bodies: Vec<Word>,
+    pub bodies: Vec<Word>,
     /// Places of the comments in this text, without those in here-documents and in backticks.
-    pub(super) comments: Vec<usize>,
+    pub comments: Vec<usize>,
     /// See [`Script::evaluates`].
-    pub(super) evaluates: bool,
+    pub evaluates: bool,
     /// See [`Script::differs`].
-    pub(super) differs: bool,
+    pub differs: bool,
     /// Number of further times that a text may be read twice because of `((`.
-    pub(super) retries: usize,
+    pub retries: usize,
     /// Latest position of a search for a reserved word, with its result.
-    pub(super) looked: (usize, Option<(&'static str, usize)>),
+    pub looked: (usize, Option<(&'static str, usize)>),
 }
 
 /// A here-document whose body the parser has not read yet.
@@ -371,7 +381,7 @@ pub type Read<T> = Result<T, SyntaxFlaw>;
 
 impl<'t> Parser<'t> {
     /// Reads a variable's name and removes line continuations.
-    pub(super) fn name(&mut self) -> String {
+    pub fn name(&mut self) -> String {
         let start = self.pos;
         while matches!(
             self.peek(),
@@ -383,7 +393,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Creates a parser.
-    pub(super) fn new(text: &'t str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Self {
+    pub fn new(text: &'t str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Self {
         Self {
             text,
             pos: 0,
@@ -404,13 +414,13 @@ impl<'t> Parser<'t> {
 
     /// Returns true if the dialect is bash, and sets `differs`. Call this only for text that bash and dash read
     /// differently.
-    pub(super) fn bash(&mut self) -> bool {
+    pub fn bash(&mut self) -> bool {
         self.differs = true;
         self.dialect == Dialect::Bash
     }
 
     /// Skips line continuations and returns the next byte.
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         while bytes.get(self.pos) == Some(&b'\\') && bytes.get(self.pos + 1) == Some(&b'\n') {
             self.pos += 2;
@@ -419,7 +429,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Returns the byte after the next byte, without line continuations.
-    pub(super) fn peek_second(&mut self) -> Option<u8> {
+    pub fn peek_second(&mut self) -> Option<u8> {
         self.peek()?;
         let bytes = self.text.as_bytes();
         let mut at = self.pos + 1;
@@ -429,27 +439,34 @@ impl<'t> Parser<'t> {
         bytes.get(at).copied()
     }
 
+    /// Consumes the next character.
+    pub fn next_character(&mut self) -> &'t str {
+        let start = self.pos;
+        self.pos = self.text.ceil_char_boundary(start + 1);
+        &self.text[start..self.pos]
+    }
+
     /// Consumes the next byte if the byte equals `byte`.
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    pub fn take(&mut self, byte: u8) -> bool {
         let is = self.peek() == Some(byte);
         self.pos += usize::from(is);
         is
     }
 
     /// Consumes an operator of two bytes, which may contain a line continuation.
-    pub(super) fn take_two(&mut self) {
+    pub fn take_two(&mut self) {
         self.pos += 1;
         self.peek();
         self.pos += 1;
     }
 
     /// Returns the position of the next byte in the outermost script.
-    pub(super) fn place(&self) -> usize {
+    pub fn place(&self) -> usize {
         self.origin.place(self.pos)
     }
 
     /// Reports a syntax error of the shell.
-    pub(super) fn syntax<T>(&self, message: &'static str) -> Read<T> {
+    pub fn syntax<T>(&self, message: &'static str) -> Read<T> {
         Err(SyntaxFlaw {
             at: self.place(),
             message,
@@ -458,7 +475,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Refuses a text that the parser cannot read with certainty.
-    pub(super) fn guard<T>(&self, message: &'static str) -> Read<T> {
+    pub fn guard<T>(&self, message: &'static str) -> Read<T> {
         Err(SyntaxFlaw {
             at: self.place(),
             message,
@@ -467,7 +484,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Counts an open construct, and fails above the maximum.
-    pub(super) fn open(&mut self) -> Read<()> {
+    pub fn open(&mut self) -> Read<()> {
         if self.depth >= MAX_DEPTH {
             return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
         }
@@ -475,7 +492,7 @@ impl<'t> Parser<'t> {
         Ok(())
     }
 
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.depth -= 1;
     }
 }

@@ -34,20 +34,20 @@ pub enum QuoteKind {
 }
 
 pub struct WordBuilder {
-    pub(super) word: Word,
+    pub word: Word,
     /// Position in `word.text` at which a pattern `[` may begin.
-    pub(super) bracket: Option<usize>,
-    pub(super) brace: Option<usize>,
+    pub bracket: Option<usize>,
+    pub brace: Option<usize>,
     /// True if a comma or `..` follows the brace.
-    pub(super) comma: bool,
+    pub comma: bool,
     /// True if the word so far is unquoted and literal.
-    pub(super) plain: bool,
+    pub plain: bool,
     /// True if the word has an unknown part that is not a pattern.
-    pub(super) dynamic: bool,
+    pub dynamic: bool,
 }
 
 impl WordBuilder {
-    pub(super) fn new(at: usize) -> Self {
+    pub fn new(at: usize) -> Self {
         Self {
             word: Word {
                 at,
@@ -63,7 +63,7 @@ impl WordBuilder {
     }
 
     /// Adds a part that is known only when the script runs.
-    pub(super) fn hole(&mut self, one: bool) {
+    pub fn hole(&mut self, one: bool) {
         self.word.text.push(HOLE);
         self.word.one &= one;
         self.plain = false;
@@ -71,7 +71,7 @@ impl WordBuilder {
     }
 
     /// Marks the text from byte `at` as a pattern or a brace list. Such a word may become any number of fields.
-    pub(super) fn pattern(&mut self, at: usize, glob: bool) {
+    pub fn pattern(&mut self, at: usize, glob: bool) {
         self.word.text.insert(at, HOLE);
         self.word.one = false;
         self.plain = false;
@@ -95,7 +95,7 @@ impl WordBuilder {
 
 impl Parser<'_> {
     /// Reads the word that begins at the next byte, which is not a separator.
-    pub(super) fn word(&mut self, kind: WordPosition) -> Read<Word> {
+    pub fn word(&mut self, kind: WordPosition) -> Read<Word> {
         self.peek();
         let start = self.pos;
         let mut w = WordBuilder::new(self.place());
@@ -111,7 +111,7 @@ impl Parser<'_> {
         Ok(finished(w, raw))
     }
 
-    pub(super) fn pieces(&mut self, w: &mut WordBuilder, kind: WordPosition) -> Read<()> {
+    pub fn pieces(&mut self, w: &mut WordBuilder, kind: WordPosition) -> Read<()> {
         loop {
             let Some(byte) = self.peek() else {
                 return Ok(());
@@ -156,23 +156,12 @@ impl Parser<'_> {
                     self.substitution(w)?;
                     w.hole(true);
                 }
-                b'\\' => {
-                    self.pos += 1;
-                    self.character(w)?;
-                }
-                b'\'' => {
+                b'\'' | b'"' => {
                     w.word.quoted = true;
                     w.plain = false;
-                    self.single(w)?;
+                    self.piece(byte, w)?;
                 }
-                b'"' => {
-                    w.word.quoted = true;
-                    w.plain = false;
-                    self.pos += 1;
-                    self.double(w, QuoteKind::Double)?;
-                }
-                b'$' => self.dollar(w, QuoteKind::None)?,
-                b'`' => self.backtick(w, QuoteKind::None)?,
+                b'\\' | b'$' | b'`' => self.piece(byte, w)?,
                 b'*' | b'?' => {
                     let at = w.word.text.len();
                     self.literal(w, 1);
@@ -261,7 +250,7 @@ impl Parser<'_> {
     }
 
     /// Reads bytes literally, up to the next special byte.
-    pub(super) fn run(&mut self, w: &mut WordBuilder) {
+    pub fn run(&mut self, w: &mut WordBuilder) {
         let bytes = self.text.as_bytes();
         let start = self.pos;
         while self.pos < bytes.len() && !SPECIAL[usize::from(bytes[self.pos])] {
@@ -274,19 +263,38 @@ impl Parser<'_> {
     }
 
     /// Reads `count` ASCII bytes literally.
-    pub(super) fn literal(&mut self, w: &mut WordBuilder, count: usize) {
+    pub fn literal(&mut self, w: &mut WordBuilder, count: usize) {
         w.word.text.push_str(&self.text[self.pos..self.pos + count]);
         self.pos += count;
     }
 
-    /// Reads the next character literally.
-    pub(super) fn any(&mut self, w: &mut WordBuilder) {
-        let start = self.pos;
-        self.pos += 1;
-        while !self.text.is_char_boundary(self.pos) {
-            self.pos += 1;
+    /// Reads quotes, an escape or an expansion, or else the next character literally.
+    pub fn piece(&mut self, byte: u8, w: &mut WordBuilder) -> Read<()> {
+        match byte {
+            b'\\' => {
+                self.pos += 1;
+                self.character(w)
+            }
+            b'\'' => self.single(w),
+            b'"' => {
+                self.pos += 1;
+                self.double(w, QuoteKind::Double)
+            }
+            b'$' | b'`' => self.expansion(byte, w, QuoteKind::None),
+            _ => {
+                w.word.text.push_str(self.next_character());
+                Ok(())
+            }
         }
-        w.word.text.push_str(&self.text[start..self.pos]);
+    }
+
+    /// Reads an expansion that begins with a dollar or a backtick.
+    pub fn expansion(&mut self, byte: u8, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
+        if byte == b'$' {
+            self.dollar(w, quote)
+        } else {
+            self.backtick(w, quote)
+        }
     }
 
     /// Reads `[…]` after a variable's name or before an array element. It is an index if `=` follows, else a pattern.
@@ -316,28 +324,15 @@ impl Parser<'_> {
                         "an index contains spaces or operators: use a variable for the index",
                     );
                 }
-                b'\\' => {
-                    self.pos += 1;
-                    self.character(w)?;
-                }
-                b'\'' => self.single(w)?,
-                b'"' => {
-                    self.pos += 1;
-                    self.double(w, QuoteKind::Double)?;
-                }
                 b'$' | b'`' => {
                     self.evaluates = true;
                     if element {
                         // Bash expands this index once more than the index of an assignment.
                         w.word.parts.push(WordPart::Unknown(INDEX, self.place()));
                     }
-                    if byte == b'$' {
-                        self.dollar(w, QuoteKind::None)?;
-                    } else {
-                        self.backtick(w, QuoteKind::None)?;
-                    }
+                    self.expansion(byte, w, QuoteKind::None)?;
                 }
-                _ => self.any(w),
+                _ => self.piece(byte, w)?,
             }
         }
         let (at, index) = (w.word.at, &w.word.text[name..]);
@@ -361,7 +356,7 @@ impl Parser<'_> {
     }
 
     /// Reads the elements `(element …)` of an array.
-    pub(super) fn array(&mut self, w: &mut WordBuilder) -> Read<()> {
+    pub fn array(&mut self, w: &mut WordBuilder) -> Read<()> {
         self.open()?;
         self.pos += 1;
         loop {
@@ -416,7 +411,7 @@ const SPECIAL: [bool; 256] = {
 
 impl Parser<'_> {
     /// Reads `'…'`.
-    pub(super) fn single(&mut self, w: &mut WordBuilder) -> Read<()> {
+    pub fn single(&mut self, w: &mut WordBuilder) -> Read<()> {
         let start = self.pos + 1;
         let Some(length) = self.text.as_bytes()[start..]
             .iter()
@@ -430,7 +425,7 @@ impl Parser<'_> {
     }
 
     /// Reads the text in double quotes with the closing quote, or the whole body of a here-document.
-    pub(super) fn double(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
+    pub fn double(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         loop {
             let Some(byte) = self.peek() else {
                 if quote == QuoteKind::Body {
@@ -458,8 +453,7 @@ impl Parser<'_> {
                             .guard("the script ends with a backslash: remove the backslash");
                     }
                 },
-                b'$' => self.dollar(w, quote)?,
-                b'`' => self.backtick(w, quote)?,
+                b'$' | b'`' => self.expansion(byte, w, quote)?,
                 _ => {
                     let bytes = self.text.as_bytes();
                     let start = self.pos;
@@ -478,7 +472,7 @@ impl Parser<'_> {
     }
 
     /// Reads the character after a backslash.
-    pub(super) fn character(&mut self, w: &mut WordBuilder) -> Read<()> {
+    pub fn character(&mut self, w: &mut WordBuilder) -> Read<()> {
         let Some(character) = self.text[self.pos..].chars().next() else {
             return self.guard("the script ends with a backslash: remove the backslash");
         };
@@ -490,7 +484,7 @@ impl Parser<'_> {
     }
 
     /// Reads the text in `$'…'` with the closing quote.
-    pub(super) fn escaped(&mut self, w: &mut WordBuilder) -> Read<()> {
+    pub fn escaped(&mut self, w: &mut WordBuilder) -> Read<()> {
         let bytes = self.text.as_bytes();
         loop {
             let Some(byte) = bytes.get(self.pos) else {
@@ -557,7 +551,7 @@ impl Parser<'_> {
 
     /// Reads a character that is written as a number with up to `most` digits. A number outside ASCII becomes an
     /// unknown part, and the result is 0.
-    pub(super) fn number(&mut self, w: &mut WordBuilder, base: u32, most: usize) -> u8 {
+    pub fn number(&mut self, w: &mut WordBuilder, base: u32, most: usize) -> u8 {
         let bytes = self.text.as_bytes();
         let mut value = 0u32;
         let mut digits = 0;

@@ -143,24 +143,24 @@ fn starts_nothing(base: &str, arguments: &[Word]) -> bool {
 
 /// One call of a wrapper.
 pub struct WrapperCall<'f, 's, 'a> {
-    pub(super) finding: &'f mut ScriptWalk<'s>,
-    pub(super) name: &'a Word,
-    pub(super) arguments: &'a [Word],
-    pub(super) inside: Context<'a>,
-    pub(super) outside: Context<'a>,
+    pub finding: &'f mut ScriptWalk<'s>,
+    pub name: &'a Word,
+    pub arguments: &'a [Word],
+    pub inside: Context<'a>,
+    pub outside: Context<'a>,
 }
 
 impl<'a> WrapperCall<'_, '_, 'a> {
-    pub(super) fn unknown(&mut self, word: &Word, why: impl Into<UnknownReason>) {
+    pub fn unknown(&mut self, word: &Word, why: impl Into<UnknownReason>) {
         self.finding.unknown(word, why, self.inside);
     }
 
     /// Returns the context of a command that the surrounding shell runs for the wrapper.
-    pub(super) fn shell_context(&self, functions: bool) -> Context<'a> {
+    pub fn shell_context(&self, functions: bool) -> Context<'a> {
         self.inside.within(self.outside, functions)
     }
 
-    pub(super) fn resolve(&mut self, words: &[Word], skip: usize, functions: bool) -> Done {
+    pub fn resolve(&mut self, words: &[Word], skip: usize, functions: bool) -> Done {
         let context = self.shell_context(functions);
         // `command -- x`, `builtin -- x`
         let words = &words[skip.min(words.len())..];
@@ -174,7 +174,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     /// Reads the options of a wrapper whose command follows after `operands` words. If the options cannot be read, the
     /// problem is recorded, but the following words still count as the command, so that a denied name among them is
     /// found.
-    pub(super) fn before_command<'w>(
+    pub fn before_command<'w>(
         &mut self,
         grammar: &OptionGrammar,
         words: &'w [Word],
@@ -206,7 +206,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    pub(super) fn options(&mut self, grammar: &OptionGrammar) -> Option<ReadOptions<'a>> {
+    pub fn options(&mut self, grammar: &OptionGrammar) -> Option<ReadOptions<'a>> {
         match read(grammar, self.arguments) {
             Ok(options) => Some(options),
             Err((word, why)) => {
@@ -217,12 +217,12 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// Reads options, then as many words as `operands`, then a command.
-    pub(super) fn plain(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
+    pub fn plain(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
         let options = self.before_command(grammar, self.arguments, operands);
         self.command(options.rest, operands)
     }
 
-    pub(super) fn command(&mut self, rest: &[Word], operands: usize) -> Done {
+    pub fn command(&mut self, rest: &[Word], operands: usize) -> Done {
         for word in rest.iter().take(operands) {
             if !word.one {
                 self.unknown(word, SEVERAL_WORDS);
@@ -241,7 +241,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 }
 
 impl<'a> WrapperCall<'_, '_, 'a> {
-    pub(super) fn env(&mut self) -> Done {
+    pub fn env(&mut self) -> Done {
         self.env_with(self.arguments, 0)
     }
 
@@ -305,7 +305,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.resolve(rest, self.inside)
     }
 
-    pub(super) fn xargs(&mut self) -> Done {
+    pub fn xargs(&mut self) -> Done {
         let options = self.before_command(&XARGS, self.arguments, 0);
         if options.rest.is_empty() {
             return Ok(());
@@ -317,20 +317,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             .given
             .iter()
             .rev()
-            .find_map(|given| match given.name.as_str() {
-                "I" => Some(
-                    given
-                        .value
-                        .as_ref()
-                        .map_or("{}".to_owned(), |value| value.text.clone()),
-                ),
-                "i" | "replace" => Some(
-                    given
-                        .value
-                        .as_ref()
-                        .map_or("{}".to_owned(), |value| value.text.clone()),
-                ),
-                _ => None,
+            .find(|given| matches!(given.name.as_str(), "I" | "i" | "replace"))
+            .map(|given| {
+                let value = given.value.as_ref();
+                value.map_or("{}".to_owned(), |value| value.text.clone())
             });
         let mut words: Vec<Word> = match &mark {
             Some(mark) if mark.contains(HOLE) || mark.is_empty() => {
@@ -355,7 +345,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.resolve(&words, self.inside.without_input())
     }
 
-    pub(super) fn find(&mut self) -> Done {
+    pub fn find(&mut self) -> Done {
         let words = self.arguments;
         let mut next = 0;
         while let Some(word) = words.get(next) {
@@ -442,7 +432,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    pub(super) fn sudo(&mut self) -> Done {
+    pub fn sudo(&mut self) -> Done {
         let options = self.before_command(&SUDO, self.arguments, 0);
         if options.has(&["e", "edit"]) {
             self.unknown(
@@ -474,7 +464,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// `ssh [options] [--] HOST WORDS…`. The user's shell on the other host runs the words.
-    pub(super) fn ssh(&mut self) -> Done {
+    pub fn ssh(&mut self) -> Done {
         let Some(options) = self.options(&SSH) else {
             return Ok(());
         };
@@ -509,7 +499,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         )
     }
 
-    pub(super) fn nice(&mut self) -> Done {
+    pub fn nice(&mut self) -> Done {
         // `nice -10` and `nice --10` are old forms of `nice -n`.
         let old = |word: &Word| {
             word.exactly().is_some_and(|text| {

@@ -10,13 +10,13 @@
 //! - `shell_roles` and `shell_commands` decide in which words of which commands a value is allowed.
 //! - `code_plan` and `code_reader` do the same for other languages.
 mod code_plan;
-pub(crate) mod code_reader;
+pub mod code_reader;
 pub mod script_template;
-pub(crate) mod shell_commands;
-pub(crate) mod shell_places;
-pub(crate) mod shell_plan;
+pub mod shell_commands;
+pub mod shell_places;
+pub mod shell_plan;
 pub mod shell_quoting;
-pub(crate) mod shell_roles;
+pub mod shell_roles;
 pub mod step_template;
 pub mod syntax;
-pub(crate) mod variant;
+pub mod variant;

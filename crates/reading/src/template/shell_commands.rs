@@ -18,24 +18,24 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct SlotRule {
     /// True if the value begins an argument, so that it may not begin with `-` unless the schema allows it.
-    pub(super) argument: bool,
+    pub argument: bool,
     /// True if the value may never begin with `-`.
-    pub(super) never_dash: bool,
+    pub never_dash: bool,
     /// True if the value must be a whole number.
-    pub(super) number: bool,
+    pub number: bool,
     /// True if the value may not begin with `(`, because the shell might read it as elements of an array.
-    pub(super) no_array: bool,
+    pub no_array: bool,
     /// True if `make` reads the value, which can run a part of it.
-    pub(super) make: bool,
+    pub make: bool,
     /// True if the shell evaluates the variable with this value as arithmetic.
-    pub(super) evaluated: bool,
+    pub evaluated: bool,
     /// True if the shell splits the output of the surrounding command into words.
-    pub(super) split: bool,
+    pub split: bool,
 }
 
 impl SlotRule {
     /// Adds the rule of an argument.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.never_dash |= other.never_dash;
         self.number |= other.number;
         self.no_array |= other.no_array;

@@ -13,11 +13,11 @@ pub struct ShellPlaces {
     /// Place of each slot, or `None` if no value can be written there.
     pub places: Vec<Option<TemplatePlace>>,
     /// Slots in double quotes or here-documents directly after `$NAME`, where the text of a value would continue the name.
-    pub(super) after_names: Vec<usize>,
+    pub after_names: Vec<usize>,
     /// The bodies of here-documents.
-    pub(super) bodies: Vec<HereDocumentBody>,
+    pub bodies: Vec<HereDocumentBody>,
     /// The texts that the shell evaluates as arithmetic.
-    pub(super) arithmetic: Vec<Range<usize>>,
+    pub arithmetic: Vec<Range<usize>>,
 }
 
 /// Body of a here-document, without the line of its delimiter.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::{ScriptPlace, shell::commands::place};
+use crate::{TextPlace, shell::commands::place};
 
 /// Beginning of the names of parameters for outputs.
 pub const OUTPUTS: &str = "outputs_";
@@ -367,14 +367,12 @@ const MAX_NAME: usize = 64;
 
 /// Flaw in a template, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-#[error("{line}:{column}: {message}")]
+#[error("{place}: {message}")]
 pub struct TemplateFlaw {
     /// Byte offset in the source.
     pub offset: usize,
-    /// The line, from 1.
-    pub line: usize,
-    /// Number of the character in the line, from 1.
-    pub column: usize,
+    /// Place in the source.
+    pub place: TextPlace,
     /// The problem, and what to write instead.
     pub message: String,
 }
@@ -382,13 +380,20 @@ pub struct TemplateFlaw {
 impl TemplateFlaw {
     /// Returns the flaw at this byte of the source.
     pub fn new(source: &str, offset: usize, message: impl Into<String>) -> Self {
-        let ScriptPlace { line, column } = place(source, offset);
         Self {
             offset: offset.min(source.len()),
-            line,
-            column,
+            place: place(source, offset),
             message: message.into(),
         }
+    }
+
+    /// Returns the message with its place in the script.
+    pub fn in_words(&self) -> String {
+        let TextPlace { line, column } = self.place;
+        format!(
+            "line {line}, column {column} of the script: {}",
+            self.message
+        )
     }
 }
 

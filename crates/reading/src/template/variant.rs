@@ -5,8 +5,8 @@ use crate::{Condition, RenderError, TemplateNode, ValueName};
 /// Script for one set of decisions.
 #[derive(Debug, Default)]
 pub struct Variant {
-    pub(super) parts: Vec<VariantPart>,
-    pub(super) slots: Vec<VariantSlot>,
+    pub parts: Vec<VariantPart>,
+    pub slots: Vec<VariantSlot>,
 }
 
 /// Part of a variant.
@@ -143,17 +143,17 @@ pub fn all(nodes: &[TemplateNode]) -> Option<Vec<(Vec<usize>, Variant)>> {
 
 impl Variant {
     /// Returns a flaw at a slot: its byte offset in the source and the message.
-    pub(super) fn flaw(&self, slot: usize, message: &str) -> (usize, String) {
+    pub fn flaw(&self, slot: usize, message: &str) -> (usize, String) {
         (self.slots[slot].offset, message.to_owned())
     }
 
     /// Returns an error of the parameter of a slot.
-    pub(super) fn error(&self, slot: usize, message: impl Into<String>) -> RenderError {
+    pub fn error(&self, slot: usize, message: impl Into<String>) -> RenderError {
         RenderError::new(&self.slots[slot].parameter, message)
     }
 
     /// Returns the script with a text for each slot.
-    pub(super) fn text(&self, slot: &mut dyn FnMut(usize) -> String) -> String {
+    pub fn text(&self, slot: &mut dyn FnMut(usize) -> String) -> String {
         let mut text = String::new();
         for part in &self.parts {
             match part {
@@ -165,7 +165,7 @@ impl Variant {
     }
 
     /// Returns the source offset of the byte `at` of the script in which each slot has `width` bytes.
-    pub(super) fn offset(&self, at: usize, width: usize) -> usize {
+    pub fn offset(&self, at: usize, width: usize) -> usize {
         let (mut from, mut last) = (0, 0);
         for part in &self.parts {
             let (length, offset) = match part {
@@ -187,7 +187,7 @@ impl Variant {
 
     /// Adds, for each line of the script and for the empty line behind it, the number of the line of `source` that
     /// contains the first text of the line.
-    pub(super) fn add_lines(&self, source: &str, lines: &mut Vec<usize>) {
+    pub fn add_lines(&self, source: &str, lines: &mut Vec<usize>) {
         let line_of =
             |offset: usize| source.get(..offset).unwrap_or(source).matches('\n').count() + 1;
         let (mut begins, mut last) = (true, 0);

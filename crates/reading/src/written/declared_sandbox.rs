@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{YamlFlaw, YamlKind, YamlNode, yaml::unknown};
+use crate::{YamlFlaw, YamlKind, YamlNode, noted, refuse, yaml::unknown};
 use documents::{
     AllowedHost, Approvals, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, GroupName,
     GroupSource, IdentError, MAX_PROGRAMS, OWN_PROGRAMS, Proc, Program, ProgramMode, Timestamp,
@@ -25,25 +25,34 @@ pub fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Resu
         .map_err(|_| unknown(&format!("value of {name}"), text, known))
 }
 
+/// Reads one of the words in `known`.
+pub fn choice<T: DeserializeOwned>(
+    node: &YamlNode,
+    what: &str,
+    known: &[&str],
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<T> {
+    let text = node.text(what, flaws)?;
+    noted(word(what, text, known), node.place, flaws)
+}
+
 /// Reads `none`, `host` or `{allow: [name:port]}`. `read` reads the list.
 fn network<H: DeserializeOwned>(
     node: &YamlNode,
     read: impl FnOnce(&YamlNode, &mut Vec<YamlFlaw>) -> Option<Vec<H>>,
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<DeclaredNetwork<H>> {
-    if let YamlKind::Text(text) = &node.kind {
-        let read = word("`network`", text, &["none", "host"]);
-        return read
-            .map_err(|message| flaws.push(YamlFlaw::new(node.place, message)))
-            .ok();
+    if let YamlKind::Text(_) = &node.kind {
+        return choice(node, "`network`", &["none", "host"], flaws);
     }
     node.closed_map("network", &["allow"], flaws);
     let Some(allow) = node.value("allow") else {
         if matches!(node.kind, YamlKind::Map(_)) {
-            flaws.push(YamlFlaw::new(
+            refuse(
+                flaws,
                 node.place,
                 "`network` names no host: write `none`, `host`, or `allow` with a list of name:port",
-            ));
+            );
         }
         return None;
     };
@@ -77,21 +86,18 @@ fn allowed_host(item: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<AllowedHos
     let mut text = item;
     if let YamlKind::Map(_) = item.kind {
         for (key, value) in item.closed_map("a host", &["host", "private", "localhost"], flaws) {
-            match (key.name.as_str(), &value.kind) {
-                ("private", YamlKind::Boolean(word)) => found.private = *word,
-                ("localhost", YamlKind::Boolean(word)) => found.localhost = *word,
-                ("private" | "localhost", _) => {
-                    flaws.push(YamlFlaw::new(
-                        value.place,
-                        format!("`{}` must be true or false", key.name),
-                    ));
-                }
-                _ => {}
-            }
+            let flag = match key.name.as_str() {
+                "private" => &mut found.private,
+                "localhost" => &mut found.localhost,
+                _ => continue,
+            };
+            *flag = value
+                .boolean(&format!("`{}`", key.name), flaws)
+                .unwrap_or_default();
         }
         let Some(host) = item.value("host") else {
             let message = "the map names no host: write {host: \"name:port\", private: true}";
-            flaws.push(YamlFlaw::new(item.place, message));
+            refuse(flaws, item.place, message);
             return None;
         };
         text = host;
@@ -122,10 +128,7 @@ fn checked_text(
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<String> {
     let text = item.text("an entry", flaws)?;
-    check(text)
-        .map_err(|message| flaws.push(YamlFlaw::new(item.place, message)))
-        .ok()?;
-    Some(text.to_owned())
+    noted(check(text), item.place, flaws).map(|()| text.to_owned())
 }
 
 /// Reads a list, and sorts the items by the text that `name` returns.
@@ -144,20 +147,22 @@ fn list_of<T>(
         };
         if found.iter().any(|other| name(other) == name(&one)) {
             let text = name(&one);
-            flaws.push(YamlFlaw::new(
+            refuse(
+                flaws,
                 item.place,
                 format!("{text:?} is listed twice: remove one of the two"),
-            ));
+            );
         } else {
             found.push(one);
         }
     }
     found.sort_by(|one, other| name(one).cmp(name(other)));
     if found.is_empty() && flaws.len() == before {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             node.place,
             format!("{what} is empty: add an element, or remove {what}"),
-        ));
+        );
     }
     (flaws.len() == before).then_some(found)
 }
@@ -348,18 +353,19 @@ pub fn approvals_among(
     let mut from_place = node.place;
     for (key, value) in node.closed_map(what, known, flaws) {
         match (key.name.as_str(), &value.kind) {
-            ("required", YamlKind::Integer(count)) => match u64::try_from(*count) {
-                Ok(0) => flaws.push(YamlFlaw::new(
-                    value.place,
-                    "`required: 0` would let a step run without a signature: write 1 or more",
-                )),
-                Ok(count) => rule.required = count,
-                Err(_) => flaws.push(YamlFlaw::new(value.place, "`required` must be 1 or more")),
-            },
-            ("required", _) => flaws.push(YamlFlaw::new(
+            ("required", YamlKind::Integer(count)) => {
+                rule.required = u64::try_from(*count).unwrap_or_default();
+                if rule.required == 0 {
+                    let message =
+                        "`required: 0` would let a step run without a signature: write 1 or more";
+                    refuse(flaws, value.place, message);
+                }
+            }
+            ("required", _) => refuse(
+                flaws,
                 value.place,
                 format!("`required` must be a whole number, not {}", value.word()),
-            )),
+            ),
             ("from", _) => {
                 from_place = value.place;
                 for item in value.list("`from`", flaws).unwrap_or_default() {
@@ -368,24 +374,19 @@ pub fn approvals_among(
                     };
                     match text.parse::<GroupName>() {
                         Ok(name) if rule.from.contains(&name) => {
-                            flaws.push(YamlFlaw::new(
+                            refuse(
+                                flaws,
                                 item.place,
                                 format!("{name} is listed twice: list each group once"),
-                            ));
+                            );
                         }
                         Ok(name) => rule.from.push(name),
-                        Err(error) => flaws.push(YamlFlaw::new(item.place, error.to_string())),
+                        Err(error) => refuse(flaws, item.place, error.to_string()),
                     }
                 }
             }
-            ("each", YamlKind::Boolean(each)) if known.contains(&"each") => {
-                rule.each = each.then_some(true)
-            }
             ("each", _) if known.contains(&"each") => {
-                flaws.push(YamlFlaw::new(
-                    value.place,
-                    format!("`each` must be true or false, not {}", value.word()),
-                ));
+                rule.each = value.boolean("`each`", flaws).filter(|each| *each);
             }
             _ => {}
         }
@@ -396,7 +397,7 @@ pub fn approvals_among(
     match rule.fault(groups) {
         None => Some(rule),
         Some(fault) => {
-            flaws.push(YamlFlaw::new(from_place, fault));
+            refuse(flaws, from_place, fault);
             None
         }
     }

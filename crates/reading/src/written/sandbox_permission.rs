@@ -9,7 +9,7 @@
 //! profile. The check before a seal tests whether a path exists and contains no symbolic link.
 
 use crate::{
-    SandboxRule, YamlFlaw, YamlNode,
+    SandboxRule, YamlFlaw, YamlNode, noted,
     written::declared_sandbox::{checked, list, network_of_step, word},
 };
 use documents::{
@@ -172,9 +172,7 @@ impl SandboxPermission {
                 let Some(text) = node.text(&format!("`{}`", self.field()), flaws) else {
                     return;
                 };
-                if let Err(message) = self.read_text(text, declared) {
-                    flaws.push(YamlFlaw::new(node.place, message));
-                }
+                noted(self.read_text(text, declared), node.place, flaws);
             }
         }
     }

@@ -24,6 +24,20 @@ pub struct TextPlace {
 impl TextPlace {
     /// The beginning of a file.
     pub const START: Self = Self { line: 1, column: 1 };
+
+    /// Returns the place with this number of characters in front of it, in the same line.
+    pub fn after(self, characters: usize) -> Self {
+        Self {
+            column: self.column + characters,
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for TextPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
 }
 
 /// An error at a place in a file. The message states first the error and then its correction.
@@ -68,10 +82,20 @@ impl YamlFlaw {
     }
 }
 
+/// Adds an error at `place`.
+pub fn refuse(flaws: &mut Vec<YamlFlaw>, place: TextPlace, message: impl Into<String>) {
+    flaws.push(YamlFlaw::new(place, message));
+}
+
+/// Returns a value, or adds its error as a flaw at this place.
+pub fn noted<T>(read: Result<T, String>, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<T> {
+    read.map_err(|message| refuse(flaws, place, message)).ok()
+}
+
 impl fmt::Display for YamlFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.place.line > 0 {
-            write!(f, "{}:{}: ", self.place.line, self.place.column)?;
+            write!(f, "{}: ", self.place)?;
         }
         f.write_str(&self.message)
     }
@@ -180,11 +204,12 @@ fn parse_as(
         }
         tree.take(&event, place)?;
     }
+    let start = TextPlace {
+        line: first_line,
+        column: 1,
+    };
     Ok(tree.root.unwrap_or(YamlNode {
-        place: TextPlace {
-            line: first_line,
-            column: 1,
-        },
+        place: start,
         kind: YamlKind::Null,
     }))
 }
@@ -345,8 +370,8 @@ impl Tree<'_> {
             return Err(YamlFlaw::new(
                 place,
                 format!(
-                    "the key {text:?} is already at {}:{}: keep one of the two",
-                    first.place.line, first.place.column
+                    "the key {text:?} is already at {}: keep one of the two",
+                    first.place
                 ),
             ));
         }

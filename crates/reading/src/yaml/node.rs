@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode, yaml::unknown};
+use crate::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode, refuse, yaml::unknown};
 
 impl YamlNode {
     /// Makes a tree from a JSON value that does not come from a file. All places are `0:0`. A number with a fraction
@@ -92,22 +92,33 @@ impl YamlNode {
         flaws: &mut Vec<YamlFlaw>,
     ) -> &[(Key, Self)] {
         let YamlKind::Map(entries) = &self.kind else {
-            flaws.push(YamlFlaw::new(
+            refuse(
+                flaws,
                 self.place,
                 format!("{what} must be a map, not {}", self.word()),
-            ));
+            );
             return &[];
         };
         for (key, _) in entries {
             let name = key.name.as_str();
             if !known.contains(&name) {
-                flaws.push(YamlFlaw::new(
+                refuse(
+                    flaws,
                     key.place,
                     unknown(&format!("key in {what}"), name, known),
-                ));
+                );
             }
         }
         entries
+    }
+
+    /// Returns the flag, or records an error if the value is neither `true` nor `false`.
+    pub fn boolean(&self, what: &str, flaws: &mut Vec<YamlFlaw>) -> Option<bool> {
+        if let YamlKind::Boolean(flag) = self.kind {
+            return Some(flag);
+        }
+        refuse(flaws, self.place, format!("{what} must be true or false"));
+        None
     }
 
     /// Returns the text, or records an error if the value is not a text.
@@ -115,10 +126,11 @@ impl YamlNode {
         if let YamlKind::Text(text) = &self.kind {
             return Some(text);
         }
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             self.place,
             format!("{what} must be text, not {}", self.word()),
-        ));
+        );
         None
     }
 
@@ -127,10 +139,11 @@ impl YamlNode {
         if let YamlKind::List(items) = &self.kind {
             return Some(items);
         }
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             self.place,
             format!("{what} must be a list, not {}", self.word()),
-        ));
+        );
         None
     }
 

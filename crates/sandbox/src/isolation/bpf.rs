@@ -46,18 +46,12 @@ pub enum ArgumentTest {
         bits: u32,
         then: FilterVerdict,
     },
-    /// Matches if the masked argument is one of these values.
-    OneOf {
+    /// Matches if the masked argument is one of these values, or none of them without `is_one`.
+    Value {
         argument: u32,
         mask: u32,
         values: &'static [u32],
-        then: FilterVerdict,
-    },
-    /// Matches if the masked argument is none of these values.
-    NoneOf {
-        argument: u32,
-        mask: u32,
-        values: &'static [u32],
+        is_one: bool,
         then: FilterVerdict,
     },
     /// Always matches.
@@ -154,19 +148,13 @@ fn look(look: &ArgumentTest) -> Vec<Instruction> {
             jump(BITS, bits, 0, 1),
             instruction(RETURN, then.0),
         ],
-        ArgumentTest::OneOf {
+        ArgumentTest::Value {
             argument,
             mask,
             values,
-            then,
-        }
-        | ArgumentTest::NoneOf {
-            argument,
-            mask,
-            values,
+            is_one,
             then,
         } => {
-            let matches_one = matches!(look, ArgumentTest::OneOf { .. });
             let mut code = vec![
                 instruction(LOAD, ARGUMENTS + 8 * argument),
                 instruction(AND, mask),
@@ -175,7 +163,7 @@ fn look(look: &ArgumentTest) -> Vec<Instruction> {
                 // An equal value goes to the verdict, or behind the verdict. Behind the last value is the verdict.
                 let to_verdict = u8::try_from(values.len() - at - 1).unwrap_or(u8::MAX);
                 let last = to_verdict == 0;
-                code.push(if matches_one {
+                code.push(if is_one {
                     jump(EQUAL, value, to_verdict, u8::from(last))
                 } else {
                     jump(EQUAL, value, to_verdict.saturating_add(1), 0)
@@ -277,8 +265,8 @@ mod tests {
         fn argument_checks_return_the_expected_verdict(first in any::<u64>(), pick in 0_usize..5) {
             const LOOKS: &[ArgumentTest] = &[
                 ArgumentTest::AnyBit { argument: 1, bits: 0x10, then: FilterVerdict::errno(1) },
-                ArgumentTest::OneOf { argument: 1, mask: 0xf, values: &[1, 2, 3], then: FilterVerdict::errno(2) },
-                ArgumentTest::NoneOf { argument: 1, mask: 0xff, values: &[4, 5, 0x84], then: FilterVerdict::errno(3) },
+                ArgumentTest::Value { argument: 1, mask: 0xf, values: &[1, 2, 3], is_one: true, then: FilterVerdict::errno(2) },
+                ArgumentTest::Value { argument: 1, mask: 0xff, values: &[4, 5, 0x84], is_one: false, then: FilterVerdict::errno(3) },
                 ArgumentTest::Else(FilterVerdict::ALLOW),
             ];
             let argument = [first, 4, 0x11, 2, 0xffff_ffff_0000_0084][pick];

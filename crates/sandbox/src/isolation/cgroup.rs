@@ -12,9 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::isolation::opened::open;
 use documents::Limits;
 
 /// The parent directory of the control groups of runs.
@@ -179,8 +180,7 @@ impl Drop for GroupParent {
 impl RunGroup {
     /// Opens the directory of the group, so that a process can be created in the group.
     pub fn open(&self) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(rustix::fs::open(&self.path, flags, Mode::empty())?)
+        Ok(open(&self.path, OFlags::DIRECTORY)?)
     }
 
     /// Kills all processes of the group and waits until the group is empty. Returns the number of processes that did

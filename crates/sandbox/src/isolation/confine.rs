@@ -10,7 +10,7 @@ use std::{
         fd::{AsFd as _, BorrowedFd},
         unix::{
             ffi::{OsStrExt as _, OsStringExt as _},
-            fs::MetadataExt as _,
+            fs::{MetadataExt as _, fchown},
             net::UnixStream,
         },
     },
@@ -18,8 +18,11 @@ use std::{
 };
 
 use rustix::{
-    process::{Pid, Resource, Rlimit},
-    thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets},
+    fs::{FileType, OFlags},
+    io::Errno,
+    process::{self, Gid, Pid, Resource, Rlimit, Uid, WaitOptions},
+    stdio,
+    thread::{self, CapabilitiesSecureBits, CapabilitySet, CapabilitySets},
 };
 
 use crate::{
@@ -27,6 +30,7 @@ use crate::{
     RunTexts, SetupFailure, SetupResult, SetupStage, StepPaths, interpreter,
     isolation::{
         filesystem, grants,
+        opened::{file_id, kind_of, open},
         run_places::{self, OF_RESULTS},
         seccomp, secret_files, step_files, step_paths, syscalls,
     },
@@ -84,13 +88,13 @@ pub fn empty_bounding_set() -> SetupResult<bool> {
     let mut empty = true;
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
+        match thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
             // The kernel has no capability with this number or with a higher number.
-            Err(rustix::io::Errno::INVAL) => break,
+            Err(Errno::INVAL) => break,
             // An ordinary user may not change the set, which has no effect for this user with `no_new_privs`.
-            Err(rustix::io::Errno::PERM) => {
-                empty &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
+            Err(Errno::PERM) => {
+                empty &= thread::capability_is_in_bounding_set(capability) != Ok(true);
             }
             Err(_) => {
                 return Err(SetupFailure::new(
@@ -115,14 +119,14 @@ pub fn drop_privileges(own_id: Option<u32>) -> SetupResult {
         | CapabilitiesSecureBits::KEEP_CAPS_LOCKED
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
-    let locked = rustix::thread::set_capabilities_secure_bits(bits);
+    let locked = thread::set_capabilities_secure_bits(bits);
     // On the host's root file system, an ordinary user may not set the secure bits and has no capabilities to drop.
-    if locked.is_err_and(|error| error != rustix::io::Errno::PERM) {
+    if locked.is_err_and(|error| error != Errno::PERM) {
         return Err(SetupFailure::new(stage, "lock the secure bits"));
     }
     if let Some(id) = own_id {
         give_away(
-            [rustix::stdio::stdout(), rustix::stdio::stderr()],
+            [stdio::stdout(), stdio::stderr()],
             HostId { uid: id, gid: id },
         )?;
         take_id(id)?;
@@ -133,10 +137,10 @@ pub fn drop_privileges(own_id: Option<u32>) -> SetupResult {
         inheritable: CapabilitySet::empty(),
     };
     // The ambient set only contains permitted and inheritable capabilities, so it is empty too.
-    rustix::thread::set_capabilities(None, none).at(stage, "drop all capabilities")?;
-    rustix::thread::set_no_new_privs(true).at(stage, "set no_new_privs")?;
-    let held = rustix::thread::capabilities(None).at(stage, "read the capabilities back")?;
-    let sure = rustix::thread::no_new_privs().at(stage, "read no_new_privs back")?;
+    thread::set_capabilities(None, none).at(stage, "drop all capabilities")?;
+    thread::set_no_new_privs(true).at(stage, "set no_new_privs")?;
+    let held = thread::capabilities(None).at(stage, "read the capabilities back")?;
+    let sure = thread::no_new_privs().at(stage, "read no_new_privs back")?;
     if !sure || !(held.effective | held.permitted | held.inheritable).is_empty() {
         return Err(SetupFailure::new(
             stage,
@@ -149,43 +153,31 @@ pub fn drop_privileges(own_id: Option<u32>) -> SetupResult {
 /// Gives the output pipes to the user `id` of the run, so that the step can open `/dev/stderr`. Other files do not
 /// belong to the run and keep their owner.
 pub fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> SetupResult {
-    let what = "give the output pipes to the run's user";
-    for stream in output {
-        let mode = rustix::fs::fstat(stream)
-            .at(SetupStage::Identity, what)?
-            .st_mode;
-        if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Fifo {
-            let (uid, gid) = (
-                rustix::fs::Uid::from_raw(id.uid),
-                rustix::fs::Gid::from_raw(id.gid),
-            );
-            rustix::fs::fchown(stream, Some(uid), Some(gid)).at(SetupStage::Identity, what)?;
+    let give = |stream: BorrowedFd<'_>| {
+        if kind_of(&rustix::fs::fstat(stream)?) != FileType::Fifo {
+            return Ok(());
         }
-    }
-    Ok(())
+        fchown(stream, Some(id.uid), Some(id.gid))
+    };
+    let given = output.into_iter().try_for_each(give);
+    given.at(
+        SetupStage::Identity,
+        "give the output pipes to the run's user",
+    )
 }
 
-/// Changes to the only id of this process's user namespace and keeps the capabilities.
+/// Changes to the id `id` and keeps the capabilities.
 pub fn take_inner_id(id: u32) -> SetupResult {
-    let what = "become the run's id";
-    let (uid, gid) = (
-        rustix::process::Uid::from_raw(id),
-        rustix::process::Gid::from_raw(id),
-    );
-    rustix::thread::set_thread_res_gid(gid, gid, gid).at(SetupStage::Identity, what)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what)
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    thread::set_thread_res_gid(gid, gid, gid)
+        .and_then(|()| thread::set_thread_res_uid(uid, uid, uid))
+        .at(SetupStage::Identity, format!("become the run's id {id}"))
 }
 
 /// Changes to the id `id` and drops the supplementary groups.
 pub fn take_id(id: u32) -> SetupResult {
-    let what = || format!("become the run's own id {id}");
-    let (uid, gid) = (
-        rustix::process::Uid::from_raw(id),
-        rustix::process::Gid::from_raw(id),
-    );
-    rustix::thread::set_thread_groups(&[]).at(SetupStage::Identity, what())?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid).at(SetupStage::Identity, what())?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what())
+    thread::set_thread_groups(&[]).at(SetupStage::Identity, "drop the supplementary groups")?;
+    take_inner_id(id)
 }
 
 /// Restricts this process and executes the step's program. The names of the enforced layers are written to `outcome`
@@ -198,7 +190,7 @@ fn become_step(
     control: &UnixStream,
     outcome: &mut Option<SetupResult<Confined>>,
 ) -> SetupResult<std::convert::Infallible> {
-    rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
+    process::setsid().at(SetupStage::Processes, "begin a session")?;
     let mut facts = Confined {
         landlock: None,
         seccomp: held.seccomp.clone(),
@@ -230,16 +222,15 @@ fn become_step(
     } else {
         0o077
     };
-    rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
+    process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());
     let path = text(program.path.as_os_str().as_bytes(), what)?;
-    let python = program.is_python();
+    let is_python = program.is_python();
     let mut arguments = vec![path.clone()];
-    let wrapper = request
-        .session
-        .as_ref()
-        .and_then(|session| session.wrapper.as_ref());
-    let before_script = match wrapper.and_then(|wrapper| wrapper.arguments.as_ref()) {
+    let of_wrapper = request
+        .wrapper()
+        .and_then(|wrapper| wrapper.arguments.as_ref());
+    let before_script = match of_wrapper {
         Some(arguments) => arguments
             .iter()
             .map(|argument| view.places.fill(argument))
@@ -257,7 +248,7 @@ fn become_step(
     {
         arguments.push(text(argument, what)?);
     }
-    let environment = environment(request, view, texts, python)?;
+    let environment = environment(request, view, texts, is_python)?;
     if request.record {
         announce_programs(
             &program.path,
@@ -295,9 +286,8 @@ fn announce_programs(
     let Ok(listener) = seccomp::announce_programs() else {
         return Ok(());
     };
-    let id = |path: PathBuf| path.metadata().map(|found| (found.dev(), found.ino()));
     let of_step = of_step
-        .map(id)
+        .map(|path| file_id(&path))
         .collect::<Result<_, _>>()
         .at(SetupStage::Workdir, "find the files of the step")?;
     let announced = AnnouncedPrograms {
@@ -314,7 +304,7 @@ fn announce_programs(
 }
 
 /// Variables of every run that its session can replace or remove.
-const REPLACEABLE: [&str; 3] = ["PATH", "LANG", "LC_ALL"];
+const REPLACEABLE: [&[u8]; 3] = [b"PATH", b"LANG", b"LC_ALL"];
 
 /// Variables by name.
 type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -325,33 +315,21 @@ fn environment(
     request: &RunRequest,
     view: &StepPaths,
     texts: &RunTexts,
-    python: bool,
+    is_python: bool,
 ) -> SetupResult<Vec<CString>> {
     let mut all = of_every_run(request, view);
-    if python {
+    if is_python {
         // Otherwise Python keeps the output of a pipe until its buffer of 8 KiB is full.
         all.insert("PYTHONUNBUFFERED".into(), "1".into());
     }
     let unset = request.session.iter().flat_map(|session| &session.unset);
-    for name in unset.filter(|name| {
-        REPLACEABLE
-            .iter()
-            .any(|replaceable| *name == replaceable.as_bytes())
-    }) {
+    for name in unset.filter(|name| REPLACEABLE.contains(&&name[..])) {
         all.remove(name);
     }
     for (name, value) in run_places::session_variables(texts) {
-        let own = all.contains_key(name)
-            && !REPLACEABLE
-                .iter()
-                .any(|replaceable| name == replaceable.as_bytes());
+        let own = all.contains_key(name) && !REPLACEABLE.contains(&name);
         let reserved = name.starts_with(b"PARAM_") || name.starts_with(b"COUNTERSIGN_");
-        if !own
-            && !reserved
-            && !OF_RESULTS
-                .iter()
-                .any(|reserved| name == reserved.as_bytes())
-        {
+        if !own && !reserved && !OF_RESULTS.contains(&name) {
             all.insert(name.to_vec(), value.to_vec());
         }
     }
@@ -365,15 +343,11 @@ fn environment(
     all.extend(places.map(|(name, path)| (name.into(), path.into_os_string().into_vec())));
     let secrets = secret_files::variables(request, texts);
     all.extend(secrets.map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())));
-    let wrapper = request
-        .session
-        .iter()
-        .filter_map(|session| session.wrapper.as_ref());
-    all.extend(
-        wrapper
-            .flat_map(|wrapper| &wrapper.env)
-            .map(|(name, value)| (name.clone().into(), view.places.fill(value))),
-    );
+    let of_wrapper = request
+        .wrapper()
+        .into_iter()
+        .flat_map(|wrapper| &wrapper.env);
+    all.extend(of_wrapper.map(|(name, value)| (name.clone().into(), view.places.fill(value))));
     let line = |(name, value): (Vec<u8>, Vec<u8>)| {
         text(&[&name, &b"="[..], &value].concat(), || {
             format!("pass on the variable {}", name.escape_ascii())
@@ -453,7 +427,7 @@ fn limit(request: &RunRequest) -> SetupResult {
     ] {
         set(resource, wanted, wanted, name)?;
     }
-    let stack = rustix::process::getrlimit(Resource::Stack)
+    let stack = process::getrlimit(Resource::Stack)
         .current
         .unwrap_or(u64::MAX);
     set(Resource::Stack, stack.min(STACK), STACK, "stack")?;
@@ -473,27 +447,25 @@ fn limit(request: &RunRequest) -> SetupResult {
 /// Returns true if the kernel enforces the limit of the number of processes, by calling fork with the limit 0. For a
 /// process whose real user is root on the host, the kernel never refuses a fork.
 fn is_counted() -> SetupResult<bool> {
-    let what = "test the limit of processes";
-    let limit = rustix::process::getrlimit(Resource::Nproc);
-    rustix::process::setrlimit(
-        Resource::Nproc,
-        Rlimit {
+    let test = || {
+        let limit = process::getrlimit(Resource::Nproc);
+        let none = Rlimit {
             current: Some(0),
             ..limit
-        },
-    )
-    .at(SetupStage::Limits, what)?;
-    let counted = match syscalls::fork() {
-        Ok(ForkSide::Child) => syscalls::end(0),
-        Ok(ForkSide::Parent(child)) => {
-            rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())
-                .at(SetupStage::Limits, what)?;
-            false
-        }
-        Err(_) => true,
+        };
+        process::setrlimit(Resource::Nproc, none)?;
+        let counted = match syscalls::fork() {
+            Ok(ForkSide::Child) => syscalls::end(0),
+            Ok(ForkSide::Parent(child)) => {
+                process::waitpid(Some(child), WaitOptions::empty())?;
+                false
+            }
+            Err(_) => true,
+        };
+        process::setrlimit(Resource::Nproc, limit)?;
+        Ok::<_, Errno>(counted)
     };
-    rustix::process::setrlimit(Resource::Nproc, limit).at(SetupStage::Limits, what)?;
-    Ok(counted)
+    test().at(SetupStage::Limits, "test the limit of processes")
 }
 
 /// Returns the CPU limit of each process in seconds, computed from the wall time and the CPU share.
@@ -507,12 +479,12 @@ pub fn cpu_seconds(limits: &documents::Limits) -> u64 {
 
 /// Raises the soft limit of open descriptors to the hard limit.
 pub fn raise_descriptor_limit() {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let limit = process::getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         ..limit
     };
-    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    let _ = process::setrlimit(Resource::Nofile, raised);
 }
 
 fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> SetupResult {
@@ -521,18 +493,16 @@ fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> SetupResult {
         current: Some(soft.min(ceiling)),
         maximum: Some(hard.min(ceiling)),
     };
-    rustix::process::setrlimit(resource, limit).at(SetupStage::Limits, format!("limit {name}"))
+    process::setrlimit(resource, limit).at(SetupStage::Limits, format!("limit {name}"))
 }
 
 /// Returns the current hard limit of a resource.
 fn ceiling(resource: Resource) -> u64 {
-    rustix::process::getrlimit(resource)
-        .maximum
-        .unwrap_or(u64::MAX)
+    process::getrlimit(resource).maximum.unwrap_or(u64::MAX)
 }
 
 fn processes_of_this_user() -> u64 {
-    let me = rustix::process::getuid().as_raw();
+    let me = process::getuid().as_raw();
     let threads = |entry: std::fs::DirEntry| {
         // Skip names that are not process ids. The link count of `task` is two plus the number of threads.
         let process = entry
@@ -552,18 +522,17 @@ fn processes_of_this_user() -> u64 {
 
 /// Opens the null device as standard input, which all processes of the helper inherit.
 pub fn read_nothing() -> SetupResult {
-    let what = "open /dev/null";
-    let null = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .at(SetupStage::Processes, what)?;
-    rustix::stdio::dup2_stdin(&null).at(SetupStage::Processes, what)
+    open("/dev/null", OFlags::RDWR)
+        .and_then(|null| stdio::dup2_stdin(&null))
+        .at(SetupStage::Processes, "open /dev/null")
 }
 
 /// Replaces standard output and standard error of this process.
 pub fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> SetupResult {
-    let what = "replace standard output and standard error";
-    rustix::stdio::dup2_stdout(stdout).at(SetupStage::Processes, what)?;
-    rustix::stdio::dup2_stderr(stderr).at(SetupStage::Processes, what)
+    stdio::dup2_stdout(stdout)
+        .and_then(|()| stdio::dup2_stderr(stderr))
+        .at(
+            SetupStage::Processes,
+            "replace standard output and standard error",
+        )
 }

@@ -22,17 +22,23 @@ use std::{
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat},
+    fs::{Dir, FileType, OFlags, Stat},
     io::Errno,
 };
 
-use crate::{AtStage, SetupFailure, SetupResult, SetupStage, isolation::remove::entries};
+use crate::{
+    AtStage, FileId, SetupFailure, SetupResult, SetupStage,
+    isolation::{
+        opened::{id_of, kind_of, open_at, stat_at},
+        remove::entries,
+    },
+};
 
 pub struct NamePatterns {
-    /// Patterns for whole paths, or `None` if there are no such patterns.
-    whole: Option<RegexSet>,
+    /// Patterns for whole paths.
+    whole: RegexSet,
     /// Patterns for paths below an allowed directory.
-    below: Option<RegexSet>,
+    below: RegexSet,
     /// Sockets that the run may use.
     sockets: Vec<PathBuf>,
 }
@@ -44,13 +50,10 @@ pub struct DeniedNames {
     /// are left out.
     pub names: Vec<(PathBuf, FileType)>,
     /// The denied files of all searched directories.
-    pub files: Rc<BTreeSet<Inode>>,
+    pub files: Rc<BTreeSet<FileId>>,
     /// The files that have several names and at least one allowed name.
-    pub links: Rc<BTreeSet<Inode>>,
+    pub links: Rc<BTreeSet<FileId>>,
 }
-
-/// Device number and inode number, which all hard links of a file share.
-pub type Inode = (u64, u64);
 
 impl DeniedNames {
     /// Returns the file type of a denied name, or `None` if `path` is not denied.
@@ -65,7 +68,7 @@ impl DeniedNames {
     /// Returns true if an opened file must not be read under any name. This is a file with a denied name, or a file
     /// that got a further name after the search.
     pub fn has(&self, stat: &Stat) -> bool {
-        let inode = (stat.st_dev, stat.st_ino);
+        let inode = id_of(stat);
         self.files.contains(&inode) || stat.st_nlink > 1 && !self.links.contains(&inode)
     }
 }
@@ -98,10 +101,7 @@ impl NamePatterns {
             );
         }
         let compile = |list: Vec<String>| {
-            if list.is_empty() {
-                return Ok(None);
-            }
-            RegexSetBuilder::new(list).unicode(false).size_limit(MAX_COMPILED).build().map(Some).map_err(|_| {
+            RegexSetBuilder::new(list).unicode(false).size_limit(MAX_COMPILED).build().map_err(|_| {
                 "the deny patterns together are too large: write fewer patterns or fewer alternatives".to_owned()
             })
         };
@@ -125,13 +125,14 @@ impl NamePatterns {
     pub fn deny(&self, allowed: &Path, below: &Path) -> bool {
         let whole = allowed.join(below);
         let whole = whole.as_os_str().as_bytes();
-        matches(&self.whole, whole.strip_prefix(b"/").unwrap_or(whole))
-            || matches(&self.below, below.as_os_str().as_bytes())
+        self.whole
+            .is_match(whole.strip_prefix(b"/").unwrap_or(whole))
+            || self.below.is_match(below.as_os_str().as_bytes())
     }
 
     /// Returns true if a pattern for whole paths denies the absolute `path`.
     pub fn deny_named(&self, path: &str) -> bool {
-        matches(&self.whole, path.trim_start_matches('/').as_bytes())
+        self.whole.is_match(path.trim_start_matches('/').as_bytes())
     }
 
     /// Finds the denied names at and below each of `roots`, with their paths as the step sees them.
@@ -164,28 +165,23 @@ impl NamePatterns {
     }
 
     fn look(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> SetupResult<Looked> {
-        let mut looked = Looked {
-            found: Vec::with_capacity(roots.len()),
-            known: Known::default(),
-        };
+        let mut looked = Looked::default();
         for (root, allowed) in roots {
-            let known = std::mem::take(&mut looked.known);
             let mut walk = Walk {
                 patterns: self,
                 allowed,
                 found: Found::default(),
                 entries: 0,
-                known,
+                known: &mut looked.known,
             };
             let stat = rustix::fs::fstat(root)
                 .at(SetupStage::Deny, format!("look at {}", allowed.display()))?;
-            match FileType::from_raw_mode(stat.st_mode) {
+            match kind_of(&stat) {
                 FileType::Directory => walk.directory(root, Path::new(""), false, 0)?,
                 FileType::RegularFile if stat.st_nlink > 1 => walk.linked(PathBuf::new(), &stat),
                 _ => {}
             }
             looked.found.push(walk.found);
-            looked.known = walk.known;
         }
         Ok(looked)
     }
@@ -207,6 +203,7 @@ fn now() -> i128 {
 }
 
 /// Result of one search through all allowed directories.
+#[derive(Default)]
 struct Looked {
     found: Vec<Found>,
     known: Known,
@@ -229,7 +226,7 @@ struct Found {
 /// The state of a directory before its entries were read.
 struct Seen {
     path: PathBuf,
-    inode: Inode,
+    inode: FileId,
     changed: i128,
     /// True if the directory contains other directories.
     nests: bool,
@@ -241,15 +238,8 @@ impl Looked {
         let mut changes = Changes::None;
         for ((root, _), found) in roots.iter().zip(&self.found) {
             for seen in &found.directories {
-                let path = if seen.path.as_os_str().is_empty() {
-                    Path::new(".")
-                } else {
-                    &seen.path
-                };
-                let same =
-                    rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-                        (stat.st_dev, stat.st_ino) == seen.inode && changed(&stat) == seen.changed
-                    });
+                let same = stat_at(root, &Path::new(".").join(&seen.path))
+                    .is_ok_and(|stat| id_of(&stat) == seen.inode && changed(&stat) == seen.changed);
                 let recent = (begun - TICK..begun + AHEAD).contains(&seen.changed);
                 match (same && !recent, seen.nests) {
                     (true, _) => {}
@@ -273,7 +263,7 @@ impl Looked {
             out_of_reach.extend(with_names_elsewhere(lists));
         }
         let files = Rc::new(known.files);
-        let links: Rc<BTreeSet<Inode>> = Rc::new(
+        let links: Rc<BTreeSet<FileId>> = Rc::new(
             found
                 .iter()
                 .flat_map(|found| &found.linked)
@@ -304,9 +294,9 @@ fn changed(stat: &Stat) -> i128 {
 }
 
 /// Returns the files that have a name outside the searched directories, or in a directory that can't be listed.
-fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])>) -> Vec<Inode> {
+fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])>) -> Vec<FileId> {
     // A searched directory may contain another one, so count each name once.
-    let mut seen: BTreeMap<Inode, (BTreeSet<PathBuf>, u128)> = BTreeMap::new();
+    let mut seen: BTreeMap<FileId, (BTreeSet<PathBuf>, u128)> = BTreeMap::new();
     for (allowed, linked) in lists {
         for file in linked {
             let (names, links) = seen.entry(file.inode).or_default();
@@ -320,15 +310,11 @@ fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])
         .collect()
 }
 
-fn matches(set: &Option<RegexSet>, path: &[u8]) -> bool {
-    set.as_ref().is_some_and(|set| set.is_match(path))
-}
-
 /// Facts about the files of all searched directories together.
 #[derive(Debug, Default)]
 struct Known {
     /// Denied files.
-    files: BTreeSet<Inode>,
+    files: BTreeSet<FileId>,
     /// True if a denied directory could not be listed, so the files in the directory are unknown.
     blind: bool,
 }
@@ -336,7 +322,7 @@ struct Known {
 /// An allowed name of a file with several names.
 struct Linked {
     path: PathBuf,
-    inode: Inode,
+    inode: FileId,
     links: u128,
 }
 
@@ -345,7 +331,7 @@ struct Walk<'a> {
     allowed: &'a Path,
     found: Found,
     entries: u64,
-    known: Known,
+    known: &'a mut Known,
 }
 
 impl Walk<'_> {
@@ -356,35 +342,32 @@ impl Walk<'_> {
                 self.allowed.join(path).display()
             )
         };
-        let opened =
-            rustix::fs::openat(&at, ".", DIRECTORY, Mode::empty()).at(SetupStage::Deny, what())?;
-        let stat = rustix::fs::fstat(&opened).at(SetupStage::Deny, what())?;
+        let opened = open_at(&at, ".", DIRECTORY)
+            .and_then(|opened| Ok((rustix::fs::fstat(&opened)?, Dir::new(opened)?)));
+        let (stat, listed) = opened.at(SetupStage::Deny, what())?;
         let number = self.found.directories.len();
-        let inode = (stat.st_dev, stat.st_ino);
         self.found.directories.push(Seen {
             path: path.to_owned(),
-            inode,
+            inode: id_of(&stat),
             changed: changed(&stat),
             nests: false,
         });
-        for entry in entries(Dir::new(opened).at(SetupStage::Deny, what())?) {
+        for entry in entries(listed) {
             let entry = entry.at(SetupStage::Deny, what())?;
             let name = entry.file_name();
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
-                return Err(SetupFailure::new(
-                    SetupStage::Deny,
-                    format!(
-                        "{}: the directory tree has more than {MAX_ENTRIES} entries",
-                        what()
-                    ),
-                ));
+                let many = format!(
+                    "{}: the directory tree has more than {MAX_ENTRIES} entries",
+                    what()
+                );
+                return Err(SetupFailure::new(SetupStage::Deny, many));
             }
-            let stat = match rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW) {
+            let stat = match stat_at(&at, name) {
                 Err(Errno::NOENT) => continue,
                 stat => stat.at(SetupStage::Deny, what())?,
             };
-            let kind = FileType::from_raw_mode(stat.st_mode);
+            let kind = kind_of(&stat);
             let entry = path.join(OsStr::from_bytes(name.to_bytes()));
             let undeclared = kind == FileType::Socket
                 && !self.patterns.sockets.contains(&self.allowed.join(&entry));
@@ -400,17 +383,14 @@ impl Walk<'_> {
                 {
                     self.unknown(entry, denied);
                 }
-                FileType::Directory => {
-                    match rustix::fs::openat(&at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
-                    {
-                        Ok(directory) => self.directory(directory, &entry, denied, depth + 1)?,
-                        Err(Errno::ACCESS | Errno::PERM) => self.unknown(entry, denied),
-                        Err(Errno::NOENT | Errno::NOTDIR) => {}
-                        Err(error) => return Err(error).at(SetupStage::Deny, what()),
-                    }
-                }
+                FileType::Directory => match open_at(&at, name, DIRECTORY | OFlags::NOFOLLOW) {
+                    Ok(directory) => self.directory(directory, &entry, denied, depth + 1)?,
+                    Err(Errno::ACCESS | Errno::PERM) => self.unknown(entry, denied),
+                    Err(Errno::NOENT | Errno::NOTDIR) => {}
+                    Err(error) => return Err(error).at(SetupStage::Deny, what()),
+                },
                 FileType::RegularFile if denied => {
-                    self.known.files.insert((stat.st_dev, stat.st_ino));
+                    self.known.files.insert(id_of(&stat));
                 }
                 FileType::RegularFile if stat.st_nlink > 1 => self.linked(entry, &stat),
                 _ => {}
@@ -430,15 +410,13 @@ impl Walk<'_> {
     fn linked(&mut self, path: PathBuf, stat: &Stat) {
         self.found.linked.push(Linked {
             path,
-            inode: (stat.st_dev, stat.st_ino),
+            inode: id_of(stat),
             links: stat.st_nlink.into(),
         });
     }
 }
 
-pub const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+pub const DIRECTORY: OFlags = OFlags::DIRECTORY;
 
 /// Translates a glob pattern to a regular expression over bytes.
 fn translate(glob: &str) -> Result<String, String> {
@@ -533,6 +511,7 @@ fn segment_of(segment: &str, regex: &mut String) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isolation::opened::open;
 
     fn denies(pattern: &str, below: &str) -> bool {
         NamePatterns::new(&[pattern.to_owned()])
@@ -613,7 +592,7 @@ mod tests {
         symlink(".env", path("sub/link")).expect("a link");
         let patterns = NamePatterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
         let patterns = patterns.with_sockets(&[path("sub/open").display().to_string()]);
-        let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
+        let root = open(home.path(), DIRECTORY).expect("open");
         let found = patterns
             .find(&[(root.as_fd(), home.path())], false)
             .expect("walks")
@@ -647,12 +626,8 @@ mod tests {
             std::fs::hard_link(path("two/.env"), path(name)).expect("a link");
         }
         let patterns = NamePatterns::new(&["**/.env".into()]).expect("patterns");
-        let opened = ["one", "two", "file"].map(|name| {
-            (
-                rustix::fs::open(path(name), OFlags::PATH, Mode::empty()).expect("open"),
-                path(name),
-            )
-        });
+        let opened = ["one", "two", "file"]
+            .map(|name| (open(path(name), OFlags::PATH).expect("open"), path(name)));
         let roots: Vec<_> = opened
             .iter()
             .map(|(root, path)| (root.as_fd(), path.as_path()))
@@ -676,7 +651,7 @@ mod tests {
         std::fs::hard_link(deep.join("key"), path("copy")).expect("a link");
         std::fs::write(path("one"), "x").expect("a file");
         std::fs::hard_link(path("one"), path("other")).expect("a link");
-        let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
+        let root = open(home.path(), DIRECTORY).expect("open");
         let find = |deny: &[&str]| {
             let patterns = NamePatterns::new(
                 &deny

@@ -10,7 +10,7 @@ pub(crate) mod host_view;
 mod source;
 
 use std::{
-    fs,
+    fs, io,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::{fs::symlink, net::UnixStream},
@@ -18,10 +18,7 @@ use std::{
     path::Path,
 };
 
-use rustix::{
-    fs::{Mode, OFlags},
-    mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags},
-};
+use rustix::mount::{self, MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::{
     AtStage as _, Disk, ExecutableFiles, HOME, NamePatterns, PathAccess, PathGrant, PutFiles,
@@ -29,13 +26,13 @@ use crate::{
     file_at, host_paths, interpreter,
     isolation::{
         filesystem::source::{MOUNT_NO_DEV, MOUNT_NO_EXEC, MOUNT_READ_ONLY, Source},
-        mounts::tmpfs,
+        mounts::{below_root, clone_below, detach, seal, tmpfs},
         run_places::{self, SESSION_HOME},
         secret_files, step_files,
         step_paths::{gives_paths, work_of},
         syscalls,
         system_paths::Host,
-        trees::{self, EmptyMountSources, RemovedTree},
+        trees::{self, EmptyMountSources},
     },
     move_to,
 };
@@ -63,7 +60,7 @@ pub fn own_root(
     texts: &RunTexts,
     control: &mut UnixStream,
 ) -> SetupResult<StepPaths> {
-    rustix::mount::mount_change(
+    mount::mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
@@ -79,9 +76,21 @@ pub fn own_root(
     );
     let listed = request.programs.as_ref();
     // With a closed list of programs, no mount is executable except those of the listed programs and of libraries.
-    let no_exec = if listed.is_some() { MOUNT_NO_EXEC } else { 0 };
+    let (root_flags, no_exec, signed) = if listed.is_some() {
+        (MountFlags::NOEXEC, MOUNT_NO_EXEC, PathAccess::SignedRead)
+    } else {
+        (MountFlags::empty(), 0, PathAccess::Signed)
+    };
     // If the list contains `{work}/**`, the directories that the run may write are executable too.
-    let own_no_exec = listed.is_some_and(|listed| !listed.own);
+    let (own_flags, own_no_exec, write) = if listed.is_some_and(|listed| !listed.own) {
+        (
+            MountFlags::NOEXEC,
+            MOUNT_NO_EXEC,
+            PathAccess::WriteNoExecute,
+        )
+    } else {
+        (MountFlags::empty(), 0, PathAccess::Write)
+    };
     let mut sources = Vec::new();
     for path in &host.directories {
         sources.push(Source::take(
@@ -110,12 +119,7 @@ pub fn own_root(
     for path in host_paths(&profile.write) {
         match profile.workdir {
             Workdir::Private | Workdir::InPlace => {
-                let flags = if own_no_exec {
-                    MOUNT_NO_DEV | MOUNT_NO_EXEC
-                } else {
-                    MOUNT_NO_DEV
-                };
-                shown.push(Source::take_real(path, flags)?);
+                shown.push(Source::take_real(path, MOUNT_NO_DEV | own_no_exec)?);
             }
             Workdir::Copy | Workdir::Overlay => trees.push((path, Source::open_real(path)?)),
         }
@@ -125,15 +129,7 @@ pub fn own_root(
         .into_iter()
         .find(|base| Path::new(base).is_dir())
         .unwrap_or("/");
-    tmpfs(
-        base,
-        ROOT_OPTIONS,
-        if listed.is_some() {
-            MountFlags::NOEXEC
-        } else {
-            MountFlags::empty()
-        },
-    )?;
+    tmpfs(base, ROOT_OPTIONS, root_flags)?;
     std::env::set_current_dir(base).at(SetupStage::Mounts, "enter the new root")?;
     for directory in [
         "dev", "dev/shm", "proc", "tmp", "run", "run/step", "etc", "var",
@@ -161,11 +157,6 @@ pub fn own_root(
     let limits = &profile.limits;
     let inodes = (limits.disk_bytes / 4096).clamp(*INODES.start(), *INODES.end());
     let sized = format!("mode=0700,size={},nr_inodes={inodes}", limits.disk_bytes);
-    let own_flags = if own_no_exec {
-        MountFlags::NOEXEC
-    } else {
-        MountFlags::empty()
-    };
     let disk = if trees.is_empty() {
         tmpfs("tmp", &sized, own_flags)?;
         None
@@ -183,18 +174,13 @@ pub fn own_root(
         quiet,
     )?;
     directory_at("tmp/work", 0o700)?;
-    let write = if own_no_exec {
-        PathAccess::WriteNoExecute
-    } else {
-        PathAccess::Write
-    };
     let mut places = run_places::in_own_root(request, texts, control, &sized, (own_flags, write))?;
     let options = if profile.proc == Proc::Full {
         None
     } else {
         Some(c"subset=pid")
     };
-    rustix::mount::mount("proc", "proc", "proc", quiet, options)
+    mount::mount("proc", "proc", "proc", quiet, options)
         .at(SetupStage::Proc, "mount a fresh /proc")?;
     for source in &sources {
         source.put()?;
@@ -209,14 +195,8 @@ pub fn own_root(
     let masked = if shown.is_empty() && trees.is_empty() {
         0
     } else {
-        hide_what_is_denied(
-            profile.workdir,
-            &deny,
-            disk,
-            &trees,
-            &shown,
-            EmptyMountSources::new(closed)?,
-        )?
+        let things = EmptyMountSources::new(closed)?;
+        hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, things)?
     };
     let work = Path::new(work_of(profile));
     let PutFiles {
@@ -227,21 +207,12 @@ pub fn own_root(
     // With "." for both names, pivot_root(2) stacks the old root on the new one, so that the old root can be unmounted
     // immediately.
     rustix::process::pivot_root(".", ".").at(SetupStage::Mounts, "change to the new root")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH)
-        .at(SetupStage::Mounts, "detach the host's root")?;
+    mount::unmount(".", UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the host's root")?;
     std::env::set_current_dir("/").at(SetupStage::Mounts, "enter the new root")?;
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .at(SetupStage::Mounts, "open the new root")?;
-    syscalls::set_mount_flags(root.as_fd(), MOUNT_READ_ONLY, false)
-        .at(SetupStage::Mounts, "seal the new root")?;
+    seal("/", MOUNT_READ_ONLY).at(SetupStage::Mounts, "seal the new root")?;
 
     let mut grants = std::mem::take(&mut places.grants);
-    let mut grant = |path: &Path, access| {
-        grants.push(PathGrant {
-            path: path.into(),
-            access,
-        })
-    };
+    let mut grant = |path: &Path, access| grants.push(PathGrant::new(path, access));
     // The run may list its root, which contains only paths that the profile allows.
     grant("/".as_ref(), PathAccess::List);
     match listed {
@@ -267,14 +238,7 @@ pub fn own_root(
         }
     }
     for path in &profile.read {
-        grant(
-            path.as_ref(),
-            if listed.is_some() {
-                PathAccess::SignedRead
-            } else {
-                PathAccess::Signed
-            },
-        );
+        grant(path.as_ref(), signed);
     }
     for path in host_paths(&profile.write) {
         grant(path.as_ref(), write);
@@ -348,34 +312,27 @@ impl<'a> ExecutablePlaces<'a> {
     fn attach(&self) -> SetupResult {
         directory_at(USR_PLACE, 0o700)?;
         move_to(&self.usr.mount, USR_PLACE)?;
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_RECURSIVE
-            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        let how = OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
         for (path, own, is_closed) in &self.paths {
             let cloned;
             let mount = if let Some(own) = own {
                 &own.mount
             } else {
-                let what = || format!("bind {}", path.display());
-                let below = path.strip_prefix(USR).unwrap_or(path);
-                cloned = rustix::mount::open_tree(&self.usr.mount, below, flags)
-                    .at(SetupStage::Mounts, what())?;
-                if *is_closed {
-                    syscalls::set_mount_flags(cloned.as_fd(), MOUNT_NO_EXEC, true)
-                        .at(SetupStage::Mounts, what())?;
-                }
+                let bound = || {
+                    let below = path.strip_prefix(USR).unwrap_or(path);
+                    let cloned = clone_below(&self.usr.mount, below, how)?;
+                    if *is_closed {
+                        syscalls::set_mount_flags(cloned.as_fd(), MOUNT_NO_EXEC, true)?;
+                    }
+                    Ok::<_, io::Error>(cloned)
+                };
+                cloned = bound().at(SetupStage::Mounts, format!("bind {}", path.display()))?;
                 &cloned
             };
-            move_to(mount, path.strip_prefix("/").unwrap_or(path))?;
+            move_to(mount, below_root(path))?;
         }
         // The clones stay. No other path leads to the executable mount.
-        rustix::mount::unmount(USR_PLACE, UnmountFlags::DETACH)
-            .at(SetupStage::Mounts, "detach the executable mount")?;
-        fs::remove_dir(USR_PLACE).at(
-            SetupStage::Mounts,
-            "remove the place of the executable mount",
-        )
+        detach(USR_PLACE, "detach the executable mount")
     }
 }
 
@@ -414,7 +371,7 @@ fn hide_what_is_denied(
     if let Some(disk) = disk {
         for (number, ((path, tree), denied)) in trees.iter().zip(&found).enumerate() {
             let (path, name) = (Path::new(path), format!("tree-{number}"));
-            let target = path.strip_prefix("/").unwrap_or(path);
+            let target = below_root(path);
             fs::create_dir_all(target).at(
                 SetupStage::Mounts,
                 format!("make room for {}", path.display()),
@@ -436,16 +393,16 @@ fn hide_what_is_denied(
         if turn > 0 {
             found = deny.find(&roots, surely)?;
         }
-        let mut gone = RemovedTree::Nothing;
+        let mut gone = false;
         for (source, denied) in shown.iter().zip(found.iter().skip(trees.len())) {
             let (target, path) = (
                 Path::new(&source.target),
                 Path::new("/").join(&source.target),
             );
             if source.writable {
-                gone = gone.or(trees::fix(target, &path, denied, &mut things)?);
+                gone |= trees::fix(target, &path, denied, &mut things)?;
             }
-            gone = gone.or(trees::cover(target, &path, denied, &mut things)?);
+            gone |= trees::cover(target, &path, denied, &mut things)?;
         }
         Ok(gone)
     })?;

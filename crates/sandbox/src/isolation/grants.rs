@@ -15,15 +15,30 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::{
-    fs::{FileType, Mode, OFlags},
+    fs::{FileType, OFlags},
     io::Errno,
 };
 
-use crate::{AtStage, SetupFailure, SetupResult, SetupStage, isolation::syscalls};
+use crate::{
+    AtStage, SetupFailure, SetupResult, SetupStage,
+    isolation::{
+        opened::{kind_of, open, open_at},
+        syscalls,
+    },
+};
 
 pub struct PathGrant {
     pub path: PathBuf,
     pub access: PathAccess,
+}
+
+impl PathGrant {
+    pub fn new(path: impl Into<PathBuf>, access: PathAccess) -> Self {
+        Self {
+            path: path.into(),
+            access,
+        }
+    }
 }
 
 /// The access of a step to a path.
@@ -65,21 +80,22 @@ pub fn confine(grants: &[PathGrant], ports: bool) -> SetupResult<(u64, u64)> {
     }
     let mut created = ruleset.create().map_err(failure)?;
     for grant in grants {
-        let what = || format!("open {} for a Landlock rule", grant.path.display());
         // `path_beneath_rules` of the crate skips paths that can't be opened, but a missing path must be an error.
         let fd = match grant.access {
             PathAccess::Signed
             | PathAccess::SignedRead
             | PathAccess::Write
             | PathAccess::WriteNoExecute => open_real(&grant.path),
-            _ => rustix::fs::open(&grant.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
-        }
-        .at(SetupStage::Landlock, what())?;
-        let mode = rustix::fs::fstat(&fd)
-            .at(SetupStage::Landlock, what())?
-            .st_mode;
+            _ => open(&grant.path, OFlags::PATH),
+        };
+        let (fd, stat) = fd
+            .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)))
+            .at(
+                SetupStage::Landlock,
+                format!("open {} for a Landlock rule", grant.path.display()),
+            )?;
         let mut rights = rights(grant.access, abi);
-        if FileType::from_raw_mode(mode) != FileType::Directory {
+        if kind_of(&stat) != FileType::Directory {
             rights &= AccessFs::from_file(abi);
         }
         created = created
@@ -99,11 +115,11 @@ pub fn confine(grants: &[PathGrant], ports: bool) -> SetupResult<(u64, u64)> {
 /// Opens a path without following links, one component at a time. openat2(2) could do this too, but the system-call
 /// filter of a run with a live tree blocks it.
 fn open_real(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut at = rustix::fs::open("/", flags, Mode::empty())?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let mut at = open("/", flags)?;
     for part in path.strip_prefix("/").map_err(|_| Errno::INVAL)? {
-        at = rustix::fs::openat(&at, part, flags, Mode::empty())?;
-        if FileType::from_raw_mode(rustix::fs::fstat(&at)?.st_mode) == FileType::Symlink {
+        at = open_at(&at, part, flags)?;
+        if kind_of(&rustix::fs::fstat(&at)?) == FileType::Symlink {
             return Err(Errno::LOOP);
         }
     }

@@ -1,5 +1,7 @@
 //! User ids of runs. Two runs never have the same id at the same time.
 
+use rustix::process;
+
 use crate::HostId;
 use documents::{check_user, locked};
 use std::sync::Mutex;
@@ -72,7 +74,7 @@ impl Drop for Id {
 impl Ids {
     /// Reads the id maps of the service's user namespace. Only root can change to another id.
     pub fn of_this_process() -> Self {
-        let root = rustix::process::geteuid().is_root();
+        let root = process::geteuid().is_root();
         Self {
             base: if root {
                 base(&Maps::of_this_process(), std::process::id())
@@ -100,10 +102,7 @@ pub fn of_user(name: &str) -> Result<HostId, String> {
     let users =
         std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
     let maps = Maps::of_this_process();
-    let (uid, gid) = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
+    let (uid, gid) = (process::geteuid().as_raw(), process::getegid().as_raw());
     find_user(name, &users, &maps, HostId { uid, gid })
 }
 

@@ -17,7 +17,7 @@ use std::{
 
 use rustix::fs::Access;
 
-use crate::{SetupFailure, SetupResult, SetupStage};
+use crate::{FileId, SetupFailure, SetupResult, SetupStage};
 use documents::{
     Execution, Executions, HostPath, MAX_PROGRAM_FACTS_BYTES, MAX_REFUSED, MAX_STARTED,
     ProgramFacts, ProgramMode, SCRIPT_NAMES, canonical,
@@ -31,15 +31,15 @@ const MAX_SHEBANG: usize = 255;
 
 /// A program and the arguments that precede the script.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub struct Program {
     /// Absolute path.
-    pub(crate) path: PathBuf,
+    pub path: PathBuf,
     /// Arguments before the script.
-    pub(crate) arguments: Vec<String>,
+    pub arguments: Vec<String>,
 }
 
 /// Returns the name of the script's file. `go run` accepts only files that end in `.go`.
-pub(crate) fn script_name(interpreter: &str) -> &'static str {
+pub fn script_name(interpreter: &str) -> &'static str {
     if interpreter == "go" {
         "script.go"
     } else {
@@ -48,13 +48,13 @@ pub(crate) fn script_name(interpreter: &str) -> &'static str {
 }
 
 /// Returns the name of the script's file beside the files of the step.
-pub(crate) fn script_beside_files(interpreter: &str) -> &'static str {
+pub fn script_beside_files(interpreter: &str) -> &'static str {
     let [script, go] = SCRIPT_NAMES;
     if interpreter == "go" { go } else { script }
 }
 
 /// Returns true if `interpreter` is a bare name or an absolute path, without blanks.
-pub(crate) fn is_name(interpreter: &str) -> bool {
+pub fn is_name(interpreter: &str) -> bool {
     let bare = interpreter
         .bytes()
         .all(|c| c.is_ascii_alphanumeric() || b"._+-/".contains(&c));
@@ -64,7 +64,7 @@ pub(crate) fn is_name(interpreter: &str) -> bool {
 
 /// Returns the reason why this host can't run a script: the interpreter does not exist, or the program that `env` would
 /// start as the interpreter.
-pub fn missing(source: &str, interpreter: &str) -> Option<String> {
+pub fn missing_interpreter(source: &str, interpreter: &str) -> Option<String> {
     let program = match shebang(source.as_bytes()) {
         Ok(Some(program)) => program,
         // Any directory may have the program. The last ones are searched first, because they have most programs, and
@@ -87,7 +87,7 @@ pub fn missing(source: &str, interpreter: &str) -> Option<String> {
 }
 
 /// Returns the program that the interpreter `env` starts: the first word that is neither an option nor a variable.
-pub(crate) fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Option<&'a str> {
+pub fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Option<&'a str> {
     let mut words = argument
         .split([' ', '\t'])
         .filter(|word| interpreter.ends_with("env") && !word.is_empty());
@@ -107,7 +107,7 @@ pub(crate) fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Optio
 
 impl Program {
     /// Returns true if Python runs the script, also if `env` starts Python.
-    pub(crate) fn is_python(&self) -> bool {
+    pub fn is_python(&self) -> bool {
         let arguments = self
             .arguments
             .iter()
@@ -123,7 +123,7 @@ impl Program {
 }
 
 /// Finds the program that runs `source`, in the file system of the calling process.
-pub(crate) fn program(source: &[u8], interpreter: &str) -> SetupResult<Program> {
+pub fn program(source: &[u8], interpreter: &str) -> SetupResult<Program> {
     match shebang(source)? {
         Some(program) => Ok(program),
         None => by_name(interpreter),
@@ -132,7 +132,7 @@ pub(crate) fn program(source: &[u8], interpreter: &str) -> SetupResult<Program> 
 
 /// Parses the shebang line `#!program argument`. Like the kernel, passes everything after the first blanks as one
 /// argument.
-pub(crate) fn shebang(source: &[u8]) -> SetupResult<Option<Program>> {
+pub fn shebang(source: &[u8]) -> SetupResult<Option<Program>> {
     let Some(line) = source.strip_prefix(b"#!") else {
         return Ok(None);
     };
@@ -199,7 +199,7 @@ fn not_found(interpreter: &str) -> String {
     )
 }
 
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
+pub fn find(name: &str) -> Option<PathBuf> {
     places(name).find(|path| is_executable(path))
 }
 
@@ -209,7 +209,8 @@ fn places(name: &str) -> impl DoubleEndedIterator<Item = PathBuf> {
         .map(move |directory| Path::new(directory).join(name))
 }
 
-fn is_executable(path: &Path) -> bool {
+/// Returns true if this process may execute the file.
+pub fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
 }
 
@@ -261,9 +262,6 @@ impl<'a> StreamSearch<'a> {
 pub const MAX_PATHS: usize = 128;
 /// Number of latest refusals that are kept, to recognize a repeated one.
 const MAX_RECENT: usize = 32;
-
-/// Device and inode number of a file.
-pub type FileId = (u64, u64);
 
 /// A program that the kernel executes, or that the list refuses.
 #[derive(Clone)]
@@ -471,15 +469,18 @@ mod tests {
 
     #[test]
     fn a_host_without_the_interpreter_of_a_script_is_noticed() {
-        assert_eq!(missing("true\n", "sh"), None);
-        assert_eq!(missing("#!/usr/bin/env sh\n", "sh"), None);
-        assert_eq!(missing("#!/usr/bin/env -S -u A B=c sh -e\n", "sh"), None);
+        assert_eq!(missing_interpreter("true\n", "sh"), None);
+        assert_eq!(missing_interpreter("#!/usr/bin/env sh\n", "sh"), None);
+        assert_eq!(
+            missing_interpreter("#!/usr/bin/env -S -u A B=c sh -e\n", "sh"),
+            None
+        );
         for (source, interpreter, name) in [
             ("1", "no-such", "no interpreter no-such"),
             ("#!/no/such\n", "sh", "/no/such"),
             ("#!/usr/bin/env no-such\n", "sh", "no program no-such"),
         ] {
-            let why = missing(source, interpreter).expect("missing");
+            let why = missing_interpreter(source, interpreter).expect("missing");
             assert!(why.contains(name), "{why}");
         }
     }

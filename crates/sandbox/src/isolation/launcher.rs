@@ -20,9 +20,10 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec},
+    event::{self, PollFd, PollFlags, Timespec},
     io::Errno,
-    process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions},
+    process::{self, DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions},
+    stdio,
 };
 
 use crate::{
@@ -78,8 +79,7 @@ fn service() -> Option<OwnedFd> {
     syscalls::close_from(3).ok()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
-    let ours =
-        peer.uid == rustix::process::getuid() && Some(peer.pid) == rustix::process::getppid();
+    let ours = peer.uid == process::getuid() && Some(peer.pid) == process::getppid();
     ours.then_some(socket)
 }
 
@@ -107,14 +107,14 @@ fn serve(service: &OwnedFd) -> SetupResult {
     syscalls::reset_signals();
     // Clear the umask, because a run with its own id must be able to read its script. The step later gets a strict
     // umask.
-    rustix::process::umask(rustix::fs::Mode::empty());
+    process::umask(rustix::fs::Mode::empty());
     // Begin a new session, so that Ctrl-C at the service's terminal does not reach the runs. The service ends the runs
     // itself.
-    rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
+    process::setsid().at(SetupStage::Processes, "begin a session")?;
     let _ = syscalls::join_new_session_keyring();
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
-    if rustix::process::geteuid().is_root() {
+    if process::geteuid().is_root() {
         // An ordinary user, or root in a container with few capabilities, may not drop the supplementary groups. The
         // process then keeps them.
         let _ = rustix::thread::set_thread_groups(&[]);
@@ -126,7 +126,7 @@ fn serve(service: &OwnedFd) -> SetupResult {
     // If the first process of a run without a pid namespace is killed, its children become children of the helper,
     // where the next start of the service finds them. Any argument except `None` makes this process a subreaper
     // (prctl(2)).
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+    process::set_child_subreaper(Some(process::getpid()))
         .at(SetupStage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
@@ -137,7 +137,7 @@ fn serve(service: &OwnedFd) -> SetupResult {
             PollFd::new(service, PollFlags::IN),
             PollFd::new(&signals, PollFlags::IN),
         ];
-        if rustix::event::poll(&mut fds, None).is_err() {
+        if event::poll(&mut fds, None).is_err() {
             continue;
         }
         let [asked, died] = [0, 1].map(|at: usize| !fds[at].revents().is_empty());
@@ -223,10 +223,9 @@ fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> SetupResult<Fir
     let own_namespaces = start.form == RunForm::Namespaces;
     let (handover, theirs) =
         UnixStream::pair().at(SetupStage::Processes, "make a pair of sockets")?;
-    let dumpable = |how| {
-        rustix::process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability")
-    };
-    let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
+    let dumpable =
+        |how| process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability");
+    let maps_are_ours = !own_namespaces || process::geteuid().is_root();
     if !maps_are_ours {
         // Root owns the files in /proc of a process that is not dumpable, so an ordinary user could not write its
         // `uid_map` and `gid_map`.
@@ -269,8 +268,8 @@ impl First {
     ) -> SetupResult {
         if start.form == RunForm::Namespaces {
             let HostId { uid, gid } = start.host_id.unwrap_or_else(|| HostId {
-                uid: rustix::process::getuid().as_raw(),
-                gid: rustix::process::getgid().as_raw(),
+                uid: process::getuid().as_raw(),
+                gid: process::getgid().as_raw(),
             });
             for (file, line) in [
                 ("setgroups", "deny".to_owned()),
@@ -305,7 +304,7 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
             if start.form == RunForm::Namespaces {
                 return init(&mut control, handover, start, bounded);
             }
-            rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
+            process::setsid().at(SetupStage::Processes, "begin a session")?;
             // A step without a system-call filter could use the keyring, so runs must not share one.
             let _ = syscalls::join_new_session_keyring();
             if start.form == RunForm::Sweep {
@@ -348,11 +347,11 @@ fn get_ahead(start: &Start) -> SetupResult<bool> {
 /// Makes the kernel kill this process when the helper dies. A change of the user id clears this setting, so call this
 /// after the last change.
 fn follow_helper(handover: &UnixStream) -> SetupResult {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+    process::set_parent_process_death_signal(Some(Signal::KILL))
         .at(SetupStage::Processes, "follow the helper")?;
     // The helper may have died before the prctl call. Its end of the socket is then closed.
     let mut poll = [PollFd::new(handover, PollFlags::IN)];
-    let gone = rustix::event::poll(&mut poll, Some(&Timespec::default()));
+    let gone = event::poll(&mut poll, Some(&Timespec::default()));
     if gone == Ok(0) {
         Ok(())
     } else {
@@ -415,7 +414,7 @@ fn init(
     // At this point, the helper has written the id maps.
     confine::take_inner_id(INNER_ID)?;
     follow_helper(handover)?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
     let (request, texts) = read_request(control, start)?;
     run_hosts::listen(&request.profile.network.hosts, control)?;
@@ -431,11 +430,11 @@ fn init(
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     let (step, facts) = confine::start(&request, &view, &texts, &held, control)?;
     // Only the step may write to the run's output.
-    confine::write_to([rustix::stdio::stdin(); 2])?;
+    confine::write_to([stdio::stdin(); 2])?;
     protocol::write_message(control, &HelperMessage::Started(facts))
         .at(SetupStage::Processes, "report the start")?;
     loop {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = process::wait(WaitOptions::NOHANG) {
             if pid == step {
                 let disk = || host_view::disk_is_full().then_some(SizeLimit::Disk);
                 report_end(
@@ -450,7 +449,7 @@ fn init(
             PollFd::new(&signals, PollFlags::IN),
             PollFd::new(control, PollFlags::IN),
         ];
-        match rustix::event::poll(&mut fds, None) {
+        match event::poll(&mut fds, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             // After an error of poll, the loop would no longer block and could not receive commands, so end the run.
@@ -481,10 +480,10 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let run_dir = request.run_dir.as_deref().map(Path::new);
     let run_dir = run_dir
         .ok_or_else(|| SetupFailure::new(SetupStage::Request, "no directory for the run"))?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
     // Any argument except `None` makes this process a subreaper.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+    process::set_child_subreaper(Some(process::getpid()))
         .at(SetupStage::Processes, "adopt orphans")?;
     let mut view = host_view::host_view(request, run_dir, &texts, control)?;
     let new_files = std::mem::take(&mut view.new_files);
@@ -496,10 +495,10 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let (step, facts) = confine::start(request, &view, &texts, &held, control)?;
     let watched = (|| {
         // The step's process, which shared this memory, changed its id. This may have made this process dumpable.
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .at(SetupStage::Identity, "stay undumpable")?;
-        confine::write_to([rustix::stdio::stdin(); 2])?;
-        let pidfd = rustix::process::pidfd_open(step, PidfdFlags::empty())
+        confine::write_to([stdio::stdin(); 2])?;
+        let pidfd = process::pidfd_open(step, PidfdFlags::empty())
             .at(SetupStage::Processes, "watch the step")?;
         protocol::write_message(control, &HelperMessage::Started(facts))
             .at(SetupStage::Processes, "report the start")?;
@@ -513,10 +512,10 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
             } else {
                 Signal::KILL
             };
-            let _ = rustix::process::pidfd_send_signal(pidfd, signal);
+            let _ = process::pidfd_send_signal(pidfd, signal);
             if command == TERMINATE {
                 // The step is the leader of its session and process group.
-                let _ = rustix::process::kill_process_group(step, signal);
+                let _ = process::kill_process_group(step, signal);
             }
         })
     } else {

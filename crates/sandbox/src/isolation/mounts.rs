@@ -7,7 +7,7 @@ use std::{
     fs,
     io::{self, ErrorKind, Write as _},
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, OwnedFd},
         unix::{
             ffi::OsStringExt as _,
             fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -18,10 +18,14 @@ use std::{
 
 use rustix::{
     fs::{CWD, OFlags},
-    mount::{MountFlags, MoveMountFlags},
+    mount::{self, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
+    path::Arg,
 };
 
-use crate::{AtStage as _, SetupFailure, SetupResult, SetupStage};
+use crate::{
+    AtStage as _, SetupFailure, SetupResult, SetupStage,
+    isolation::{opened::open, syscalls::set_mount_flags},
+};
 
 /// The mounts that this process sees (proc_pid_mountinfo(5)).
 #[derive(Default)]
@@ -119,20 +123,54 @@ fn unescaped(field: &[u8]) -> PathBuf {
 /// Flags for a directory that is only a place, never a symbolic link.
 pub const DIRECTORY_PLACE: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+    .union(OFlags::NOFOLLOW);
+
+/// Mount flags that forbid everything except reading.
+pub const READ_DATA: u64 = libc::MOUNT_ATTR_RDONLY
+    | libc::MOUNT_ATTR_NOSUID
+    | libc::MOUNT_ATTR_NODEV
+    | libc::MOUNT_ATTR_NOEXEC;
+
+/// Clones the mount of an opened directory or file, with the mounts below it if `how` has `AT_RECURSIVE`.
+pub fn clone_of(place: impl AsFd, how: OpenTreeFlags) -> rustix::io::Result<OwnedFd> {
+    clone_below(place, "", how | OpenTreeFlags::AT_EMPTY_PATH)
+}
+
+/// Clones a mount as [`clone_of`], at a path below an opened directory.
+pub fn clone_below(
+    directory: impl AsFd,
+    path: impl Arg,
+    how: OpenTreeFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    mount::open_tree(directory, path, clone | how)
+}
+
+/// Attaches a mount over a path below an opened directory.
+pub fn attach(mount: &OwnedFd, at: impl AsFd, path: impl Arg) -> rustix::io::Result<()> {
+    mount::move_mount(mount, "", at, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
 
 /// Attaches a mount over an existing path, relative to the new root.
 pub fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> SetupResult {
     let target = target.as_ref();
-    rustix::mount::move_mount(
-        mount,
-        "",
-        CWD,
-        target,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .at(SetupStage::Mounts, format!("attach {}", target.display()))
+    attach(mount, CWD, target).at(SetupStage::Mounts, format!("attach {}", target.display()))
+}
+
+/// Sets flags of the mount at a directory.
+pub fn seal(directory: impl Arg, flags: u64) -> io::Result<()> {
+    set_mount_flags(open(directory, DIRECTORY_PLACE)?.as_fd(), flags, false)
+}
+
+/// Detaches the mount at a temporary place, and removes the place. Clones of the mount stay.
+pub fn detach(place: &str, what: &str) -> SetupResult {
+    mount::unmount(place, UnmountFlags::DETACH).at(SetupStage::Mounts, what)?;
+    fs::remove_dir(place).at(SetupStage::Mounts, what)
+}
+
+/// Returns an absolute path in the run relative to the new root.
+pub fn below_root(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
 }
 
 pub fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
@@ -152,8 +190,7 @@ pub fn tmpfs(target: impl AsRef<Path>, options: &str, more: MountFlags) -> Setup
     let options = std::ffi::CString::new(options)
         .map_err(|_| SetupFailure::new(SetupStage::Mounts, what()))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | more;
-    rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str())
-        .at(SetupStage::Mounts, what())
+    mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str()).at(SetupStage::Mounts, what())
 }
 
 pub fn directory_at(path: impl AsRef<Path>, mode: u32) -> SetupResult {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags};
+use rustix::fs::{self, Access, AtFlags};
 
 use crate::{
     HostProbe, Missing, NamePatterns, Unavailable,
@@ -13,30 +13,37 @@ use documents::{ISOLATED, Profile, Workdir};
 /// Directories that the sandbox creates in each run. No path of the host can be mounted in these directories.
 const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 
+fn unusable(path: &str, why: String) -> Unavailable {
+    Unavailable::Path {
+        path: path.to_owned(),
+        why,
+    }
+}
+
 pub fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
     for written in paths {
-        let wrong = |why: String| {
-            Err(Unavailable::Path {
-                path: written.clone(),
-                why,
-            })
-        };
+        let wrong = |why: String| Err(unusable(written, why));
         let path = Path::new(written);
         match path.canonicalize() {
             Ok(real) if real.as_os_str() == path.as_os_str() => {}
             Ok(real) => return wrong(format!("leads to {}; write the real path", real.display())),
             Err(error) => return wrong(format!("can't be read: {error}")),
         }
-        if path == Path::new("/") {
-            return wrong("is the whole host; name only the paths that the step needs".into());
-        }
-        if path == Path::new("/tmp") {
-            return wrong(
-                "is private to each run; name only the paths below that the step needs".into(),
-            );
-        }
-        if path == Path::new("/etc") {
-            return wrong("is created for each run; name the files that the step needs".into());
+        let why = match written.as_str() {
+            "/" => "is the whole host; name only the paths that the step needs",
+            "/tmp" => "is private to each run; name only the paths below that the step needs",
+            "/etc" => "is created for each run; name the files that the step needs",
+            // In a run, /var/tmp is a symbolic link to /tmp, and a path of a profile must not contain links.
+            _ if path.starts_with("/var/tmp") => {
+                "is below /var/tmp, which is private to each run; remove the path from the profile"
+            }
+            _ if system_paths::is_made_for_each_run(path) => {
+                "is created for each run, so the file of the host can't be used; remove the path from the profile"
+            }
+            _ => "",
+        };
+        if !why.is_empty() {
+            return wrong(why.into());
         }
         if let Some(own) = OWN.into_iter().find(|own| path.starts_with(own)) {
             return wrong(format!(
@@ -48,19 +55,6 @@ pub fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
                 "would cover {own}, which is private to each run; name only the paths below that the step needs"
             ));
         }
-        // In a run, /var/tmp is a symbolic link to /tmp, and a path of a profile must not contain links.
-        if path.starts_with("/var/tmp") {
-            return wrong(
-                "is below /var/tmp, which is private to each run; remove the path from the profile"
-                    .into(),
-            );
-        }
-        if system_paths::is_made_for_each_run(path) {
-            return wrong(
-                "is created for each run, so the file of the host can't be used; remove the path from the profile"
-                    .into(),
-            );
-        }
     }
     Ok(())
 }
@@ -71,12 +65,7 @@ pub fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
         .collect();
     check_paths(&trees)?;
     for (at, path) in trees.iter().enumerate() {
-        let wrong = |why: &str| {
-            Err(Unavailable::Path {
-                path: path.clone(),
-                why: why.into(),
-            })
-        };
+        let wrong = |why: &str| Err(unusable(path, why.into()));
         let real = Path::new(path);
         if system_paths::always_visible()
             .any(|system| real.starts_with(system) || system.starts_with(real))
@@ -104,12 +93,7 @@ pub fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
     check_paths(&profile.sockets)?;
     let copied = matches!(profile.workdir, Workdir::Copy | Workdir::Overlay);
     for path in &profile.sockets {
-        let wrong = |why: String| {
-            Err(Unavailable::Path {
-                path: path.clone(),
-                why,
-            })
-        };
+        let wrong = |why: String| Err(unusable(path, why));
         if !Path::new(path)
             .metadata()
             .is_ok_and(|it| it.file_type().is_socket())
@@ -153,10 +137,7 @@ pub fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
                 )
             }
         };
-        return Err(Unavailable::Path {
-            path: path.to_owned(),
-            why,
-        });
+        return Err(unusable(path, why));
     }
     Ok(())
 }
@@ -166,10 +147,7 @@ pub fn without_overlays(profile: &Profile, missing: &Missing) -> Result<(), Unav
     let Missing { why, knob } = missing;
     let why = format!("can have no overlay on this host ({why}): {knob}");
     match step_paths::host_paths(&profile.write).next() {
-        Some(path) if profile.workdir == Workdir::Overlay => Err(Unavailable::Path {
-            path: path.to_owned(),
-            why,
-        }),
+        Some(path) if profile.workdir == Workdir::Overlay => Err(unusable(path, why)),
         _ => Ok(()),
     }
 }
@@ -186,10 +164,7 @@ pub fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavaila
                  name a tree without another file system",
                 inner.display()
             );
-            return Err(Unavailable::Path {
-                path: path.to_owned(),
-                why,
-            });
+            return Err(unusable(path, why));
         }
     }
     Ok(())
@@ -215,19 +190,16 @@ pub fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavail
             } else {
                 ("x", "enter")
             };
-            let id = if probe.own_id {
-                "the user id of the run can't"
+            let user = if probe.own_id {
+                "user id of the run"
             } else {
-                "the user of the service can't"
+                "user of the service"
             };
             let why = format!(
-                "can't be used: {id} {whose} {}; add the rights {rights} to this directory, or name another path",
+                "can't be used: the {user} can't {whose} {}; add the rights {rights} to this directory, or name another path",
                 directory.display()
             );
-            return Err(Unavailable::Path {
-                path: path.to_owned(),
-                why,
-            });
+            return Err(unusable(path, why));
         }
     }
     Ok(())
@@ -250,7 +222,7 @@ fn is_open(directory: &Path, bits: u32, own_id: bool) -> bool {
         Access::EXEC_OK
     };
     found.uid() == rustix::process::geteuid().as_raw()
-        || rustix::fs::accessat(rustix::fs::CWD, directory, rights, AtFlags::EACCESS).is_ok()
+        || fs::accessat(fs::CWD, directory, rights, AtFlags::EACCESS).is_ok()
 }
 
 #[cfg(test)]

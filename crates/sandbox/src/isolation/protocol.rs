@@ -17,14 +17,14 @@ use std::{
 };
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use crate::{
-    Controllers, ExecutableFiles, FileId, InputEntry, SessionRequest, SetupFailure,
+    Controllers, ExecutableFiles, FileId, InputEntry, SessionRequest, SetupFailure, WrapperRequest,
     isolation::planned_secret::MAX_SECRETS_BYTES,
 };
 use documents::{
@@ -35,12 +35,12 @@ use documents::{
 pub const LAUNCH: &str = "__launch";
 
 /// Command to end the step with SIGTERM.
-pub(crate) const TERMINATE: u8 = b'T';
+pub const TERMINATE: u8 = b'T';
 /// Command to kill the whole run.
-pub(crate) const KILL: u8 = b'K';
+pub const KILL: u8 = b'K';
 
 /// Maximum size of the script, and of the parameters, in bytes, because a first process holds both in memory.
-pub(crate) const MAX_TEXT: u64 = 1 << 20;
+pub const MAX_TEXT: u64 = 1 << 20;
 /// Maximum size of a request without the texts that follow it, in bytes. The entries of the files of a step need at most
 /// 300 KiB of it.
 const MAX_REQUEST: u32 = 1 << 20;
@@ -49,7 +49,7 @@ const MAX_MESSAGE: u32 = 16 << 10;
 
 /// The form in which a run is isolated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) enum RunForm {
+pub enum RunForm {
     /// Namespaces and a separate root file system for the run.
     Namespaces,
     /// On the host's root file system. A subreaper ends all processes of the run.
@@ -60,7 +60,7 @@ pub(crate) enum RunForm {
 
 /// The kinds of sockets that a system-call filter allows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Sockets {
+pub enum Sockets {
     /// Unix sockets, and TCP and UDP over IPv4 and IPv6. The network namespace limits their destinations.
     Inet,
     /// Unix sockets only, because no network namespace isolates the run.
@@ -69,16 +69,16 @@ pub(crate) enum Sockets {
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SyscallFilter {
-    pub(crate) sockets: Sockets,
-    pub(crate) ground: HostSharing,
-    pub(crate) code: CodeInMemory,
+pub struct SyscallFilter {
+    pub sockets: Sockets,
+    pub ground: HostSharing,
+    pub code: CodeInMemory,
 }
 
 /// The memory from which a run can execute code.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum CodeInMemory {
+pub enum CodeInMemory {
     /// All memory.
     All,
     /// All memory except files that exist only in memory, because Landlock can't restrict their execution. Just-in-time
@@ -91,7 +91,7 @@ pub(crate) enum CodeInMemory {
 /// Resources of the host that a run can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum HostSharing {
+pub enum HostSharing {
     /// No resource of the host.
     Own,
     /// Files that the run creates in a live tree. They must not be setuid or setgid.
@@ -103,7 +103,7 @@ pub(crate) enum HostSharing {
 
 impl SyscallFilter {
     /// Returns the filter for a run with this form and this profile.
-    pub(crate) fn of(form: RunForm, profile: &Profile) -> Self {
+    pub fn of(form: RunForm, profile: &Profile) -> Self {
         let behind_a_namespace =
             form == RunForm::Namespaces || profile.network.mode == NetworkMode::Host;
         Self {
@@ -125,94 +125,97 @@ impl SyscallFilter {
 /// The uid and gid of a run's processes on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct HostId {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+pub struct HostId {
+    pub uid: u32,
+    pub gid: u32,
 }
 
 /// Request for one run, which the service sends to the first process.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RunRequest {
-    pub(crate) form: RunForm,
-    pub(crate) landlock: bool,
+pub struct RunRequest {
+    pub form: RunForm,
+    pub landlock: bool,
     /// System-call filter, or `None` if the profile does not require one.
-    pub(crate) filter: Option<SyscallFilter>,
+    pub filter: Option<SyscallFilter>,
     /// The run's own user id, or `None` if the service can't assign an id.
-    pub(crate) own_id: Option<u32>,
-    pub(crate) interpreter: String,
-    pub(crate) env: Vec<(String, String)>,
+    pub own_id: Option<u32>,
+    pub interpreter: String,
+    pub env: Vec<(String, String)>,
     /// The signed profile.
-    pub(crate) profile: Profile,
+    pub profile: Profile,
     /// The only files that the run may execute, or `None` if the run may execute every file that it can read.
-    pub(crate) programs: Option<ExecutableFiles>,
+    pub programs: Option<ExecutableFiles>,
     /// True if the service records the programs that the run executes.
-    pub(crate) record: bool,
+    pub record: bool,
     /// The limits that the run's control group enforces.
-    pub(crate) group: Controllers,
+    pub group: Controllers,
     /// The run's private directory on the host, used only with [`RunForm::Host`].
-    pub(crate) run_dir: Option<String>,
-    pub(crate) source_bytes: u64,
-    pub(crate) params_bytes: u64,
+    pub run_dir: Option<String>,
+    pub source_bytes: u64,
+    pub params_bytes: u64,
     /// The files of the step. Their contents follow the parameters.
-    pub(crate) files: Vec<StepFile>,
+    pub files: Vec<StepFile>,
     /// True if the directory for temporary files has links to the files of the step.
-    pub(crate) files_in_tmp: bool,
+    pub files_in_tmp: bool,
     /// The inputs. Their contents follow the texts.
-    pub(crate) inputs: Vec<InputEntry>,
+    pub inputs: Vec<InputEntry>,
     /// True if the service captures the files and outputs of the run.
-    pub(crate) results: bool,
-    pub(crate) session: Option<SessionRequest>,
+    pub results: bool,
+    pub session: Option<SessionRequest>,
     /// The secrets of the run. Their values follow the files.
-    pub(crate) secrets: Vec<SecretEntry>,
+    pub secrets: Vec<SecretEntry>,
 }
 
 impl RunRequest {
     /// Returns the sizes of the texts that follow this request, in their order.
     fn sizes(&self) -> impl Iterator<Item = u64> + '_ {
-        let session = self.session.as_ref();
-        let wrapper = session
-            .and_then(|session| session.wrapper.as_ref())
-            .map_or(0, |wrapper| wrapper.bytes);
-        let session = [session.map_or(0, |session| session.env_bytes), wrapper];
+        let first = [
+            self.source_bytes,
+            self.params_bytes,
+            self.session.as_ref().map_or(0, |session| session.env_bytes),
+            self.wrapper().map_or(0, |wrapper| wrapper.bytes),
+        ];
         let files = self.files.iter().map(|file| file.bytes);
-        [self.source_bytes, self.params_bytes]
-            .into_iter()
-            .chain(session)
-            .chain(files)
+        first.into_iter().chain(files)
+    }
+
+    /// Returns the wrapper of the session.
+    pub fn wrapper(&self) -> Option<&WrapperRequest> {
+        self.session.as_ref()?.wrapper.as_ref()
     }
 }
 
 /// A secret in a request, without its value.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SecretEntry {
-    pub(crate) name: SecretName,
-    pub(crate) bytes: u64,
-    pub(crate) as_file: bool,
-    pub(crate) variable: Option<String>,
+pub struct SecretEntry {
+    pub name: SecretName,
+    pub bytes: u64,
+    pub as_file: bool,
+    pub variable: Option<String>,
 }
 
 /// Texts of a run, which follow its request.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct RunTexts {
-    pub(crate) source: Vec<u8>,
-    pub(crate) params: Vec<u8>,
+pub struct RunTexts {
+    pub source: Vec<u8>,
+    pub params: Vec<u8>,
     /// The variables of the session as `NAME=VALUE`, each with a NUL byte at its end.
-    pub(crate) session_env: Vec<u8>,
+    pub session_env: Vec<u8>,
     /// Content of the wrapper of the session.
-    pub(crate) wrapper: Vec<u8>,
+    pub wrapper: Vec<u8>,
     /// Contents of the files of the request, in the same order.
-    pub(crate) files: Vec<Vec<u8>>,
+    pub files: Vec<Vec<u8>>,
     /// Values of the secrets of the request, in the same order.
-    pub(crate) secrets: Vec<SecretValue>,
+    pub secrets: Vec<SecretValue>,
 }
 
 /// Reports of the helper, of init and of the step's process, in the order of sending. `Listening` is sent only if the
 /// network mode is an allow list, `Announcing` only if the programs of the run are recorded, `Results` and `Work` only if
 /// the request asks for them, and `Ended` only if the step ended. `Failed` replaces `Started` if the step could not be started.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum HelperMessage {
+pub enum HelperMessage {
     /// The first process of the run exists. A pidfd of the process is attached.
     Cloned,
     /// The run listens on its own loopback for the next host of its list. The listener is attached.
@@ -237,40 +240,40 @@ pub(crate) enum HelperMessage {
 /// The programs that only the processes of the run can name.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct AnnouncedPrograms {
+pub struct AnnouncedPrograms {
     /// The program that the step's process executes next.
-    pub(crate) first: PathBuf,
+    pub first: PathBuf,
     /// The executable files of the step, in the order of the request. Only the run sees the file system with these files.
-    pub(crate) of_step: Vec<FileId>,
+    pub of_step: Vec<FileId>,
 }
 
 /// Restrictions that the step's process verified just before exec.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Confined {
+pub struct Confined {
     /// Landlock's ABI and the number of rules, or `None` if Landlock is not enforced.
-    pub(crate) landlock: Option<(u64, u64)>,
+    pub landlock: Option<(u64, u64)>,
     /// SHA-256 of the system-call filter, or `None` if no filter is installed.
-    pub(crate) seccomp: Option<String>,
+    pub seccomp: Option<String>,
     /// Number of names that deny patterns masked, or `None` if the profile has no deny patterns.
-    pub(crate) masked: Option<u64>,
+    pub masked: Option<u64>,
     /// True if the capability bounding set is empty.
-    pub(crate) bounded: bool,
+    pub bounded: bool,
     /// True if the kernel enforces the limit of the number of processes. It never does for a process whose user is root
     /// outside the run.
-    pub(crate) counted: bool,
+    pub counted: bool,
 }
 
 /// The exit status of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) enum StepEnd {
+pub enum StepEnd {
     Exited(i32),
     Signalled(i32),
 }
 
 /// A limit of the size of files.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum SizeLimit {
+pub enum SizeLimit {
     /// A file system of the run is full.
     Disk,
     /// SIGXFSZ ended a process, and a file has the maximum size of a file.
@@ -279,18 +282,18 @@ pub(crate) enum SizeLimit {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SpentResources {
-    pub(crate) cpu_us: u64,
-    pub(crate) resident_peak: u64,
+pub struct SpentResources {
+    pub cpu_us: u64,
+    pub resident_peak: u64,
     /// Signal that killed the run's first process, if a signal killed it.
-    pub(crate) init_signal: Option<i32>,
+    pub init_signal: Option<i32>,
     /// Number of processes of the run that could not be killed.
-    pub(crate) left: u64,
+    pub left: u64,
 }
 
 /// Sends a request with the texts of its run: the script, the parameters, the variables and the wrapper of the session,
 /// and the files of the request.
-pub(crate) fn write_request<'a>(
+pub fn write_request<'a>(
     to: &mut impl Write,
     request: &RunRequest,
     texts: [&[u8]; 4],
@@ -304,23 +307,22 @@ pub(crate) fn write_request<'a>(
 }
 
 /// Reads a request with the texts of its run. Their sizes are checked.
-pub(crate) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, RunTexts)> {
+pub fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, RunTexts)> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let request: RunRequest = read_body(from, u32::from_be_bytes(length), MAX_REQUEST)?;
-    let together = request
+    let files = request
         .files
         .iter()
-        .try_fold(0, |sum: u64, file| sum.checked_add(file.bytes));
-    if together.is_none_or(|bytes| bytes > MAX_FILES_BYTES) {
-        return Err(invalid("the files of the request are too large"));
-    }
-    let together = request
+        .fold(0, |sum: u64, file| sum.saturating_add(file.bytes));
+    let secrets = request
         .secrets
         .iter()
-        .try_fold(0, |sum: u64, secret| sum.checked_add(secret.bytes));
-    if together.is_none_or(|bytes| bytes > MAX_SECRETS_BYTES) {
-        return Err(invalid("the secrets of the request are too large"));
+        .fold(0, |sum: u64, secret| sum.saturating_add(secret.bytes));
+    if files > MAX_FILES_BYTES || secrets > MAX_SECRETS_BYTES {
+        return Err(invalid(
+            "the files or the secrets of the request are too large",
+        ));
     }
     let mut text = |bytes: u64| {
         if bytes > MAX_TEXT {
@@ -368,12 +370,12 @@ fn read_secret(from: &mut impl Read, secret: &SecretEntry) -> io::Result<SecretV
 }
 
 /// Sends one message in one write.
-pub(crate) fn write_message(to: &mut impl Write, message: &HelperMessage) -> io::Result<()> {
+pub fn write_message(to: &mut impl Write, message: &HelperMessage) -> io::Result<()> {
     write_frame(to, message, MAX_MESSAGE)
 }
 
 /// Sends a message with a descriptor.
-pub(crate) fn send_descriptor(
+pub fn send_descriptor(
     to: &UnixStream,
     message: &HelperMessage,
     descriptor: BorrowedFd<'_>,
@@ -387,22 +389,22 @@ pub(crate) fn send_descriptor(
 const MAX_DESCRIPTORS: usize = 4;
 
 /// Sends bytes together with descriptors.
-pub(super) fn send(to: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn send(to: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
     // The kernel sends all bytes, because they are much fewer than a socket buffer holds.
     let bytes = [io::IoSlice::new(bytes)];
-    rustix::net::sendmsg(to, &bytes, &mut ancillary, SendFlags::NOSIGNAL)?;
+    net::sendmsg(to, &bytes, &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
 /// Receives bytes, and the descriptors that arrive with them. The kernel drops more than [`MAX_DESCRIPTORS`].
-pub(crate) fn receive(from: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+pub fn receive(from: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut into = [io::IoSliceMut::new(buffer)];
-    let received = rustix::net::recvmsg(from, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let received = net::recvmsg(from, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
     let descriptors = ancillary.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
         _ => Vec::new(),
@@ -412,12 +414,12 @@ pub(crate) fn receive(from: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, 
 
 /// Sends standard output, standard error and the control socket to the first process of a run, which then starts the
 /// run.
-pub(crate) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+pub fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     send(to, &[1], &descriptors)
 }
 
 /// Waits for the three descriptors that [`hand_over`] sends. Returns `None` if the sender has exited.
-pub(crate) fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
+pub fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
     let (bytes, descriptors) = receive(from, &mut [0])?;
     if bytes == 0 {
         return Ok(None);
@@ -429,19 +431,16 @@ pub(crate) fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
 }
 
 /// Removes the first complete message from `received` and returns the message, or `None` if no message is complete.
-pub(crate) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<HelperMessage>> {
+pub fn take_message(received: &mut Vec<u8>) -> io::Result<Option<HelperMessage>> {
     let Some(length) = received.first_chunk::<4>() else {
         return Ok(None);
     };
     let length = u32::from_be_bytes(*length);
-    if length > MAX_MESSAGE {
-        return Err(invalid("a message of the helper is too large"));
-    }
     let end = 4 + length as usize;
-    if received.len() < end {
+    if length <= MAX_MESSAGE && received.len() < end {
         return Ok(None);
     }
-    let message = read_body(&mut &received[4..end], length, MAX_MESSAGE)?;
+    let message = read_body(&mut &received[4..], length, MAX_MESSAGE)?;
     received.drain(..end);
     Ok(Some(message))
 }
@@ -491,7 +490,7 @@ fn read_body<T: DeserializeOwned>(from: &mut impl Read, length: u32, limit: u32)
     serde_json::from_slice(&body).map_err(|error| invalid(&error.to_string()))
 }
 
-pub(super) fn invalid(what: &str) -> io::Error {
+pub fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 

@@ -14,9 +14,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Dir, DirEntry, Mode, OFlags},
+    fs::{self, AtFlags, CWD, Dir, DirEntry, Mode, OFlags},
     io::Errno,
 };
+
+use crate::isolation::opened::open_at;
 
 /// Maximum duration of a deletion, because a living process could create new files all the time.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -50,12 +52,12 @@ pub fn tree(path: &Path) -> io::Result<()> {
             Some(error) => return Err(error.into()),
         }
     }
-    Ok(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
+    Ok(fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
 }
 
 /// Deletes `name` in `top`: moves its inner directories to `top` and deletes its files.
 fn empty(top: &OwnedFd, name: &CStr, number: &mut u64) -> Result<(), Errno> {
-    match rustix::fs::unlinkat(top, name, AtFlags::empty()) {
+    match fs::unlinkat(top, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}
         done => return done,
     }
@@ -63,7 +65,7 @@ fn empty(top: &OwnedFd, name: &CStr, number: &mut u64) -> Result<(), Errno> {
     for entry in entries(Dir::read_from(&directory)?) {
         let entry = entry?;
         let inner = entry.file_name();
-        match rustix::fs::unlinkat(&directory, inner, AtFlags::empty()) {
+        match fs::unlinkat(&directory, inner, AtFlags::empty()) {
             Err(Errno::ISDIR | Errno::PERM) => match move_up(&directory, inner, top, number) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(error),
@@ -72,7 +74,7 @@ fn empty(top: &OwnedFd, name: &CStr, number: &mut u64) -> Result<(), Errno> {
             Err(error) => return Err(error),
         }
     }
-    rustix::fs::unlinkat(top, name, AtFlags::REMOVEDIR)
+    fs::unlinkat(top, name, AtFlags::REMOVEDIR)
 }
 
 fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Result<(), Errno> {
@@ -82,12 +84,11 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
         let Ok(free) = CString::new(format!(".{number}")) else {
             return Err(Errno::INVAL);
         };
-        match rustix::fs::renameat(from, name, top, &free) {
+        match fs::renameat(from, name, top, &free) {
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
             // Renaming a directory requires write access to this directory.
             Err(Errno::ACCESS) => {
-                let again =
-                    open(from, name).and_then(|_| rustix::fs::renameat(from, name, top, &free));
+                let again = open(from, name).and_then(|_| fs::renameat(from, name, top, &free));
                 return again.inspect_err(|_| *number = before);
             }
             // Nothing was moved, so reset the counter. Otherwise the caller would see progress.
@@ -99,15 +100,15 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
 /// Opens a directory for listing and changing its entries. The needed rights are added first, through the descriptor
 /// and not the name, because another process may have replaced the name with a link.
 fn open(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let found = rustix::fs::openat(at, name, flags | OFlags::PATH, Mode::empty())?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let found = open_at(at, name, flags | OFlags::PATH)?;
     let all = Mode::RWXU;
-    if !Mode::from_raw_mode(rustix::fs::fstat(&found)?.st_mode).contains(all) {
+    if !Mode::from_raw_mode(fs::fstat(&found)?.st_mode).contains(all) {
         // Root needs no access rights, and for a directory of another user the following openat call fails, so ignore
         // the error.
-        let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), all);
+        let _ = fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), all);
     }
-    rustix::fs::openat(&found, ".", flags | OFlags::RDONLY, Mode::empty())
+    open_at(&found, ".", flags)
 }
 
 /// Returns the entries of a directory, without the directory itself and its parent.
@@ -124,20 +125,13 @@ mod tests {
 
     /// Creates directories deeper than `PATH_MAX` in `top`.
     fn dig(top: &Path, depth: usize) {
-        let mut at = rustix::fs::open(top, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .expect("open");
+        let mut at = open_at(CWD, top, OFlags::DIRECTORY).expect("open");
         for _ in 0..depth {
             rustix::fs::mkdirat(&at, "d", Mode::RWXU).expect("a directory");
-            at = rustix::fs::openat(&at, "d", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .expect("open");
+            at = open_at(&at, "d", OFlags::DIRECTORY).expect("open");
         }
-        rustix::fs::openat(
-            &at,
-            "file",
-            OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
-            Mode::RUSR,
-        )
-        .expect("a file");
+        rustix::fs::openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR)
+            .expect("a file");
     }
 
     #[test]

@@ -15,18 +15,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{Mode, OFlags},
-    mount::MountFlags,
-};
+use rustix::{fs::OFlags, mount::MountFlags};
 
 use crate::{
     AtStage, Disk, HelperMessage, InputEntry, PathAccess, PathGrant, RunRequest, RunTexts,
-    STATE_PLACEHOLDER, SetupFailure, SetupResult, SetupStage, WRAPPER_PLACEHOLDER, WrapperRequest,
-    directory_at,
+    SESSION_STATE_FILE, SESSION_WRAPPER_FILE, SetupFailure, SetupResult, SetupStage,
+    WrapperRequest, directory_at,
     isolation::{
-        mounts::{DIRECTORY_PLACE, create_file, new_file, tmpfs},
-        session_tree, syscalls,
+        mounts::{below_root, create_file, new_file, seal, tmpfs},
+        opened::open,
+        session_tree,
     },
     protocol,
 };
@@ -108,13 +106,8 @@ pub fn in_own_root(
     Ok(places)
 }
 
-fn below_root(path: &Path) -> &Path {
-    path.strip_prefix("/").unwrap_or(path)
-}
-
 /// Mounts a read-only file system with the inputs at `directory`.
 fn mount_inputs(inputs: &[InputEntry], directory: &Path, from: &mut UnixStream) -> SetupResult {
-    let what = "mount the inputs of the run";
     let pages: u64 = inputs
         .iter()
         .map(|input| input.bytes.div_ceil(PAGE) + 1)
@@ -127,10 +120,7 @@ fn mount_inputs(inputs: &[InputEntry], directory: &Path, from: &mut UnixStream) 
     directory_at(directory, 0o755)?;
     tmpfs(directory, &options, MountFlags::NOEXEC)?;
     write_inputs(inputs, directory, from)?;
-    let mount =
-        rustix::fs::open(directory, DIRECTORY_PLACE, Mode::empty()).at(SetupStage::Mounts, what)?;
-    syscalls::set_mount_flags(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
-        .at(SetupStage::Mounts, what)
+    seal(directory, libc::MOUNT_ATTR_RDONLY).at(SetupStage::Mounts, "mount the inputs of the run")
 }
 
 /// Writes the inputs, whose contents the service sends one after the other.
@@ -173,7 +163,6 @@ fn results_in_own_root(
     options: &str,
     (flags, access): (MountFlags, PathAccess),
 ) -> SetupResult {
-    let what = "open the directory for the results of the run";
     let results = Path::new(RESULTS);
     directory_at(below_root(results), 0o755)?;
     let disk = Disk::mount(DISK, options, flags)?;
@@ -181,23 +170,51 @@ fn results_in_own_root(
         let target = results.join(name);
         make_directory(below_root(&target), None)?;
         disk.bind(name, below_root(&target))?;
-        places.grants.push(PathGrant {
-            path: target,
-            access,
-        });
-    }
-    if request.results {
-        new_file(&disk.path(VALUES).join(OUTPUTS), b"", 0o600).at(SetupStage::Mounts, what)?;
-        places.results = Some(results.to_owned());
+        places.grants.push(PathGrant::new(target, access));
     }
     if request.session.is_some() {
         disk.bind(WORK, Path::new(WORK_PLACE))?;
-        places.state = Some(results.join(SESSION).join(STATE));
-        places.left.1 = Some(open(&disk.path(WORK)).at(SetupStage::Mounts, what)?);
     }
-    places.left.0 = Some(open(&disk.path("")).at(SetupStage::Mounts, what)?);
+    open_results(
+        places,
+        request,
+        results,
+        [&disk.path(""), &disk.path(WORK)],
+        None,
+    )?;
     disk.detach()
 }
+
+/// Creates the file for the outputs of a run, whose results are at `kept` for this process and at `results` for the step,
+/// and opens the directories that the service gets: the results and the work directory.
+fn open_results(
+    places: &mut RunPlaces,
+    request: &RunRequest,
+    results: &Path,
+    [kept, work]: [&Path; 2],
+    owner: Option<u32>,
+) -> SetupResult {
+    let mut open_all = || {
+        if request.results {
+            let outputs = kept.join(VALUES).join(OUTPUTS);
+            new_file(&outputs, b"", 0o600)?;
+            chown(&outputs, owner, owner)?;
+            places.results = Some(results.to_owned());
+        }
+        if request.session.is_some() {
+            places.state = Some(results.join(SESSION).join(STATE));
+            places.left.1 = Some(open(work, DIRECTORY_TO_READ)?);
+        }
+        places.left.0 = Some(open(kept, DIRECTORY_TO_READ)?);
+        Ok::<_, io::Error>(())
+    };
+    open_all().at(
+        SetupStage::Mounts,
+        "open the directory for the results of the run",
+    )
+}
+
+const DIRECTORY_TO_READ: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW);
 
 /// Returns the directories of the results that a run has.
 fn directories(request: &RunRequest) -> impl Iterator<Item = &'static str> {
@@ -221,7 +238,8 @@ pub fn on_the_host(
     from: &mut UnixStream,
 ) -> SetupResult<RunPlaces> {
     let (mut places, owner) = (RunPlaces::default(), request.own_id);
-    let mut grant = |path: PathBuf, access| places.grants.push(PathGrant { path, access });
+    let mut grants = Vec::new();
+    let mut grant = |path, access| grants.push(PathGrant::new(path, access));
     if !request.inputs.is_empty() {
         directory_at(Path::new(ARTIFACTS), 0o755)?;
         write_inputs(&request.inputs, Path::new(ARTIFACTS), from)?;
@@ -236,10 +254,7 @@ pub fn on_the_host(
             session_tree::receive(from, Path::new(WORK), owner)?;
         }
         make_directory(Path::new("home"), owner)?;
-        places.grants.push(PathGrant {
-            path: run_dir.join("home"),
-            access: PathAccess::Write,
-        });
+        grant(run_dir.join("home"), PathAccess::Write);
         places.home = Some(run_dir.join("home"));
         if let Some(wrapper) = &session.wrapper {
             let path = wrapper_path(run_dir, wrapper);
@@ -248,13 +263,11 @@ pub fn on_the_host(
                 &texts.wrapper,
                 if owner.is_some() { 0o444 } else { 0o400 },
             )?;
-            places.grants.push(PathGrant {
-                path: path.clone(),
-                access: PathAccess::Read,
-            });
+            grant(path.clone(), PathAccess::Read);
             places.wrapper = Some(path);
         }
     }
+    places.grants.extend(grants);
     Ok(places)
 }
 
@@ -263,45 +276,32 @@ fn results_on_the_host(
     request: &RunRequest,
     run_dir: &Path,
 ) -> SetupResult {
-    let what = "open the directory for the results of the run";
-    let (results, owner) = (run_dir.join("results"), request.own_id);
+    let results = run_dir.join("results");
     directory_at(&results, 0o711)?;
     for name in directories(request) {
-        make_directory(&results.join(name), owner)?;
-        places.grants.push(PathGrant {
-            path: results.join(name),
-            access: PathAccess::Write,
-        });
+        make_directory(&results.join(name), request.own_id)?;
+        places
+            .grants
+            .push(PathGrant::new(results.join(name), PathAccess::Write));
     }
-    if request.results {
-        let outputs = results.join(VALUES).join(OUTPUTS);
-        new_file(&outputs, b"", 0o600)
-            .and_then(|()| give(&outputs, owner))
-            .at(SetupStage::Mounts, what)?;
-    }
-    if request.session.is_some() {
-        places.left.1 = Some(open(Path::new(WORK)).at(SetupStage::Mounts, what)?);
-        places.state = Some(results.join(SESSION).join(STATE));
-    }
-    places.left.0 = Some(open(&results).at(SetupStage::Mounts, what)?);
-    places.results = request.results.then_some(results);
-    Ok(())
+    let kept = [&results, Path::new(WORK)];
+    open_results(places, request, &results, kept, request.own_id)
 }
 
 impl RunPlaces {
     /// Sends the descriptors of the results to the service. `new` are the numbers of the step's files that were created
     /// in the work directory.
     pub fn send(&mut self, control: &UnixStream, new: Vec<u32>) -> SetupResult {
-        let what = "hand on the results of the run";
-        if let Some(results) = self.left.0.take() {
-            protocol::send_descriptor(control, &HelperMessage::Results, results.as_fd())
-                .at(SetupStage::Processes, what)?;
-        }
-        if let Some(work) = self.left.1.take() {
-            protocol::send_descriptor(control, &HelperMessage::Work(new), work.as_fd())
-                .at(SetupStage::Processes, what)?;
-        }
-        Ok(())
+        let (results, work) = std::mem::take(&mut self.left);
+        let results = results.map(|results| (HelperMessage::Results, results));
+        let work = work.map(|work| (HelperMessage::Work(new), work));
+        results
+            .into_iter()
+            .chain(work)
+            .try_for_each(|(message, left)| {
+                protocol::send_descriptor(control, &message, left.as_fd())
+            })
+            .at(SetupStage::Processes, "hand on the results of the run")
     }
 
     /// Returns the variables of the step that name its places.
@@ -327,14 +327,14 @@ impl RunPlaces {
             path.as_ref()
                 .map_or(String::new(), |path| path.display().to_string())
         };
-        text.replace(WRAPPER_PLACEHOLDER, &path(&self.wrapper))
-            .replace(STATE_PLACEHOLDER, &path(&self.state))
+        text.replace(SESSION_WRAPPER_FILE, &path(&self.wrapper))
+            .replace(SESSION_STATE_FILE, &path(&self.state))
             .into()
     }
 }
 
 /// Names of variables that a session never sets, because other runs of the session may have them.
-pub const OF_RESULTS: [&str; 3] = ["RUNBOOKS_OUTPUT", "GENERATED_FILES", "RUNBOOK_OUTPUT"];
+pub const OF_RESULTS: [&[u8]; 3] = [b"RUNBOOKS_OUTPUT", b"GENERATED_FILES", b"RUNBOOK_OUTPUT"];
 
 /// Returns the variables of a session, each as name and value.
 pub fn session_variables(texts: &RunTexts) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -366,21 +366,5 @@ fn write_wrapper(path: &Path, content: &[u8], mode: u32) -> SetupResult {
 
 fn make_directory(path: &Path, owner: Option<u32>) -> SetupResult {
     directory_at(path, 0o700)?;
-    give(path, owner).at(SetupStage::Mounts, format!("give away {}", path.display()))
-}
-
-fn give(path: &Path, owner: Option<u32>) -> io::Result<()> {
-    if owner.is_some() {
-        chown(path, owner, owner)
-    } else {
-        Ok(())
-    }
-}
-
-fn open(directory: &Path) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::open(
-        directory,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
+    chown(path, owner, owner).at(SetupStage::Mounts, format!("give away {}", path.display()))
 }

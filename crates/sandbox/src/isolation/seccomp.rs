@@ -15,7 +15,7 @@
 
 mod syscall_table;
 
-use std::{io, os::fd::OwnedFd, sync::OnceLock};
+use std::{io, os::fd::OwnedFd, sync::LazyLock};
 
 use rustix::thread::SecureComputingMode;
 
@@ -36,7 +36,9 @@ use documents::{hex, sha256};
 /// # Errors
 /// Returns an error if the kernel does not support filters or rejects this filter.
 pub fn confine(leaves: SyscallFilter) -> SetupResult<String> {
-    let (program, digest) = made(leaves)?;
+    let made = MADE.iter().find(|(known, ..)| *known == leaves);
+    let (_, program, digest) =
+        made.ok_or_else(|| SetupFailure::new(SetupStage::Seccomp, "no filter has these options"))?;
     syscalls::set_seccomp_filter(program)
         .at(SetupStage::Seccomp, "install the system-call filter")?;
     let mode = rustix::thread::secure_computing_mode()
@@ -72,86 +74,37 @@ pub fn announce_programs() -> io::Result<OwnedFd> {
 
 /// Generates all filters before the first fork, so that child processes inherit them.
 pub fn prepare() {
-    for leaves in ALL {
-        let _ = made(leaves);
+    LazyLock::force(&MADE);
+}
+
+/// The filter for each combination of options that a run can have, with its SHA-256 in hex.
+static MADE: LazyLock<Vec<(SyscallFilter, Vec<Instruction>, String)>> = LazyLock::new(|| {
+    let mut made = Vec::new();
+    for sockets in [Sockets::Inet, Sockets::Unix] {
+        for ground in [HostSharing::Own, HostSharing::LiveTree, HostSharing::Host] {
+            for code in [
+                CodeInMemory::All,
+                CodeInMemory::NoFiles,
+                CodeInMemory::MappedFiles,
+            ] {
+                // Only a run with namespaces can have a closed list of programs, which restricts code in memory.
+                let is_listed = code != CodeInMemory::All;
+                if is_listed && (sockets == Sockets::Unix || ground == HostSharing::Host) {
+                    continue;
+                }
+                let leaves = SyscallFilter {
+                    sockets,
+                    ground,
+                    code,
+                };
+                let program = filter(HOST, leaves);
+                let digest = hex(&sha256(&bpf::bytes(&program)));
+                made.push((leaves, program, digest));
+            }
+        }
     }
-}
-
-/// All combinations of filter options that a run can have. Only a run with namespaces can have a closed list of programs,
-/// and only a closed list restricts code in memory.
-const ALL: [SyscallFilter; 10] = [
-    SyscallFilter {
-        sockets: Sockets::Inet,
-        ground: HostSharing::Own,
-        code: CodeInMemory::All,
-    },
-    SyscallFilter {
-        sockets: Sockets::Inet,
-        ground: HostSharing::LiveTree,
-        code: CodeInMemory::All,
-    },
-    SyscallFilter {
-        sockets: Sockets::Inet,
-        ground: HostSharing::Host,
-        code: CodeInMemory::All,
-    },
-    SyscallFilter {
-        sockets: Sockets::Unix,
-        ground: HostSharing::Own,
-        code: CodeInMemory::All,
-    },
-    SyscallFilter {
-        sockets: Sockets::Unix,
-        ground: HostSharing::LiveTree,
-        code: CodeInMemory::All,
-    },
-    SyscallFilter {
-        sockets: Sockets::Unix,
-        ground: HostSharing::Host,
-        code: CodeInMemory::All,
-    },
-    SyscallFilter {
-        sockets: Sockets::Inet,
-        ground: HostSharing::Own,
-        code: CodeInMemory::NoFiles,
-    },
-    SyscallFilter {
-        sockets: Sockets::Inet,
-        ground: HostSharing::LiveTree,
-        code: CodeInMemory::NoFiles,
-    },
-    SyscallFilter {
-        sockets: Sockets::Inet,
-        ground: HostSharing::Own,
-        code: CodeInMemory::MappedFiles,
-    },
-    SyscallFilter {
-        sockets: Sockets::Inet,
-        ground: HostSharing::LiveTree,
-        code: CodeInMemory::MappedFiles,
-    },
-];
-
-/// Returns the filter and its SHA-256 in hex. Each filter is generated once.
-///
-/// # Errors
-/// Returns an error for a combination of options that no run has.
-fn made(leaves: SyscallFilter) -> SetupResult<&'static (Vec<Instruction>, String)> {
-    static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] =
-        [const { OnceLock::new() }; ALL.len()];
-    let at = ALL.iter().position(|known| *known == leaves);
-    let at =
-        at.ok_or_else(|| SetupFailure::new(SetupStage::Seccomp, "no filter has these options"))?;
-    Ok(MADE[at].get_or_init(|| {
-        let program = filter(HOST, leaves);
-        let digest = digest(&program);
-        (program, digest)
-    }))
-}
-
-fn digest(program: &[Instruction]) -> String {
-    hex(&sha256(&bpf::bytes(program)))
-}
+    made
+});
 
 /// Generates the filter from the sorted table of calls. Numbers without an entry are allowed. Numbers above the last
 /// known one get ENOSYS. These include x32 calls, which begin at 2^30.
@@ -192,7 +145,15 @@ mod tests {
 
     const BOTH: [Machine; 2] = [Machine::X86_64, Machine::Aarch64];
 
-    const INET: SyscallFilter = ALL[0];
+    const INET: SyscallFilter = SyscallFilter {
+        sockets: Sockets::Inet,
+        ground: HostSharing::Own,
+        code: CodeInMemory::All,
+    };
+
+    fn all() -> impl Iterator<Item = SyscallFilter> {
+        MADE.iter().map(|(leaves, ..)| *leaves)
+    }
 
     fn answer(machine: Machine, number: u32, arguments: [u64; 6]) -> u32 {
         machine::run(&filter(machine, INET), machine.arch(), number, arguments).0
@@ -207,7 +168,7 @@ mod tests {
     #[test]
     fn the_filter_answers_every_system_call_number_as_the_table_says() {
         for machine in BOTH {
-            for leaves in ALL {
+            for leaves in all() {
                 let program = filter(machine, leaves);
                 assert!(program.len() < 400, "{} instructions", program.len());
                 for call_number in (0..4096).chain([0x3fff_ffff, u32::MAX]) {
@@ -387,7 +348,7 @@ mod tests {
     #[test]
     fn the_filter_refuses_snapshots_of_a_live_tree() {
         for machine in BOTH {
-            for leaves in ALL {
+            for leaves in all() {
                 let program = filter(machine, leaves);
                 let ioctl = Call::named("ioctl").number(machine).expect("both have it");
                 let at = |command: u64| {
@@ -422,7 +383,7 @@ mod tests {
         const CREATE: u64 = 0o100;
         const TMPFILE: u64 = 0o20_200_000;
         for machine in BOTH {
-            for leaves in ALL {
+            for leaves in all() {
                 let program = filter(machine, leaves);
                 let refused = if leaves.ground != HostSharing::Own {
                     errno(EPERM)
@@ -505,7 +466,7 @@ mod tests {
     #[test]
     fn a_step_cannot_change_the_limits_or_the_scheduling_of_other_processes() {
         for machine in BOTH {
-            for leaves in ALL {
+            for leaves in all() {
                 let program = filter(machine, leaves);
                 let at = |name: &str, arguments: [u64; 2]| {
                     let number = Call::named(name).number(machine).expect("both have it");
@@ -565,7 +526,7 @@ mod tests {
     #[test]
     fn shared_ipc_objects_are_created_only_in_an_ipc_namespace() {
         for machine in BOTH {
-            for leaves in ALL {
+            for leaves in all() {
                 let program = filter(machine, leaves);
                 for name in [
                     "shmget",
@@ -610,7 +571,7 @@ mod tests {
                 [222, 279, 194],
             ),
         ] {
-            for leaves in ALL {
+            for leaves in all() {
                 let program = filter(machine, leaves);
                 let at = |number: u32, arguments: [u64; 6]| {
                     machine::run(&program, machine.arch(), number, arguments).0
@@ -658,7 +619,7 @@ mod tests {
     #[test]
     fn memory_becomes_executable_only_if_the_list_of_programs_allows_it() {
         for machine in BOTH {
-            for leaves in ALL {
+            for leaves in all() {
                 let program = filter(machine, leaves);
                 let at = |name: &str, arguments: [u64; 4]| {
                     let number = Call::named(name).number(machine).expect("both have it");
@@ -722,7 +683,7 @@ mod tests {
     fn the_filter_refuses_to_list_mounts_and_to_create_whiteouts() {
         for machine in BOTH {
             let renameat2 = if machine == Machine::X86_64 { 316 } else { 276 };
-            for leaves in ALL {
+            for leaves in all() {
                 let program = filter(machine, leaves);
                 let at = |number: u32, arguments: [u64; 6]| {
                     machine::run(&program, machine.arch(), number, arguments).0
@@ -750,24 +711,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cached_filter_equals_a_new_one() {
-        prepare();
-        for leaves in ALL {
-            let fresh = filter(HOST, leaves);
-            assert_eq!(
-                made(leaves).expect("a filter"),
-                &(fresh.clone(), digest(&fresh)),
-                "{leaves:?}"
-            );
-        }
-    }
-
-    #[test]
     fn each_filter_has_a_different_digest() {
-        let digests: std::collections::BTreeSet<String> = BOTH
-            .into_iter()
-            .flat_map(|machine| ALL.map(|leaves| digest(&filter(machine, leaves))))
-            .collect();
-        assert_eq!(digests.len(), 2 * ALL.len());
+        let programs = |machine| all().map(move |leaves| bpf::bytes(&filter(machine, leaves)));
+        let found: std::collections::BTreeSet<Vec<u8>> =
+            BOTH.into_iter().flat_map(programs).collect();
+        assert_eq!(found.len(), 2 * MADE.len());
+        for (leaves, program, digest) in MADE.iter() {
+            assert_eq!(*program, filter(HOST, *leaves));
+            assert_eq!(*digest, hex(&sha256(&bpf::bytes(program))));
+        }
     }
 }

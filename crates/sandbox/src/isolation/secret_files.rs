@@ -3,20 +3,16 @@
 //! The files are in a memory file system of the run, which the kernel never writes to a disk or to swap space. Only a
 //! run with its own root file system has such files.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::path::Path;
 
-use rustix::{
-    fs::{CWD, Mode},
-    mount::MountFlags,
-};
+use rustix::mount::MountFlags;
 
 use crate::{
     AtStage, PlannedSecret, RunRequest, RunTexts, SetupResult, SetupStage, directory_at,
     isolation::{
-        mounts::{DIRECTORY_PLACE, new_file},
+        mounts::{READ_DATA, new_file, seal},
         planned_secret::SECRETS,
         protocol::SecretEntry,
-        syscalls,
     },
     secret_path,
 };
@@ -54,13 +50,7 @@ pub fn mount(request: &RunRequest, texts: &RunTexts) -> SetupResult {
         new_file(&Path::new(SECRETS).join(name), value.expose(), 0o400)
             .at(SetupStage::Mounts, format!("write the secret {name}"))?;
     }
-    let root = rustix::fs::openat(CWD, SECRETS, DIRECTORY_PLACE, Mode::empty())
-        .at(SetupStage::Mounts, what)?;
-    let sealed = libc::MOUNT_ATTR_RDONLY
-        | libc::MOUNT_ATTR_NOSUID
-        | libc::MOUNT_ATTR_NODEV
-        | libc::MOUNT_ATTR_NOEXEC;
-    syscalls::set_mount_flags(root.as_fd(), sealed, false).at(SetupStage::Mounts, what)
+    seal(SECRETS, READ_DATA).at(SetupStage::Mounts, what)
 }
 
 /// Returns the variables of the secrets: a value, or the path of a file.

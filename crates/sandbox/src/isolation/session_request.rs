@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use documents::{ArtifactName, ContentDigest};
 
 /// Text that stands for the path of the state in a wrapper.
-pub const STATE_PLACEHOLDER: &str = "{state}";
+pub const SESSION_STATE_FILE: &str = "{state}";
 /// Text that stands for the path of the file of a wrapper.
-pub const WRAPPER_PLACEHOLDER: &str = "{wrapper}";
+pub const SESSION_WRAPPER_FILE: &str = "{wrapper}";
 
 /// An input of a run.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -2,26 +2,33 @@
 //!
 //! Each run has its own user id, and the file system of a run accepts only this id. So the service reads the directory
 //! that the last run left, and the first process of the next run writes the copy. Between them, the content is a stream
-//! of entries in chunks. Only directories, regular files and links are copied.
+//! of entries. Only directories, regular files and links are copied.
 
 use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Read, Write},
     os::{
-        fd::{AsFd as _, AsRawFd as _, OwnedFd},
-        unix::ffi::{OsStrExt as _, OsStringExt as _},
+        fd::{AsRawFd as _, OwnedFd},
+        unix::{
+            ffi::{OsStrExt as _, OsStringExt as _},
+            fs::fchown,
+        },
     },
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
+use rustix::fs::{self, AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
 use crate::{
     AtStage as _, MAX_DEPTH, RunDir, SetupFailure, SetupResult, SetupStage, StreamSearch,
-    isolation::{remove::entries, step_files},
+    isolation::{
+        opened::{create_at, kind_of, open, open_at, open_within, stat_at},
+        remove::entries,
+        step_files,
+    },
 };
 use documents::RelativePath;
 
@@ -57,11 +64,11 @@ impl SessionTree {
             // The mode of the work directory itself is not copied.
             return Some(true);
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let opened = rustix::fs::openat2(&self.directory, below, flags, Mode::empty(), resolve);
+        let opened = open_within(&self.directory, below, flags, resolve);
         let mode = opened
-            .and_then(rustix::fs::fstat)
+            .and_then(fs::fstat)
             .map(|found| Mode::from_raw_mode(found.st_mode));
         Some(mode.is_ok_and(|mode| mode.contains(Mode::XUSR)))
     }
@@ -77,20 +84,19 @@ impl SessionTree {
     /// # Errors
     /// Returns the error of the kernel, for example if nothing has the path.
     pub fn open(&self, path: &RelativePath) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        Ok(File::from(rustix::fs::openat2(
+        Ok(File::from(open_within(
             self.top()?,
             path.as_str(),
             flags,
-            Mode::empty(),
             links,
         )?))
     }
 
     fn top(&self) -> io::Result<&OwnedFd> {
         // The step may have changed the mode, which is not copied.
-        rustix::fs::fchmod(&self.directory, Mode::RWXU)?;
+        fs::fchmod(&self.directory, Mode::RWXU)?;
         Ok(&self.directory)
     }
 
@@ -103,13 +109,8 @@ impl SessionTree {
         let mut count = |_: &OwnedFd, _: &Path, stat: &Stat, _: Step| {
             // A sparse file is copied as a whole, and each entry needs memory of the kernel.
             let size = u64::try_from(stat.st_size).unwrap_or(0).max(ENTRY_BYTES);
-            bytes = bytes.saturating_add(
-                size.max(
-                    u64::try_from(stat.st_blocks)
-                        .unwrap_or(0)
-                        .saturating_mul(512),
-                ),
-            );
+            let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+            bytes = bytes.saturating_add(size.max(blocks.saturating_mul(512)));
             Ok(())
         };
         walk(self.top()?, 0, &mut count)?;
@@ -138,7 +139,7 @@ impl SessionTree {
                     found = search.found();
                 }
                 Step::Link if !found => {
-                    found = holds(rustix::fs::readlinkat(directory, name, Vec::new())?.to_bytes());
+                    found = holds(fs::readlinkat(directory, name, Vec::new())?.to_bytes());
                 }
                 _ => {}
             }
@@ -153,23 +154,19 @@ impl SessionTree {
     /// # Errors
     /// Returns an error of the socket, or an error whose text names the entry that can't be read.
     pub(crate) fn send(&self, to: &mut impl Write) -> io::Result<()> {
-        let mut chunks = ChunkWriter {
-            to,
-            buffer: Vec::with_capacity(CHUNK),
-        };
         let mut one = |directory: &OwnedFd, name: &Path, stat: &Stat, step: Step| match step {
-            Step::Into => chunks.entry(DIRECTORY, stat, name),
-            Step::Out => chunks.write_all(&[UP]),
+            Step::Into => to.write_all(&head(DIRECTORY, stat, name)),
+            Step::Out => to.write_all(&[UP]),
             Step::Link => {
-                chunks.entry(LINK, stat, name)?;
-                let target = rustix::fs::readlinkat(directory, name, Vec::new())?;
-                chunks.text(target.to_bytes())
+                let target = fs::readlinkat(directory, name, Vec::new())?;
+                let mut entry = head(LINK, stat, name);
+                push_text(&mut entry, target.to_bytes());
+                to.write_all(&entry)
             }
-            Step::File => chunks.file(directory, name, stat),
+            Step::File => send_file(to, directory, name, stat),
         };
         walk(self.top()?, 0, &mut one)?;
-        chunks.write_all(&[END])?;
-        chunks.finish()
+        to.write_all(&[END])
     }
 }
 
@@ -199,8 +196,8 @@ fn walk(directory: &OwnedFd, depth: usize, visit: Visit<'_>) -> io::Result<()> {
     for entry in entries(Dir::read_from(directory)?) {
         let entry = entry?;
         let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
-        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        match FileType::from_raw_mode(stat.st_mode) {
+        let stat = stat_at(directory, name)?;
+        match kind_of(&stat) {
             FileType::Directory => {
                 let below = enter(directory, name, &stat).map_err(|error| at(name, &error))?;
                 visit(directory, name, &stat, Step::Into)?;
@@ -246,56 +243,46 @@ pub struct LeftDirectory {
 impl Drop for LeftDirectory {
     fn drop(&mut self) {
         if let Some(mode) = self.mode {
-            let _ = rustix::fs::fchmod(&self.opened, mode);
+            let _ = fs::fchmod(&self.opened, mode);
         }
     }
 }
 
 /// Opens a directory below a directory that a dead run left, without following a link.
 pub fn enter(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<LeftDirectory> {
-    let readable = Mode::RUSR | Mode::XUSR;
-    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = open_with_mode(
-        directory,
-        name,
-        (!mode.contains(readable)).then_some(mode | readable),
-        flags,
-    )?;
-    Ok(LeftDirectory {
-        opened,
-        mode: (!mode.contains(readable)).then_some(mode),
-    })
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let (opened, mode) = open_readable(directory, name, stat, Mode::RUSR | Mode::XUSR, flags)?;
+    Ok(LeftDirectory { opened, mode })
 }
 
 /// Opens a regular file in a directory that a dead run left, without following a link.
 pub fn open_file(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<File> {
-    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-    let flags =
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let readable = (!mode.contains(Mode::RUSR)).then_some(mode | Mode::RUSR);
-    let opened = open_with_mode(directory, name, readable, flags)?;
-    if readable.is_some() {
-        let _ = rustix::fs::fchmod(&opened, mode);
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let (opened, mode) = open_readable(directory, name, stat, Mode::RUSR, flags)?;
+    if let Some(mode) = mode {
+        let _ = fs::fchmod(&opened, mode);
     }
     Ok(File::from(opened))
 }
 
-/// Sets the mode of an entry, if there is a `mode`, and opens the entry.
-fn open_with_mode(
+/// Opens an entry for reading. If its mode lacks the rights `needed`, adds them first, and returns the mode from before.
+fn open_readable(
     directory: &OwnedFd,
     name: &Path,
-    mode: Option<Mode>,
+    stat: &Stat,
+    needed: Mode,
     flags: OFlags,
-) -> io::Result<OwnedFd> {
-    if let Some(mode) = mode {
-        let place = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let place = rustix::fs::openat(directory, name, place, Mode::empty())?;
+) -> io::Result<(OwnedFd, Option<Mode>)> {
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    let closed = (!mode.contains(needed)).then_some(mode);
+    if closed.is_some() {
+        let place = open_at(directory, name, OFlags::PATH | OFlags::NOFOLLOW)?;
         // This path leads to the opened entry and not to another one that has the name by now. If the mode can't be
         // changed, the service may be allowed to read the entry anyway.
-        let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", place.as_raw_fd()), mode);
+        let place = format!("/proc/self/fd/{}", place.as_raw_fd());
+        let _ = fs::chmod(place, mode | needed);
     }
-    Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
+    Ok((open_at(directory, name, flags | OFlags::RDONLY)?, closed))
 }
 
 const DIRECTORY: u8 = b'd';
@@ -305,119 +292,52 @@ const LINK: u8 = b'l';
 const UP: u8 = b'u';
 /// The end of all entries.
 const END: u8 = b'e';
-/// Maximum size of a chunk, in bytes.
-const CHUNK: usize = 64 << 10;
 /// Maximum size of a name or of the target of a link, in bytes (`PATH_MAX`).
 const MAX_NAME: usize = 4096;
 
-/// Writes chunks: the size in four bytes, and then the bytes. An empty chunk ends the stream, so that its reader never
-/// reads a byte too many.
-struct ChunkWriter<'a, W: Write> {
-    to: &'a mut W,
-    buffer: Vec<u8>,
+/// Returns the beginning of an entry: its kind, its mode and its name.
+fn head(kind: u8, stat: &Stat, name: &Path) -> Vec<u8> {
+    let mut head = vec![kind];
+    head.extend((stat.st_mode & 0o777).to_be_bytes());
+    push_text(&mut head, name.as_os_str().as_bytes());
+    head
 }
 
-impl<W: Write> Write for ChunkWriter<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.len() == CHUNK {
-            self.flush()?;
-        }
-        let now = bytes.len().min(CHUNK - self.buffer.len());
-        self.buffer.extend_from_slice(&bytes[..now]);
-        Ok(now)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let size = u32::try_from(self.buffer.len()).map_err(io::Error::other)?;
-        self.to.write_all(&size.to_be_bytes())?;
-        self.to.write_all(&self.buffer)?;
-        self.buffer.clear();
-        Ok(())
-    }
+/// Adds a name or the target of a link, which the kernel limits to [`MAX_NAME`].
+fn push_text(entry: &mut Vec<u8>, text: &[u8]) {
+    entry.extend((text.len() as u32).to_be_bytes());
+    entry.extend(text);
 }
 
-impl<W: Write> ChunkWriter<'_, W> {
-    fn entry(&mut self, kind: u8, stat: &Stat, name: &Path) -> io::Result<()> {
-        self.write_all(&[kind])?;
-        self.write_all(&(stat.st_mode & 0o777).to_be_bytes())?;
-        self.text(name.as_os_str().as_bytes())
+fn send_file(to: &mut impl Write, directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<()> {
+    let file = open_file(directory, name, stat).map_err(|error| at(name, &error))?;
+    let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+    let mut entry = head(FILE, stat, name);
+    entry.extend(u64::try_from(stat.st_mtime).unwrap_or(0).to_be_bytes());
+    entry.extend(u32::try_from(stat.st_mtime_nsec).unwrap_or(0).to_be_bytes());
+    entry.extend(bytes.to_be_bytes());
+    to.write_all(&entry)?;
+    if io::copy(&mut file.take(bytes), to)? == bytes {
+        return Ok(());
     }
-
-    fn text(&mut self, text: &[u8]) -> io::Result<()> {
-        let size = u32::try_from(text.len()).map_err(io::Error::other)?;
-        self.write_all(&size.to_be_bytes())?;
-        self.write_all(text)
-    }
-
-    fn file(&mut self, directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<()> {
-        let file = open_file(directory, name, stat).map_err(|error| at(name, &error))?;
-        let bytes = u64::try_from(stat.st_size).unwrap_or(0);
-        self.entry(FILE, stat, name)?;
-        self.write_all(&u64::try_from(stat.st_mtime).unwrap_or(0).to_be_bytes())?;
-        self.write_all(&u32::try_from(stat.st_mtime_nsec).unwrap_or(0).to_be_bytes())?;
-        self.write_all(&bytes.to_be_bytes())?;
-        if io::copy(&mut file.take(bytes), self)? == bytes {
-            return Ok(());
-        }
-        Err(at(
-            name,
-            &io::Error::other("the file became shorter while it was read"),
-        ))
-    }
-
-    fn finish(mut self) -> io::Result<()> {
-        self.flush()?;
-        self.to.write_all(&[0; 4])
-    }
+    let shorter = io::Error::other("the file became shorter while it was read");
+    Err(at(name, &shorter))
 }
 
-/// Reads the bytes of chunks, up to the empty chunk.
-struct ChunkReader<'a, R: Read> {
-    from: &'a mut R,
-    buffer: Vec<u8>,
-    at: usize,
-    ended: bool,
+fn array<const N: usize>(from: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
-impl<R: Read> Read for ChunkReader<'_, R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.buffer.len() && !self.ended {
-            let mut size = [0; 4];
-            self.from.read_exact(&mut size)?;
-            let size = u32::from_be_bytes(size) as usize;
-            if size > CHUNK {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            self.buffer.resize(size, 0);
-            self.from.read_exact(&mut self.buffer)?;
-            (self.at, self.ended) = (0, size == 0);
-        }
-        let now = into.len().min(self.buffer.len() - self.at);
-        into[..now].copy_from_slice(&self.buffer[self.at..self.at + now]);
-        self.at += now;
-        Ok(now)
+fn text(from: &mut impl Read) -> io::Result<PathBuf> {
+    let size = u32::from_be_bytes(array(from)?) as usize;
+    if size > MAX_NAME {
+        return Err(io::ErrorKind::InvalidData.into());
     }
-}
-
-impl<R: Read> ChunkReader<'_, R> {
-    fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn text(&mut self) -> io::Result<PathBuf> {
-        let size = u32::from_be_bytes(self.array()?) as usize;
-        if size > MAX_NAME {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut text = vec![0; size];
-        self.read_exact(&mut text)?;
-        Ok(std::ffi::OsString::from_vec(text).into())
-    }
+    let mut text = vec![0; size];
+    from.read_exact(&mut text)?;
+    Ok(std::ffi::OsString::from_vec(text).into())
 }
 
 /// Writes the content that [`SessionTree::send`] sends into the new directory `to`. The user `owner` owns the entries.
@@ -426,14 +346,8 @@ impl<R: Read> ChunkReader<'_, R> {
 /// Returns an error that names the entry that could not be written, for example if the size limit of the run's file
 /// system is exceeded.
 pub fn receive(from: &mut impl Read, to: &Path, owner: Option<u32>) -> SetupResult {
-    let mut chunks = ChunkReader {
-        from,
-        buffer: Vec::new(),
-        at: 0,
-        ended: false,
-    };
     let mut name = PathBuf::new();
-    match receive_all(&mut chunks, to, owner, &mut name) {
+    match receive_all(from, to, owner, &mut name) {
         Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
             let why = "the work directory of the session is larger than the limit disk_bytes; raise the limit, or reset \
                        the session";
@@ -450,15 +364,15 @@ pub fn receive(from: &mut impl Read, to: &Path, owner: Option<u32>) -> SetupResu
 }
 
 fn receive_all(
-    chunks: &mut ChunkReader<'_, impl Read>,
+    from: &mut impl Read,
     to: &Path,
     owner: Option<u32>,
     name: &mut PathBuf,
 ) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut open = vec![(rustix::fs::open(to, flags, Mode::empty())?, None)];
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let mut open = vec![(open(to, flags)?, None)];
     loop {
-        let [kind] = chunks.array()?;
+        let [kind] = array(from)?;
         let (directory, mode) = open.last().ok_or(io::ErrorKind::InvalidData)?;
         if matches!(kind, UP | END) {
             if let Some(mode) = *mode {
@@ -471,22 +385,22 @@ fn receive_all(
                 _ => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
-        let mode = Mode::from_raw_mode(u32::from_be_bytes(chunks.array()?) & 0o777);
-        *name = chunks.text()?;
+        let mode = Mode::from_raw_mode(u32::from_be_bytes(array(from)?) & 0o777);
+        *name = text(from)?;
         if name.components().count() != 1 || name.file_name() != Some(name.as_os_str()) {
             return Err(io::ErrorKind::InvalidData.into());
         }
         match kind {
             DIRECTORY if open.len() <= MAX_DEPTH + 1 => {
-                rustix::fs::mkdirat(directory, &*name, Mode::RWXU)?;
-                let below = rustix::fs::openat(directory, &*name, flags, Mode::empty())?;
+                fs::mkdirat(directory, &*name, Mode::RWXU)?;
+                let below = open_at(directory, &*name, flags)?;
                 open.push((below, Some(mode)));
             }
             LINK => {
-                rustix::fs::symlinkat(&chunks.text()?, directory, &*name)?;
+                fs::symlinkat(&text(from)?, directory, &*name)?;
                 if let Some(id) = owner {
                     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-                    rustix::fs::chownat(
+                    fs::chownat(
                         directory,
                         &*name,
                         Some(uid),
@@ -495,36 +409,25 @@ fn receive_all(
                     )?;
                 }
             }
-            FILE => receive_file(chunks, directory, name, owner, mode)?,
+            FILE => receive_file(from, directory, name, owner, mode)?,
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }
     }
-    // Read the empty chunk too, so that the next byte is a command.
-    if chunks.read(&mut [0])? == 0 {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::InvalidData.into())
-    }
+    Ok(())
 }
 
 fn receive_file(
-    chunks: &mut ChunkReader<'_, impl Read>,
+    from: &mut impl Read,
     directory: &OwnedFd,
     name: &Path,
     owner: Option<u32>,
     mode: Mode,
 ) -> io::Result<()> {
-    let seconds = u64::from_be_bytes(chunks.array()?);
-    let nanoseconds = u32::from_be_bytes(chunks.array()?);
-    let bytes = u64::from_be_bytes(chunks.array()?);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(
-        directory,
-        name,
-        flags,
-        Mode::RUSR | Mode::WUSR,
-    )?);
-    if io::copy(&mut chunks.take(bytes), &mut file)? != bytes {
+    let seconds = u64::from_be_bytes(array(from)?);
+    let nanoseconds = u32::from_be_bytes(array(from)?);
+    let bytes = u64::from_be_bytes(array(from)?);
+    let mut file = File::from(create_at(directory, name, Mode::RUSR | Mode::WUSR)?);
+    if io::copy(&mut from.take(bytes), &mut file)? != bytes {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let modified = UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds % 1_000_000_000));
@@ -536,14 +439,8 @@ fn receive_file(
 /// Sets the owner and the mode of a copied file or directory. A change of the owner clears bits of the mode, so the mode
 /// is set last.
 fn finish(made: &OwnedFd, owner: Option<u32>, mode: Mode) -> io::Result<()> {
-    if let Some(id) = owner {
-        rustix::fs::fchown(
-            made.as_fd(),
-            Some(Uid::from_raw(id)),
-            Some(Gid::from_raw(id)),
-        )?;
-    }
-    Ok(rustix::fs::fchmod(made, mode)?)
+    fchown(made, owner, owner)?;
+    Ok(fs::fchmod(made, mode)?)
 }
 
 #[cfg(test)]
@@ -553,12 +450,8 @@ mod tests {
     use super::*;
 
     fn tree(path: &Path) -> SessionTree {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        SessionTree::new(
-            rustix::fs::open(path, flags, Mode::empty()).expect("open"),
-            path.to_owned(),
-            None,
-        )
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        SessionTree::new(open(path, flags).expect("open"), path.to_owned(), None)
     }
 
     fn sent(path: &Path) -> Vec<u8> {
@@ -670,13 +563,7 @@ mod tests {
                 entry.extend(text);
             }
             entry.push(END);
-            let mut wire = u32::try_from(entry.len())
-                .expect("short")
-                .to_be_bytes()
-                .to_vec();
-            wire.extend(entry);
-            wire.extend([0; 4]);
-            wire
+            entry
         };
         receive(&mut &hostile(b"plain")[..], &to, None).expect("a plain name");
         for name in [

@@ -15,28 +15,28 @@ use crate::{
 /// Request to the helper for the first process of a run. Init reads the rest of the request from its own socket.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Start {
-    pub(crate) form: RunForm,
+pub struct Start {
+    pub form: RunForm,
     /// User of the run on the host, or `None` for the user of the service.
-    pub(crate) host_id: Option<HostId>,
+    pub host_id: Option<HostId>,
     /// True if the run gets a network namespace (only with [`RunForm::Namespaces`]).
-    pub(crate) own_network: bool,
+    pub own_network: bool,
 }
 
 /// The descriptors that the service sends with a [`Start`], in this order.
-pub(crate) struct Descriptors {
-    pub(crate) control: OwnedFd,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+pub struct Descriptors {
+    pub control: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
     /// The control group in which the new process is created.
-    pub(crate) cgroup: Option<OwnedFd>,
+    pub cgroup: Option<OwnedFd>,
 }
 
 /// Maximum size of a [`Start`] in bytes.
 const MAX_START: usize = 1024;
 
 /// Requests a run from the helper with one packet.
-pub(crate) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors) -> io::Result<()> {
+pub fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors) -> io::Result<()> {
     let packet = serde_json::to_vec(start)?;
     let mut all = vec![
         descriptors.control.as_fd(),
@@ -48,7 +48,7 @@ pub(crate) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors)
 }
 
 /// Receives one packet, or returns `None` if the service has exited.
-pub(crate) fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descriptors)>> {
+pub fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descriptors)>> {
     let mut packet = [0; MAX_START];
     let (bytes, descriptors) = receive(from, &mut packet)?;
     if bytes == 0 {

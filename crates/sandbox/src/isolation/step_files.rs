@@ -14,16 +14,19 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, CWD, FileType, Gid, Mode, Uid},
     io::Errno,
-    mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
+    mount::{MountFlags, OpenTreeFlags},
 };
 
 use crate::{
     AtStage, RunRequest, RunTexts, SetupFailure, SetupResult, SetupStage, directory_at,
     interpreter,
     isolation::{
-        mounts::{DIRECTORY_PLACE, new_file, tmpfs},
+        mounts::{
+            DIRECTORY_PLACE, READ_DATA, attach, below_root, clone_below, detach, new_file, tmpfs,
+        },
+        opened::{create_at, kind_of, open, open_at, stat_at},
         syscalls,
     },
 };
@@ -54,10 +57,6 @@ struct SeededFile<'a> {
 }
 
 impl SeededFile<'_> {
-    fn is_executable(&self) -> bool {
-        self.mode & 0o111 != 0
-    }
-
     fn what(&self) -> String {
         format!(
             "put the file {:?} of the step into its directory",
@@ -114,27 +113,22 @@ pub fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> SetupResult
     let what = "mount the files of the step";
     directory_at(PLACE, 0o700)?;
     tmpfs(PLACE, OPTIONS, MountFlags::empty())?;
-    let inside = work.strip_prefix("/").unwrap_or(work);
-    let root =
-        rustix::fs::open(inside, DIRECTORY_PLACE, Mode::empty()).at(SetupStage::Mounts, what)?;
+    let root = open(below_root(work), DIRECTORY_PLACE).at(SetupStage::Mounts, what)?;
     for (number, file) in (0..).zip(&seeded(&request.files, texts, script)?) {
         let place = Path::new(PLACE).join(number.to_string());
         new_file(&place, file.bytes, file.mode).at(SetupStage::Workdir, file.what())?;
         // A data file is never executable, not even as a library. The list of programs decides about the others.
-        let no_exec = if file.is_executable() {
-            0
+        let flags = if file.mode & 0o111 == 0 {
+            READ_DATA
         } else {
-            libc::MOUNT_ATTR_NOEXEC
+            READ_DATA & !libc::MOUNT_ATTR_NOEXEC
         };
-        let flags =
-            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | no_exec;
-        if bind(&place, flags, &root, file)? {
+        if bind(&place, flags, &root, file.path).at(SetupStage::Mounts, file.what())? {
             put.new.push(number);
         }
     }
     // The mounts of the files stay. No other path leads to the file system.
-    rustix::mount::unmount(PLACE, UnmountFlags::DETACH).at(SetupStage::Mounts, what)?;
-    fs::remove_dir(PLACE).at(SetupStage::Mounts, what)?;
+    detach(PLACE, what)?;
     put.script = Some(work.join(script));
     Ok(put)
 }
@@ -155,20 +149,12 @@ pub fn link(request: &RunRequest, work: &Path, tmp: &Path) -> SetupResult {
     Ok(())
 }
 
-/// Binds the file at `place` to its path below `root`. Returns true if no file had this path.
-fn bind(place: &Path, flags: u64, root: &OwnedFd, file: &SeededFile<'_>) -> SetupResult<bool> {
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = rustix::mount::open_tree(CWD, place, clone).at(SetupStage::Mounts, file.what())?;
-    syscalls::set_mount_flags(mount.as_fd(), flags, false).at(SetupStage::Mounts, file.what())?;
-    let (parent, name, new) = mount_point(root, file.path).at(SetupStage::Workdir, file.what())?;
-    rustix::mount::move_mount(
-        &mount,
-        "",
-        &parent,
-        name,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .at(SetupStage::Mounts, file.what())?;
+/// Binds the file at `place` to `path` below `root`. Returns true if no file had this path.
+fn bind(place: &Path, flags: u64, root: &OwnedFd, path: &str) -> io::Result<bool> {
+    let mount = clone_below(CWD, place, OpenTreeFlags::empty())?;
+    syscalls::set_mount_flags(mount.as_fd(), flags, false)?;
+    let (parent, name, new) = mount_point(root, path)?;
+    attach(&mount, &parent, name)?;
     Ok(new)
 }
 
@@ -176,8 +162,8 @@ fn bind(place: &Path, flags: u64, root: &OwnedFd, file: &SeededFile<'_>) -> Setu
 /// exist, and whether it was created. No link is followed: a link at `path` is removed, and a link above is an error.
 fn mount_point<'a>(root: &OwnedFd, path: &'a str) -> io::Result<(OwnedFd, &'a str, bool)> {
     let (parent, name) = make_above(root, path, None)?;
-    let found = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
-    match found.map(|found| FileType::from_raw_mode(found.st_mode)) {
+    let found = stat_at(&parent, name);
+    match found.map(|found| kind_of(&found)) {
         Ok(FileType::Symlink) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
         Ok(FileType::Directory) => return Err(Errno::ISDIR.into()),
         // The mount covers the file, or the mask of a denied name.
@@ -185,8 +171,7 @@ fn mount_point<'a>(root: &OwnedFd, path: &'a str) -> io::Result<(OwnedFd, &'a st
         Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o444))?;
+    create_at(&parent, name, Mode::from_raw_mode(0o444))?;
     Ok((parent, name, true))
 }
 
@@ -216,7 +201,7 @@ fn make_above<'a>(
                 AtFlags::SYMLINK_NOFOLLOW,
             )?;
         }
-        parent = rustix::fs::openat(&parent, directory, DIRECTORY_PLACE, Mode::empty())?;
+        parent = open_at(&parent, directory, DIRECTORY_PLACE)?;
     }
     Ok((parent, name))
 }
@@ -235,8 +220,7 @@ pub fn write(
         return Ok(put);
     }
     let script = interpreter::script_beside_files(&request.interpreter);
-    let root = rustix::fs::open(work, DIRECTORY_PLACE, Mode::empty())
-        .at(SetupStage::Workdir, "open the work directory")?;
+    let root = open(work, DIRECTORY_PLACE).at(SetupStage::Workdir, "open the work directory")?;
     for (number, file) in (0..).zip(&seeded(&request.files, texts, script)?) {
         write_below(&root, file, owner).at(SetupStage::Workdir, file.what())?;
         put.new.push(number);
@@ -252,8 +236,7 @@ fn write_below(root: &OwnedFd, file: &SeededFile<'_>, owner: Option<u32>) -> io:
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(file.mode))?;
+    let made = create_at(&parent, name, Mode::from_raw_mode(file.mode))?;
     fs::File::from(made).write_all(file.bytes)
 }
 
@@ -263,7 +246,7 @@ pub fn remove(work: &OwnedFd, path: &str) -> io::Result<()> {
     let mut parent = work.try_clone()?;
     let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
     for directory in above.split('/').filter(|part| !part.is_empty()) {
-        parent = rustix::fs::openat(&parent, directory, DIRECTORY_PLACE, Mode::empty())?;
+        parent = open_at(&parent, directory, DIRECTORY_PLACE)?;
     }
     Ok(rustix::fs::unlinkat(&parent, name, AtFlags::empty())?)
 }
@@ -275,8 +258,7 @@ mod tests {
     use super::*;
 
     fn point(root: &Path, path: &str) -> io::Result<()> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        mount_point(&rustix::fs::open(root, flags, Mode::empty())?, path).map(drop)
+        mount_point(&open(root, DIRECTORY_PLACE)?, path).map(drop)
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! No other file of this crate contains `unsafe`. Only the helper and its child processes use this file, and each of
 //! them has one thread. The service uses only `syscalls/notifications.rs`.
 
-pub(crate) mod loopback;
-pub(crate) mod notifications;
+pub mod loopback;
+pub mod notifications;
 
 use std::{
     ffi::{CStr, CString},
@@ -13,6 +13,10 @@ use std::{
     panic::AssertUnwindSafe,
     ptr,
 };
+
+use rustix::process;
+
+use rustix::mm;
 
 use crate::Instruction;
 
@@ -40,7 +44,7 @@ pub enum ForkSide {
     /// The new process.
     Child,
     /// The parent process, with the process id of the child.
-    Parent(rustix::process::Pid),
+    Parent(process::Pid),
 }
 
 /// Calls fork(2). Only for the helper and its child processes.
@@ -55,7 +59,7 @@ pub fn fork() -> io::Result<ForkSide> {
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => Err(io::Error::last_os_error()),
-        pid => Ok(rustix::process::Pid::from_raw(pid).map_or(ForkSide::Child, ForkSide::Parent)),
+        pid => Ok(process::Pid::from_raw(pid).map_or(ForkSide::Child, ForkSide::Parent)),
     }
 }
 
@@ -65,7 +69,7 @@ pub enum Cloned {
     Child,
     /// The parent process, with the process id and a pidfd of the child.
     Parent {
-        process: rustix::process::Pid,
+        process: process::Pid,
         pidfd: OwnedFd,
     },
 }
@@ -107,7 +111,7 @@ pub fn clone_process(
     };
     match i32::try_from(check(pid)?)
         .ok()
-        .and_then(rustix::process::Pid::from_raw)
+        .and_then(process::Pid::from_raw)
     {
         None => Ok(Cloned::Child),
         Some(process) => {
@@ -125,7 +129,7 @@ pub fn clone_process(
 /// Changes that `work` makes in memory remain afterwards. The new process has its own working directory, descriptors,
 /// ids, limits, filters and signal handlers. If `work` returns, the new process exits immediately. Only for the first
 /// process of a run, which has all signals blocked.
-pub fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::Pid> {
+pub fn spawn(mut work: &mut dyn FnMut()) -> io::Result<process::Pid> {
     extern "C" fn enter(work: *mut libc::c_void) -> libc::c_int {
         #[expect(unsafe_code, reason = "an argument that went through C")]
         // SAFETY: The kernel passes to this function the pointer that `clone` received below. The pointer refers to a
@@ -153,7 +157,7 @@ pub fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::Pid> {
         )
     };
     check(pid.into())?;
-    rustix::process::Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+    process::Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
 /// Stack for a child process that shares the memory of this process. An inaccessible guard page below detects an
@@ -169,14 +173,11 @@ impl Stack {
     const GUARD: usize = 64 << 10;
 
     fn new() -> io::Result<Self> {
-        let (protection, flags) = (
-            rustix::mm::ProtFlags::empty(),
-            rustix::mm::MapFlags::PRIVATE,
-        );
+        let (protection, flags) = (mm::ProtFlags::empty(), mm::MapFlags::PRIVATE);
         #[expect(unsafe_code, reason = "a mapping is made by address")]
         // SAFETY: The kernel chooses the address, so no existing mapping is replaced.
         let base = unsafe {
-            rustix::mm::mmap_anonymous(
+            mm::mmap_anonymous(
                 ptr::null_mut(),
                 Self::GUARD + Self::BYTES,
                 protection,
@@ -184,11 +185,11 @@ impl Stack {
             )?
         };
         let stack = Self { base };
-        let usable = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
+        let usable = mm::MprotectFlags::READ | mm::MprotectFlags::WRITE;
         #[expect(unsafe_code, reason = "a mapping is changed by address")]
         // SAFETY: These pages are the part of the mapping above the guard area. No other code uses these pages yet.
         unsafe {
-            rustix::mm::mprotect(
+            mm::mprotect(
                 stack.base.wrapping_byte_add(Self::GUARD),
                 Self::BYTES,
                 usable,
@@ -208,7 +209,7 @@ impl Drop for Stack {
         #[expect(unsafe_code, reason = "a mapping is removed by address")]
         // SAFETY: The range is the whole mapping that `new` created. The process that used the stack has called exec or
         // has exited.
-        let _ = unsafe { rustix::mm::munmap(self.base, Self::GUARD + Self::BYTES) };
+        let _ = unsafe { mm::munmap(self.base, Self::GUARD + Self::BYTES) };
     }
 }
 
@@ -312,7 +313,7 @@ pub fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// A child process that ended and was reaped.
 pub struct ReapedChild {
-    pub process: rustix::process::Pid,
+    pub process: process::Pid,
     /// The signal that killed the process, or `None` if the process exited.
     pub signal: Option<i32>,
     /// CPU time in microseconds of the process and of all children that the process reaped.
@@ -331,7 +332,7 @@ pub fn reap_any() -> Option<ReapedChild> {
     // SAFETY: Both pointers refer to live locals of the correct types.
     let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
     let process = if pid > 0 {
-        rustix::process::Pid::from_raw(pid)?
+        process::Pid::from_raw(pid)?
     } else {
         return None;
     };
@@ -365,7 +366,7 @@ pub fn drain(signals: &OwnedFd) {
 }
 
 /// Sends `signal` to all other processes that this process may signal: those in its pid namespace, or with its user id.
-pub fn signal_all(signal: rustix::process::Signal) {
+pub fn signal_all(signal: process::Signal) {
     #[expect(unsafe_code, reason = "the safe wrapper takes no -1")]
     // SAFETY: The call takes two integers. The caller is the first process of a run's pid namespace, or has just
     // changed to a user id that only one run has.

@@ -6,11 +6,17 @@
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags},
+    fs::{FileType, OFlags, ResolveFlags},
     io::Errno,
 };
 
-use crate::{WaitingCall, isolation::syscalls::notifications};
+use crate::{
+    WaitingCall,
+    isolation::{
+        opened::{kind_of, open, open_at, open_within},
+        syscalls::notifications,
+    },
+};
 
 /// Maximum length of a path in the kernel, in bytes.
 const MAX_PATH: usize = 4096;
@@ -21,7 +27,7 @@ const WORKING_DIRECTORY: i32 = libc::AT_FDCWD;
 /// `statfs` type of a proc file system.
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
-const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+const PLACE: OFlags = OFlags::PATH;
 
 /// A thread that waits in a call to execute a program, with its own view of files.
 ///
@@ -36,7 +42,7 @@ pub struct WaitingProcess<'a> {
 /// Opens the root directory of the run to which a call belongs. All processes of a run have the same root, because none
 /// has the capability to change its root. Returns `None` if the call no longer waits.
 pub fn root_of(listener: &OwnedFd, call: &WaitingCall) -> Result<Option<OwnedFd>, Errno> {
-    let root = rustix::fs::open(format!("/proc/{}/root", call.thread), PLACE, Mode::empty());
+    let root = open(format!("/proc/{}/root", call.thread), PLACE);
     // While the call waits, no other thread can have the number of its thread.
     if notifications::is_waiting(listener, call.id) {
         root.map(Some)
@@ -64,19 +70,12 @@ impl<'a> WaitingProcess<'a> {
         let Some(path) = self.text_at(address)? else {
             return Ok(None);
         };
-        let file = if path.is_empty() {
-            if flags & libc::AT_EMPTY_PATH == 0 {
-                return Ok(None);
-            }
-            absent(self.directory(directory))?
-        } else if path.starts_with(b"/") {
-            self.find(
-                WORKING_DIRECTORY,
-                &path,
-                flags & libc::AT_SYMLINK_NOFOLLOW == 0,
-            )?
-        } else {
+        let file = if !path.is_empty() {
             self.find(directory, &path, flags & libc::AT_SYMLINK_NOFOLLOW == 0)?
+        } else if flags & libc::AT_EMPTY_PATH == 0 {
+            None
+        } else {
+            absent(self.directory(directory))?
         };
         Ok(file.map(|file| (file, path)))
     }
@@ -107,11 +106,7 @@ impl<'a> WaitingProcess<'a> {
         } else {
             format!("fd/{descriptor}")
         };
-        rustix::fs::open(
-            format!("/proc/{}/{name}", self.thread),
-            PLACE,
-            Mode::empty(),
-        )
+        open(format!("/proc/{}/{name}", self.thread), PLACE)
     }
 
     /// Follows a path like the kernel does for the process. For most absolute paths, the kernel does this in one call. The
@@ -125,8 +120,7 @@ impl<'a> WaitingProcess<'a> {
         let relative = !path.starts_with(b"/");
         if !relative
             && follow_last
-            && let Ok(file) =
-                rustix::fs::openat2(self.root, path, PLACE, Mode::empty(), ResolveFlags::IN_ROOT)
+            && let Ok(file) = open_within(self.root, path, PLACE, ResolveFlags::IN_ROOT)
         {
             return Ok(Some(file));
         }
@@ -148,13 +142,7 @@ impl<'a> WaitingProcess<'a> {
             if rest.is_empty() {
                 return Ok(Some(at));
             }
-            match rustix::fs::openat2(
-                &at,
-                rest.as_slice(),
-                PLACE,
-                Mode::empty(),
-                ResolveFlags::NO_SYMLINKS,
-            ) {
+            match open_within(&at, rest.as_slice(), PLACE, ResolveFlags::NO_SYMLINKS) {
                 Err(Errno::LOOP) => {}
                 found => return absent(found),
             }
@@ -177,17 +165,10 @@ impl<'a> WaitingProcess<'a> {
             .split(|byte| *byte == b'/')
             .filter(|part| !part.is_empty());
         while let Some(part) = parts.next() {
-            let Some(next) = absent(rustix::fs::openat(
-                &at,
-                part,
-                PLACE | OFlags::NOFOLLOW,
-                Mode::empty(),
-            ))?
-            else {
+            let Some(next) = absent(open_at(&at, part, PLACE | OFlags::NOFOLLOW))? else {
                 return Ok(None);
             };
-            let mode = rustix::fs::fstat(&next)?.st_mode;
-            if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::Symlink {
+            if kind_of(&rustix::fs::fstat(&next)?) != FileType::Symlink {
                 at = next;
                 continue;
             }
@@ -256,8 +237,8 @@ pub fn head_of(file: &impl AsFd) -> Result<Vec<u8>, Errno> {
     /// Number of bytes of a script that the kernel reads (`BINPRM_BUF_SIZE`).
     const HEAD: usize = 256;
     let place = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = rustix::fs::open(place, flags, Mode::empty())?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = open(place, flags)?;
     let mut head = vec![0; HEAD];
     let read = rustix::io::pread(&opened, &mut head, 0)?;
     head.truncate(read);

@@ -1,8 +1,8 @@
 //! The programs that a run may execute, and the record of the programs that it executed.
 
 mod called_program;
-pub(crate) mod library_search;
-pub(crate) mod listed_programs;
-pub(crate) mod program_format;
+pub mod library_search;
+pub mod listed_programs;
+pub mod program_format;
 pub mod program_lookup;
 pub mod program_recorder;

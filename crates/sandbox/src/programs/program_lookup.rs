@@ -13,7 +13,8 @@ use std::{
 use rustix::fs::Access;
 
 use crate::{
-    FileFormat, format_of, interpreter,
+    FileFormat, format_of,
+    interpreter::{self, is_executable},
     programs::listed_programs::{lies_in_system, matching},
     started_by_env,
 };
@@ -273,7 +274,7 @@ impl Host<'_> {
             .map(|directory| Path::new(directory).join(name));
         // Like execvp(3), the search skips files that are not executable.
         let usable = |path: &PathBuf| {
-            is_program(path) && self.may(path, EXECUTE) && self.closed(path).is_none()
+            is_executable(path) && self.may(path, EXECUTE) && self.closed(path).is_none()
         };
         let found = paths
             .clone()
@@ -350,7 +351,7 @@ impl Host<'_> {
                 .ok()
                 .and_then(|paths| paths.into_iter().next())
         };
-        path.filter(|path| is_program(path)).ok_or_else(|| {
+        path.filter(|path| is_executable(path)).ok_or_else(|| {
             Unlisted::Absent(format!(
                 "{} needs the program {word}, which this host does not have",
                 script.display()
@@ -369,7 +370,7 @@ impl Host<'_> {
                 "{shown} is a directory: name a program"
             )));
         }
-        if !is_program(&real) {
+        if !is_executable(&real) {
             return Err(Unlisted::Absent(format!(
                 "{shown} is not an executable file: name a program"
             )));
@@ -431,10 +432,6 @@ fn root_of<'a>(name: &'a Program, starters: &'a BTreeMap<Program, Program>) -> &
         .take(starters.len() + 1)
         .last()
         .unwrap_or(name)
-}
-
-fn is_program(path: &Path) -> bool {
-    path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
 }
 
 /// Returns true if the user of a run can change the file. A run that root starts has its own user id, which owns no

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    os::fd::OwnedFd,
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{
@@ -29,6 +29,7 @@ use crate::{
     AnnouncedPrograms, ExecutableFiles, FileId, MAX_INTERPRETERS, ProgramCounts, WaitingCall,
     isolation::{
         interpreter::{ExecAttempt, FoundProgram},
+        opened::{file_id, id_of, kind_of},
         syscalls::notifications,
         system_paths,
     },
@@ -148,12 +149,10 @@ impl ProgramRules {
     /// program.
     fn judge(&self, file: &OwnedFd, given: &[u8]) -> Result<Option<(FoundProgram, bool)>, Errno> {
         let found = rustix::fs::fstat(file)?;
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
-            || found.st_mode & 0o111 == 0
-        {
+        if kind_of(&found) != FileType::RegularFile || found.st_mode & 0o111 == 0 {
             return Ok(None);
         }
-        let id = (found.st_dev, found.st_ino);
+        let id = id_of(&found);
         let program = |path| FoundProgram {
             path,
             given: String::from_utf8_lossy(given).into_owned(),
@@ -178,8 +177,8 @@ impl ProgramRules {
     /// Returns the attempt of the step's process to execute the first program, which this process has told.
     fn first(&self, told: &Path) -> ExecAttempt {
         // A person who learns a list knows the shell that starts the command.
-        let (Some(id), Ok(real), ProgramMode::Listed) =
-            (id_of(told), told.canonicalize(), self.mode)
+        let (Ok(id), Ok(real), ProgramMode::Listed) =
+            (file_id(told), told.canonicalize(), self.mode)
         else {
             return ExecAttempt::Nothing;
         };
@@ -286,7 +285,7 @@ fn answer_all(
 ) {
     // The first process of the run sets up the run at the same time.
     for path in std::mem::take(&mut rules.programs) {
-        if let Some(id) = id_of(&path) {
+        if let Ok(id) = file_id(&path) {
             // Of several hard links, the record names the first path.
             rules.files.entry(id).or_insert(path);
         }
@@ -332,9 +331,10 @@ impl Answerer<'_> {
     fn answer(&mut self, call: &WaitingCall) {
         // After a panic, the call must continue too.
         let looked = std::panic::catch_unwind(AssertUnwindSafe(|| self.look(call)));
-        let attempt = looked.map_or(ExecAttempt::Unknown, |looked| {
-            looked.unwrap_or(ExecAttempt::Unknown)
-        });
+        let attempt = looked
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or(ExecAttempt::Unknown);
         // The report reads the counts after the end of the run. The lock makes sure that this call is counted then.
         let mut counts = locked(self.counts);
         // A call that a signal interrupted is not counted, because the thread may make the call again.
@@ -369,10 +369,6 @@ fn interpreter_of(head: &[u8]) -> Option<&[u8]> {
         .next()?;
     let line = &line[line.iter().position(|byte| !blank(byte))?..];
     line.split(|byte| blank(byte) || *byte == 0).next()
-}
-
-fn id_of(path: &Path) -> Option<FileId> {
-    path.metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// The programs that a command started.

@@ -6,16 +6,16 @@ use std::{
     io::{self, Read as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock},
+    sync::OnceLock,
     time::Duration,
 };
 
 use rustix::fs::OFlags;
 
 use crate::{
-    CancelFlag, Chunk, Descriptors, FollowedRun, HelperMessage, HostId, HostProbe, Id, Missing,
-    PATIENCE, Plan, Prepared, ProbeFailures, ProgramRecorder, Report, RunDir, RunForm, RunRequest,
-    SetupFailure, SetupStage, Start, Unavailable,
+    AtStage as _, CancelFlag, Chunk, Descriptors, FollowedRun, HelperMessage, HostId, HostProbe,
+    Id, Missing, PATIENCE, Plan, Prepared, ProbeFailures, ProgramRecorder, Report, RunDir, RunForm,
+    RunRequest, SetupFailure, SetupStage, Start, Unavailable,
     isolation::{
         cgroup::{GroupParent, RunGroup},
         confine,
@@ -37,7 +37,7 @@ use crate::{
         run_follower::{DEATH, LaunchedRun},
     },
 };
-use documents::{AllowedHost, Layer, NetworkMode, Profile, StepFile, Workdir, locked};
+use documents::{Layer, NetworkMode, Profile, StepFile, Workdir};
 
 /// Path of this program, valid even if the file on disk is replaced.
 const OWN_BINARY: &str = "/proc/self/exe";
@@ -198,16 +198,16 @@ impl LinuxSandbox {
     ) -> Report {
         let mut run = FollowedRun::new(&self.spool, &prepared.profile.limits);
         run.recorder.stream = prepared.stream;
-        match plan_check::invalid(&plan, &prepared.profile.limits)
+        let no_list =
+            prepared.profile.require.contains(&Layer::Programs) && prepared.programs.is_none();
+        let why = plan_check::invalid(&plan, &prepared.profile.limits)
             .or_else(|| planned_secret::invalid(&plan.secrets, prepared.has_own_root()))
-        {
-            Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
-            None if prepared.profile.require.contains(&Layer::Programs)
-                && prepared.programs.is_none() =>
-            {
+            .or_else(|| {
                 let why = "the profile requires a list of programs, but has no list";
-                run.failure = Some(SetupFailure::new(SetupStage::Request, why));
-            }
+                no_list.then(|| why.to_owned())
+            });
+        match why {
+            Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
             None => self.attempt(&mut run, &prepared, &plan, live, cancel),
         }
         run.report(&prepared, self.probe.own_id)
@@ -224,23 +224,19 @@ impl LinuxSandbox {
     ) {
         run.form = prepared.form;
         let run_dir = (prepared.form == RunForm::Host).then(|| RunDir::make(&self.around.scratch));
-        let mut run_dir = match run_dir.transpose() {
+        let run_dir = run_dir
+            .transpose()
+            .at(SetupStage::Request, "make a directory for the run");
+        let mut run_dir = match run_dir {
             Ok(run_dir) => run_dir,
-            Err(error) => {
-                run.failure = Some(SetupFailure::from_io(
-                    SetupStage::Request,
-                    "make a directory for the run",
-                    error,
-                ));
+            Err(failure) => {
+                run.failure = Some(failure);
                 return;
             }
         };
-        let id = if prepared.user.is_none() {
-            self.ids.take()
-        } else {
-            None
-        };
-        if id.is_none() && prepared.user.is_none() && self.ids.available() {
+        let wants_id = prepared.user.is_none() && self.ids.available();
+        let id = wants_id.then(|| self.ids.take()).flatten();
+        if id.is_none() && wants_id {
             let why = "give the run its own user id: too many runs are active; try again later";
             run.failure = Some(SetupFailure::new(SetupStage::Request, why));
             return;
@@ -293,22 +289,14 @@ impl LinuxSandbox {
                 .or(own_id.map(|id| HostId { uid: id, gid: id })),
             own_network: prepared.profile.network.mode != NetworkMode::Host,
         };
-        let relay: Arc<Mutex<Option<Relay>>> = Arc::default();
         if prepared.profile.network.mode == NetworkMode::Allow {
-            let hosts: Vec<AllowedHost> = prepared.profile.network.allowed().collect();
-            let (relay, resolve) = (relay.clone(), Resolve::system(plan.unreachable.clone()));
-            run.hosts = hosts.len();
-            // Without a relay, the listeners are closed and the run can't reach any host.
-            run.egress = Some(Box::new(move |listeners| {
-                match Relay::serve(listeners, hosts, resolve) {
-                    Ok(serving) => *locked(&relay) = Some(serving),
-                    Err(error) => {
-                        tracing::error!(%error, "the connections of a run to its hosts can't be served")
-                    }
-                }
-            }));
+            let hosts = prepared.profile.network.allowed().collect();
+            run.hosts = Some((hosts, Resolve::system(plan.unreachable.clone())));
         }
-        match self.begin(&start, group.as_ref()) {
+        let begun = self
+            .begin(&start, group.as_ref())
+            .at(SetupStage::Processes, "start the helper");
+        match begun {
             Ok(mut launched) => {
                 let sent = run_contents::send(&mut launched.control, &request, plan);
                 // If the run could not be started, the helper reports the reason and closes the socket.
@@ -325,19 +313,13 @@ impl LinuxSandbox {
                 // The helper ends a run whose control socket closes.
                 drop(launched);
             }
-            Err(error) => {
-                run.failure = Some(SetupFailure::from_io(
-                    SetupStage::Processes,
-                    "start the helper",
-                    error,
-                ))
-            }
+            Err(failure) => run.failure = Some(failure),
         }
         // The first process may still be exiting after the report, so the control group may not be empty yet.
         if run.spent.is_none() || group.is_some() {
             run.end_by_force();
         }
-        run.contacts = locked(&relay).take().map(Relay::finish);
+        run.contacts = run.relay.take().map(Relay::finish);
         let grouped = group.is_some();
         if let Some(group) = group {
             if group.end(DEATH) > 0 {
@@ -477,16 +459,9 @@ fn real(path: &Path) -> PathBuf {
         .ancestors()
         .find_map(|ancestor| ancestor.canonicalize().ok().map(|real| (ancestor, real)));
     match existing {
-        Some((ancestor, real)) => path.strip_prefix(ancestor).map_or_else(
-            |_| path.to_owned(),
-            |rest| {
-                if rest.as_os_str().is_empty() {
-                    real.clone()
-                } else {
-                    real.join(rest)
-                }
-            },
-        ),
+        Some((ancestor, real)) => path.strip_prefix(ancestor).map_or(path.to_owned(), |rest| {
+            real.components().chain(rest.components()).collect()
+        }),
         None => path.to_owned(),
     }
 }

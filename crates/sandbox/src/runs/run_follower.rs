@@ -24,9 +24,10 @@ use crate::{
     SpentResources, StepEnd, TERMINATE,
     isolation::{cgroup::GroupEvents, confine, helper::Running},
     protocol,
+    relay::{Relay, Resolve},
     runs::capture::Recorder,
 };
-use documents::Limits;
+use documents::{AllowedHost, Limits};
 
 /// Time that a step has after SIGTERM to clean up, before the whole run is killed.
 pub const GRACE: Duration = Duration::from_millis(750);
@@ -52,6 +53,15 @@ pub struct LaunchedRun {
     pub stderr: PipeReader,
 }
 
+impl LaunchedRun {
+    fn outputs(&self) -> [(OutputStream, &PipeReader); 2] {
+        [
+            (OutputStream::Stdout, &self.stdout),
+            (OutputStream::Stderr, &self.stderr),
+        ]
+    }
+}
+
 /// The reason why the service ends a run.
 #[derive(Debug, Clone, Copy)]
 enum Why {
@@ -65,9 +75,6 @@ enum Asked {
     ToEnd(Instant),
     ToDie(Instant),
 }
-
-/// A function that receives the listeners for all hosts of a run, in the order of its list.
-pub type Egress = Box<dyn FnOnce(Vec<TcpListener>) + Send>;
 
 pub struct FollowedRun {
     begun: Instant,
@@ -95,12 +102,11 @@ pub struct FollowedRun {
     pub seen: Option<(Controllers, GroupEvents)>,
     /// The limit of size that the run had reached when the step ended.
     reached: Option<SizeLimit>,
-    /// Starts the relay if the network mode is an allow list. It is called once and must not block.
-    pub egress: Option<Egress>,
+    /// Hosts of the list if the network mode is an allow list, until the relay serves them.
+    pub hosts: Option<(Vec<AllowedHost>, Resolve)>,
     /// Listeners for the first hosts of the list.
     listeners: Vec<TcpListener>,
-    /// Number of hosts of the list.
-    pub hosts: usize,
+    pub relay: Option<Relay>,
     /// The hosts to which the run connected, and those to which it could not.
     pub contacts: Option<NetworkContacts>,
     /// Records the programs of the run, if the run has a record.
@@ -143,9 +149,9 @@ impl FollowedRun {
             form: RunForm::Namespaces,
             seen: None,
             reached: None,
-            egress: None,
+            hosts: None,
             listeners: Vec::new(),
-            hosts: 0,
+            relay: None,
             contacts: None,
             programs: None,
             results: None,
@@ -212,16 +218,8 @@ impl FollowedRun {
             if ready.cancelled {
                 self.ask(&mut asked, Why::Cancelled, &mut launched.control);
             }
-            for (index, stream) in [OutputStream::Stdout, OutputStream::Stderr]
-                .into_iter()
-                .enumerate()
-            {
+            for (index, (stream, reader)) in launched.outputs().into_iter().enumerate() {
                 if ready.output[index] {
-                    let reader = if index == 0 {
-                        &launched.stdout
-                    } else {
-                        &launched.stderr
-                    };
                     open[index] = self.read(stream, reader, &mut buffer, live) != Got::End;
                 }
             }
@@ -265,15 +263,13 @@ impl FollowedRun {
             Asked::Nothing if Instant::now() >= self.deadline && self.step.is_none() => {
                 self.ask(&mut asked, Why::TimedOut, control);
             }
-            Asked::Nothing if Instant::now() >= self.deadline + GRACE => {
+            Asked::Nothing if Instant::now() < self.deadline + GRACE => {}
+            Asked::ToEnd(at) if at.elapsed() < GRACE => {}
+            Asked::ToDie(_) => {}
+            Asked::Nothing | Asked::ToEnd(_) => {
                 asked = Asked::ToDie(Instant::now());
                 self.kill(control);
             }
-            Asked::ToEnd(at) if at.elapsed() >= GRACE => {
-                asked = Asked::ToDie(Instant::now());
-                self.kill(control);
-            }
-            _ => {}
         }
         asked
     }
@@ -303,10 +299,17 @@ impl FollowedRun {
                 Ok(Some(HelperMessage::Listening)) => {
                     self.listeners
                         .extend(self.descriptor.take().map(TcpListener::from));
-                    if self.listeners.len() == self.hosts
-                        && let Some(egress) = self.egress.take()
+                    let count = self.listeners.len();
+                    if let Some((hosts, resolve)) =
+                        self.hosts.take_if(|(hosts, _)| hosts.len() == count)
                     {
-                        egress(std::mem::take(&mut self.listeners));
+                        let listeners = std::mem::take(&mut self.listeners);
+                        // Without a relay, the listeners are closed and the run can't reach any host.
+                        self.relay = Relay::serve(listeners, hosts, resolve)
+                            .inspect_err(|error| {
+                                tracing::error!(%error, "the connections of a run to its hosts can't be served");
+                            })
+                            .ok();
                     }
                 }
                 Ok(Some(HelperMessage::Announcing(announced))) => {
@@ -364,10 +367,7 @@ impl FollowedRun {
         buffer: &mut [u8],
         live: &mut dyn FnMut(Chunk<'_>),
     ) {
-        for (stream, reader) in [
-            (OutputStream::Stdout, &launched.stdout),
-            (OutputStream::Stderr, &launched.stderr),
-        ] {
+        for (stream, reader) in launched.outputs() {
             let mut room = PIPE;
             while room > 0 {
                 match self.read(stream, reader, buffer, live) {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Stat},
+    fs::{Dir, FileType, Stat},
     io::Errno,
 };
 use unicode_normalization::UnicodeNormalization as _;
@@ -23,6 +23,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use crate::{
     RunDir, SessionTree,
     isolation::{
+        opened::{kind_of, stat_at},
         remove::entries,
         run_places::{FILES, OUTPUTS, SESSION, STATE, VALUES},
         session_tree::{LeftDirectory, enter, open_file},
@@ -173,10 +174,10 @@ impl RunResults {
         if !self.captures {
             return Ok(Vec::new());
         }
-        let top = open_directory(&self.root, FILES)
-            .map_err(|error| unreadable(Path::new(FILES), error))?;
+        let failed = |error| unreadable(Path::new(FILES), error);
+        let top = open_directory(&self.root, FILES).map_err(failed)?;
         let device = rustix::fs::fstat(&top.opened)
-            .map_err(|error| unreadable(Path::new(FILES), error))?
+            .map_err(|error| failed(error.into()))?
             .st_dev;
         let limits = ResultLimits {
             files: limits.files.min(MAX_RESULT_FILES),
@@ -216,16 +217,7 @@ impl RunResults {
         let bytes = match self.text(VALUES, OUTPUTS) {
             Ok(bytes) => bytes,
             Err(TextError::Absent) => return Ok(Vec::new()),
-            Err(TextError::Kind) => {
-                return Err(ResultsError::Outputs {
-                    rule: "is not a regular file any more",
-                });
-            }
-            Err(TextError::Large) => {
-                return Err(ResultsError::Outputs {
-                    rule: "is larger than 1 MiB; write less",
-                });
-            }
+            Err(TextError::Rule(rule)) => return Err(ResultsError::Outputs { rule }),
             Err(TextError::Io(error)) => {
                 return Err(unreadable(Path::new("$RUNBOOK_OUTPUT"), error));
             }
@@ -247,12 +239,12 @@ impl RunResults {
     /// Reads a small file of the results.
     fn text(&self, directory: &str, name: &str) -> Result<Vec<u8>, TextError> {
         let directory = open_directory(&self.root, directory).map_err(TextError::Io)?;
-        let stat = match rustix::fs::statat(&directory.opened, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let stat = match stat_at(&directory.opened, name) {
             Err(Errno::NOENT) => return Err(TextError::Absent),
             stat => stat.map_err(|error| TextError::Io(error.into()))?,
         };
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(TextError::Kind);
+        if kind_of(&stat) != FileType::RegularFile {
+            return Err(TextError::Rule("is not a regular file any more"));
         }
         let file = open_file(&directory.opened, Path::new(name), &stat).map_err(TextError::Io)?;
         let mut bytes = Vec::new();
@@ -260,7 +252,7 @@ impl RunResults {
             .read_to_end(&mut bytes)
             .map_err(TextError::Io)?;
         if bytes.len() as u64 > MAX_RESULT_TEXT {
-            Err(TextError::Large)
+            Err(TextError::Rule("is larger than 1 MiB; write less"))
         } else {
             Ok(bytes)
         }
@@ -269,8 +261,7 @@ impl RunResults {
 
 enum TextError {
     Absent,
-    Kind,
-    Large,
+    Rule(&'static str),
     Io(io::Error),
 }
 
@@ -281,27 +272,19 @@ impl CapturedFile {
     /// Returns an error if the file can't be opened, for example if the service has too many open files.
     pub fn open(&self) -> Result<File, ResultsError> {
         let failed = |error: io::Error| unreadable(Path::new(self.path.as_str()), error);
+        let mut parts: Vec<&str> = self.path.as_str().split('/').collect();
+        let name = parts.pop().unwrap_or_default();
         // The directories above stay readable while the inner ones are opened.
-        let mut opened = vec![open_directory(&self.root, FILES).map_err(failed)?];
-        let (above, name) = self
-            .path
-            .as_str()
-            .rsplit_once('/')
-            .unwrap_or(("", self.path.as_str()));
-        for part in above.split('/').filter(|part| !part.is_empty()) {
-            let directory = opened
-                .last()
-                .map_or(&*self.root, |directory| &directory.opened);
+        let mut above: Vec<LeftDirectory> = Vec::new();
+        for part in std::iter::once(FILES).chain(parts) {
+            let directory = above.last().map_or(&*self.root, |above| &above.opened);
             let below = open_directory(directory, part).map_err(failed)?;
-            opened.push(below);
+            above.push(below);
         }
-        let directory = opened
-            .last()
-            .map_or(&*self.root, |directory| &directory.opened);
-        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let directory = above.last().map_or(&*self.root, |above| &above.opened);
+        let stat = stat_at(directory, name);
         let stat = stat.map_err(|error| failed(error.into()))?;
-        let same = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && size(&stat) == self.bytes;
+        let same = kind_of(&stat) == FileType::RegularFile && size(&stat) == self.bytes;
         if !same {
             return Err(failed(io::Error::other(
                 "the file has changed since the end of the run",
@@ -331,12 +314,11 @@ impl Walk<'_> {
     ) -> Result<(), ResultsError> {
         for name in self.names(directory, path)? {
             let below = path.join(&name);
-            let stat = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|error| unreadable(&below, error))?;
+            let stat = stat_at(directory, &name).map_err(|error| unreadable(&below, error))?;
             if stat.st_dev != self.device {
                 return Err(refused(&below, FileRule::Kind("on another file system")));
             }
-            match FileType::from_raw_mode(stat.st_mode) {
+            match kind_of(&stat) {
                 FileType::Directory => {
                     self.directories += 1;
                     if self.directories > self.limits.files {
@@ -414,11 +396,7 @@ fn is_misleading(c: char) -> bool {
 }
 
 fn open_directory(at: &OwnedFd, name: &str) -> io::Result<LeftDirectory> {
-    enter(
-        at,
-        Path::new(name),
-        &rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?,
-    )
+    enter(at, Path::new(name), &stat_at(at, name)?)
 }
 
 fn size(stat: &Stat) -> u64 {

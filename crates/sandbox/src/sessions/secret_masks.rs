@@ -58,21 +58,9 @@ impl SecretMasks {
                 masks.insert(&text, secret);
             }
         }
-        let Self {
-            names,
-            labels,
-            bytes,
-            hex,
-            base64,
-        } = masks;
-        let (bytes, hex, base64) = (bytes.finish(), hex.finish(), base64.finish());
-        let mut masks = Self {
-            names,
-            labels,
-            bytes,
-            hex,
-            base64,
-        };
+        for trie in [&mut masks.bytes, &mut masks.hex, &mut masks.base64] {
+            trie.finish();
+        }
         // The label itself must not contain a secret, such as the word `secret`.
         masks.labels = masks
             .names
@@ -267,8 +255,13 @@ struct Hit {
 
 /// Search for the secrets in one form of a stream.
 struct FormSearch {
-    form: SecretForm,
     reader: FormReader,
+    matcher: FormMatcher,
+}
+
+/// Finds the secrets in the symbols of one form.
+struct FormMatcher {
+    form: SecretForm,
     state: TrieState,
     /// Places and values of the last symbols: one more than the symbols that may still become a secret.
     recent: VecDeque<(u64, u8)>,
@@ -279,99 +272,89 @@ struct FormSearch {
 impl FormSearch {
     const fn new(form: SecretForm) -> Self {
         Self {
-            form,
             reader: FormReader::new(form),
-            state: 0,
-            recent: VecDeque::new(),
-            after: None,
+            matcher: FormMatcher {
+                form,
+                state: 0,
+                recent: VecDeque::new(),
+                after: None,
+            },
         }
     }
 
     fn read(&mut self, byte: u8, at: u64, masks: &SecretMasks, hits: &mut Vec<Hit>) {
-        let Self {
-            form,
-            reader,
-            state,
-            recent,
-            after,
-        } = self;
-        reader.read(byte, at, &mut |event| {
-            step(masks.trie(*form), event, state, recent, after, hits)
-        });
+        let matcher = &mut self.matcher;
+        self.reader
+            .read(byte, at, &mut |event| matcher.step(event, masks, hits));
     }
 
     fn finish(&mut self, masks: &SecretMasks, hits: &mut Vec<Hit>) {
-        let Self {
-            form,
-            reader,
-            state,
-            recent,
-            after,
-        } = self;
-        reader.finish(&mut |event| step(masks.trie(*form), event, state, recent, after, hits));
-        self.state = 0;
-        self.recent.clear();
+        let matcher = &mut self.matcher;
+        self.reader
+            .finish(&mut |event| matcher.step(event, masks, hits));
+        matcher.step(FormEvent::Break, masks, hits);
     }
 
     /// Returns the place of the first byte that may still become a secret.
     fn held_from(&self, masks: &SecretMasks) -> Option<u64> {
-        let trie = masks.trie(self.form);
-        let candidate = self.recent.len().saturating_sub(trie.depth(self.state));
+        let FormMatcher {
+            form,
+            state,
+            recent,
+            ..
+        } = &self.matcher;
+        let trie = masks.trie(*form);
+        let candidate = recent.len().saturating_sub(trie.depth(*state));
         let with_bits = candidate
             .checked_sub(1)
-            .filter(|at| trie.may_come_before(self.recent[*at].1));
-        let held = self
-            .recent
+            .filter(|at| trie.may_come_before(recent[*at].1));
+        let held = recent
             .get(with_bits.unwrap_or(candidate))
             .map(|(start, _)| *start);
         held.into_iter().chain(self.reader.undecided()).min()
     }
 }
 
-fn step(
-    trie: &NeedleTrie,
-    event: FormEvent,
-    state: &mut TrieState,
-    recent: &mut VecDeque<(u64, u8)>,
-    after: &mut Option<(SymbolBits, usize)>,
-    hits: &mut Vec<Hit>,
-) {
-    let expected = after.take();
-    let FormEvent::Symbol { symbol, start, end } = event else {
-        *state = 0;
-        recent.clear();
-        return;
-    };
-    if let Some((_, secret)) = expected.filter(|(bits, _)| bits.fits(symbol)) {
+impl FormMatcher {
+    fn step(&mut self, event: FormEvent, masks: &SecretMasks, hits: &mut Vec<Hit>) {
+        let (trie, expected) = (masks.trie(self.form), self.after.take());
+        let FormEvent::Symbol { symbol, start, end } = event else {
+            self.state = 0;
+            self.recent.clear();
+            return;
+        };
+        if let Some((_, secret)) = expected.filter(|(bits, _)| bits.fits(symbol)) {
+            hits.push(Hit {
+                start,
+                end,
+                secret,
+                continues: true,
+            });
+        }
+        self.state = trie.next(self.state, symbol);
+        let recent = &mut self.recent;
+        recent.push_back((start, symbol));
+        while recent.len() > trie.depth(self.state) + 1 {
+            recent.pop_front();
+        }
+        let Some(needle) = trie.found(self.state) else {
+            return;
+        };
+        let mut first = recent.len() - needle.length;
+        if let Some(bits) = needle.before
+            && let Some((_, symbol)) = first.checked_sub(1).and_then(|at| recent.get(at))
+            && bits.fits(*symbol)
+        {
+            first -= 1;
+        }
         hits.push(Hit {
-            start,
+            start: recent[first].0,
             end,
-            secret,
-            continues: true,
+            secret: needle.secret,
+            continues: false,
         });
+        self.after = needle.after.map(|bits| (bits, needle.secret));
     }
-    *state = trie.next(*state, symbol);
-    recent.push_back((start, symbol));
-    while recent.len() > trie.depth(*state) + 1 {
-        recent.pop_front();
-    }
-    let Some(needle) = trie.found(*state) else {
-        return;
-    };
-    let mut first = recent.len() - needle.length;
-    if let Some(bits) = needle.before
-        && let Some((_, symbol)) = first.checked_sub(1).and_then(|at| recent.get(at))
-        && bits.fits(*symbol)
-    {
-        first -= 1;
-    }
-    hits.push(Hit {
-        start: recent[first].0,
-        end,
-        secret: needle.secret,
-        continues: false,
-    });
-    *after = needle.after.map(|bits| (bits, needle.secret));
 }
 
 /// Masks one stream of a run.
@@ -447,31 +430,24 @@ impl StreamMasker {
             if hit.end <= self.masked_to {
                 continue;
             }
-            self.pass_clear(hit.start, out);
+            out.extend(self.taken_to(hit.start));
             if is_new {
                 out.extend_from_slice(self.masks.labels[hit.secret].as_bytes());
                 self.redactions += 1;
             }
-            self.drop_to(hit.end);
+            drop(self.taken_to(hit.end));
             self.masked_to = hit.end;
         }
-        self.pass_clear(until, out);
+        out.extend(self.taken_to(until));
     }
 
-    fn pass_clear(&mut self, until: u64, out: &mut Vec<u8>) {
+    /// Takes the bytes before the place `until`.
+    fn taken_to(&mut self, until: u64) -> std::vec::Drain<'_, u8> {
         let count = usize::try_from(until.saturating_sub(self.held_at))
             .unwrap_or(0)
             .min(self.held.len());
-        out.extend_from_slice(&self.held[..count]);
-        self.drop_to(until);
-    }
-
-    fn drop_to(&mut self, until: u64) {
-        let count = usize::try_from(until.saturating_sub(self.held_at))
-            .unwrap_or(0)
-            .min(self.held.len());
-        self.held.drain(..count);
         self.held_at += count as u64;
+        self.held.drain(..count)
     }
 }
 

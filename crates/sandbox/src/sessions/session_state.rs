@@ -22,7 +22,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, interpreter, isolation::interpreter::shebang,
+    SESSION_STATE_FILE, SESSION_WRAPPER_FILE, interpreter, isolation::interpreter::shebang,
     started_by_env,
 };
 use documents::{AuthorizationDigest, ContentDigest, hex, to_canonical};
@@ -502,11 +502,6 @@ fn is_name(name: &[u8]) -> bool {
             .all(|byte| is_letter(byte) || byte.is_ascii_digit())
 }
 
-/// Placeholder for the path of the file to which a [`SessionWrapper`] writes the state of the shell.
-pub const SESSION_STATE_FILE: &str = STATE_PLACEHOLDER;
-/// Placeholder for the path of the file of a [`SessionWrapper`].
-pub const SESSION_WRAPPER_FILE: &str = WRAPPER_PLACEHOLDER;
-
 /// A file through which a shell saves its state at its end.
 ///
 /// In `env` and `arguments`, [`SESSION_WRAPPER_FILE`] stands for the path of the file and [`SESSION_STATE_FILE`] for the
@@ -554,17 +549,16 @@ pub fn wrapper_for(source: &[u8], interpreter: &str) -> Option<SessionWrapper> {
             }
         }
     };
-    let paths = |names: &[(&str, &str)]| {
+    let paths = |names: [(&str, &str); 2]| {
         names
-            .iter()
-            .map(|(name, path)| ((*name).into(), (*path).into()))
-            .collect()
+            .map(|(name, path)| (name.to_owned(), path.to_owned()))
+            .into()
     };
     match Path::new(&shell).file_name()?.to_str()? {
         "bash" => Some(SessionWrapper {
             name: "session.bash",
             content: include_bytes!("session.bash"),
-            env: paths(&[
+            env: paths([
                 ("BASH_ENV", SESSION_WRAPPER_FILE),
                 (STATE, SESSION_STATE_FILE),
             ]),
@@ -573,7 +567,7 @@ pub fn wrapper_for(source: &[u8], interpreter: &str) -> Option<SessionWrapper> {
         "sh" | "dash" => Some(SessionWrapper {
             name: "session.sh",
             content: include_bytes!("session.sh"),
-            env: paths(&[(SHELL, SESSION_WRAPPER_FILE), (STATE, SESSION_STATE_FILE)]),
+            env: paths([(SHELL, SESSION_WRAPPER_FILE), (STATE, SESSION_STATE_FILE)]),
             arguments: Some(
                 arguments
                     .into_iter()

@@ -1,17 +1,33 @@
 //! What the log and the tables contain, as callers of the ledger read it.
 
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    ops::{Deref, Range},
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use crate::{
-    CheckpointRow, Leaf, Ledger, Objects, Proposal, ProposalPage, ProposalQuery, RunQuery,
-    Signature, StoreFault, StoreReads, StoreResult, Subtrees, TokenBindings, tree::tile, waits,
+    CheckpointRow, Ledger, Objects, StoreFault, StoreReads, StoreResult, Subtrees, TokenBindings,
+    tree::tile, waits,
 };
-use documents::{Blake3Digest, Hash, ProposalId, TilePath, locked, merkle};
+use documents::{Blake3Digest, Hash, TilePath, locked, merkle};
+
+/// The ledger also answers what its readers answer.
+impl Deref for Ledger {
+    type Target = StoreReads;
+
+    fn deref(&self) -> &StoreReads {
+        &self.shared.reads
+    }
+}
 
 impl Ledger {
-    /// Returns the readers of the store.
+    /// Returns the readers of the store. Some have another method with the name of a method of the ledger.
     pub fn reads(&self) -> &StoreReads {
-        &self.shared.reads
+        self
     }
 
     /// Returns the origin of the log, or `None` before the first seal.
@@ -66,36 +82,6 @@ impl Ledger {
         read: impl FnOnce(&Subtrees<'_>) -> StoreResult<Option<T>>,
     ) -> StoreResult<Option<T>> {
         self.shared.with_tree(size, read)
-    }
-
-    /// Returns one leaf.
-    pub fn leaf(&self, index: u64) -> StoreResult<Option<Leaf>> {
-        self.shared.reads.leaf(index)
-    }
-
-    /// Returns a proposal.
-    pub fn proposal(&self, id: &ProposalId) -> StoreResult<Option<Proposal>> {
-        self.shared.reads.proposal(id)
-    }
-
-    /// Returns a page of proposals, the newest first.
-    pub fn proposals(&self, filter: &ProposalQuery) -> StoreResult<ProposalPage> {
-        self.shared.reads.proposals(filter)
-    }
-
-    /// Returns finished runs of a step with one outcome, the newest first.
-    pub fn runs(&self, query: &RunQuery) -> StoreResult<Vec<Proposal>> {
-        self.shared.reads.runs(query)
-    }
-
-    /// Returns the payload that approvers sign for a proposal. This works in every status of the proposal.
-    pub fn payload(&self, id: &ProposalId) -> StoreResult<Option<Vec<u8>>> {
-        self.shared.reads.payload(id)
-    }
-
-    /// Returns the signatures of a proposal in their order of arrival.
-    pub fn signatures(&self, id: &ProposalId) -> StoreResult<Vec<Signature>> {
-        self.shared.reads.signatures(id)
     }
 
     /// Returns the size of an output, or `None` if the output does not exist or was deleted.

@@ -71,7 +71,7 @@ pub struct Link {
 
 impl Link {
     /// Connects with the options of a session.
-    pub(super) fn open(settings: &ServerSettings, options: &str) -> StoreResult<Self> {
+    pub fn open(settings: &ServerSettings, options: &str) -> StoreResult<Self> {
         let config = settings.session(options);
         match &settings.tls {
             Some(tls) => Self::connect(config, Encryption(tls.clone())),
@@ -132,17 +132,17 @@ impl Link {
     }
 
     /// Returns true if the connection is lost.
-    pub(super) fn is_lost(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         self.client.is_closed()
     }
 
     /// Returns the warnings since the last call.
-    pub(super) fn take_warnings(&self) -> Vec<String> {
+    pub fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut locked(&self.warnings))
     }
 
     /// Prepares the statements that this connection has not prepared yet, together.
-    pub(super) fn prepare(&self, during: &'static str, statements: &[&str]) -> StoreResult {
+    pub fn prepare(&self, during: &'static str, statements: &[&str]) -> StoreResult {
         let missing: Vec<&str> = {
             let known = locked(&self.statements);
             statements
@@ -165,7 +165,7 @@ impl Link {
 
     /// Sends all statements of a flight together, and returns the answer to each of them. If a statement cannot be sent, the
     /// statements after it are not sent, and have no answer.
-    pub(super) fn send(
+    pub fn send(
         &self,
         during: &'static str,
         flight: &Flight<'_>,
@@ -183,11 +183,7 @@ impl Link {
     }
 
     /// Sends a flight whose statements must all succeed.
-    pub(super) fn rows(
-        &self,
-        during: &'static str,
-        flight: &Flight<'_>,
-    ) -> StoreResult<Vec<Vec<Row>>> {
+    pub fn rows(&self, during: &'static str, flight: &Flight<'_>) -> StoreResult<Vec<Vec<Row>>> {
         let answers = self.send(during, flight)?;
         // An answer is missing only after a failed statement.
         answers
@@ -197,7 +193,7 @@ impl Link {
     }
 
     /// Sends one statement.
-    pub(super) fn query<'a>(
+    pub fn query<'a>(
         &self,
         during: &'static str,
         sql: &'a str,
@@ -209,7 +205,7 @@ impl Link {
     }
 
     /// Sends one statement, and returns the first value of its first row.
-    pub(super) fn value<T: for<'r> FromCell<'r>>(
+    pub fn value<T: for<'r> FromCell<'r>>(
         &self,
         during: &'static str,
         sql: &str,
@@ -221,7 +217,7 @@ impl Link {
 
     /// Returns a fault if the server sent a warning since the last call of [`Self::take_warnings`], because a commit with a
     /// warning can be lost.
-    pub(super) fn confirm(&self, during: &'static str) -> StoreResult {
+    pub fn confirm(&self, during: &'static str) -> StoreResult {
         let Some(warning) = self.take_warnings().into_iter().next() else {
             return Ok(());
         };
@@ -232,7 +228,7 @@ impl Link {
     }
 
     /// Executes a script of statements without parameters.
-    pub(super) fn script(&self, during: &'static str, sql: &str) -> StoreResult {
+    pub fn script(&self, during: &'static str, sql: &str) -> StoreResult {
         self.wait(during, self.client.batch_execute(sql))?
             .map_err(|error| fault(during, &error))
     }

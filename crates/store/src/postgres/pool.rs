@@ -25,7 +25,7 @@ struct PooledLink {
 
 impl Pool {
     /// Opens no connection yet. At most `most` connections are opened later.
-    pub(super) const fn new(settings: ServerSettings, options: &'static str, most: usize) -> Self {
+    pub const fn new(settings: ServerSettings, options: &'static str, most: usize) -> Self {
         Self {
             settings,
             options,
@@ -36,7 +36,7 @@ impl Pool {
     }
 
     /// Opens no connection yet. The connections can't write.
-    pub(super) fn of_readers(settings: ServerSettings, options: &'static str, most: usize) -> Self {
+    pub fn of_readers(settings: ServerSettings, options: &'static str, most: usize) -> Self {
         Self {
             reads: true,
             ..Self::new(settings, options, most)
@@ -44,7 +44,7 @@ impl Pool {
     }
 
     /// Works with an idle connection. If the connection was lost, the function tries once more with a new connection.
-    pub(super) fn with<T, E: From<StoreFault>>(
+    pub fn with<T, E: From<StoreFault>>(
         &self,
         work: impl Fn(&Link) -> Result<T, E>,
     ) -> Result<T, E> {

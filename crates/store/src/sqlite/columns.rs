@@ -44,7 +44,7 @@ impl ToSql for Cell<'_> {
 }
 
 /// Passes the rows of a statement to `each`. The parameters of the statement are `$1`, `$2` and so on.
-pub(crate) fn each_row(
+pub fn each_row(
     connection: &Connection,
     during: &'static str,
     sql: &str,
@@ -75,7 +75,7 @@ fn pass(mut rows: Rows<'_>, during: &'static str, each: EachRow<'_>) -> StoreRes
     Ok(())
 }
 
-pub(super) fn run(
+pub fn run(
     connection: &Connection,
     during: &'static str,
     sql: &str,
@@ -87,7 +87,7 @@ pub(super) fn run(
         .map_err(fault(during))
 }
 
-pub(super) fn one<T>(
+pub fn one<T>(
     connection: &Connection,
     during: &'static str,
     sql: &str,
@@ -102,7 +102,7 @@ pub(super) fn one<T>(
     }
 }
 
-pub(super) fn all<T>(
+pub fn all<T>(
     connection: &Connection,
     during: &'static str,
     sql: &str,
@@ -119,7 +119,7 @@ pub(super) fn all<T>(
     Ok(found)
 }
 
-pub(crate) fn read_head(connection: &Connection) -> StoreResult<StoreHead> {
+pub fn read_head(connection: &Connection) -> StoreResult<StoreHead> {
     const DURING: &str = "reading the state of the boundary";
     let sql = "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1";
     let last = one(connection, DURING, sql, [], |row| {

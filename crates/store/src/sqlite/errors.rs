@@ -6,7 +6,7 @@ use rusqlite::ErrorCode;
 
 use crate::{StoreFault, refused};
 
-pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreFault {
+pub fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreFault {
     move |error| {
         let message = error.to_string();
         match error.sqlite_error_code() {
@@ -24,7 +24,7 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Sto
     }
 }
 
-pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
+pub fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
     refused(format!(
         "the store {} can't be opened: {error}; restore a backup, or name another file",
         path.display()
@@ -32,7 +32,7 @@ pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
 }
 
 /// Returns true if the file is there that SQLite needs to undo an interrupted transaction.
-pub(crate) fn is_interrupted(path: &Path) -> bool {
+pub fn is_interrupted(path: &Path) -> bool {
     let mut journal = path.as_os_str().to_owned();
     journal.push("-journal");
     Path::new(&journal).exists()

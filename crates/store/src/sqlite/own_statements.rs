@@ -18,7 +18,7 @@ macro_rules! runs_with {
     };
 }
 
-pub(super) const STATEMENTS: EngineStatements = EngineStatements {
+pub const STATEMENTS: EngineStatements = EngineStatements {
     pages: [
         page!("", "WHERE"),
         page!("", "WHERE p.step = $3 AND"),

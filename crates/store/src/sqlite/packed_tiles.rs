@@ -27,14 +27,14 @@ const ENDS: usize = TILE_WIDTH as usize / GROUP * 4;
 const LEVEL: i32 = 3;
 
 /// Reader of log entries, packed or not. It keeps the last row and the last group for the next entry.
-pub(crate) struct Entries<'c> {
+pub struct Entries<'c> {
     connection: &'c Connection,
     row: Option<(u64, Vec<u8>)>,
     group: Option<(u64, Vec<Vec<u8>>)>,
 }
 
 /// Reason why there are no bytes of an entry.
-pub(super) enum NoEntry {
+pub enum NoEntry {
     /// The database cannot be read.
     Unreadable(StoreFault),
     /// The packed tile of the entry is missing or damaged: the place, and the defect.
@@ -48,7 +48,7 @@ impl From<StoreFault> for NoEntry {
 }
 
 impl NoEntry {
-    pub(super) fn during(self, during: &'static str) -> StoreFault {
+    pub fn during(self, during: &'static str) -> StoreFault {
         match self {
             Self::Unreadable(fault) => fault,
             Self::Damaged(place, what) => StoreFault::broken(during, format!("{place}: {what}")),
@@ -57,7 +57,7 @@ impl NoEntry {
 }
 
 impl<'c> Entries<'c> {
-    pub(super) const fn of(connection: &'c Connection) -> Self {
+    pub const fn of(connection: &'c Connection) -> Self {
         Self {
             connection,
             row: None,
@@ -66,7 +66,7 @@ impl<'c> Entries<'c> {
     }
 
     /// Fills in the bytes of an entry if it is packed. They have the hash of the row.
-    pub(super) fn fill(&mut self, entry: &mut EntryRow) -> Result<(), NoEntry> {
+    pub fn fill(&mut self, entry: &mut EntryRow) -> Result<(), NoEntry> {
         if !entry.data.is_empty() {
             return Ok(());
         }
@@ -117,7 +117,7 @@ fn pack(entries: &[Vec<u8>]) -> Option<Vec<u8>> {
 }
 
 /// Returns true if the bytes of a row match its digest.
-pub(super) fn is_intact(row: &[u8]) -> bool {
+pub fn is_intact(row: &[u8]) -> bool {
     row.split_at_checked(DIGEST)
         .is_some_and(|(digest, rest)| sha256(rest) == *digest)
 }
@@ -145,7 +145,7 @@ fn unpack(row: &[u8], number: usize) -> Option<Vec<Vec<u8>>> {
 
 /// Returns the next tile to pack if its newest entry is not dated after `until`. The tile was decompressed again, and its
 /// entries were compared with the tree.
-pub(super) fn next(connection: &Connection, until: Timestamp) -> StoreResult<Option<PackedRow>> {
+pub fn next(connection: &Connection, until: Timestamp) -> StoreResult<Option<PackedRow>> {
     const DURING: &str = "packing old log entries";
     let last = one(
         connection,
@@ -201,7 +201,7 @@ pub(super) fn next(connection: &Connection, until: Timestamp) -> StoreResult<Opt
 }
 
 /// Adds the row of a tile and removes the bytes of its entries, inside of a batch.
-pub(super) fn store(connection: &Connection, packed: &PackedRow) -> StoreResult {
+pub fn store(connection: &Connection, packed: &PackedRow) -> StoreResult {
     const DURING: &str = "packing old log entries";
     run(
         connection,

@@ -17,7 +17,7 @@ const FIRST: usize = 3;
 ///
 /// # Errors
 /// Returns an error if SQLite was built without one of these options.
-pub(super) fn harden(connection: &Connection) -> rusqlite::Result<()> {
+pub fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
@@ -27,10 +27,7 @@ pub(super) fn harden(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Returns the differences between the schema and the result of the first `version` migrations. This takes about a
 /// millisecond.
-pub(super) fn differences(
-    connection: &Connection,
-    version: usize,
-) -> rusqlite::Result<Vec<String>> {
+pub fn differences(connection: &Connection, version: usize) -> rusqlite::Result<Vec<String>> {
     let model = Connection::open_in_memory()?;
     for migration in MIGRATIONS.iter().take(version) {
         model.execute_batch(migration)?;
@@ -41,7 +38,7 @@ pub(super) fn differences(
 }
 
 /// Returns the differences between two schemas. `name` names an object without its definition.
-pub(crate) fn differences_of<T: Ord>(
+pub fn differences_of<T: Ord>(
     expected: &BTreeSet<T>,
     found: &BTreeSet<T>,
     name: impl Fn(&T) -> String,
@@ -64,7 +61,7 @@ pub(crate) fn differences_of<T: Ord>(
 ///
 /// # Errors
 /// Returns a fault if the schema was changed or cannot be read.
-pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> StoreResult {
+pub fn check(connection: &Connection, version: usize, path: &Path) -> StoreResult {
     let found = differences(connection, version).map_err(|error| unusable(path, &error))?;
     let Some(first) = found.first() else {
         return Ok(());
@@ -87,7 +84,7 @@ fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
 
 /// All migrations in order. The `user_version` of a database is the number of its migrations. A released migration
 /// never changes.
-pub(crate) const MIGRATIONS: &[&str] = &[
+pub const MIGRATIONS: &[&str] = &[
     include_str!("0001_first.sql"),
     include_str!("0002_care.sql"),
     include_str!("0003_bounds.sql"),
@@ -96,14 +93,14 @@ pub(crate) const MIGRATIONS: &[&str] = &[
 ];
 
 /// The application id of this program's databases: "CSGN" in ASCII.
-pub(super) const APPLICATION_ID: i32 = 0x4353_474e;
+pub const APPLICATION_ID: i32 = 0x4353_474e;
 
 /// Number of the schema of a store whose log was moved to another engine. Version 0.2.0 and all later versions refuse this
 /// number.
-pub(super) const MOVED: i32 = 1_000_000;
+pub const MOVED: i32 = 1_000_000;
 
 /// Returns the place to which the log of a marked store was moved.
-pub(super) fn moved_to(connection: &Connection) -> String {
+pub fn moved_to(connection: &Connection) -> String {
     connection
         .query_row("SELECT place FROM moved", [], |row| row.get(0))
         .unwrap_or_else(|_| "another database".to_owned())
@@ -113,7 +110,7 @@ pub(super) fn moved_to(connection: &Connection) -> String {
 ///
 /// # Errors
 /// Returns a fault if the number is not the number of a schema from [`FIRST`] on.
-pub(super) fn check_number(connection: &Connection, version: i32, path: &Path) -> StoreResult {
+pub fn check_number(connection: &Connection, version: i32, path: &Path) -> StoreResult {
     if version == MOVED {
         return Err(refused(format!(
             "the log of the store {} was moved to {}, so this file is never served again; set `database` in \
@@ -135,7 +132,7 @@ pub(super) fn check_number(connection: &Connection, version: i32, path: &Path) -
     )))
 }
 
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> StoreResult {
+pub fn migrate(connection: &mut Connection, path: &Path) -> StoreResult {
     const DURING: &str = "migrating the store";
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = match (number("application_id"), number("user_version")) {

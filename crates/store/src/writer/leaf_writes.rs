@@ -9,7 +9,7 @@ use crate::{
 use documents::{Hash, LeafHash, LeafKind, MAX_ENTRY_BYTES, Timestamp, merkle};
 
 impl Writer {
-    pub(super) fn seal<'m>(
+    pub fn seal<'m>(
         &mut self,
         batch: &mut Batch<'m>,
         write: &'m SealWrite,
@@ -54,12 +54,12 @@ impl Writer {
 
     /// Notes that an ID token was used. Returns false if the ID token was used before, or if its end is not later than the
     /// low-water mark, because a note about such an ID token can be deleted.
-    pub(super) fn admit(&mut self, batch: &mut Batch<'_>, used: &IdTokenUse) -> StoreResult<bool> {
+    pub fn admit(&mut self, batch: &mut Batch<'_>, used: &IdTokenUse) -> StoreResult<bool> {
         batch.stepped = true;
         Ok(used.expires_at > self.head.mark && admit(self.store.batch()?, used, self.head.mark)?)
     }
 
-    pub(super) fn refuse(
+    pub fn refuse(
         &mut self,
         batch: &mut Batch<'_>,
         data: &Arc<[u8]>,
@@ -73,7 +73,7 @@ impl Writer {
         Ok(self.append(batch, LeafKind::Refusal, data.clone()))
     }
 
-    pub(super) fn checked(&self) -> CheckedState {
+    pub fn checked(&self) -> CheckedState {
         CheckedState {
             seal: self.head.seal,
             revocations: self.revoked.len(),
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// Checks the size and the date of a leaf. A date after a leap of the clock is refused.
-    pub(super) fn check_leaf(&self, data: &[u8], at: Option<Timestamp>) -> Result<(), WriteStop> {
+    pub fn check_leaf(&self, data: &[u8], at: Option<Timestamp>) -> Result<(), WriteStop> {
         if data.len() > MAX_ENTRY_BYTES {
             return Err(WriteStop::TooLarge { bytes: data.len() });
         }
@@ -99,7 +99,7 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn append(
+    pub fn append(
         &mut self,
         batch: &mut Batch<'_>,
         kind: LeafKind,
@@ -110,7 +110,7 @@ impl Writer {
         self.append_hashed(batch, kind, data, hash)
     }
 
-    pub(super) fn append_hashed(
+    pub fn append_hashed(
         &mut self,
         batch: &mut Batch<'_>,
         kind: LeafKind,

@@ -30,7 +30,7 @@ pub struct Asked<M, T, E> {
 
 impl<M, T, E> Asked<M, T, E> {
     /// Stores the result until the batch is durable.
-    pub(super) fn set(&self, result: Result<T, E>) {
+    pub fn set(&self, result: Result<T, E>) {
         self.result.set(Some(result));
     }
 }
@@ -45,7 +45,7 @@ impl<M, T, E: From<StoreFault>> Asked<M, T, E> {
     }
 
     /// Sends the result, or the fault that undid the batch. A second call sends nothing.
-    pub(super) fn send(&self, fault: Option<&StoreFault>) {
+    pub fn send(&self, fault: Option<&StoreFault>) {
         let result = match (fault, self.result.take()) {
             (None, Some(result)) => result,
             (None, None) => Err(StoreFault::Closed.into()),
@@ -88,7 +88,7 @@ pub enum WriterMessage {
 }
 
 impl WriterMessage {
-    pub(super) fn send(&self, fault: Option<&StoreFault>) {
+    pub fn send(&self, fault: Option<&StoreFault>) {
         match self {
             Self::Consume(asked) => asked.send(fault),
             Self::Finish(asked) => asked.send(fault),

@@ -17,7 +17,7 @@ const UNKNOWN_PAUSE: Duration = Duration::from_millis(200);
 
 impl Writer {
     /// Begins a batch. If the store has a new connection, reads the state again first, and returns the open proposals.
-    pub(super) fn begin(
+    pub fn begin(
         &mut self,
         asked: &Questions<'_>,
     ) -> StoreResult<(Answers, Option<OpenProposals>)> {
@@ -40,7 +40,7 @@ impl Writer {
 
     /// Takes over what other writers committed. Readers see it after the next commit of this writer, because a server that
     /// restarted can show a batch that its replicas do not have. A later commit shows that the batch is durable.
-    pub(super) fn follow(&mut self, others: OtherWrites) -> StoreResult<OpenProposals> {
+    pub fn follow(&mut self, others: OtherWrites) -> StoreResult<OpenProposals> {
         // These reads come first, because a failed read must leave the state as it was.
         let reads = &*self.shared.reads;
         let read = OpenProposals::read(reads).and_then(|open| Ok((open, read_revocations(reads)?)));
@@ -61,7 +61,7 @@ impl Writer {
     /// Reads the state of the boundary as a start does, because the store has a new connection. The earlier state is only
     /// compared: the log must still contain each entry that this writer knows. Like the changes of other writers, readers
     /// see the new state after the next commit.
-    pub(super) fn read_anew(&mut self) -> StoreResult<OpenProposals> {
+    pub fn read_anew(&mut self) -> StoreResult<OpenProposals> {
         const DURING: &str = "reading the state of the boundary again";
         let head = self.store.head()?;
         if head.size < self.head.size {
@@ -98,7 +98,7 @@ impl Writer {
     }
 
     /// Pauses before the next attempt to reach the server. Callers get the fault after [`UNKNOWN_WAIT`].
-    pub(super) fn wait_for_server(
+    pub fn wait_for_server(
         &mut self,
         messages: &[WriterMessage],
         since: Instant,
@@ -125,7 +125,7 @@ impl Writer {
     }
 
     /// Takes the exclusive locks and the open emergencies out of the state of the store.
-    pub(super) fn take_held(&mut self) {
+    pub fn take_held(&mut self) {
         self.exclusive = self.head.exclusive.drain(..).collect();
         self.emergencies = self.head.emergencies.drain(..).collect();
     }

@@ -35,7 +35,7 @@ use documents::{ContentDigest, LeafKind, ProposalId, RevokedSubject, Timestamp};
 const MAX_EXPIRED: usize = 256;
 
 impl Writer {
-    pub(super) fn propose<'m>(
+    pub fn propose<'m>(
         &mut self,
         batch: &mut Batch<'m>,
         new: &'m NewProposal,
@@ -119,7 +119,7 @@ impl Writer {
         ProposeResult::New
     }
 
-    pub(super) fn expire(
+    pub fn expire(
         &mut self,
         batch: &mut Batch<'_>,
         now: Timestamp,
@@ -132,7 +132,7 @@ impl Writer {
         Ok(expired)
     }
 
-    pub(super) fn advance<'m>(
+    pub fn advance<'m>(
         &mut self,
         batch: &mut Batch<'m>,
         advance: &'m ProposalStep,
@@ -172,7 +172,7 @@ impl Writer {
 impl<'m> Batch<'m> {
     /// Adds new signatures to the `stored` ones, at most one for each key. A signature of a person makes an event. Returns all
     /// signatures of the proposal.
-    pub(super) fn sign(
+    pub fn sign(
         &mut self,
         id: &'m ProposalId,
         new: &'m [Signature],
@@ -211,7 +211,7 @@ impl<'m> Batch<'m> {
 
 impl Writer {
     /// Stores a draft with its signatures, or logs a grant. A grant of the log never changes.
-    pub(super) fn grant(
+    pub fn grant(
         &mut self,
         batch: &mut Batch<'_>,
         write: &GrantWrite,
@@ -351,7 +351,7 @@ const MOST_AHEAD_OF_ONE: u64 = 100;
 const MOST_AHEAD: u64 = 1000;
 
 impl Writer {
-    pub(super) fn deny<'m>(
+    pub fn deny<'m>(
         &mut self,
         batch: &mut Batch<'m>,
         write: &'m DenialWrite,
@@ -467,7 +467,7 @@ fn too_many_ahead(
 
 impl Writer {
     /// Appends a review. The caller has already decided what the review changes.
-    pub(super) fn review(
+    pub fn review(
         &mut self,
         batch: &mut Batch<'_>,
         write: &ReviewWrite,
@@ -511,7 +511,7 @@ impl Writer {
 impl Writer {
     /// Appends a revocation, unless the log has one of the same subject. A second one would change nothing, and anybody
     /// who may sign one could fill the log.
-    pub(super) fn revoke(
+    pub fn revoke(
         &mut self,
         batch: &mut Batch<'_>,
         write: &RevocationWrite,
@@ -541,7 +541,7 @@ impl Writer {
             // before stays as it is.
             batch.stepped = true;
             let revoke = TokenChange::Revoke { name, at: write.at };
-            let _ = change_tokens(self.store.batch()?, &[revoke])?;
+            change_tokens(self.store.batch()?, &[revoke])?;
         }
         let leaf = self
             .append(batch, LeafKind::Revocation, write.envelope.clone())
@@ -568,7 +568,7 @@ impl Writer {
 
 impl<'m> Batch<'m> {
     /// Records how far targets of messages were told.
-    pub(super) fn tell(&mut self, telling: &'m Telling) {
+    pub fn tell(&mut self, telling: &'m Telling) {
         self.writes.told.extend(&telling.targets);
         for (at, words) in &telling.attention {
             self.event(*at, EventWrite::Attention(words.clone()));
@@ -578,11 +578,7 @@ impl<'m> Batch<'m> {
 
 impl Writer {
     /// Raises the low-water mark, and in the same commit deletes some nonces that expired at or before the mark.
-    pub(super) fn prune(
-        &mut self,
-        batch: &mut Batch<'_>,
-        limit: usize,
-    ) -> StoreResult<PruneResult> {
+    pub fn prune(&mut self, batch: &mut Batch<'_>, limit: usize) -> StoreResult<PruneResult> {
         let clock = (self.config.clock)();
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
         let ceiling = self
@@ -609,7 +605,7 @@ impl Writer {
 
     /// Deletes some rows whose retention has ended. The age of a row is calculated from the earlier of the low-water
     /// mark and the clock, so that neither a wrong clock nor a wrong mark alone deletes rows.
-    pub(super) fn retire(
+    pub fn retire(
         &mut self,
         batch: &mut Batch<'_>,
         retention: Retention,

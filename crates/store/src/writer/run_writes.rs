@@ -19,7 +19,7 @@ use documents::{
 impl Writer {
     /// Checks all requests to run, and logs the accepted ones. A consumption leaf contains at most [`MAX_ITEMS`]
     /// nonces.
-    pub(super) fn consume<'m>(
+    pub fn consume<'m>(
         &mut self,
         batch: &mut Batch<'m>,
         requests: &[&'m Asked<Consume, SpentNonce, ConsumeStop>],
@@ -278,7 +278,7 @@ impl Writer {
             .map_err(|error| unwritable(error.to_string()))
     }
 
-    pub(super) fn finish<'m>(
+    pub fn finish<'m>(
         &mut self,
         batch: &mut Batch<'m>,
         ends: &[&'m Asked<Hashed<Finish>, LeafRef, FinishStop>],

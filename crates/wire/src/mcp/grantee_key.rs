@@ -64,7 +64,7 @@ pub enum GrantNote {
 }
 
 impl GrantNote {
-    pub(super) fn asked(grant: &GrantView, code: &str, why: &str) -> Self {
+    pub fn asked(grant: &GrantView, code: &str, why: &str) -> Self {
         let detail = visible_detail(&format!(
             "the standing grant {} can't be used for this run: {why}",
             grant.id

@@ -4,7 +4,7 @@
 //! token of the agent or the key of a grantee. The module contains no signing code, and it cannot import the store, the
 //! sandbox or the service.
 
-pub(crate) mod answer_limit;
+pub mod answer_limit;
 pub mod answers;
 pub mod boundary_api;
 mod granted_use;
@@ -16,7 +16,7 @@ mod registry_reading;
 mod rpc_errors;
 pub mod run_evidence;
 pub mod sent_proposals;
-pub(crate) mod served_boundaries;
+pub mod served_boundaries;
 pub mod server;
 pub mod tool_calls;
 pub mod tool_problem;

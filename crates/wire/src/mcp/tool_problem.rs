@@ -142,7 +142,7 @@ impl ToolProblem {
     }
 
     /// Returns whether the same call can succeed some seconds later.
-    pub(super) fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         self.is_unanswered
             || matches!(
                 self.code(),
@@ -152,17 +152,17 @@ impl ToolProblem {
 
     /// Returns whether the boundary refused the call. Otherwise the program has sent nothing, or has no answer that it
     /// understands.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub fn is_refusal(&self) -> bool {
         !self.shown["status"].is_null()
     }
 
     /// Returns the code of the problem.
-    pub(super) fn code(&self) -> &str {
+    pub fn code(&self) -> &str {
         self.shown["code"].as_str().unwrap_or_default()
     }
 
     /// Returns the description of the problem.
-    pub(super) fn detail(&self) -> &str {
+    pub fn detail(&self) -> &str {
         self.shown["detail"].as_str().unwrap_or_default()
     }
 

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    error::Error,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -70,7 +71,7 @@ impl PreviewRules {
         step: &Arc<RegisteredStep>,
         given: &[String],
         around: &Surroundings,
-    ) -> Result<Screen, String> {
+    ) -> Result<Screen, Box<dyn Error>> {
         let chosen = WalkStep::new(step, given, &Map::new()).and_then(|step| step.choose(None));
         let params = chosen
             .map_err(|failure| failure.message)?
@@ -82,11 +83,10 @@ impl PreviewRules {
             .map_err(|errors| lines(&errors))?;
         let boundary = Invented::new("boundary", around)?;
         let roster = self.roster(step, &boundary, around)?;
-        let rosters = Chain::from_first(&[Envelope::new(&roster, Vec::new())])
-            .map_err(|error| error.to_string())?;
+        let rosters = Chain::from_first(&[Envelope::new(&roster, Vec::new())])?;
         let trusted = rosters.last().clone();
         let content = SealContent {
-            name: name("example")?,
+            name: "example".parse()?,
             registry,
             policy: self.policy.clone(),
             rosters,
@@ -99,18 +99,12 @@ impl PreviewRules {
             genesis,
             epoch: epoch.clone(),
         };
-        let draft = content
-            .draft(basis, now)
-            .map_err(|error| error.to_string())?;
+        let draft = content.draft(basis, now)?;
         let held = draft
             .steps
             .get(&step.definition.reference)
             .ok_or("the step is not in the registry")?;
-        let seal = draft
-            .seal
-            .into_statement()
-            .to_payload()
-            .map_err(|error| error.to_string())?;
+        let seal = draft.seal.into_statement().to_payload()?;
         let reference = BoundaryRef {
             name: content.name.clone(),
             id: SealDigest::of(&seal),
@@ -121,7 +115,7 @@ impl PreviewRules {
             .into_statement()
             .and_then(|statement| statement.to_payload());
         let sources = ReviewSources {
-            payload: payload.map_err(|error| error.to_string())?,
+            payload: payload?,
             definition: Some(step.canonical()),
             contents: step
                 .definition
@@ -133,9 +127,7 @@ impl PreviewRules {
             seal: Some(Envelope::new(&seal, vec![boundary.sign(&seal)])),
             policy: Some(self.policy.canonical().to_vec()),
             builtins: Some(builtins::CANONICAL.to_vec()),
-            configuration: Some(
-                documents::canonical_of(&self.configuration).map_err(|error| error.to_string())?,
-            ),
+            configuration: Some(documents::canonical_of(&self.configuration)?),
             roster: RosterSource::Trusted(
                 Box::new(trusted),
                 "invented for this preview".to_owned(),
@@ -155,8 +147,8 @@ impl PreviewRules {
         params: &Value,
         boundary: BoundaryRef,
         around: &Surroundings,
-    ) -> Result<Authorization, String> {
-        let held = &*held.filled(params).map_err(|error| error.to_string())?;
+    ) -> Result<Authorization, Box<dyn Error>> {
+        let held = &*held.filled(params)?;
         let permissions = held
             .asked()
             .clone()
@@ -175,7 +167,7 @@ impl PreviewRules {
             rendered: held.hashed.rendered(),
             permissions,
             sandbox,
-            proposer: name("example-agent")?,
+            proposer: "example-agent".parse()?,
             reason: "an example of a reason".to_owned(),
             issued_at: now,
             not_before: now,
@@ -194,7 +186,7 @@ impl PreviewRules {
         step: &RegisteredStep,
         boundary: &Invented,
         around: &Surroundings,
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<Vec<u8>, Box<dyn Error>> {
         let ruling = self.policy.ruling(&step.definition.reference);
         let of_policy = ruling
             .approvals
@@ -215,7 +207,7 @@ impl PreviewRules {
                 valid_after: None,
                 valid_before: None,
             };
-            people.insert(name(&person)?, approver);
+            people.insert(person.parse()?, approver);
         }
         let roster = Roster {
             name: "example".to_owned(),
@@ -231,7 +223,7 @@ impl PreviewRules {
             proposers: BTreeMap::new(),
             operators: BTreeMap::new(),
             boundaries: BTreeMap::from([(
-                name("example")?,
+                "example".parse()?,
                 KeyList {
                     keys: vec![boundary.key.line().to_owned()],
                 },
@@ -241,7 +233,7 @@ impl PreviewRules {
         let statement = roster
             .into_statement()
             .and_then(|statement| statement.to_payload());
-        statement.map_err(|error| error.to_string())
+        Ok(statement?)
     }
 }
 
@@ -252,10 +244,9 @@ struct Invented {
 }
 
 impl Invented {
-    fn new(comment: &str, around: &Surroundings) -> Result<Self, String> {
+    fn new(comment: &str, around: &Surroundings) -> Result<Self, Box<dyn Error>> {
         let secret = SecretKey::from_seed(around.bytes());
-        let key =
-            SshKey::from_public(secret.public(), comment).map_err(|error| error.to_string())?;
+        let key = SshKey::from_public(secret.public(), comment)?;
         Ok(Self { secret, key })
     }
 
@@ -265,13 +256,6 @@ impl Invented {
             &self.secret.sign(&pae(PAYLOAD_TYPE, payload)),
         )
     }
-}
-
-fn name<T: std::str::FromStr>(text: &str) -> Result<T, String>
-where
-    T::Err: std::fmt::Display,
-{
-    text.parse().map_err(|error: T::Err| error.to_string())
 }
 
 fn lines(errors: &[FileProblem]) -> String {
@@ -372,7 +356,8 @@ impl AuthorPreview {
     /// # Errors
     /// Returns the reason why a boundary would refuse the step or the proposal.
     pub fn step(&self, step: &Arc<RegisteredStep>, given: &[String]) -> Result<Screen, String> {
-        self.rules_for(step).preview(step, given, &self.around)
+        let preview = self.rules_for(step).preview(step, given, &self.around);
+        preview.map_err(|error| error.to_string())
     }
 
     /// Compares a step with the sealed step of the boundary. Returns `None` if no boundary was named.

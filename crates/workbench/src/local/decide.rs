@@ -11,11 +11,13 @@ use std::{
 
 use clap::Args;
 
-use crate::{ChosenStep, Project, Runbook, real_program};
+use crate::{ChosenStep, Project, real_program};
 use client::{
     AnswerButton, CommandFailure, CommandResult, LineTone, PrintableText, Screen, Terminal,
 };
-use documents::{MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason, PolicyDigest};
+use documents::{
+    MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason, PolicyDigest, joined,
+};
 use reading::{
     AnswerChoice, AppliedRule, Builtins, Decided, DecisionPlace, DefaultAnswers, Flags, Granted,
     MAX_SHOWN, Policy, PolicyDecision, PolicyVerdict, RuleOrigin, Ruling, RunbookPath, decide_env,
@@ -34,8 +36,27 @@ pub struct RuleArgs {
     /// below this directory. The default is the repository
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    #[command(flatten)]
-    grants: GrantArgs,
+    /// Commands that may run, regardless of the policy
+    #[arg(long, value_name = "COMMANDS")]
+    allow_run: Vec<String>,
+    /// Paths that may be read, including everything below them
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    allow_read: Vec<String>,
+    /// Paths that may be written, including everything below them
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    pub allow_write: Vec<String>,
+    /// Variables that a step may inherit, or set before a command
+    #[arg(long, value_name = "NAMES")]
+    allow_env: Vec<String>,
+    /// Use no policy and no sandbox; the program prints a warning
+    #[arg(long)]
+    allow_all: bool,
+    /// Deny everything that is not explicitly allowed; has priority over --allow-all
+    #[arg(long)]
+    pub deny_all: bool,
+    /// Allow everything that is in no list, without a question; denied and unknown items are not allowed
+    #[arg(short, long)]
+    yes: bool,
     /// Ask no questions: deny each permission that needs a question
     #[arg(long)]
     non_interactive: bool,
@@ -44,7 +65,16 @@ pub struct RuleArgs {
 impl RuleArgs {
     /// Returns true if the options disable the policy.
     pub const fn allows_all(&self) -> bool {
-        self.grants.allows_all()
+        self.allow_all && !self.deny_all
+    }
+
+    /// Prints a warning if the options disable the policy.
+    pub fn say_what_is_off(&self, terminal: &Terminal) {
+        if self.allows_all() {
+            terminal.say(
+                "WARNING: --allow-all: NO POLICY. The program asks nothing and denies nothing",
+            );
+        }
     }
 
     /// Returns the directories for the rules of the policy.
@@ -58,35 +88,32 @@ impl RuleArgs {
 
 /// Policy and the person's options for one runbook.
 pub struct LocalRules {
-    args: RuleArgs,
-    policy: Policy,
+    /// The person's options.
+    pub args: RuleArgs,
+    /// The policy.
+    pub policy: Policy,
     /// Description of the place of the policy.
-    from: String,
+    pub from: String,
     /// Digest of the policy that the search in parent directories found when the command started.
     found: Option<PolicyDigest>,
     /// Paths outside the current directory that the command line permits, without symbolic links.
-    elsewhere: [Vec<PathBuf>; 2],
+    /// First the paths to read, then the paths to write.
+    pub elsewhere: [Vec<PathBuf>; 2],
     flags: Flags,
-    runbook: RunbookPath,
+    /// The path of the runbook that policy compares with its overrides.
+    pub runbook: RunbookPath,
     /// True if a person answers elsewhere than at this terminal.
-    asked_elsewhere: bool,
+    pub asked_elsewhere: bool,
 }
 
 impl LocalRules {
-    /// Loads the policy and the options. An invalid policy file is an error, and no other file is used instead.
+    /// Loads the policy and the options for the runbook with this name, whose file may have errors. An invalid policy file
+    /// is an error, and no other file is used instead.
     ///
     /// # Errors
     /// Returns all errors in the policy file, or an error about an option that is not a valid pattern.
-    pub fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> CommandResult<Self> {
-        Self::of_name(args, project, &runbook.name)
-    }
-
-    /// Loads the policy and the options for the runbook with this name, whose file may have errors.
-    ///
-    /// # Errors
-    /// As for [`Self::find`].
-    pub fn of_name(args: &RuleArgs, project: &Project, runbook: &str) -> CommandResult<Self> {
-        let (policy, from) = if args.grants.allows_all() {
+    pub fn find(args: &RuleArgs, project: &Project, runbook: &str) -> CommandResult<Self> {
+        let (policy, from) = if args.allows_all() {
             // With `--allow-all`, no policy file is read.
             (Policy::untouched(), "no policy (--allow-all)".to_owned())
         } else {
@@ -96,7 +123,7 @@ impl LocalRules {
             });
             (found.policy, from)
         };
-        let (flags, elsewhere) = args.grants.flags(project)?;
+        let (flags, elsewhere) = args.flags(project)?;
         Ok(Self {
             args: args.clone(),
             policy,
@@ -109,22 +136,9 @@ impl LocalRules {
         })
     }
 
-    /// Returns the same rules for a person who answers elsewhere than at this terminal.
-    pub fn asked_elsewhere(self) -> Self {
-        Self {
-            asked_elsewhere: true,
-            ..self
-        }
-    }
-
     /// Returns the policy rules for the runbook.
     pub fn ruling(&self) -> Ruling {
         resolve_path(&self.policy, Builtins::current(), &self.runbook)
-    }
-
-    /// Returns the path of the runbook that policy compares with its overrides.
-    pub fn compared_path(&self) -> &str {
-        self.runbook.shown()
     }
 
     /// Decides about every command and variable of a step. Returns the decision, and the unanswered questions in the
@@ -147,14 +161,12 @@ impl LocalRules {
             ))
         };
         let place = |one: &Decided| {
-            one.place.map_or_else(
-                || chosen.place(),
-                |place| chosen.place_in_script(place.line, place.column),
-            )
+            one.place
+                .map_or_else(|| chosen.place(), |place| chosen.place_in_script(place))
         };
         if decision.verdict == PolicyVerdict::Deny {
             if let Some(not) = &decision.not_understood {
-                let place = chosen.place_in_script(not.place.line, not.place.column);
+                let place = chosen.place_in_script(not.place);
                 return Err(refused(format!(
                     "{}: policy denies a script that it does not understand: {}",
                     PrintableText::text(&place),
@@ -232,19 +244,9 @@ impl LocalRules {
         Ok((decision, questions))
     }
 
-    /// Returns true if the options disable the policy.
-    pub const fn allows_all(&self) -> bool {
-        self.args.grants.allows_all()
-    }
-
-    /// Returns true if the options deny everything that no list allows.
-    pub const fn denies_all(&self) -> bool {
-        self.args.grants.deny_all
-    }
-
     /// Returns the commands that the option `--allow-run` allows.
     pub fn allowed_programs(&self) -> impl Iterator<Item = String> {
-        let grants = self.args.grants.grants().into_iter();
+        let grants = self.args.grants().into_iter();
         grants
             .filter(|(kind, _, _)| *kind == PermissionKind::Run)
             .flat_map(|(_, _, patterns)| patterns)
@@ -264,7 +266,7 @@ impl LocalRules {
     /// Returns the patterns of all paths that no step may read, and of all paths that no step may write. There is one
     /// list, because a mask in the sandbox prevents both reading and writing.
     pub fn denied_paths(&self, ruling: &Ruling) -> Vec<String> {
-        if self.args.grants.allows_all() {
+        if self.args.allows_all() {
             return Vec::new();
         }
         let lists = [&ruling.written, &ruling.built_in];
@@ -294,17 +296,6 @@ impl LocalRules {
         }
     }
 
-    /// Returns the paths outside the current directory that the command line permits: first the paths to read, then
-    /// the paths to write.
-    pub fn elsewhere(&self) -> (&[PathBuf], &[PathBuf]) {
-        (&self.elsewhere[0], &self.elsewhere[1])
-    }
-
-    /// Returns true if the command line names paths that the step may write.
-    pub const fn keeps_writes(&self) -> bool {
-        !self.args.grants.allow_write.is_empty()
-    }
-
     /// Returns true if the search in parent directories now finds another policy than when the command started. A step
     /// may have written the new policy.
     pub fn was_changed(&self, project: &Project) -> bool {
@@ -323,28 +314,9 @@ impl LocalRules {
             Some("there is no terminal for questions")
         };
         DefaultAnswers {
-            yes: self.args.grants.yes,
+            yes: self.args.yes,
             nobody,
         }
-    }
-
-    /// Prints a warning if `--allow-all` disables the policy.
-    pub fn say_what_is_off(&self, terminal: &Terminal) {
-        if self.args.grants.allows_all() {
-            terminal.say(
-                "WARNING: --allow-all: NO POLICY. The program asks nothing and denies nothing",
-            );
-        }
-    }
-
-    /// Returns the digest of the policy.
-    pub const fn digest(&self) -> PolicyDigest {
-        self.policy.digest()
-    }
-
-    /// Returns the description of the policy's source.
-    pub fn from(&self) -> &str {
-        &self.from
     }
 }
 
@@ -361,32 +333,17 @@ fn built_in_advice(decision: &PolicyDecision) -> String {
             what: one.what.clone(),
             why: PermissionReason::BuiltInDeny,
         };
-        match (
-            &one.rule,
-            Question {
-                asked,
-                places: Vec::new(),
-                for_secrets: false,
-            }
-            .flag(),
-        ) {
-            (
-                AppliedRule::Listed {
-                    origin: RuleOrigin::BuiltIn,
-                    ..
-                },
-                Some(flag),
-            ) if !flags.contains(&flag) => {
-                flags.push(flag);
-            }
-            (
-                AppliedRule::Listed {
-                    origin: RuleOrigin::BuiltIn,
-                    ..
-                },
-                Some(_),
-            ) => {}
-            _ => return String::new(),
+        let question = Question {
+            asked,
+            places: Vec::new(),
+            for_secrets: false,
+        };
+        let (built_in, rule) = (RuleOrigin::BuiltIn, &one.rule);
+        let is_built_in = matches!(rule, AppliedRule::Listed { origin, .. } if *origin == built_in);
+        match question.flag().filter(|_| is_built_in) {
+            Some(flag) if flags.contains(&flag) => {}
+            Some(flag) => flags.push(flag),
+            None => return String::new(),
         }
     }
     format!("; to allow this for one call, add {}", flags.join(" "))
@@ -398,41 +355,9 @@ fn upward(project: &Project) -> Option<PolicyDigest> {
     project.policy(None).ok().map(|found| found.policy.digest())
 }
 
-/// Permissions that the command line grants or denies.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Policy")]
-pub struct GrantArgs {
-    /// Commands that may run, regardless of the policy
-    #[arg(long, value_name = "COMMANDS")]
-    allow_run: Vec<String>,
-    /// Paths that may be read, including everything below them
-    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
-    allow_read: Vec<String>,
-    /// Paths that may be written, including everything below them
-    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
-    pub allow_write: Vec<String>,
-    /// Variables that a step may inherit, or set before a command
-    #[arg(long, value_name = "NAMES")]
-    allow_env: Vec<String>,
-    /// Use no policy and no sandbox; the program prints a warning
-    #[arg(long)]
-    pub allow_all: bool,
-    /// Deny everything that is not explicitly allowed; has priority over --allow-all
-    #[arg(long)]
-    pub deny_all: bool,
-    /// Allow everything that is in no list, without a question; denied and unknown items are not allowed
-    #[arg(short, long)]
-    pub yes: bool,
-}
-
-impl GrantArgs {
-    /// Returns true if the options disable the policy.
-    pub const fn allows_all(&self) -> bool {
-        self.allow_all && !self.deny_all
-    }
-
+impl RuleArgs {
     /// Returns the granted permissions of each kind, with the option for this kind.
-    pub fn grants(&self) -> [(PermissionKind, &'static str, Vec<String>); 4] {
+    fn grants(&self) -> [(PermissionKind, &'static str, Vec<String>); 4] {
         let patterns =
             |given: &[String]| given.iter().flat_map(|list| split_patterns(list)).collect();
         [
@@ -464,7 +389,7 @@ impl GrantArgs {
     ///
     /// # Errors
     /// Returns an error if a value is not a valid pattern, or if a path does not exist.
-    pub fn flags(&self, project: &Project) -> CommandResult<(Flags, [Vec<PathBuf>; 2])> {
+    fn flags(&self, project: &Project) -> CommandResult<(Flags, [Vec<PathBuf>; 2])> {
         let mut granted = Granted::default();
         let mut elsewhere = [Vec::new(), Vec::new()];
         for (kind, flag, patterns) in self.grants() {
@@ -553,40 +478,32 @@ pub struct Occurrence {
     pub via: Vec<String>,
 }
 
-const fn letter(choice: AnswerChoice) -> &'static str {
-    match choice {
-        AnswerChoice::Once => "o",
-        AnswerChoice::Session => "s",
-        AnswerChoice::AllOfType => "a",
-        AnswerChoice::Deny => "d",
-        AnswerChoice::DenyAll => "n",
-    }
-}
-
-const fn short(choice: AnswerChoice) -> &'static str {
-    match choice {
-        AnswerChoice::Once => "once",
-        AnswerChoice::Session => "session",
-        AnswerChoice::AllOfType => "all",
-        AnswerChoice::Deny => "deny",
-        AnswerChoice::DenyAll => "deny all",
-    }
-}
-
-fn choice_words(choice: AnswerChoice, kind: PermissionKind) -> String {
-    match choice {
-        AnswerChoice::Once => "allow once: in this step".to_owned(),
-        AnswerChoice::Session => "allow in this session: until this command ends".to_owned(),
-        AnswerChoice::AllOfType => format!(
-            "allow all {} that no list names in this session",
-            plural(kind)
+/// Returns the letter of an answer, its short name and its meaning.
+fn choice_words(
+    choice: AnswerChoice,
+    kind: PermissionKind,
+) -> (&'static str, &'static str, String) {
+    let kind = plural(kind);
+    let (letter, short, words) = match choice {
+        AnswerChoice::Once => ("o", "once", "allow once: in this step"),
+        AnswerChoice::Session => (
+            "s",
+            "session",
+            "allow in this session: until this command ends",
         ),
-        AnswerChoice::Deny => "deny".to_owned(),
-        AnswerChoice::DenyAll => format!(
-            "deny all {} that no list allows in this session",
-            plural(kind)
+        AnswerChoice::AllOfType => (
+            "a",
+            "all",
+            &*format!("allow all {kind} that no list names in this session"),
         ),
-    }
+        AnswerChoice::Deny => ("d", "deny", "deny"),
+        AnswerChoice::DenyAll => (
+            "n",
+            "deny all",
+            &*format!("deny all {kind} that no list allows in this session"),
+        ),
+    };
+    (letter, short, words.to_owned())
 }
 
 impl Question {
@@ -608,7 +525,7 @@ impl Question {
         AnswerChoice::offered(self.asked.why)
             .iter()
             .copied()
-            .find(|choice| letter(*choice) == typed)
+            .find(|choice| choice_words(*choice, self.asked.kind).0 == typed)
     }
 
     /// Returns the question in one line.
@@ -652,9 +569,9 @@ impl Question {
     /// Returns the answers that the question offers.
     pub fn buttons(&self) -> Vec<AnswerButton> {
         let offered = AnswerChoice::offered(self.asked.why).iter();
-        let button = |choice: &AnswerChoice| AnswerButton {
-            letter: letter(*choice),
-            words: choice_words(*choice, self.asked.kind),
+        let button = |choice: &AnswerChoice| {
+            let (letter, _, words) = choice_words(*choice, self.asked.kind);
+            AnswerButton { letter, words }
         };
         offered.map(button).collect()
     }
@@ -662,10 +579,11 @@ impl Question {
     /// Returns the prompt after which the person types the answer.
     pub fn ask(&self) -> String {
         let choices = AnswerChoice::offered(self.asked.why).iter();
-        let choices: Vec<String> = choices
-            .map(|choice| format!("{} = {}", letter(*choice), short(*choice)))
-            .collect();
-        format!("allow it? [{}]", choices.join(", "))
+        let choices = choices.map(|choice| {
+            let (letter, short, _) = choice_words(*choice, self.asked.kind);
+            format!("{letter} = {short}")
+        });
+        format!("allow it? [{}]", joined(choices, ", "))
     }
 
     fn because(&self) -> &'static str {

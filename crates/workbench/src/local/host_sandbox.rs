@@ -47,12 +47,11 @@ pub fn profile(
         maximum,
     };
     let mut profile = effective(ruling, declared, &given).map_err(|errors| {
-        let message = format!(
-            "{}; policy compared its overrides with the path {}: `--root DIR` names the directory of the runbooks",
-            words_of(&errors, rules.compared_path()),
-            rules.compared_path()
-        );
-        CommandFailure::refused(message)
+                let path = rules.runbook.shown();
+        CommandFailure::refused(format!(
+            "{}; policy compared its overrides with the path {path}: `--root DIR` names the directory of the runbooks",
+            words_of(&errors, path)
+        ))
     })?;
     if matches!(wanted, SandboxChoice::Off(_)) {
         // A step without a sandbox can reach every path, so only the working directory is set.

@@ -249,9 +249,8 @@ impl NeededSecrets {
         };
         let planned =
             SecretPermits::new(BTreeMap::new(), Arc::new(value)).read(&uses, has_own_root);
-        let planned = planned.map_err(|refusal| {
-            CommandFailure::refused(PrintableText::text(&refusal.detail).as_str().to_owned())
-        })?;
+        let planned = planned
+            .map_err(|refusal| CommandFailure::refused(PrintableText::text(&refusal.detail)))?;
         let masks = SecretMasks::new(planned.iter().map(|secret| (&secret.name, &secret.value)));
         Ok((planned, masks.map(Arc::new)))
     }

@@ -10,7 +10,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::problems;
 use client::{CommandFailure, CommandResult, PrintableText, read_bounded};
 use reading::{FileProblem, MAX_FILE_BYTES, PathVariables, Policy};
 
@@ -133,7 +132,7 @@ impl Project {
                     ))
                 })?
             } else {
-                Policy::load(&text).map_err(|errors| wrong(file, errors))?
+                Policy::load(&text).map_err(|errors| FileProblem::of_flaws(file, errors))?
             };
             return Ok(FoundPolicy {
                 file: Some(file.to_owned()),
@@ -157,7 +156,8 @@ fn in_directory(directory: &Path) -> CommandResult<Option<FoundPolicy>> {
     for name in FILES {
         let file = directory.join(name);
         if is_there(&file)? {
-            let policy = Policy::load(&text(&file)?).map_err(|errors| wrong(&file, errors))?;
+            let policy = Policy::load(&text(&file)?)
+                .map_err(|errors| FileProblem::of_flaws(&file, errors))?;
             return Ok(Some(FoundPolicy {
                 file: Some(file),
                 policy,
@@ -252,7 +252,8 @@ fn has_member(file: &Path) -> bool {
 }
 
 fn member(text: &str, file: &Path) -> CommandResult<Option<Policy>> {
-    Policy::load_member(text, MEMBER).map_err(|errors| wrong(file, errors))
+    let policy = Policy::load_member(text, MEMBER);
+    Ok(policy.map_err(|errors| FileProblem::of_flaws(file, errors))?)
 }
 
 fn text(file: &Path) -> CommandResult<String> {
@@ -261,12 +262,8 @@ fn text(file: &Path) -> CommandResult<String> {
         .map_err(|_| refuse(file, "the file is not UTF-8: save the file as UTF-8"))
 }
 
-fn wrong(file: &Path, flaws: Vec<reading::YamlFlaw>) -> CommandFailure {
-    problems(FileProblem::of_flaws(file, flaws))
-}
-
 fn refuse(file: &Path, message: &str) -> CommandFailure {
-    problems(FileProblem::whole(file, message))
+    FileProblem::whole(file, message).into()
 }
 
 /// Resolves the symbolic links in the existing part of a path. The rest of the path is normalized as text.

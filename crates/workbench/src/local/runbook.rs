@@ -11,11 +11,12 @@ use serde_json::{Map, Value};
 use crate::{
     Project,
     local::walk_session::{StepOutputs, add_outputs, may_come_from},
-    problems,
 };
 use client::{CommandFailure, CommandResult, Exit, PrintableText, typed};
 use documents::{Format, Parameter, first_of, joined};
-use reading::{FileProblem, FileSteps, Params, RegisteredStep, Registry, Workflow, script_remarks};
+use reading::{
+    FileProblem, FileSteps, Params, RegisteredStep, Registry, TextPlace, Workflow, script_remarks,
+};
 
 /// Chosen steps of a runbook, in the order of the file.
 pub struct Runbook {
@@ -29,8 +30,6 @@ pub struct Runbook {
     pub steps: Vec<WalkStep>,
     /// Workflow of a Rundown runbook, if the person named no single step.
     pub workflow: Option<WorkflowSteps>,
-    /// True if the person named the whole file, and it has several steps.
-    pub is_walk: bool,
     /// Remarks about the file.
     pub remarks: Vec<FileProblem>,
 }
@@ -145,7 +144,7 @@ impl Runbook {
             steps,
             workflow,
             remarks,
-        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(problems)?;
+        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown)?;
         if let (Some(workflow), None) = (workflow, wanted) {
             if let Some(name) = given.first().or(params.keys().next()) {
                 return Err(CommandFailure::usage(format!(
@@ -168,7 +167,6 @@ impl Runbook {
                 name,
                 steps,
                 workflow: Some(workflow),
-                is_walk: true,
                 remarks,
             });
         }
@@ -195,7 +193,7 @@ impl Runbook {
             .into_iter()
             .map(|step| WalkStep::new(step, given, &params))
             .collect::<Result<Vec<_>, _>>()?;
-        let is_walk = steps.len() > 1;
+
         let of_step = || steps.iter().flat_map(|one| script_remarks(&one.step));
         let remarks = match wanted {
             Some(_) => short_remark(&shown, &remarks)
@@ -210,7 +208,6 @@ impl Runbook {
             name,
             steps,
             workflow: None,
-            is_walk,
             remarks,
         })
     }
@@ -439,16 +436,16 @@ impl ChosenStep {
     }
 
     /// Returns a place in the script as `file:line:column`.
-    pub fn place_in_script(&self, line: usize, column: usize) -> String {
+    pub fn place_in_script(&self, at: TextPlace) -> String {
         let Some(place) = &self.step.place else {
-            return format!("{line}:{column}");
+            return at.to_string();
         };
-        let at = place.in_script(line, column);
+        let at = place.in_script(at);
         let used_by = at
             .used_by
             .map(|used_by| format!(" (used by {used_by})"))
             .unwrap_or_default();
-        format!("{}:{}:{}{used_by}", at.file, at.line, at.column)
+        format!("{}:{}{used_by}", at.file, at.place)
     }
 }
 

@@ -9,11 +9,11 @@ use std::{
 
 use crate::{ScriptAnswer, heading, heads, local::step_advice::advice};
 use boundary::{refused_steps, some_of, without_maximum};
-use client::{CommandFailure, aligned};
+use client::{aligned, value_words::counted};
 use documents::{OWN_PROGRAMS, Program, StepRef};
 use reading::{
-    DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Problems,
-    Registry, RunbookDirectories, lines_of,
+    DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Registry,
+    RunbookDirectories, lines_of,
 };
 use sandbox::program_path;
 
@@ -162,10 +162,8 @@ impl RunbookCheck {
             self.errors.len() + more,
             self.sound_files.iter().flat_map(Registry::steps).count(),
         ) {
-            (0, 1) => format!("{sound}: 1 step"),
-            (0, count) => format!("{sound}: {count} steps"),
-            (1, _) => "1 error".to_owned(),
-            (count, _) => format!("{count} errors"),
+            (0, count) => format!("{sound}: {}", counted(count, "step")),
+            (count, _) => counted(count, "error"),
         }
     }
 }
@@ -209,19 +207,4 @@ pub fn missing_programs(registry: &Registry) -> BTreeMap<&Program, Vec<&StepRef>
         }
     }
     missing
-}
-
-/// Returns a command failure that lists all errors in the files.
-pub fn problems(problems: impl Into<Problems>) -> CommandFailure {
-    let problems = problems.into();
-    let places = problems.list();
-    let count = places.len();
-    let message = format!(
-        "{count} {} to fix:\n{problems}",
-        if count == 1 { "thing" } else { "things" }
-    );
-    CommandFailure {
-        problem: Some(serde_json::json!({ "errors": places })),
-        ..CommandFailure::usage(message)
-    }
 }

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use documents::RelativePath;
-use reading::{YamlFlaw, YamlKind, YamlNode, yaml};
+use reading::{TextPlace, YamlFlaw, YamlKind, YamlNode, yaml};
 
 /// Tests of a runbook.
 pub struct RunbookTests {
@@ -48,19 +48,21 @@ pub struct TestStep {
     pub assertions: Vec<TestAssertion>,
 }
 
+documents::words! {
 /// Expected end of a step.
 #[derive(Clone, Copy, PartialEq)]
-pub enum ExpectedStatus {
-    /// Exit code 0.
-    Success,
-    /// Any other exit code except 2, or a signal.
-    Fail,
-    /// Exit code 2.
-    Warn,
-    /// An output of another block is missing, so the step does not run.
-    Blocked,
-    /// The step does not run.
-    Skip,
+    pub enum ExpectedStatus {
+        /// Exit code 0.
+        Success = "success",
+        /// Any other exit code except 2, or a signal.
+        Fail = "fail",
+        /// Exit code 2.
+        Warn = "warn",
+        /// An output of another block is missing, so the step does not run.
+        Blocked = "blocked",
+        /// The step does not run.
+        Skip = "skip",
+    }
 }
 
 /// Assertion of a test.
@@ -189,10 +191,7 @@ impl TestReader {
             root.value("version").map(|version| &version.kind),
             Some(YamlKind::Integer(1))
         ) {
-            self.flaws.push(YamlFlaw::new(
-                root.place,
-                "the file has no `version: 1`: add this line",
-            ));
+            self.flaw(root.place, "the file has no `version: 1`: add this line");
         }
         let (output_path, unsupported) = self.settings(root.value("settings"));
         let tests: Vec<TestCase> = self
@@ -201,15 +200,12 @@ impl TestReader {
             .map(|test| self.test(test, &unsupported))
             .collect();
         if tests.is_empty() {
-            self.flaws.push(YamlFlaw::new(
-                root.place,
-                "the file has no test: add one to `tests`",
-            ));
+            self.flaw(root.place, "the file has no test: add one to `tests`");
         }
         for (at, test) in tests.iter().enumerate() {
             if tests[..at].iter().any(|other| other.name == test.name) {
                 let message = format!("two tests have the name {:?}: change one", test.name);
-                self.flaws.push(YamlFlaw::new(root.place, message));
+                self.flaw(root.place, message);
             }
         }
         RunbookTests { tests, output_path }
@@ -293,27 +289,21 @@ impl TestReader {
                     .push(format!("`{name}` of the step {block}"));
             }
         }
-        let status = step.value("expect").map_or(Some("success"), |status| {
-            status.text("`expect`", &mut self.flaws)
-        });
-        let expect = match status.unwrap_or("success") {
-            "success" => ExpectedStatus::Success,
-            "fail" => ExpectedStatus::Fail,
-            "warn" => ExpectedStatus::Warn,
-            "blocked" => ExpectedStatus::Blocked,
-            "skip" => ExpectedStatus::Skip,
-            "config_error" => {
-                self.unsupported.push(format!(
-                    "`expect: config_error` of the step {block}: an error in a block is an error of the whole page"
-                ));
-                ExpectedStatus::Skip
-            }
-            other => {
-                let message = yaml::unknown("status", other, &STATUSES);
-                self.flaws.push(YamlFlaw::new(step.place, message));
-                ExpectedStatus::Skip
-            }
-        };
+        let status = step.value("expect");
+        let status = status.and_then(|status| status.text("`expect`", &mut self.flaws));
+        let status = status.unwrap_or("success");
+        let known = ExpectedStatus::ALL
+            .into_iter()
+            .find(|known| known.word() == status);
+        if status == "config_error" {
+            self.unsupported.push(format!(
+                "`expect: config_error` of the step {block}: an error in a block is an error of the whole page"
+            ));
+        } else if known.is_none() {
+            let message = yaml::unknown("status", status, &STATUSES);
+            self.flaw(step.place, message);
+        }
+        let expect = known.unwrap_or(ExpectedStatus::Skip);
         let outputs = self.texts(step, "outputs");
         let missing_outputs = self.texts(step, "missing_outputs");
         TestStep {
@@ -352,7 +342,7 @@ impl TestReader {
             }
             other => {
                 let message = yaml::unknown("type of assertion", other, &ASSERTIONS);
-                self.flaws.push(YamlFlaw::new(assertion.place, message));
+                self.flaw(assertion.place, message);
                 return None;
             }
         };
@@ -407,14 +397,18 @@ impl TestReader {
         }
     }
 
+    fn flaw(&mut self, place: TextPlace, message: impl Into<String>) {
+        self.flaws.push(YamlFlaw::new(place, message));
+    }
+
     fn pattern(&mut self, assertion: &YamlNode) -> Option<Regex> {
         let pattern = self.text(assertion, "pattern", "an assertion");
         let read = Regex::new(&pattern);
         read.map_err(|error| {
-            self.flaws.push(YamlFlaw::new(
+            self.flaw(
                 assertion.place,
                 format!("the pattern {pattern:?} is not valid: {error}"),
-            ));
+            );
         })
         .ok()
     }
@@ -445,8 +439,7 @@ impl TestReader {
             return &[];
         };
         if !matches!(map.kind, YamlKind::Map(_)) {
-            self.flaws
-                .push(YamlFlaw::new(map.place, format!("`{name}` must be a map")));
+            self.flaw(map.place, format!("`{name}` must be a map"));
         }
         map.entries()
     }
@@ -462,10 +455,7 @@ impl TestReader {
     /// Returns a required text.
     fn text(&mut self, above: &YamlNode, name: &str, what: &str) -> String {
         let Some(value) = above.value(name) else {
-            self.flaws.push(YamlFlaw::new(
-                above.place,
-                format!("{what} has no `{name}`: add it"),
-            ));
+            self.flaw(above.place, format!("{what} has no `{name}`: add it"));
             return String::new();
         };
         value

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use client::PrintableText;
-use documents::{PermissionKind, PermissionReason, Program};
+use documents::{PermissionKind, Program};
 use reading::{
     Decided, DecisionPlace, Flags, Mode, PolicyDecision, PolicyVerdict, ProgramOrigin,
-    RegisteredStep, Ruling, ScriptOrigin, ScriptPlace, StepPlace, decide_step, is_listed,
+    RegisteredStep, Ruling, ScriptOrigin, StepPlace, TextPlace, decide_step, is_listed,
     lists::word, named_origins, not_listable, with_started,
 };
 
@@ -35,20 +35,20 @@ pub struct ScriptAnswer {
 
 impl ScriptAnswer {
     /// Returns the file, the line and the column of a place in the script.
-    fn in_file(&self, place: ScriptPlace) -> (String, usize, usize) {
+    fn in_file(&self, place: TextPlace) -> (String, TextPlace) {
         match &self.step {
             Some(step) => {
-                let found = step.in_script(place.line, place.column);
-                (found.file, found.line, found.column)
+                let found = step.in_script(place);
+                (found.file, found.place)
             }
-            None => (self.file.clone(), place.line, place.column),
+            None => (self.file.clone(), place),
         }
     }
 
     /// Returns a place in the script as `file:line:column`.
-    pub fn words_of(&self, place: ScriptPlace) -> String {
-        let (file, line, column) = self.in_file(place);
-        format!("{file}:{line}:{column}")
+    pub fn words_of(&self, place: TextPlace) -> String {
+        let (file, place) = self.in_file(place);
+        format!("{file}:{place}")
     }
 
     /// Returns the cells of a table row: place, item, wrappers, answer, rule.
@@ -255,30 +255,31 @@ pub fn heading(one: &ScriptAnswer) -> String {
         PolicyVerdict::Ask(_) => "would ask",
         PolicyVerdict::Deny => "DENIED",
     };
-    PrintableText::text(&format!("{} ({}): {said}", one.name, one.interpreter))
-        .as_str()
-        .to_owned()
+    PrintableText::text(&format!("{} ({}): {said}", one.name, one.interpreter)).to_string()
 }
 
 /// Returns the parse error if the script could not be parsed.
 pub fn not_understood(one: &ScriptAnswer) -> Option<String> {
     let stop = one.decision.not_understood.as_ref()?;
-    Some(
-        PrintableText::text(&format!("{}: {}", one.words_of(stop.place), stop.message))
-            .as_str()
-            .to_owned(),
-    )
+    let words = format!("{}: {}", one.words_of(stop.place), stop.message);
+    Some(PrintableText::text(&words).to_string())
 }
 
 /// Returns the answer as JSON.
 pub fn to_json(one: &ScriptAnswer) -> Value {
     let command = |decided: &Decided| {
-        let mut value = decided_to_json(decided);
+        let mut value = json!({
+            "type": decided.kind, "what": decided.what, "via": decided.via, "verdict": word_of(decided.verdict),
+            "rule": decided.rule.to_string(),
+        });
+        if let PolicyVerdict::Ask(why) = decided.verdict {
+            value["why"] = json!(why);
+        }
         if let Some(place) = decided.place {
-            let (file, line, column) = one.in_file(place);
+            let (file, place) = one.in_file(place);
             value["file"] = file.into();
-            value["line"] = line.into();
-            value["column"] = column.into();
+            value["line"] = place.line.into();
+            value["column"] = place.column.into();
         }
         value
     };
@@ -294,20 +295,9 @@ pub fn to_json(one: &ScriptAnswer) -> Value {
         value["not_listable"] = json!(one.not_listable);
     }
     if let Some(stop) = &one.decision.not_understood {
-        let (file, line, column) = one.in_file(stop.place);
+        let (file, TextPlace { line, column }) = one.in_file(stop.place);
         value["not_understood"] =
             json!({"file": file, "line": line, "column": column, "message": stop.message});
-    }
-    value
-}
-
-fn decided_to_json(one: &Decided) -> Value {
-    let mut value = json!({
-        "type": one.kind, "what": one.what, "via": one.via, "verdict": word_of(one.verdict),
-        "rule": one.rule.to_string(),
-    });
-    if let PolicyVerdict::Ask(why) = one.verdict {
-        value["why"] = json!(why);
     }
     value
 }
@@ -316,9 +306,7 @@ fn decided_to_json(one: &Decided) -> Value {
 pub const fn word_of(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allow",
-        PolicyVerdict::Ask(
-            PermissionReason::Unlisted | PermissionReason::BuiltInDeny | PermissionReason::Unknown,
-        ) => "ask",
+        PolicyVerdict::Ask(_) => "ask",
         PolicyVerdict::Deny => "deny",
     }
 }

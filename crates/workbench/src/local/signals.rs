@@ -16,19 +16,10 @@ use sandbox::CancelFlag;
 /// Maximum number of attempts to delete the scratch directory.
 const MOST_DELETIONS: usize = 100;
 
-/// Effect that a signal has at this time.
-#[derive(Debug, Default)]
-enum Now {
-    /// No step runs, so a signal ends the program.
-    #[default]
-    Idle,
-    /// A step runs, so a signal cancels the step.
-    Running(CancelFlag),
-}
-
 #[derive(Debug, Default)]
 struct State {
-    now: Now,
+    /// The run at this moment.
+    running: Option<CancelFlag>,
     caught: Option<u8>,
     /// A person asked to stop a step that is prepared, but does not run yet.
     stop_asked: bool,
@@ -106,9 +97,9 @@ impl Signals {
 
     fn take(&self, signal: u8) {
         let mut state = locked(&self.0);
-        match &state.now {
-            Now::Idle => end_program(&state, signal),
-            Now::Running(flag) => flag.cancel(),
+        match &state.running {
+            None => end_program(&state, signal),
+            Some(flag) => flag.cancel(),
         }
         state.caught.get_or_insert(signal);
     }
@@ -130,7 +121,7 @@ impl Signals {
     /// After this call, signals cancel the given run.
     pub fn run_begins(&self, flag: &CancelFlag) {
         let mut state = locked(&self.0);
-        state.now = Now::Running(flag.clone());
+        state.running = Some(flag.clone());
         if std::mem::take(&mut state.stop_asked) {
             flag.cancel();
         }
@@ -139,16 +130,16 @@ impl Signals {
     /// After this call, signals end the program. Returns the first signal since the start of the program, if there was one.
     pub fn run_ended(&self) -> Option<u8> {
         let mut state = locked(&self.0);
-        state.now = Now::Idle;
+        state.running = None;
         state.caught
     }
 
     /// Cancels the step that runs. If none runs yet, the next run is cancelled when it begins.
     pub fn stop_step(&self) {
         let mut state = locked(&self.0);
-        match &state.now {
-            Now::Idle => state.stop_asked = true,
-            Now::Running(flag) => flag.cancel(),
+        match &state.running {
+            None => state.stop_asked = true,
+            Some(flag) => flag.cancel(),
         }
     }
 

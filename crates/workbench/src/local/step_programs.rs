@@ -175,10 +175,10 @@ fn any_reason(
             mode.origin
         ));
     }
-    if rules.allows_all() {
+    if rules.args.allows_all() {
         return Some("of --allow-all".to_owned());
     }
-    let executes = ruling.mode.value == Mode::Execute && !rules.denies_all();
+    let executes = ruling.mode.value == Mode::Execute && !rules.args.deny_all;
     executes.then(|| format!("policy says mode: execute ({})", ruling.mode.origin))
 }
 
@@ -334,7 +334,7 @@ impl NamedPrograms {
             .filter_map(reason)
             .map(|error| error.to_string())
             .collect();
-        let reasons = PrintableText::text(&reasons.join("; ")).as_str().to_owned();
+        let reasons = PrintableText::text(&reasons.join("; ")).to_string();
         (!reasons.is_empty())
             .then(|| format!("note: --allow-run adds no program to the list: {reasons}"))
     }
@@ -381,7 +381,7 @@ impl NamedPrograms {
             words.push_str(", and the executable files of the step");
         }
         words.push_str("; nothing else");
-        PrintableText::text(&words).as_str().to_owned()
+        PrintableText::text(&words).to_string()
     }
 }
 

@@ -54,15 +54,17 @@ const TRIES: usize = 3;
 /// State that the steps of a runbook share.
 pub struct RunbookWalk<'a> {
     project: &'a Project,
-    rules: &'a LocalRules,
+    /// Policy and options of the runbook.
+    pub rules: &'a LocalRules,
     hold: &'a HostSandbox,
     secrets: LocalSecrets,
-    signals: &'a Signals,
+    /// The signals to this command.
+    pub signals: &'a Signals,
     session: Session,
     /// What the steps carry to the steps after them, or `None` if only one step runs.
-    carried: Option<WalkSession>,
+    pub carried: Option<WalkSession>,
     /// True if each step works in a directory of its own, as in a test.
-    private: bool,
+    pub private: bool,
     /// True if an earlier step has written to the terminal.
     wrote: bool,
     /// Working directory that was last printed for the person.
@@ -73,12 +75,14 @@ pub struct RunbookWalk<'a> {
     told_not_added: Option<String>,
     /// Lines about refused programs, as last printed for the person.
     told_hints: Vec<String>,
-    terminal: &'a Terminal,
+    /// The terminal of the person.
+    pub terminal: &'a Terminal,
 }
 
 impl<'a> RunbookWalk<'a> {
     /// Creates the state before the first step. With `carried`, the steps share this session.
     pub fn new(
+        secrets: LocalSecrets,
         carried: Option<WalkSession>,
         project: &'a Project,
         rules: &'a LocalRules,
@@ -90,7 +94,7 @@ impl<'a> RunbookWalk<'a> {
             project,
             rules,
             hold,
-            secrets: LocalSecrets::default(),
+            secrets,
             signals,
             session: Session::default(),
             carried,
@@ -106,45 +110,23 @@ impl<'a> RunbookWalk<'a> {
 }
 
 impl RunbookWalk<'_> {
-    /// Makes this the walk of a test: the steps work in a directory of their own, and begin with these variables.
-    pub fn of_test(self, env: &[(String, String)]) -> Self {
-        Self {
-            private: true,
-            carried: Some(WalkSession::of_test(env)),
-            ..self
-        }
-    }
-
-    /// Lets the steps get these secrets.
-    pub fn with_secrets(self, secrets: LocalSecrets) -> Self {
-        Self { secrets, ..self }
-    }
-
-    /// Returns the session, if the steps share one.
-    pub const fn carried(&self) -> Option<&WalkSession> {
-        self.carried.as_ref()
-    }
-
     /// Runs one step to its end, with the outputs of earlier steps as parameters.
     ///
     /// # Errors
     /// Returns an error if a parameter is missing or does not fit, and the errors of [`Self::step`].
     pub fn walk_step(&mut self, step: &WalkStep) -> CommandResult {
         self.say_notes();
-        let chosen = step.choose(self.carried.as_ref().map(WalkSession::outputs))?;
-        self.step(&chosen)
+        let outputs = self.carried.as_ref().map(|carried| &carried.outputs);
+        self.step(&step.choose(outputs)?)
     }
 
     /// Prints the notes about the step before.
     fn say_notes(&mut self) {
-        let notes = self
-            .carried
-            .as_mut()
-            .map(WalkSession::take_notes)
-            .unwrap_or_default();
-        notes
-            .iter()
-            .for_each(|note| self.terminal.say(format!("note: {note}")));
+        if let Some(carried) = &mut self.carried {
+            for note in std::mem::take(&mut carried.notes) {
+                self.terminal.say(format!("note: {note}"));
+            }
+        }
     }
 
     /// Runs one step to its end.
@@ -294,7 +276,7 @@ impl RunbookWalk<'_> {
         if self.terminal.json {
             return self.terminal.object(json!({
                 "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": chosen.params.value(),
-                "policy": self.rules.digest(), "sandbox": prepared.level().word(), "layers": prepared.layers(),
+                "policy": self.rules.policy.digest(), "sandbox": prepared.level().word(), "layers": prepared.layers(),
                 "workdir": work.word(), "programs": programs.json(prepared.profile()), "withheld": withheld,
             }));
         }
@@ -303,7 +285,7 @@ impl RunbookWalk<'_> {
                 "-- {} {} ({}; {})",
                 definition.reference,
                 chosen.step.digest,
-                self.rules.from(),
+                self.rules.from,
                 self.hold.wanted().words()
             ));
             if !withheld.is_empty() {
@@ -361,7 +343,7 @@ impl RunbookWalk<'_> {
         let loses_files = self
             .carried
             .as_ref()
-            .is_none_or(|carried| !carried.keeps_files());
+            .is_none_or(|carried| carried.files.is_none());
         let results = report.results.as_ref().filter(|_| loses_files);
         let files_note = results.and_then(|results| files_note(results, &limits));
         let mut hints = complaints.host_lines(&report.enforcement, &profile);

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, io::Read as _, sync::Arc};
 use serde_json::{Map, Value};
 
 use crate::{
-    ChosenStep, HostSandbox, LocalRules, Project, RunbookTests, RunbookWalk, Signals, WalkStep,
+    ChosenStep, RunbookTests, RunbookWalk, WalkSession, WalkStep,
     local::runbook_test::{
         ExpectedStatus, FileCheck, OutputCheck, TestAssertion, TestCase, TestStep,
     },
 };
-use client::{CommandFailure, PrintableText, Terminal};
+use client::{CommandFailure, CommandResult, PrintableText};
 use documents::{DeclaredSandbox, Parameter, RelativePath, StepDefinition, Template, joined};
 use reading::{OtherBlock, RegisteredStep, Registry};
 use sandbox::is_carried;
@@ -38,62 +38,39 @@ pub enum TestResult {
     Skipped(Vec<String>),
 }
 
-/// What the tests of a runbook run with.
-pub struct TestRunner<'a> {
-    /// The project.
-    pub project: &'a Project,
-    /// The policy.
-    pub rules: &'a LocalRules,
-    /// The sandbox.
-    pub hold: &'a HostSandbox,
-    /// The signals of the terminal.
-    pub signals: &'a Signals,
-    /// The terminal.
-    pub terminal: &'a Terminal,
-}
-
-impl TestRunner<'_> {
-    /// Runs one test.
-    pub fn run(&self, runbook: &TestedRunbook, test: &TestCase) -> TestResult {
-        let steps = match runbook.planned(test) {
+impl TestedRunbook {
+    /// Runs one test: the steps work in a directory of their own, and begin with the variables of the test.
+    pub fn run(&self, test: &TestCase, mut walk: RunbookWalk<'_>) -> TestResult {
+        let steps = match self.planned(test) {
             Ok(steps) => steps,
             Err(reasons) => return TestResult::Skipped(reasons),
         };
         let params: Map<String, Value> = test.inputs.iter().cloned().collect();
-        let walk = RunbookWalk::new(
-            None,
-            self.project,
-            self.rules,
-            self.hold,
-            self.signals,
-            self.terminal,
-        );
+        let (signals, terminal) = (walk.signals, walk.terminal);
+        walk.private = true;
+        walk.carried = Some(WalkSession::of_test(&test.env));
         let mut run = CaseRun {
-            runbook,
-            walk: walk.of_test(&test.env),
+            runbook: self,
+            walk,
             failures: Vec::new(),
             scripts: 0,
         };
-        let mut reached_end = true;
-        for planned in &steps {
-            if self.signals.caught().is_some() || !run.step(planned, &params) {
-                reached_end = false;
-                break;
-            }
-        }
+        let reached_end = steps
+            .iter()
+            .all(|planned| signals.caught().is_none() && run.step(planned, &params));
         if reached_end {
             run.assertions(&test.assertions, None);
         }
         for command in &test.cleanup {
             // The directory of the test is discarded anyway. In Gruntwork, a failed cleanup fails no test either.
             if let Err(why) = run.script(command) {
-                self.terminal.say(PrintableText::text(&format!(
+                terminal.say(PrintableText::text(&format!(
                     "note: cleanup of {}: {why}",
                     test.name
                 )));
             }
         }
-        if self.signals.caught().is_some() {
+        if signals.caught().is_some() {
             run.failures.push("interrupted".to_owned());
         }
         if !params.is_empty() && !run.failures.is_empty() {
@@ -178,14 +155,11 @@ impl TestedRunbook {
             .filter(|step| step.expect != ExpectedStatus::Skip);
         let mut planned: Vec<PlannedTestStep<'_>> = Vec::new();
         for step in steps {
-            match (self.block(&step.block), self.other(&step.block)) {
-                (Some(block), _) => planned.push(PlannedTestStep {
-                    block,
-                    step: Some(step),
-                }),
-                (None, Some(other)) => reasons.push(not_run(other)),
-                (None, None) => reasons.push(format!("the page has no block {:?}", step.block)),
+            if let Some(block) = self.block(&step.block) {
+                let step = Some(step);
+                planned.push(PlannedTestStep { block, step });
             }
+            reasons.extend(self.other(&step.block).map(not_run));
         }
         if test.steps.is_empty() {
             planned = self
@@ -231,15 +205,16 @@ impl CaseRun<'_> {
         let ended = match self.ended(planned, params, expect) {
             Ok(None) => return true,
             Ok(Some(status)) => status,
-            Err(why) => {
-                self.failures.push(format!("step {id}: {why}"));
+            Err(failure) => {
+                self.failures
+                    .push(format!("step {id}: {}", failure.message));
                 return false;
             }
         };
         if ended.0 != expect {
             self.failures.push(format!(
                 "step {id}: expected {}, but it ended with {}",
-                word(expect),
+                expect.word(),
                 ended.1
             ));
             return false;
@@ -260,36 +235,28 @@ impl CaseRun<'_> {
         planned: &PlannedTestStep<'_>,
         params: &Map<String, Value>,
         expect: ExpectedStatus,
-    ) -> Result<Option<(ExpectedStatus, String)>, String> {
-        let step = WalkStep::new(planned.block, &[], params).map_err(|failure| failure.message)?;
+    ) -> CommandResult<Option<(ExpectedStatus, String)>> {
+        let step = WalkStep::new(planned.block, &[], params)?;
         if expect == ExpectedStatus::Blocked {
-            let Some(carried) = self.walk.carried() else {
+            let Some(carried) = &self.walk.carried else {
                 return Ok(None);
             };
-            let missing = step
-                .missing_after(carried.outputs())
-                .map_err(|failure| failure.message)?;
-            let missing: Vec<&str> = missing
-                .iter()
-                .map(String::as_str)
-                .filter(|name| name.starts_with("outputs_"))
-                .collect();
+            let mut missing = step.missing_after(&carried.outputs)?;
+            missing.retain(|name| name.starts_with("outputs_"));
             if missing.is_empty() {
-                return Err("expected blocked, but no output is missing".to_owned());
+                return Err(CommandFailure::usage(
+                    "expected blocked, but no output is missing",
+                ));
             }
-            let named = planned.step.map_or(&[][..], |step| &step.missing_outputs);
-            return match named
-                .iter()
-                .find(|name| !missing.contains(&name.replace(['.', '-'], "_").as_str()))
-            {
-                Some(name) => Err(format!("the output {name} is not missing")),
+            let mut named = planned.step.iter().flat_map(|step| &step.missing_outputs);
+            return match named.find(|name| !missing.contains(&name.replace(['.', '-'], "_"))) {
+                Some(name) => Err(CommandFailure::usage(format!(
+                    "the output {name} is not missing"
+                ))),
                 None => Ok(None),
             };
         }
-        let exit = self
-            .walk
-            .walk_step(&step)
-            .map_err(|failure| failure.message)?;
+        let exit = self.walk.walk_step(&step)?;
         let code = exit.code();
         let status = match code {
             0 => ExpectedStatus::Success,
@@ -330,10 +297,8 @@ impl CaseRun<'_> {
     }
 
     fn output(&mut self, block: &str, output: &str, check: &OutputCheck) {
-        let value = self
-            .walk
-            .carried()
-            .and_then(|carried| carried.output(block, output));
+        let carried = self.walk.carried.as_ref();
+        let value = carried.and_then(|carried| carried.output(block, output));
         let problem = match (value, check) {
             (None | Some(""), OutputCheck::Exists) | (None, _) => Some("does not exist".to_owned()),
             (Some(_), OutputCheck::Exists) => None,
@@ -378,7 +343,7 @@ impl CaseRun<'_> {
 
     /// Returns what has the path: a file of `$GENERATED_FILES`, or an entry of the work directory.
     fn found(&self, path: &RelativePath) -> Result<Found, String> {
-        let Some(carried) = self.walk.carried() else {
+        let Some(carried) = &self.walk.carried else {
             return Ok(Found::Nothing);
         };
         let output = path
@@ -386,8 +351,8 @@ impl CaseRun<'_> {
             .strip_prefix(self.runbook.tests.output_path.as_str());
         let captured = output
             .and_then(|rest| rest.strip_prefix('/'))
-            .and_then(|rest| carried.file(rest));
-        let opened = match (captured, carried.tree()) {
+            .and_then(|rest| carried.files.as_ref()?.get(rest));
+        let opened = match (captured, &carried.tree) {
             (Some(file), _) => file.open().map_err(|error| error.to_string())?,
             (None, None) => return Ok(Found::Nothing),
             (None, Some(tree)) => match tree.open(path) {
@@ -483,14 +448,4 @@ enum Found {
     Nothing,
     Directory,
     File(Vec<u8>),
-}
-
-const fn word(status: ExpectedStatus) -> &'static str {
-    match status {
-        ExpectedStatus::Success => "success",
-        ExpectedStatus::Fail => "fail",
-        ExpectedStatus::Warn => "warn",
-        ExpectedStatus::Blocked => "blocked",
-        ExpectedStatus::Skip => "skip",
-    }
 }

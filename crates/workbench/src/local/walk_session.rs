@@ -33,16 +33,19 @@ pub type StepOutputs = BTreeMap<String, String>;
 pub struct WalkSession {
     /// True if each step begins with the variables and in the directory of the step before. Otherwise a step leaves only
     /// files and outputs.
-    carries_state: bool,
-    state: ShellState,
-    tree: Option<Arc<SessionTree>>,
-    outputs: StepOutputs,
+    pub carries_state: bool,
+    /// Variables and directory that the steps left.
+    pub state: ShellState,
+    /// Work directory that the steps left.
+    pub tree: Option<Arc<SessionTree>>,
+    /// Outputs of the steps so far.
+    pub outputs: StepOutputs,
     /// Notes that the person sees before the next step.
-    notes: Vec<String>,
+    pub notes: Vec<String>,
     /// Files of `$COUNTERSIGN_OUTPUT` by their paths, or `None` if nobody needs them.
-    files: Option<BTreeMap<String, CapturedFile>>,
+    pub files: Option<BTreeMap<String, CapturedFile>>,
     /// True if only the files of the last step are kept.
-    only_last_files: bool,
+    pub only_last_files: bool,
 }
 
 /// What a step gets besides its session.
@@ -64,11 +67,8 @@ pub struct StepSurroundings {
 impl WalkSession {
     /// Returns a session that begins with these variables, and that keeps the files of `$COUNTERSIGN_OUTPUT`.
     pub fn of_test(env: &[(String, String)]) -> Self {
-        let variable = |(name, value): &(String, String)| {
-            (name.clone().into_bytes(), value.clone().into_bytes())
-        };
         let state = ShellState {
-            env: env.iter().map(variable).collect(),
+            env: env.iter().map(as_bytes).collect(),
             ..ShellState::default()
         };
         Self {
@@ -79,64 +79,11 @@ impl WalkSession {
         }
     }
 
-    /// Returns the same session, which keeps the files that the last step left in `$COUNTERSIGN_OUTPUT`.
-    pub fn keeping_last_files(self) -> Self {
-        Self {
-            files: Some(BTreeMap::new()),
-            only_last_files: true,
-            ..self
-        }
-    }
-
-    /// Returns the same session for steps that begin, or do not begin, with the variables and in the directory of the
-    /// step before.
-    pub fn carrying(self, carries_state: bool) -> Self {
-        Self {
-            carries_state,
-            ..self
-        }
-    }
-
-    /// Returns the variables and the directory that the steps left.
-    pub const fn state(&self) -> &ShellState {
-        &self.state
-    }
-
     /// Returns an output of a step.
     pub fn output(&self, step: &str, key: &str) -> Option<&str> {
         self.outputs
             .get(&template_parameter(step, key))
             .map(String::as_str)
-    }
-
-    /// Returns the work directory that the steps left.
-    pub const fn tree(&self) -> Option<&Arc<SessionTree>> {
-        self.tree.as_ref()
-    }
-
-    /// Returns a file that a step left in `$COUNTERSIGN_OUTPUT`.
-    pub fn file(&self, path: &str) -> Option<&CapturedFile> {
-        self.files.as_ref()?.get(path)
-    }
-
-    /// Returns the kept files of `$COUNTERSIGN_OUTPUT`, by their paths.
-    pub fn files(&self) -> impl Iterator<Item = &CapturedFile> {
-        self.files.iter().flat_map(BTreeMap::values)
-    }
-
-    /// Returns true if the files of `$COUNTERSIGN_OUTPUT` are kept.
-    pub const fn keeps_files(&self) -> bool {
-        self.files.is_some()
-    }
-
-    /// Returns the outputs of the steps so far.
-    pub const fn outputs(&self) -> &StepOutputs {
-        &self.outputs
-    }
-
-    /// Returns the notes about the step before, once.
-    pub fn take_notes(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notes)
     }
 
     /// Returns the part of the session for the plan of a step.
@@ -335,10 +282,8 @@ fn given(around: &StepSurroundings, tree: Option<&Arc<SessionTree>>) -> GivenToR
             profile.write.first().map(|path| path.as_bytes().to_vec())
         }
     };
-    let variable =
-        |(name, value): &(String, String)| (name.clone().into_bytes(), value.clone().into_bytes());
     GivenToRun {
-        env: around.inherited.iter().map(variable).collect(),
+        env: around.inherited.iter().map(as_bytes).collect(),
         fixed: around
             .secret_variables
             .iter()
@@ -354,6 +299,10 @@ fn given(around: &StepSurroundings, tree: Option<&Arc<SessionTree>>) -> GivenToR
 
 /// Returns true if the directory belongs to one run on the host, such as its directory for temporary files. Only the
 /// work directory continues in the next run.
+fn as_bytes((name, value): &(String, String)) -> (Vec<u8>, Vec<u8>) {
+    (name.clone().into_bytes(), value.clone().into_bytes())
+}
+
 fn is_of_one_run(cwd: &[u8], around: &StepSurroundings, results: &RunResults) -> bool {
     let cwd = Path::new(std::ffi::OsStr::from_bytes(cwd));
     let continues = results

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    ChosenStep, LocalRules, LoopLists, NextUnit, RunbookWalk, Signals, WorkflowWalk,
+    ChosenStep, LocalRules, LoopLists, NextUnit, RunbookWalk, WorkflowWalk,
     local::{runbook::WorkflowSteps, workflow_walk::CurrentUnit},
 };
 use client::{AnswerButton, CommandFailure, CommandResult, Exit, PrintableText, Terminal};
@@ -17,79 +17,63 @@ const TRIES: usize = 3;
 pub struct WorkflowRun<'a> {
     file: &'a WorkflowSteps,
     lists: &'a LoopLists,
-    rules: &'a LocalRules,
-    signals: &'a Signals,
     terminal: &'a Terminal,
-    /// Exit code of the last unit.
-    last: Exit,
 }
 
-impl<'a> WorkflowRun<'a> {
-    /// Prepares a run, and checks the parameters of every iteration.
+impl WorkflowRun<'_> {
+    /// Checks the parameters of every iteration, then walks through the workflow to its end. The exit code is 0 if the
+    /// workflow completes, and otherwise that of the last step, or 1 if that step passed.
     ///
     /// # Errors
-    /// Returns an error if a value of a loop does not fit the step.
-    pub fn prepare(
-        file: &'a WorkflowSteps,
-        lists: &'a LoopLists,
-        rules: &'a LocalRules,
-        signals: &'a Signals,
-        terminal: &'a Terminal,
-    ) -> CommandResult<Self> {
-        let run = Self {
+    /// Returns an error if a value of a loop does not fit the step, if a step is denied or refused, if nobody can answer a
+    /// question, or if the file of a loop has changed.
+    pub fn run(
+        file: &WorkflowSteps,
+        lists: &LoopLists,
+        walk: &mut RunbookWalk<'_>,
+    ) -> CommandResult {
+        let run = WorkflowRun {
             file,
             lists,
-            rules,
-            signals,
-            terminal,
-            last: Exit::Done,
+            terminal: walk.terminal,
         };
-        for (step, values) in file.workflow.steps.iter().zip(lists.values(&file.workflow)) {
+        let values = lists.values(&file.workflow);
+        for (step, values) in file.workflow.steps.iter().zip(&values) {
             for script in step.substeps.iter().filter_map(|unit| unit.script.as_ref()) {
-                for value in &values {
+                for value in values {
                     run.chosen(step, script, Some(value))?;
                 }
             }
         }
-        Ok(run)
-    }
-
-    /// Walks through the workflow to its end. The exit code is 0 if the workflow completes, and otherwise that of the last
-    /// step, or 1 if that step passed.
-    ///
-    /// # Errors
-    /// Returns an error if a step is denied or refused, if nobody can answer a question, or if the file of a loop has
-    /// changed.
-    pub fn run(mut self, walk: &mut RunbookWalk<'_>) -> CommandResult {
-        let (mut position, mut next) =
-            WorkflowWalk::begin(&self.file.workflow, self.lists.values(&self.file.workflow));
+        let mut last = Exit::Done;
+        let (mut position, mut next) = WorkflowWalk::begin(&file.workflow, values);
         loop {
             let passed = match &next {
                 NextUnit::Run(unit) => {
-                    self.enter(unit)?;
-                    self.last = self.script(unit, walk)?;
+                    run.enter(unit)?;
+                    last = run.script(unit, walk)?;
                     // Ctrl-C ends the whole workflow. A step that never ran has no result.
-                    if self.signals.caught().is_some() || self.last == Exit::Unreachable {
-                        return Ok(self.last);
+                    if walk.signals.caught().is_some() || last == Exit::Unreachable {
+                        return Ok(last);
                     }
-                    self.last.code() == 0
+                    last.code() == 0
                 }
                 NextUnit::Ask(unit) => {
-                    self.enter(unit)?;
-                    let passed = self.ask(unit)?;
-                    self.last = if passed { Exit::Done } else { Exit::Step(1) };
+                    run.enter(unit)?;
+                    let passed = run.ask(unit, walk.rules)?;
+                    last = if passed { Exit::Done } else { Exit::Step(1) };
                     passed
                 }
                 NextUnit::Completed(message) => {
-                    self.end("complete", message.as_deref())?;
+                    run.end("complete", message.as_deref())?;
                     return Ok(Exit::Done);
                 }
                 NextUnit::Stopped(message) => {
-                    self.end("stop", message.as_deref())?;
-                    return Ok(if self.last.code() == 0 {
+                    run.end("stop", message.as_deref())?;
+                    return Ok(if last.code() == 0 {
                         Exit::Step(1)
                     } else {
-                        self.last
+                        last
                     });
                 }
             };
@@ -203,9 +187,9 @@ impl<'a> WorkflowRun<'a> {
         })
     }
 
-    fn ask(&self, current: &CurrentUnit<'_>) -> CommandResult<bool> {
+    fn ask(&self, current: &CurrentUnit<'_>, rules: &LocalRules) -> CommandResult<bool> {
         let label = &current.label;
-        if let Some(why) = self.rules.answers().nobody {
+        if let Some(why) = rules.answers().nobody {
             return Err(CommandFailure::refused(format!(
                 "{label} is a question to a person, but {why}: run the workflow at a terminal"
             )));
@@ -245,17 +229,22 @@ impl<'a> WorkflowRun<'a> {
                 .object(json!({"type": "workflow", "end": word, "message": message}));
         }
         let message = message.map(|text| format!(": {text}")).unwrap_or_default();
-        let words = if word == "complete" {
-            "the workflow is complete"
-        } else {
-            "the workflow has stopped"
-        };
-        self.terminal.say(format!("== {words}{message}"));
+        self.terminal
+            .say(format!("== {}{message}", end_words(word)));
         Ok(())
     }
 }
 
 /// Returns a text for the person, with the value of the loop instead of `{{ variable }}`.
+/// Describes the end of a workflow.
+pub fn end_words(word: &str) -> &'static str {
+    if word == "complete" {
+        "the workflow is complete"
+    } else {
+        "the workflow has stopped"
+    }
+}
+
 fn shown(current: &CurrentUnit<'_>, text: &str) -> String {
     let variable = current
         .step

@@ -87,7 +87,7 @@ impl WorkingDirectory {
         }
         let deny = rules.denied_paths(ruling);
         let writable = rules.allows_path(ruling, PermissionKind::Write, &directory);
-        if writable && (!has_files || rules.keeps_writes()) {
+        if writable && (!has_files || !rules.args.allow_write.is_empty()) {
             Self::InPlace { directory, deny }
         } else {
             Self::Overlay {
@@ -110,7 +110,7 @@ impl WorkingDirectory {
             *self = Self::Declared;
             return Ok(());
         }
-        let (read, write) = rules.elsewhere();
+        let [read, write] = &rules.elsewhere;
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         if let (Some(path), Self::Overlay { .. }) = (write.first(), &*self) {
             return Err(CommandFailure::usage(format!(

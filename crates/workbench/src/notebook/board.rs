@@ -12,6 +12,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::local::workflow_run::end_words;
 use client::{AnswerButton, Audience, ColouredText, CommandResult, OutputPainter, PrintableText};
 use documents::{Outcome, Status, StreamName, locked};
 use sandbox::CapturedFile;
@@ -35,7 +36,7 @@ struct State {
 }
 
 /// What all steps show.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Board {
     state: Mutex<State>,
     answered: Condvar,
@@ -44,15 +45,6 @@ pub struct Board {
 }
 
 impl Board {
-    /// Returns a board on which no step has run.
-    pub fn new() -> Self {
-        Self {
-            state: Mutex::default(),
-            answered: Condvar::new(),
-            last: watch::channel(0).0,
-        }
-    }
-
     /// Calls `read` with what a step shows.
     pub fn with<R>(&self, place: PlaceOnPage, read: impl FnOnce(&ShownStep) -> R) -> R {
         let mut state = locked(&self.state);
@@ -314,12 +306,6 @@ impl Board {
     }
 }
 
-impl Default for Board {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 fn pairs(parts: &[ColouredText]) -> Vec<[&str; 2]> {
     parts
         .iter()
@@ -344,6 +330,7 @@ pub fn file_words(file: &CapturedFile) -> String {
 impl Audience for Board {
     fn object(&self, value: Value) {
         let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
+        let is_of_workflow = self.running().is_some_and(|(_, step)| step == WORKFLOW);
         match value["type"].as_str().unwrap_or_default() {
             "output" => {
                 let bytes = match value["text"].as_str() {
@@ -375,13 +362,12 @@ impl Audience for Board {
             }
             "answer" => {
                 let (question, answer) = (text("question"), text("answer"));
-                let asks_about_unit = self.running().is_some_and(|(_, step)| step == WORKFLOW)
-                    && ["yes", "no"].contains(&answer.as_str());
+
                 match answer.as_str() {
-                    "yes" if asks_about_unit => {
+                    "yes" if is_of_workflow => {
                         self.pass_ended(StepState::Passed, "you said: it passed".to_owned())
                     }
-                    "no" if asks_about_unit => {
+                    "no" if is_of_workflow => {
                         self.pass_ended(StepState::Failed, "you said: it failed".to_owned())
                     }
                     _ => self.fact(format!("{question}: {answer}")),
@@ -394,7 +380,7 @@ impl Audience for Board {
                     return;
                 };
                 let words = client::outcome_words(&outcome);
-                if self.running().is_some_and(|(_, step)| step == WORKFLOW) {
+                if is_of_workflow {
                     return self.pass_ended(StepState::of_outcome(&outcome), words);
                 }
                 self.show(|view| {
@@ -410,11 +396,7 @@ impl Audience for Board {
             }
             "unit" => self.unit(&value),
             "workflow" => self.show(|view| {
-                let words = if text("end") == "complete" {
-                    "the workflow is complete"
-                } else {
-                    "the workflow has stopped"
-                };
+                let words = end_words(&text("end"));
                 let message = text("message");
                 view.words = if message.is_empty() {
                     words.to_owned()

@@ -227,7 +227,7 @@ pub fn field_errors(
         // The text of a secret field may be a secret, which no message repeats.
         let message = match field.kind {
             FieldKind::Secret(_) => "choose the name of a secret that this command has".to_owned(),
-            _ => PrintableText::text(&message).as_str().to_owned(),
+            _ => PrintableText::text(&message).to_string(),
         };
         Some(FieldError {
             id: field_id(&id(place), at),

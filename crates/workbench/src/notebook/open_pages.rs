@@ -251,15 +251,6 @@ pub struct OpenFiles {
     files: Mutex<Vec<ListedFile>>,
 }
 
-/// What happens to a page whose file was saved.
-#[derive(Clone, Copy, PartialEq)]
-pub enum AfterSave {
-    /// The page shows the new file, and says what changed.
-    Reload,
-    /// The page stays, and says what differs.
-    Tell,
-}
-
 impl OpenFiles {
     /// Opens a file, or all runbooks of a directory and the directories in it. `keeps_broken` is true if a file with errors
     /// becomes a page as soon as it has none.
@@ -380,7 +371,7 @@ impl OpenFiles {
 
     /// Reads a file again after a save. Returns the numbers of the steps that the page shows in another form now, or `None`
     /// if nothing on the page changes.
-    pub fn read_again(&self, at: usize, after: AfterSave) -> Option<Vec<usize>> {
+    pub fn read_again(&self, at: usize, watches: bool) -> Option<Vec<usize>> {
         let listed = self.get(at)?;
         let found = OpenPage::read(
             &listed.shown,
@@ -388,47 +379,32 @@ impl OpenFiles {
             listed.page.as_ref().ok().map(|page| &**page),
         );
         let mut numbers = Vec::new();
-        let next = match (&listed.page, found) {
-            (_, Err(_)) if self.is_removed(&listed) => ListedFile {
-                news: vec![REMOVED.to_owned()],
-                ..listed.clone()
-            },
+        let mut next = listed.clone();
+        match (&listed.page, found) {
+            (_, Err(_)) if self.is_removed(&listed) => next.news = vec![REMOVED.to_owned()],
             (Ok(page), Ok(newer)) => {
                 let (news, changed) = page.differences(&newer);
-                if after == AfterSave::Reload && !news.is_empty() {
+                let passing = |line: &String| line.starts_with(BROKEN) || line == REMOVED;
+                if watches && !news.is_empty() {
                     numbers = changed;
-                    ListedFile {
-                        page: Ok(Arc::new(newer)),
-                        news,
-                        shown: listed.shown.clone(),
-                    }
-                } else {
-                    // With `Reload`, this is a save without a change, after which the earlier news still apply.
-                    let passing = |line: &String| line.starts_with(BROKEN) || line == REMOVED;
-                    let keeps = after == AfterSave::Reload && !listed.news.iter().any(passing);
-                    let news = if keeps { listed.news.clone() } else { news };
-                    ListedFile {
-                        news,
-                        ..listed.clone()
-                    }
+                    next.page = Ok(Arc::new(newer));
+                    next.news = news;
+                // With `--watch`, a save without a change keeps the earlier news.
+                } else if !watches || listed.news.iter().any(passing) {
+                    next.news = news;
                 }
             }
-            (Ok(_), Err(why)) => ListedFile {
-                news: vec![format!("{BROKEN}{}", why.message)],
-                ..listed.clone()
-            },
-            (Err(_), Ok(newer)) if after == AfterSave::Reload => ListedFile {
-                page: Ok(Arc::new(newer)),
-                news: Vec::new(),
-                shown: listed.shown.clone(),
-            },
-            (Err(_), Ok(_)) => listed.clone(),
-            (Err(_), Err(why)) => ListedFile {
-                page: Err(why.message),
-                news: Vec::new(),
-                ..listed.clone()
-            },
-        };
+            (Ok(_), Err(why)) => next.news = vec![format!("{BROKEN}{}", why.message)],
+            (Err(_), Ok(newer)) if watches => {
+                next.page = Ok(Arc::new(newer));
+                next.news.clear();
+            }
+            (Err(_), Ok(_)) => {}
+            (Err(_), Err(why)) => {
+                next.page = Err(why.message);
+                next.news.clear();
+            }
+        }
         let same_page = match (&listed.page, &next.page) {
             (Ok(before), Ok(now)) => Arc::ptr_eq(before, now),
             (Err(before), Err(now)) => before == now,
@@ -649,7 +625,8 @@ impl PageRules {
             return Ok(known);
         }
         let name = self.project.runbook(Path::new(&file.shown))?;
-        let made = LocalRules::of_name(&self.options, &self.project, &name)?.asked_elsewhere();
+        let mut made = LocalRules::find(&self.options, &self.project, &name)?;
+        made.asked_elsewhere = true;
         Ok(place.get_or_init(|| made))
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{AfterSave, Board, OpenFiles};
+use crate::{Board, OpenFiles};
 
 /// Maximum number of files and directories that one look reads.
 const MOST: usize = 5_000;
@@ -25,22 +25,13 @@ pub type SavedState = (PathBuf, u64, u64, (i64, i64), (i64, i64));
 /// Looks at the directories of the open files until the program ends, and reads the files again after each change. A change
 /// is complete if two looks find the same state, because an editor may write a file in several steps. A new runbook of the
 /// directory becomes a page.
-pub fn keep_looking(
-    files: &Arc<OpenFiles>,
-    board: &Arc<Board>,
-    directories: &[PathBuf],
-    after: AfterSave,
-) {
-    let least = match after {
-        AfterSave::Reload => Duration::from_millis(80),
-        AfterSave::Tell => Duration::from_secs(1),
+pub fn keep_looking(files: &Arc<OpenFiles>, board: &Arc<Board>, directory: &Path, watches: bool) {
+    let least = if watches {
+        Duration::from_millis(80)
+    } else {
+        Duration::from_secs(1)
     };
-    let look = || {
-        directories
-            .iter()
-            .flat_map(|directory| states_below(directory, MAX_DEPTH, MOST, &SKIPPED))
-            .collect::<Vec<_>>()
-    };
+    let look = || states_below(directory, MAX_DEPTH, MOST, &SKIPPED);
     // The first look counts as a change, because a file may have changed since it was opened.
     let (mut before, mut handled) = (look(), Vec::new());
     loop {
@@ -48,16 +39,13 @@ pub fn keep_looking(
         let now = look();
         if now == before && now != handled {
             handled.clone_from(&now);
-            let fresh = if after == AfterSave::Reload {
-                files.find_new()
-            } else {
-                Vec::new()
-            };
-            for at in fresh {
-                board.load_again(at, &[]);
+            if watches {
+                for at in files.find_new() {
+                    board.load_again(at, &[]);
+                }
             }
             for at in 0..files.all().len() {
-                if let Some(steps) = files.read_again(at, after) {
+                if let Some(steps) = files.read_again(at, watches) {
                     board.load_again(at, &steps);
                 }
             }

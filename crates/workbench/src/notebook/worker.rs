@@ -16,6 +16,7 @@ use crate::{
     RunbookWalk, Signals, WalkSession, WalkStep, WorkflowRun,
 };
 use client::{CommandFailure, CommandResult, Terminal, value_words};
+use documents::joined;
 
 /// What the worker does next.
 pub enum Order {
@@ -90,9 +91,7 @@ impl Workshop {
                             return Err(CommandFailure::usage("the page has no workflow"));
                         };
                         let lists = LoopLists::read(&lists, &workflow.workflow, &self.project)?;
-                        let rules = self.rules.of(page, &self.files)?;
-                        WorkflowRun::prepare(workflow, &lists, rules, &self.signals, &terminal)?
-                            .run(walk)
+                        WorkflowRun::run(workflow, &lists, walk)
                     });
                     self.end(&walks, page, &open, result);
                 }
@@ -131,20 +130,22 @@ impl Workshop {
         let (walk, used) = match walks.entry(page) {
             Entry::Occupied(place) => place.into_mut(),
             Entry::Vacant(place) => {
-                let carried = WalkSession::default()
-                    .carrying(open.runbook.carries_state())
-                    .keeping_last_files();
-                let secrets = LocalSecrets::of_options(&self.secrets)?;
-                let carried = Some(carried);
+                let carried = WalkSession {
+                    carries_state: open.runbook.carries_state(),
+                    files: Some(BTreeMap::new()),
+                    only_last_files: true,
+                    ..WalkSession::default()
+                };
                 let walk = RunbookWalk::new(
-                    carried,
+                    LocalSecrets::of_options(&self.secrets)?,
+                    Some(carried),
                     &self.project,
                     rules,
                     &self.hold,
                     &self.signals,
                     terminal,
                 );
-                place.insert((walk.with_secrets(secrets), Instant::now()))
+                place.insert((walk, Instant::now()))
             }
         };
         let result = run(walk);
@@ -165,39 +166,26 @@ impl Workshop {
             .iter()
             .any(|one| !one.step.definition.needed_secrets().is_empty());
         let (mut facts, mut files, mut shared) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(session) = walks.get(&page).and_then(|(walk, _)| walk.carried()) {
-            facts.extend(
-                session
-                    .outputs()
-                    .iter()
-                    .map(|(name, value)| format!("output {name} = {value}")),
-            );
+        if let Some(session) = walks.get(&page).and_then(|(walk, _)| walk.carried.as_ref()) {
+            let outputs = session.outputs.iter();
+            facts.extend(outputs.map(|(name, value)| format!("output {name} = {value}")));
             // A file of a page with secrets may contain one, and the files would go to the browser.
             if result.is_ok() && !has_secrets {
-                files.extend(session.files().cloned());
+                files.extend(session.files.iter().flat_map(BTreeMap::values).cloned());
             }
-            let state = session.state();
+            let state = &session.state;
             shared.push(match &state.cwd {
                 Some(cwd) => format!("directory: {}", String::from_utf8_lossy(cwd)),
                 None => "directory: the work directory of the step".to_owned(),
             });
-            let names = |found: Vec<&Vec<u8>>| -> String {
-                let names: Vec<_> = found
-                    .into_iter()
-                    .map(|name| String::from_utf8_lossy(name))
-                    .collect();
-                if names.is_empty() {
-                    "none".to_owned()
-                } else {
-                    names.join(", ")
-                }
-            };
-            shared.push(format!("variables: {}", names(state.env.keys().collect())));
+            let text = |name: &Vec<u8>| String::from_utf8_lossy(name).into_owned();
+            shared.push(match state.env.len() {
+                0 => "variables: none".to_owned(),
+                _ => format!("variables: {}", joined(state.env.keys().map(text), ", ")),
+            });
             if !state.unset.is_empty() {
-                shared.push(format!(
-                    "removed variables: {}",
-                    names(state.unset.iter().collect())
-                ));
+                let names = joined(state.unset.iter().map(text), ", ");
+                shared.push(format!("removed variables: {names}"));
             }
         }
         self.board.session(page, shared);

@@ -13,14 +13,13 @@ use crate::{
     Config, ConfigArgs,
     cli::registry::from_files::policy_draft::{self, LISTED},
     node::{file_refusals, rosters},
-    surroundings,
 };
 use client::{
-    CommandFailure, CommandResult, Exit, PrintableText, Terminal, read_version, write_new,
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, now, read_version, write_new,
 };
 use documents::StepRef;
 use reading::{FileProblem, LOCK_FILE, LockFile, Locks, Policy, Registry, RunbookDirectories};
-use workbench::{Project, RunbookCheck, missing_programs, of_sound_files, problems, to_json};
+use workbench::{Project, RunbookCheck, missing_programs, of_sound_files, to_json};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
 ///
@@ -151,7 +150,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     for line in lines {
         terminal.line(PrintableText::message(&line))?;
     }
-    terminal.put(checked.policy_tables().as_bytes())?;
+    terminal.put(checked.policy_tables())?;
     if let Some(line) = checked.not_checked_line() {
         terminal.line(&line)?;
     }
@@ -180,7 +179,7 @@ fn compare(
     let roster = match (&args.roster, config) {
         (Some(path), _) => Some((path.clone(), read_version(path)?.1)),
         (None, Some(config)) => {
-            let newest = rosters::newest_drafted(config, policy).map_err(problems)?;
+            let newest = rosters::newest_drafted(config, policy)?;
             Some((config.rosters.clone(), newest))
         }
         (None, None) => None,
@@ -188,7 +187,7 @@ fn compare(
     let Some(files) = &checked.sound_files else {
         return Ok(Vec::new());
     };
-    let now = (surroundings().now)();
+    let now = now();
     let tables = roster.as_ref().map(|(_, roster)| roster);
     let found = file_refusals::find(files, policy, tables, config, now);
     let file = roster.as_ref();
@@ -278,6 +277,6 @@ pub fn read_files(dirs: &[PathBuf], locks: Locks) -> CommandResult<Registry> {
     .load()
     .map_err(|errors| CommandFailure {
         exit: Exit::CheckSaidNo,
-        ..problems(errors)
+        ..errors.into()
     })
 }

@@ -60,7 +60,7 @@ pub fn run(files: &Registry, client: &Client, terminal: &Terminal) -> CommandRes
     terminal.say(&match found.len() {
         0 if same => format!("the files are as in seal {seal}"),
         0 => format!("the files differ from seal {seal} in steps that this token may not see: use another token"),
-        1 => format!("1 step differs from seal {seal}"),
+                1 => format!("1 step differs from seal {seal}"),
         count => format!("{count} steps differ from seal {seal}"),
     });
     Ok(exit)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::read_files;
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, value_words::counted};
 use reading::{LOCK_FILE, LockFile, Locks};
 
 pub fn run(dirs: &[PathBuf], terminal: &Terminal) -> CommandResult {
@@ -33,14 +33,8 @@ pub fn run(dirs: &[PathBuf], terminal: &Terminal) -> CommandResult {
         })?;
         written.push(json!({"file": path, "steps": count}));
         if !terminal.json {
-            let steps = if count == 1 {
-                "1 step"
-            } else {
-                &format!("{count} steps")
-            };
-            terminal.line(
-                PrintableText::text(&format!("wrote {}: {steps}", path.display())).as_str(),
-            )?;
+            let steps = counted(count, "step");
+            terminal.line(format!("wrote {}: {steps}", PrintableText::file(&path)))?;
         }
     }
     if terminal.json {

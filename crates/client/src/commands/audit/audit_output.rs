@@ -15,8 +15,8 @@ use std::{
 };
 
 use crate::{
-    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, DecisionFilter, Exit, Home,
-    LineTone, LogSource, NewestRoster, OverdueReviews, PrintableText, Screen, Terminal,
+    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, DecisionFilter, Exit, LineTone,
+    LogSource, NewestRoster, OverdueReviews, PrintableText, Screen, Terminal,
     commands::audit::{
         decisions::{Row, table},
         grant_table::grant_words,
@@ -26,8 +26,8 @@ use crate::{
     is_active, newest_of, newest_unconnected, now, open_lines, seem_same, trust_advice,
 };
 use documents::{
-    Base64, Checkpoint, Envelope, Frontier, ReceiptId, RosterDigest, TILE_HEIGHT, TILE_WIDTH,
-    TileKind, Timestamp, hex, joined, merkle,
+    Base64, Checkpoint, Envelope, Frontier, ReceiptId, RosterDigest, TILE_WIDTH, Timestamp, hex,
+    joined, merkle,
 };
 use verdict::{
     AuditEvent, Auditor, Expected, Finding, FindingKind, LogEntry, Pinned, SeenHead, Summary,
@@ -166,19 +166,15 @@ pub fn log_screen(
         screen.heading("Findings");
     }
     for finding in findings {
-        let tone = if finding.differs {
-            LineTone::Plain
+        let (tone, differs) = if finding.differs {
+            (LineTone::Plain, " (differs)")
         } else {
-            LineTone::Bad
+            (LineTone::Bad, "")
         };
         let place = finding
             .entry
             .map_or_else(|| "the log".to_owned(), |entry| format!("entry {entry}"));
-        let word = if finding.differs {
-            format!("{} (differs)", finding.what)
-        } else {
-            finding.what.to_string()
-        };
+        let word = format!("{}{differs}", finding.what);
         let id = finding
             .id
             .as_ref()
@@ -244,11 +240,10 @@ pub fn log_screen(
         ),
     );
     if !outcomes.is_empty() {
-        let words: Vec<String> = outcomes
+        let words = outcomes
             .iter()
-            .map(|(outcome, count)| format!("{count} {outcome}"))
-            .collect();
-        screen.field("outcomes", words.join(", "));
+            .map(|(outcome, count)| format!("{count} {outcome}"));
+        screen.field("outcomes", joined(words, ", "));
     }
     if let Some(version) = summary.roster {
         screen.field(
@@ -351,15 +346,11 @@ fn of_read(summary: &Summary) -> String {
         1 => "1 decision differs".to_owned(),
         more => format!("{more} decisions differ"),
     };
-    let engines: Vec<_> = summary
-        .engines
-        .iter()
-        .map(|engine| format!("{engine:?}"))
-        .collect();
+    let engines = summary.engines.iter().map(|engine| format!("{engine:?}"));
     format!(
         "nothing failed, but {differ}: this version of the program decides differently, and only the boundary \
          states that {} made the decision",
-        engines.join(", ")
+        joined(engines, ", ")
     )
 }
 
@@ -382,10 +373,12 @@ pub fn begin(
         rosters_in(&LogEntry::of(first), place).map_err(|error| place.unreadable(error))?;
     if trust.is_empty() {
         let message = "there is no trusted roster: give one with --roster".to_owned();
+        // The message does not propose to trust the roster of the log, because an attacker could have replaced this
+        // roster.
         let first = versions.as_deref().and_then(|versions| versions.first());
         let first = first.and_then(|version| payload_of(version, Base64::Strict).ok());
         let first = first.map(|payload| RosterDigest::of(&payload));
-        return Ok(Err(NotBegun::Untrusted(UntrustedLog { message, first })));
+        return Ok(Err(NotBegun::Untrusted { message, first }));
     }
     let Some(versions) = versions else {
         let message = "the first entry is no readable seal, or its roster is missing or changed, so no later entry \
@@ -402,6 +395,7 @@ pub fn begin(
     let mut joined = join(trust, &versions);
     let mut chosen = choose(&joined, |trust| new(trust, &versions));
     let mut longest = versions.clone();
+    let broken = |why| NotBegun::Broken(Finding::at(FindingKind::RosterChain, 0, why));
     // A trusted roster may be newer than the roster in the first seal. Later seals of the log contain the versions
     // between these two rosters.
     if chosen.as_ref().map_or(true, may_be_newer)
@@ -421,38 +415,23 @@ pub fn begin(
                 .chain(deciding.unconnected.iter().copied())
                 .collect();
             match contradicts_log(&known, &longest) {
-                Some(why) => Err(NotBegun::Broken(Finding::at(
-                    FindingKind::RosterChain,
-                    0,
-                    why,
-                ))),
+                Some(why) => Err(broken(why)),
                 None => Ok(left_to_newer(deciding)),
             }
         }
-        Err(refused) if refused.iter().any(|(_, error)| !error.is_of_trust()) => {
-            let broken = refused
-                .iter()
-                .map(|(_, error)| error)
-                .find(|error| !error.is_of_trust());
-            let why = broken.map_or_else(String::new, ToString::to_string);
-            Err(NotBegun::Broken(Finding::at(
-                FindingKind::RosterChain,
-                0,
-                why,
-            )))
-        }
-        Err(refused) => {
-            let why = refused.last().map_or_else(String::new, |(trust, error)| {
-                contradicts_log(&[*trust], &longest)
-                    .unwrap_or_else(|| format!("{}: {error}", trust.from))
-            });
-            // The message does not propose to trust the roster of the log, because an attacker could have replaced this
-            // roster.
-            Err(NotBegun::Untrusted(UntrustedLog {
-                message: why,
-                first: None,
-            }))
-        }
+        Err(refused) => match refused.iter().find(|(_, error)| !error.is_of_trust()) {
+            Some((_, error)) => Err(broken(error.to_string())),
+            None => {
+                let message = refused.last().map_or_else(String::new, |(trust, error)| {
+                    contradicts_log(&[*trust], &longest)
+                        .unwrap_or_else(|| format!("{}: {error}", trust.from))
+                });
+                Err(NotBegun::Untrusted {
+                    message,
+                    first: None,
+                })
+            }
+        },
     })
 }
 
@@ -516,14 +495,14 @@ fn later_rosters(
 /// Reason why an audit could not begin.
 pub enum NotBegun {
     /// There is no trusted roster, or no trusted roster is connected with the log.
-    Untrusted(UntrustedLog),
+    Untrusted {
+        /// The reason.
+        message: String,
+        /// The first roster of the log.
+        first: Option<RosterDigest>,
+    },
     /// The first seal or its roster is invalid under every trusted roster.
     Broken(Finding),
-}
-
-pub struct UntrustedLog {
-    pub(super) message: String,
-    pub(super) first: Option<RosterDigest>,
 }
 
 /// Adds the heads that are stored beside the log to what this audit expects, and returns a finding for each damaged one.
@@ -555,7 +534,7 @@ impl NotBegun {
     /// Returns the result of the command.
     pub(super) const fn exit(&self) -> Exit {
         match self {
-            Self::Untrusted(_) => Exit::NoTrust,
+            Self::Untrusted { .. } => Exit::NoTrust,
             Self::Broken(_) => Exit::CheckSaidNo,
         }
     }
@@ -563,27 +542,16 @@ impl NotBegun {
     /// Returns the reason, as the command prints it.
     pub(super) fn words(&self) -> String {
         match self {
-            Self::Untrusted(untrusted) => {
-                let (message, advice) = untrusted.words();
-                format!("nothing was audited: {message}; {advice}")
+            Self::Untrusted { message, first } => {
+                format!(
+                    "nothing was audited: {message}; {}",
+                    trust_advice(*first, "log")
+                )
             }
             Self::Broken(Finding { what, detail, .. }) => {
                 format!("nothing was audited: entry 0, {what}: {detail}")
             }
         }
-    }
-}
-
-impl UntrustedLog {
-    /// Returns the reason and the advice, as the command prints them.
-    pub(super) fn words(&self) -> (&str, String) {
-        let advice = trust_advice(self.first, &Home::of_process().config_words())
-            .replace(
-                "the boundary names the roster",
-                "the log begins with the roster",
-            )
-            .replace("than this boundary", "than this log");
-        (&self.message, advice)
     }
 }
 
@@ -746,7 +714,7 @@ pub fn compare(
         }
     };
     let path = merkle::consistency_path(here.size, there.size, |level, index| {
-        subtree(other, level, index, there.size)
+        other.subtree(level, index, there.size)
     })?;
     let path = path.unwrap_or_default();
     Ok(
@@ -814,28 +782,6 @@ pub fn another_history(seen: &SeenHead) -> Finding {
         seen.from, seen.size
     );
     Finding::whole(FindingKind::Fork, message)
-}
-
-fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> CommandResult<merkle::Hash> {
-    let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
-    let first = index << within;
-    let tile = LogSource::tile_of(
-        TileKind::Hashes(tile_level),
-        first / u64::from(TILE_WIDTH),
-        size,
-    )?;
-    let missing = || {
-        CommandFailure::check_said_no(format!(
-            "{tile} is missing or cut: the other copy is incomplete"
-        ))
-    };
-    let bytes = place.tile(&tile)?.ok_or_else(missing)?;
-    let (hashes, rest) = bytes.as_chunks::<32>();
-    let start = usize::try_from(first % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
-    let part = hashes
-        .get(start..start.saturating_add(1 << within))
-        .filter(|_| rest.is_empty());
-    part.map(merkle::root).ok_or_else(missing)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::{
 use documents::{BlobDigest, RevokedSubject, RosterDigest, Status, Timestamp, canonical};
 use verdict::{
     BundleReport, CheckFinding, DecisionLine, DenialLine, EntryVerdict, Facts, FindingKind,
-    OpenRun, Pinned, ReviewedLine, RevocationLine, RunReviewState, UsedGrant, VerifyOptions,
+    OpenRun, ReviewedLine, RevocationLine, RunReviewState, UsedGrant, VerifyOptions,
 };
 
 /// Names of the columns. The cells of a row have the same order.
@@ -512,15 +512,10 @@ fn failed_words(report: &BundleReport, other_roster: Option<String>) -> String {
 
 /// Returns the digest of a trusted roster, and its version if the person has the roster itself.
 pub fn pinned_words(trust: &ChosenTrust) -> String {
-    match &trust.pinned {
-        Pinned::Roster(roster) => format!("version {} {}", roster.version(), roster.digest()),
-        Pinned::Chain(chain) => format!(
-            "version {} {}",
-            chain.newest().version(),
-            chain.newest().digest()
-        ),
-        Pinned::Digest(digest) => digest.to_string(),
-    }
+    let version = trust.pinned.newest().map_or_else(String::new, |roster| {
+        format!("version {} ", roster.version())
+    });
+    format!("{version}{}", trust.pinned.digest())
 }
 
 /// Text of an empty list.

@@ -16,7 +16,7 @@ use std::{
 use rustix::fs::FlockOperation;
 
 use crate::{CommandFailure, CommandResult, PrintableText, read_file, replace_file};
-use documents::{Blake3Stream, Hash, SealDigest, json};
+use documents::{Blake3Stream, Hash, json};
 use verdict::SavedAudit;
 
 /// Maximum size of a state file, in bytes. The state contains each session, grant, denial and open run of the log.
@@ -32,7 +32,8 @@ pub struct StateFile {
     /// file.
     path: PathBuf,
     directory: PathBuf,
-    used_values: UsedValuesFile,
+    /// The file with the hashes, which may not exist yet.
+    used: PathBuf,
 }
 
 /// Result of saving a state.
@@ -65,8 +66,10 @@ impl StateFile {
             .unwrap_or(Path::new("."));
         let directory = directory.to_owned();
         let _tried = tempfile::NamedTempFile::new_in(&directory).map_err(failed)?;
+        let mut used = path.as_os_str().to_owned();
+        used.push(".used");
         Ok(Self {
-            used_values: UsedValuesFile::of(&path),
+            used: used.into(),
             path,
             directory,
         })
@@ -90,9 +93,6 @@ impl StateFile {
     }
 
     /// Opens the file with the nonces and proposals of the state, or returns the reason why the file can't be used.
-    pub fn earlier_values(&self, state: &SavedAudit) -> Result<EarlierValues, String> {
-        self.used_values.open(state)
-    }
 
     /// Replaces the state atomically, or leaves it unchanged. `begun` is the state that was read before the audit, and
     /// `earlier` the nonces and proposals of this state if the audit continued from it. If another audit has saved a state in
@@ -123,8 +123,7 @@ impl StateFile {
                 return Ok(StateChange::Forked(now.size));
             }
         }
-        self.used_values
-            .write(&mut state, earlier, hashes, &self.directory)
+        self.write_used(&mut state, earlier, hashes)
             .and_then(|()| self.write(&state))
             .map_err(|error| {
                 let shown = self.shown();
@@ -179,18 +178,11 @@ impl StateFile {
     }
 }
 
-const MAGIC: &[u8; 16] = b"countersign used";
-const VERSION: u64 = 1;
-/// Length of the magic bytes, the version and the id of the boundary.
-const HEADER_BYTES: usize = 16 + 8 + 32;
 const HASH_BYTES: u64 = 8;
 /// Number of bytes that are read or written at once: a multiple of the size of a hash.
 const BLOCK_BYTES: usize = 1 << 20;
 
 /// The file, which may not exist yet.
-pub struct UsedValuesFile {
-    path: PathBuf,
-}
 
 /// The verified beginning of the file, up to the last hash of a state.
 pub struct EarlierValues {
@@ -199,53 +191,27 @@ pub struct EarlierValues {
     digest: Blake3Stream,
 }
 
-impl UsedValuesFile {
-    /// Returns the file that belongs to the state at `state`.
-    pub fn of(state: &Path) -> Self {
-        let mut path = state.as_os_str().to_owned();
-        path.push(".used");
-        Self { path: path.into() }
-    }
-
+impl StateFile {
     /// Opens the file and verifies the bytes that the state names. The error is the reason why they can't be used.
-    pub fn open(&self, state: &SavedAudit) -> Result<EarlierValues, String> {
-        let shown = PrintableText::file(&self.path).to_string();
+    pub fn earlier_values(&self, state: &SavedAudit) -> Result<EarlierValues, String> {
+        let shown = PrintableText::file(&self.used).to_string();
         let failed = |error: io::Error| format!("can't read {shown}: {error}");
         // Without this flag, opening a pipe would block until a process writes to it.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(nonblocking)
-            .open(&self.path)
+            .open(&self.used)
             .map_err(failed)?;
         let facts = file.metadata().map_err(failed)?;
-        let end = state
-            .used_values
-            .checked_mul(HASH_BYTES)
-            .and_then(|bytes| bytes.checked_add(HEADER_BYTES as u64));
+        let end = state.used_values.saturating_mul(HASH_BYTES);
         if !facts.is_file() {
             return Err(format!("{shown} is no file"));
         }
-        let end = end.filter(|end| *end <= facts.len());
-        let Some(end) = end else {
+        if end > facts.len() {
             return Err(format!("{shown} is shorter than the state says"));
-        };
-        let mut header = [0; HEADER_BYTES];
-        file.read_exact_at(&mut header, 0).map_err(failed)?;
-        let expected = header_of(&state.boundary);
-        if header[..16] != expected[..16] {
-            return Err(format!(
-                "{shown} does not contain the nonces and proposals of a log"
-            ));
         }
-        if header[16..24] != expected[16..24] {
-            return Err(format!(
-                "{shown} has a format of another version of the program"
-            ));
-        }
-        if header != expected {
-            return Err(format!("{shown} belongs to another boundary"));
-        }
+
         let mut earlier = EarlierValues {
             file,
             end,
@@ -253,7 +219,7 @@ impl UsedValuesFile {
         };
         let mut digest = Blake3Stream::default();
         earlier
-            .each_block(0, |block| {
+            .each_block(|block| {
                 digest.update(block);
                 Ok(())
             })
@@ -270,38 +236,32 @@ impl UsedValuesFile {
     /// Adds the hashes to the file, or replaces the file if `earlier` is not its beginning, and names the result in `state`.
     /// If the process stops before the state is replaced, the earlier state fits the beginning of an extended file. It does
     /// not fit a replaced file, and the next audit then reads the log from its first entry.
-    pub fn write(
+    fn write_used(
         &self,
         state: &mut SavedAudit,
         earlier: Option<&EarlierValues>,
         hashes: &[Vec<u64>],
-        directory: &Path,
     ) -> io::Result<()> {
         let same = |earlier: &&EarlierValues| {
-            let (ours, now) = (earlier.file.metadata()?, self.path.metadata()?);
+            let (ours, now) = (earlier.file.metadata()?, self.used.metadata()?);
             Ok::<_, io::Error>((ours.dev(), ours.ino()) == (now.dev(), now.ino()))
         };
         let mut digest =
             earlier.map_or_else(Blake3Stream::default, |earlier| earlier.digest.clone());
         if let Some(earlier) = earlier.filter(|earlier| same(earlier).unwrap_or(false)) {
-            let mut file = OpenOptions::new().append(true).open(&self.path)?;
+            let mut file = OpenOptions::new().append(true).open(&self.used)?;
             // Remove what an interrupted audit has appended.
             file.set_len(earlier.end)?;
             write_hashes(&mut file, &mut digest, hashes)?;
             file.sync_all()?;
         } else {
-            let mut file = tempfile::NamedTempFile::new_in(directory)?;
-            match earlier {
-                Some(earlier) => earlier.each_block(0, |block| file.write_all(block))?,
-                None => {
-                    let header = header_of(&state.boundary);
-                    digest.update(&header);
-                    file.write_all(&header)?;
-                }
+            let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+            if let Some(earlier) = earlier {
+                earlier.each_block(|block| file.write_all(block))?;
             }
             write_hashes(&mut file, &mut digest, hashes)?;
             file.as_file().sync_all()?;
-            file.persist(&self.path).map_err(|error| error.error)?;
+            file.persist(&self.used).map_err(|error| error.error)?;
         }
         state.used_digest = Some(digest.finish());
         Ok(())
@@ -312,7 +272,7 @@ impl EarlierValues {
     /// Passes the hashes to `take`, in pieces.
     pub fn each(&self, mut take: impl FnMut(&[u64])) -> io::Result<()> {
         let mut hashes = Vec::with_capacity(BLOCK_BYTES / 8);
-        self.each_block(HEADER_BYTES as u64, |block| {
+        self.each_block(|block| {
             hashes.clear();
             hashes.extend(
                 block
@@ -327,12 +287,9 @@ impl EarlierValues {
     }
 
     /// Passes the bytes from `start` to the last hash to `take`.
-    fn each_block(
-        &self,
-        start: u64,
-        mut take: impl FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let (mut at, mut block) = (start, vec![0; BLOCK_BYTES]);
+    /// Passes the bytes up to the last hash to `take`.
+    fn each_block(&self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let (mut at, mut block) = (0, vec![0; BLOCK_BYTES]);
         while at < self.end {
             let length = usize::try_from(self.end - at)
                 .unwrap_or(BLOCK_BYTES)
@@ -343,14 +300,6 @@ impl EarlierValues {
         }
         Ok(())
     }
-}
-
-fn header_of(boundary: &SealDigest) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
-    header[..16].copy_from_slice(MAGIC);
-    header[16..24].copy_from_slice(&VERSION.to_le_bytes());
-    header[24..].copy_from_slice(boundary.as_bytes());
-    header
 }
 
 fn write_hashes(

@@ -16,11 +16,9 @@ use serde_json::{Map, Value};
 
 use documents::{
     Layer, MAX_PARAMS_BYTES, Outcome, SealDigest, Status, StepDigest, StepRef, Timestamp,
-    canonical, json, refused_parts, refused_words,
+    canonical, joined, json, refused_parts, refused_words,
 };
-use verdict::{
-    ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts, MAY_BE_OPEN, UsedGrant,
-};
+use verdict::{ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts, MAY_BE_OPEN};
 #[cfg(test)]
 use verdict::{RosterTrust, VerifyOptions, verify};
 
@@ -114,10 +112,15 @@ pub fn decide_gate(
         of(approved, |approved| parameters(approved, demands)),
     );
     if let Some(grant) = approved.and_then(|approved| approved.grant.as_ref()) {
-        say("grant", granted(grant, demands));
+        let words = format!("approvers did not sign this run, but the {}", grant.words());
+        say("grant", accepted(demands.granted, &words, "--allow-grant"));
     }
     if approved.is_some_and(|approved| approved.emergency) {
-        say("emergency", emergency(demands));
+        let words = "other people approved the run than normally, because it was an emergency; a bundle does not show its reviews";
+        say(
+            "emergency",
+            accepted(demands.emergency, words, "--allow-emergency"),
+        );
     }
     say(
         "outcome",
@@ -171,14 +174,14 @@ fn verified(report: &BundleReport) -> Answer {
             report.checks.len()
         ));
     }
-    let failed: Vec<_> = report
+    let failed = report
         .failed()
-        .map(|check| format!("{}: {}", check.name, check.detail))
-        .collect();
-    if failed.is_empty() {
-        unmet("a check that the verification requires could not be made")
-    } else {
-        unmet(failed.join("; "))
+        .map(|check| format!("{}: {}", check.name, check.detail));
+    match joined(failed, "; ") {
+        none if none.is_empty() => {
+            unmet("a check that the verification requires could not be made")
+        }
+        failed => unmet(failed),
     }
 }
 
@@ -263,13 +266,13 @@ fn step(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
 }
 
 fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
-    match &demands.digest {
-        DigestRequirement::Any => waived(format!(
+    match demands.digest {
+        None => waived(format!(
             "--any-digest accepts any definition; the definition of the run was {}",
             approved.digest
         )),
-        DigestRequirement::Exactly(digest) if *digest == approved.digest => met(digest.to_string()),
-        DigestRequirement::Exactly(digest) => unmet(format!(
+        Some(digest) if digest == approved.digest => met(digest.to_string()),
+        Some(digest) => unmet(format!(
             "the definition {} ran, but {digest} is required, so the runbook has changed: check which definition you \
              want, then correct --digest or run the step again",
             approved.digest
@@ -278,7 +281,7 @@ fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
 }
 
 fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
-    let ParamsRequirement::Exactly(demanded) = &demands.params else {
+    let Some(demanded) = &demands.params else {
         return waived(format!(
             "--any-params accepts any parameters; the parameters of the run were {}",
             written(&approved.params)
@@ -317,24 +320,13 @@ fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     }
 }
 
-fn granted(grant: &UsedGrant, demands: &GateRequirements) -> Answer {
-    let words = format!("approvers did not sign this run, but the {}", grant.words());
-    if demands.granted {
-        return waived(format!("{words}; --allow-grant accepts this"));
+/// Answers a requirement that the option accepts.
+fn accepted(is_accepted: bool, words: &str, option: &str) -> Answer {
+    if is_accepted {
+        waived(format!("{words}; {option} accepts this"))
+    } else {
+        unmet(format!("{words}; to accept such runs, give {option}"))
     }
-    unmet(format!(
-        "{words}; to accept runs under a standing grant, give --allow-grant"
-    ))
-}
-
-fn emergency(demands: &GateRequirements) -> Answer {
-    let words = "other people approved the run than normally, because it was an emergency; a bundle does not show its reviews";
-    if demands.emergency {
-        return waived(format!("{words}; --allow-emergency accepts this"));
-    }
-    unmet(format!(
-        "{words}; to accept emergencies, give --allow-emergency"
-    ))
 }
 
 fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
@@ -343,12 +335,10 @@ fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
         .map(|code| format!(", exit code {code}"))
         .unwrap_or_default();
     let words = format!("{}{code}", outcome.status);
-    match (outcome.status, demands.outcome) {
+    match (outcome.status, demands.warned) {
         (Status::Succeeded, _) => met(words),
-        (Status::Warned, OutcomeRequirement::SucceededOrWarned) => {
-            waived(format!("{words}: accepted by --allow-warned"))
-        }
-        (Status::Warned, OutcomeRequirement::Succeeded) => unmet(format!(
+        (Status::Warned, true) => waived(format!("{words}: accepted by --allow-warned")),
+        (Status::Warned, false) => unmet(format!(
             "{words}: the run succeeded with a warning; to accept this, give --allow-warned"
         )),
         _ => unmet(format!("the run did not succeed: {words}")),
@@ -370,14 +360,7 @@ fn refused(facts: &Facts) -> Answer {
 
 fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
     let held = &facts.sandbox.layers;
-    let words = |layers: &[Layer]| {
-        let words: Vec<_> = layers.iter().map(|layer| layer.word()).collect();
-        if words.is_empty() {
-            "nothing".to_owned()
-        } else {
-            words.join(", ")
-        }
-    };
+    let words = |layers: &[Layer]| crate::joined(layers.iter().map(|layer| layer.word()));
     match &demands.sandbox {
         SandboxRequirement::Layers(layers) => {
             let lacking: Vec<_> = layers
@@ -500,11 +483,13 @@ pub struct GateRequirements {
     /// Step that must have run.
     pub step: StepRef,
     /// Definition of the step.
-    pub digest: DigestRequirement,
-    /// Parameters of the run.
-    pub params: ParamsRequirement,
-    /// Outcomes that the gate accepts.
-    pub outcome: OutcomeRequirement,
+    /// Definition of the step. `None` accepts any definition that was registered under the name of the step.
+    pub digest: Option<StepDigest>,
+    /// Exact values of all parameters. The signed parameters contain the defaults of the step, so this object must
+    /// contain the defaults too. `None` accepts any signed parameters.
+    pub params: Option<BTreeMap<String, GivenParameter>>,
+    /// True if the gate accepts exit code 2 (success with a warning) besides exit code 0.
+    pub warned: bool,
     /// True if the gate accepts a run whose list refused a program although the exit code is 0.
     pub refused: bool,
     /// Layers that must have been active in the sandbox.
@@ -522,23 +507,6 @@ pub struct GateRequirements {
 }
 
 /// Definitions of the step that the gate accepts.
-#[derive(Clone)]
-pub enum DigestRequirement {
-    /// Only the definition with this digest.
-    Exactly(StepDigest),
-    /// Any definition that was registered under the name of the step.
-    Any,
-}
-
-/// Parameters that the gate accepts.
-#[derive(Clone)]
-pub enum ParamsRequirement {
-    /// Exact values of all parameters. The signed parameters contain the defaults of the step, so this object must
-    /// contain the defaults too.
-    Exactly(BTreeMap<String, GivenParameter>),
-    /// Any signed parameters.
-    Any,
-}
 
 /// Value that the gate demands for a parameter.
 #[derive(Clone)]
@@ -551,13 +519,6 @@ pub enum GivenParameter {
 }
 
 /// Outcomes that the gate accepts.
-#[derive(Clone, Copy)]
-pub enum OutcomeRequirement {
-    /// Exit code 0 only.
-    Succeeded,
-    /// Exit code 0, or exit code 2 (success with a warning).
-    SucceededOrWarned,
-}
 
 /// Layers that must have been active in the sandbox, besides the layers that the approvers required.
 #[derive(Debug, Clone, PartialEq)]
@@ -640,14 +601,14 @@ mod tests {
         GateRequirements {
             boundary: facts.boundary.id,
             step: approved.step.clone(),
-            digest: DigestRequirement::Exactly(approved.digest),
-            params: ParamsRequirement::Exactly(
+            digest: Some(approved.digest),
+            params: Some(
                 params
                     .iter()
                     .map(|(name, value)| (name.clone(), GivenParameter::Value(value.clone())))
                     .collect(),
             ),
-            outcome: OutcomeRequirement::Succeeded,
+            warned: false,
             refused: true,
             sandbox: SandboxRequirement::Layers(STRICT.to_vec()),
             age: AgeLimit::Seconds(24 * 3600),
@@ -741,7 +702,7 @@ mod tests {
             .edit(FixtureStage::Receipt, warned)
             .report(options());
         let demands = GateRequirements {
-            outcome: OutcomeRequirement::SucceededOrWarned,
+            warned: true,
             ..demands(&report)
         };
         assert_eq!(unmet_of(&report, &demands), [""; 0]);

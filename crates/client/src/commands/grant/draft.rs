@@ -14,7 +14,7 @@ use documents::{
     PermissionReason, Receipt, SshKey, Status, StepRef, canonical, joined,
 };
 use reading::duration;
-use verdict::{Pinned, VerifyOptions};
+use verdict::VerifyOptions;
 use wire::{DraftStep, DraftTerms, GrantRequest, GrantView, StepView};
 
 /// Draft a standing grant.
@@ -183,10 +183,9 @@ fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> CommandR
         return Ok(key);
     }
     let trust = global.trust(&args.trust).find()?;
-    let mut pinned = trust.iter().filter_map(|one| match &one.pinned {
-        Pinned::Roster(roster) => roster.proposer(&args.grantee),
-        Pinned::Digest(_) | Pinned::Chain(_) => None,
-    });
+    let mut pinned = trust
+        .iter()
+        .filter_map(|one| one.roster()?.proposer(&args.grantee));
     let source;
     let proposer = match roster_in_force(client, &trust) {
         Ok((_, roster)) => {

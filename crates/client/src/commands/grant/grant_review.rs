@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     ChosenTrust, Client, CommandFailure, CommandResult, Derived, Exit, LineTone, LineWeight,
     MOST_LINES, PagerChoice, PrintableText, RemarkSeverity, ReportedState, ReviewLine,
-    ReviewSources, SIGNED, Screen, StatementVerdict, Terminal,
+    ReviewSources, SIGNED, Screen, StatementVerdict, Terminal, check_standing,
     commands::grant::varying_values::VaryingValues,
     now, read_statement,
     remote::proposals::list,
@@ -33,9 +33,12 @@ const HEADING: &str = "== STANDING GRANT: nobody is asked again ==";
 
 /// A grant with everything that an approver must see.
 pub struct GrantReview {
-    payload: Vec<u8>,
-    digest: ContentDigest,
-    grant: Grant,
+    /// The exact bytes of the statement.
+    pub payload: Vec<u8>,
+    /// Digest of the statement.
+    pub digest: ContentDigest,
+    /// The terms in the statement.
+    pub terms: Grant,
     document: Value,
     /// The steps of the grant, each with its documents and the results of the checks.
     steps: Vec<(ReviewSources, Derived)>,
@@ -87,7 +90,7 @@ impl GrantReview {
         let mut review = Self {
             digest,
             payload,
-            grant,
+            terms: grant,
             document,
             steps,
             remarks: Vec::new(),
@@ -98,35 +101,26 @@ impl GrantReview {
     }
 
     /// Returns the exact bytes of the statement.
-    pub fn payload(&self) -> &[u8] {
-        &self.payload
-    }
-
-    /// Returns the terms in the statement.
-    pub const fn terms(&self) -> &Grant {
-        &self.grant
-    }
-
-    /// Returns the digest of the statement.
-    pub const fn digest(&self) -> ContentDigest {
-        self.digest
-    }
 
     /// Returns the roster that the approver trusts.
     pub fn roster(&self) -> Option<&TrustedRoster> {
         self.steps.first()?.0.roster.trusted()
     }
 
+    /// Returns the roster, trusted or not.
+    fn known_roster(&self) -> Option<&TrustedRoster> {
+        self.steps.first()?.0.roster.roster()
+    }
+
     /// Returns the text that a person must type: a run's answer is never a grant's answer.
     pub fn asked_text(&self) -> String {
         let hex = self.digest.hex();
-        format!("{} {}", self.grant.max_uses, &hex[hex.len() - DIGITS..])
+        format!("{} {}", self.terms.max_uses, &hex[hex.len() - DIGITS..])
     }
 
     /// Returns why the roster does not give the key of the grant to the grantee.
     fn grantee_flaw(&self) -> Option<String> {
-        let roster = self.steps.first()?.0.roster.roster()?;
-        check_grantee(&self.grant, roster)
+        check_grantee(&self.terms, self.known_roster()?)
             .err()
             .map(|error| error.to_string())
     }
@@ -148,20 +142,9 @@ impl GrantReview {
     /// # Errors
     /// Returns the first flaw, or that no roster is trusted.
     pub fn check_sound(&self) -> CommandResult<()> {
-        match self.standing() {
-            StatementVerdict::Sound => Ok(()),
-            StatementVerdict::NoTrust => {
-                let words = "nothing was signed: you trust no roster for this boundary; give --roster sha256:...";
-                Err(CommandFailure::no_trust(words))
-            }
-            StatementVerdict::Unsound => {
-                let failed = self.steps.iter().flat_map(|(_, found)| found.flaws());
-                let why: Vec<_> = self.grantee_flaw().into_iter().chain(failed).collect();
-                let why = PrintableText::text(&why.join("; "));
-                let words = format!("nothing was signed, because these checks failed: {why}");
-                Err(CommandFailure::refused(words))
-            }
-        }
+        let failed = self.steps.iter().flat_map(|(_, found)| found.flaws());
+        let flaws: Vec<_> = self.grantee_flaw().into_iter().chain(failed).collect();
+        check_standing(self.standing(), self.known_roster(), &flaws)
     }
 
     /// Returns the exit code of a command that only shows the grant.
@@ -220,7 +203,7 @@ impl GrantReview {
         let mut screen = Screen::default();
         screen.push(LineTone::Bad, String::new(), HEADING);
         screen.push(LineTone::Plain, "  digest ", self.digest.to_string());
-        let grant = &self.grant;
+        let grant = &self.terms;
         let mut window = format!("{} to {}", grant.not_before, grant.expires_at);
         if grant.issued_at != grant.not_before {
             window += &format!(", issued {}", grant.issued_at);
@@ -250,13 +233,11 @@ impl GrantReview {
     /// Draws the decision, which stays on the screen with the question.
     fn block(&self, now: Timestamp) -> Screen {
         let mut screen = Screen::default();
-        let (grant, grantee) = (&self.grant, &self.grant.grantee);
+        let (grant, grantee) = (&self.terms, &self.terms.grantee);
         screen.push(LineTone::Bad, String::new(), HEADING);
-        let roster = self
-            .steps
-            .first()
-            .and_then(|(sources, _)| sources.roster.roster());
-        let owners = roster.and_then(|roster| roster.proposer(&grantee.name));
+        let owners = self
+            .known_roster()
+            .and_then(|roster| roster.proposer(&grantee.name));
         let owners = owners.map_or(String::new(), |proposer| {
             format!(
                 " (owner {})",
@@ -330,7 +311,7 @@ impl GrantReview {
 
     /// Returns each parameter of each step, with the values that it may have.
     fn values(&self) -> impl Iterator<Item = (String, VaryingValues)> {
-        self.grant
+        self.terms
             .steps
             .iter()
             .zip(&self.steps)
@@ -360,7 +341,7 @@ impl GrantReview {
     }
 
     fn limits(&self, now: Timestamp) -> String {
-        let grant = &self.grant;
+        let grant = &self.terms;
         let rate = grant.rate.as_ref().map_or(String::new(), |rate| {
             // Only a time that is shown exactly is shown in minutes and hours.
             let exact = rate.seconds < 3600 || rate.seconds.is_multiple_of(3600);
@@ -381,7 +362,7 @@ impl GrantReview {
     }
 
     fn worst_case(&self) -> String {
-        let grant = &self.grant;
+        let grant = &self.terms;
         // The first runs of a period can all be at its beginning.
         let periods = grant
             .rate
@@ -407,8 +388,8 @@ impl GrantReview {
             .map(|why| remark(RemarkSeverity::Fails, &format!("NOT TRUE: {why}")))
             .into_iter()
             .collect();
-        let many = self.grant.steps.len() > 1;
-        for (step, (_, found)) in self.grant.steps.iter().zip(&self.steps) {
+        let many = self.terms.steps.len() > 1;
+        for (step, (_, found)) in self.terms.steps.iter().zip(&self.steps) {
             let of_step = format!("{} ", step.reference);
             let is_free = |(name, values): (String, VaryingValues)| {
                 name.starts_with(&of_step) && values.unbounded

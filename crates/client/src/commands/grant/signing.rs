@@ -9,6 +9,7 @@ use crate::{
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Nonce, PAYLOAD_TYPE,
+    joined,
 };
 use wire::{GrantStatus, GrantView, ProposalView, Signatures};
 
@@ -47,11 +48,11 @@ pub fn approve(
         )));
     }
     let consent = match expect {
-        Some(expected) if expected.as_bytes() == review.digest().as_bytes() => GrantConsent(()),
+        Some(expected) if expected.as_bytes() == review.digest.as_bytes() => GrantConsent(()),
         Some(expected) => {
             let words = format!(
                 "nothing was signed: --expect names {expected}, but the grant is {}",
-                review.digest()
+                review.digest
             );
             return Err(CommandFailure::refused(words));
         }
@@ -113,13 +114,7 @@ pub struct GrantConsent(());
 /// Returns an error if the typed text is not the text that the review asks for.
 pub fn check_typed(review: &GrantReview, typed: &str) -> CommandResult<GrantConsent> {
     let asked = review.asked_text();
-    if typed
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .to_lowercase()
-        == asked
-    {
+    if joined(typed.split_whitespace(), " ").eq_ignore_ascii_case(&asked) {
         return Ok(GrantConsent(()));
     }
     let words = format!(
@@ -142,7 +137,7 @@ pub fn sign(
         signer,
         SignaturePurpose::Grant,
         PAYLOAD_TYPE,
-        review.payload(),
+        &review.payload,
     )
 }
 

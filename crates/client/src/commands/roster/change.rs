@@ -467,10 +467,8 @@ impl ProposedRoster {
             envelope = there;
         }
         let mut known: HashMap<RosterDigest, (Option<Envelope>, TrustedRoster)> = HashMap::new();
-        for trust in trust {
-            if let Pinned::Roster(roster) = &trust.pinned {
-                known.insert(roster.digest(), (None, (**roster).clone()));
-            }
+        for roster in trust.iter().filter_map(ChosenTrust::roster) {
+            known.insert(roster.digest(), (None, roster.clone()));
         }
         // Files in the same directory are untrusted, so use a file only if its digest matches.
         for beside in siblings(file) {

@@ -25,7 +25,7 @@ use crate::{
         client::{refusal, retry_after},
     },
 };
-use documents::{Code, EnvelopeSignature, KeyId, MAX_ARTIFACTS_BYTES, SealDigest};
+use documents::{Code, EnvelopeSignature, KeyId, SealDigest};
 use wire::{
     AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, IdTokenBody, Problem,
     TlsProblem, foreign_answer, may_pass, unused_proxy,
@@ -253,12 +253,6 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached or the answer is longer.
-    pub fn announced(&self, path: &str, size: u64) -> CommandResult<Vec<u8>> {
-        let mut bytes =
-            Vec::with_capacity(usize::try_from(size.min(MAX_ARTIFACTS_BYTES)).unwrap_or_default());
-        self.copy(path, size, &mut bytes)?;
-        Ok(bytes)
-    }
 
     /// Copies bytes of an announced size to a file or another sink, while they arrive.
     ///

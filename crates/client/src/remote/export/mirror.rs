@@ -20,7 +20,7 @@ use rustix::fs::FlockOperation;
 use crate::{
     ChosenTrust, CommandFailure, CommandResult, LogSource, NewestRoster, PrintableText, newest_of,
     read_file,
-    remote::log_source::{KEPT_HEADS, MAX_RESOURCE_BYTES, UNFINISHED},
+    remote::log_source::{KEPT_HEADS, UNFINISHED},
 };
 use documents::{
     Base64, BlobDigest, BoundaryName, Checkpoint, Envelope, Hash, MAX_NOTE_BYTES, Note,
@@ -35,6 +35,8 @@ pub const WIDTH: u64 = TILE_WIDTH as u64;
 /// Directory of a copy, locked by this process.
 pub struct LogMirror<'a> {
     directory: &'a Path,
+    /// The copy as a source of log data.
+    pub copy: LogSource,
     hashes_only: bool,
     /// Open directory. The lock is released when this value is dropped.
     opened: File,
@@ -55,6 +57,7 @@ impl<'a> LogMirror<'a> {
                 remove_unfinished(directory);
                 Ok(Self {
                     directory,
+                    copy: LogSource::Directory(directory.to_owned()),
                     hashes_only,
                     opened,
                 })
@@ -69,9 +72,6 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Returns the copy as a source of log data.
-    pub fn as_log_source(&self) -> LogSource {
-        LogSource::Directory(self.directory.to_owned())
-    }
 
     /// Returns the kind of tiles in this copy: whole entries or hashes.
     pub const fn kind(&self) -> TileKind {
@@ -84,14 +84,8 @@ impl<'a> LogMirror<'a> {
 
     /// Reads the checkpoint of the copy.
     pub fn earlier(&self) -> CommandResult<Option<ExportHead>> {
-        let Some(bytes) = read_file(&self.directory.join("checkpoint"), MAX_NOTE_BYTES)? else {
-            return Ok(None);
-        };
-        let head = String::from_utf8(bytes)
-            .map_err(|error| error.to_string())
-            .and_then(ExportHead::parse);
-        head.map(Some)
-            .map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
+        let head = self.copy.head()?.map(ExportHead::parse).transpose();
+        head.map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
     }
 
     /// Returns an error if this export would change the kind of the copy (whole entries or hashes).
@@ -149,31 +143,25 @@ impl<'a> LogMirror<'a> {
         root_of(size, |level, index| {
             let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
             let first = index << within;
-            let start = usize::try_from(first % WIDTH).unwrap_or(usize::MAX);
             let entries = size >> (u32::from(tile_level) * u32::from(TILE_HEIGHT));
-            let hashes = if first / WIDTH == entries / WIDTH {
-                levels
-                    .get(usize::from(tile_level))
-                    .cloned()
-                    .unwrap_or_default()
-            } else {
-                self.hashes(&LogSource::tile_of(
-                    TileKind::Hashes(tile_level),
-                    first / WIDTH,
-                    size,
-                )?)?
-            };
-            let part = hashes.get(start..start.saturating_add(1 << within));
-            part.map(root).ok_or_else(|| self.damaged("a tile is cut"))
+            if first / WIDTH != entries / WIDTH {
+                let there = self.copy.subtree(level, index, size);
+                return there.map_err(|failure| self.damaged(&failure.message));
+            }
+            let start = usize::try_from(first % WIDTH).unwrap_or(usize::MAX);
+            let part = levels
+                .get(usize::from(tile_level))
+                .and_then(|hashes| hashes.get(start..start.saturating_add(1 << within)));
+            part.map(|part| root(part))
+                .ok_or_else(|| self.damaged("a tile is cut"))
         })
     }
 
     fn hashes(&self, path: &TilePath) -> CommandResult<Vec<Hash>> {
-        let bytes = read_file(
-            &self.directory.join(path.to_string()),
-            usize::from(TILE_WIDTH) * 32,
-        )?;
-        let bytes = bytes.filter(|bytes| bytes.len() == usize::from(path.width()) * 32);
+        let bytes = self
+            .copy
+            .tile(path)?
+            .filter(|bytes| bytes.len() == usize::from(path.width()) * 32);
         let bytes =
             bytes.ok_or_else(|| self.damaged(&format!("{path} is missing or incomplete")))?;
         Ok(bytes.as_chunks::<32>().0.to_vec())
@@ -185,22 +173,17 @@ impl<'a> LogMirror<'a> {
         if path.width() < TILE_WIDTH {
             return None;
         }
-        let bytes = read_file(&self.directory.join(path.to_string()), MAX_RESOURCE_BYTES)
-            .ok()
-            .flatten()?;
-        ExportTile::read(path, bytes)
+        ExportTile::read(path, self.copy.tile(path).ok().flatten()?)
     }
 
     /// Returns the blob with this digest, or `None` if the file is missing or its bytes have another digest.
     pub fn blob(&self, digest: &BlobDigest) -> Option<Vec<u8>> {
-        let bytes = read_file(&self.directory.join(blob_name(digest)), MAX_RESOURCE_BYTES)
-            .ok()
-            .flatten()?;
+        let bytes = self.copy.blob(digest).ok().flatten()?;
         (BlobDigest::of(&bytes) == *digest).then_some(bytes)
     }
 
     pub fn write_blob(&self, digest: &BlobDigest, bytes: &[u8]) -> CommandResult<()> {
-        self.write(&blob_name(digest), bytes)
+        self.write(&format!("blob/sha256/{}", digest.hex()), bytes)
     }
 
     /// Stores a checkpoint permanently, because two different signed checkpoints of the same size prove a fork.
@@ -334,10 +317,6 @@ fn kept_name(head: &ExportHead) -> String {
     format!("{KEPT_HEADS}/{}", head.checkpoint.size)
 }
 
-fn blob_name(digest: &BlobDigest) -> String {
-    format!("blob/sha256/{}", digest.hex())
-}
-
 /// A checkpoint and its signed note.
 pub struct ExportHead {
     /// Signed note with its signatures.
@@ -422,7 +401,7 @@ impl ExportHead {
     ) -> CommandResult<Option<TrustedRoster>> {
         let mut refused = None;
         for trust in trust {
-            let Pinned::Roster(roster) = &trust.pinned else {
+            let Some(roster) = trust.roster() else {
                 return Err(CommandFailure::usage(format!(
                     "{}: a copy without contents does not contain the roster with this digest; give the roster itself",
                     trust.from
@@ -437,7 +416,7 @@ impl ExportHead {
                 ))),
             };
             match checked {
-                Ok(()) => return Ok(Some(TrustedRoster::clone(roster))),
+                Ok(()) => return Ok(Some(roster.clone())),
                 Err(failure) => refused = Some(failure),
             }
         }
@@ -514,9 +493,11 @@ pub fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
 
 /// A tile with exactly the number of leaves that its path requires.
 pub struct ExportTile {
-    bytes: Vec<u8>,
+    /// Bytes of the tile's file.
+    pub bytes: Vec<u8>,
     kind: TileKind,
-    leaves: Vec<Hash>,
+    /// Hashes of the leaves.
+    pub leaves: Vec<Hash>,
 }
 
 impl ExportTile {
@@ -559,14 +540,6 @@ impl ExportTile {
     }
 
     /// Returns the bytes of the tile's file.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Returns the hashes of the leaves.
-    pub(super) fn leaves(&self) -> &[Hash] {
-        &self.leaves
-    }
 
     /// Returns the entries. If the tile contains only hashes, the result is empty.
     pub(super) fn entries(&self) -> Vec<&[u8]> {

@@ -98,13 +98,8 @@ pub fn export(
     // The first attempt uses the files of an interrupted export. If these files are wrong, the second attempt fetches
     // everything.
     for leftovers in [true, false] {
-        match growth.grow(leftovers) {
-            Err(Stop::OtherRoot {
-                used_leftovers: true,
-            }) if leftovers => {}
-            Err(Stop::OtherRoot { .. }) => break,
-            Err(Stop::Failed(failure)) => return Err(failure),
-            Ok(done) => return Ok(done),
+        if let Some(done) = growth.grow(leftovers)? {
+            return Ok(done);
         }
     }
     Err(CommandFailure::check_said_no(format!(
@@ -164,7 +159,7 @@ fn refresh(
         if hashes_only {
             head.check_by_roster(trust)
         } else {
-            head.check_by_log(&mirror.as_log_source(), head.checkpoint.size, trust)
+            head.check_by_log(&mirror.copy, head.checkpoint.size, trust)
                 .map(Some)
         }
     };
@@ -197,22 +192,12 @@ struct Growth<'a> {
     terminal: &'a Terminal,
 }
 
-enum Stop {
-    OtherRoot { used_leftovers: bool },
-    Failed(CommandFailure),
-}
-
-impl From<CommandFailure> for Stop {
-    fn from(failure: CommandFailure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
 /// Maximum size of a registry in bytes, enough for more than 20 000 steps.
 const MAX_REGISTRY_BYTES: usize = 4 << 20;
 
 impl Growth<'_> {
-    fn grow(&self, leftovers: bool) -> Result<Export, Stop> {
+    /// Copies the new entries. Returns `None` if they do not match the signed head.
+    fn grow(&self, leftovers: bool) -> CommandResult<Option<Export>> {
         let (mirror, head) = (&self.mirror, &self.head.checkpoint);
         let (from, size) = (
             self.earlier.map_or(0, |earlier| earlier.checkpoint.size),
@@ -228,19 +213,16 @@ impl Growth<'_> {
             before: from,
             ..Export::default()
         };
-        let mut used_leftovers = false;
+
         let mut shown = Instant::now();
         for index in from / WIDTH..size.div_ceil(WIDTH) {
             let path = LogSource::tile_of(mirror.kind(), index, size)?;
             // Leaves of this tile in the copy. Only the incomplete last tile of the copy has such leaves.
             let held = levels.first().cloned().unwrap_or_default();
-            let left = if leftovers {
-                mirror.leftover(&path)
-            } else {
-                None
-            };
-            let left = left.filter(|tile| tile.leaves().starts_with(&held));
-            used_leftovers |= left.is_some();
+            let left = Some(&path)
+                .filter(|_| leftovers)
+                .and_then(|path| mirror.leftover(path))
+                .filter(|tile| tile.leaves.starts_with(&held));
             let fetched = left.is_none();
             let tile = match left {
                 Some(tile) => tile,
@@ -250,10 +232,10 @@ impl Growth<'_> {
                 done.blobs += self.named_by(entry)?;
             }
             if fetched && !self.hashes_only {
-                mirror.write(&path.to_string(), tile.bytes())?;
+                mirror.write(&path.to_string(), &tile.bytes)?;
                 done.tiles += 1;
             }
-            for leaf in tile.leaves().iter().skip(held.len()) {
+            for leaf in tile.leaves.iter().skip(held.len()) {
                 done.tiles += self.append(&mut levels, *leaf)?;
             }
             if self.terminal.err_is_terminal() && shown.elapsed() > Duration::from_millis(200) {
@@ -266,14 +248,12 @@ impl Growth<'_> {
             }
         }
         if mirror.root_of(&levels, size)? != head.root {
-            return Err(Stop::OtherRoot { used_leftovers });
+            return Ok(None);
         }
         if self.hashes_only {
             let _given = self.head.check_by_roster(self.trust)?;
         } else {
-            let _newest = self
-                .head
-                .check_by_log(&mirror.as_log_source(), from, self.trust)?;
+            let _newest = self.head.check_by_log(&mirror.copy, from, self.trust)?;
         }
         for head in self.earlier.into_iter().chain([self.head]) {
             mirror.keep(head)?;
@@ -292,13 +272,13 @@ impl Growth<'_> {
         if self.terminal.err_is_terminal() {
             let _ = write!(io::stderr(), "\r{:40}\r", "");
         }
-        Ok(done)
+        Ok(Some(done))
     }
 
     /// Fetches a tile. The tile must begin with the leaves that the copy already has.
     fn fetch(&self, path: &TilePath, held: &[Hash]) -> CommandResult<ExportTile> {
         let tile = ExportTile::fetch(self.place, path, self.head.checkpoint.size)?;
-        if tile.leaves().starts_with(held) {
+        if tile.leaves.starts_with(held) {
             return Ok(tile);
         }
         Err(CommandFailure::check_said_no(format!(

@@ -13,10 +13,10 @@ use crate::{
     review::{compare::compare, coverage, value_words::signed_paths},
 };
 use documents::{
-    Approvals, Authorization, GroupName, Layer, Limits, Name, Profile, RenderedDigest,
-    StepDefinition, Timestamp, joined, json,
+    Approvals, Authorization, GroupName, Name, Profile, RenderedDigest, StepDefinition, Timestamp,
+    joined,
 };
-use reading::{ParameterSchema, PolicyProfile, RequiredLayers, Ruling};
+use reading::{ParameterSchema, Ruling};
 use verdict::{KeyHolder, NotCounted, QuorumRules, rules_of_run};
 
 pub fn parameters(
@@ -45,26 +45,6 @@ pub fn rendered(
 }
 
 /// Returns the default limits, the maximum limits and the sandbox level of the sealed configuration.
-pub fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
-    let value = json::parse(bytes, bytes.len()).map_err(|error| error.to_string())?;
-    let limits = |which: &str| -> Result<Limits, String> {
-        json::typed(&value["limits"][which])
-            .map_err(|error| format!("the configuration's limits: {error}"))
-    };
-    let level = match value["sandbox"]["level"].as_str() {
-        Some("strict") => RequiredLayers::Strict,
-        Some(_) => RequiredLayers::BestEffort(
-            json::typed::<Vec<Layer>>(&value["sandbox"]["require"])
-                .map_err(|error| format!("the configuration's layers: {error}"))?,
-        ),
-        None => return Err("the configuration names no sandbox level".to_owned()),
-    };
-    Ok(PolicyProfile {
-        level,
-        limits: limits("default")?,
-        maximum: limits("maximum")?,
-    })
-}
 
 /// Lists the fields in which two profiles differ.
 pub fn differences(derived: &Profile, signed: &Profile) -> String {
@@ -72,28 +52,21 @@ pub fn differences(derived: &Profile, signed: &Profile) -> String {
     let (Ok(Value::Object(derived)), Ok(Value::Object(signed))) = (derived, signed) else {
         return "in their form".to_owned();
     };
-    let mut names: Vec<&String> = derived
-        .keys()
-        .chain(signed.keys())
-        .filter(|key| derived.get(*key) != signed.get(*key))
-        .collect();
-    names.sort();
-    names.dedup();
-    names
-        .iter()
-        .map(|name| {
-            let side = |map: &serde_json::Map<String, Value>| {
-                map.get(*name)
-                    .map_or("nothing".to_owned(), Value::to_string)
-            };
-            format!(
-                "the derived {name} is {}, the signed {name} is {}",
-                side(&derived),
-                side(&signed)
-            )
-        })
-        .collect::<Vec<_>>()
-        .join("; ")
+    let names: BTreeSet<&String> = derived.keys().chain(signed.keys()).collect();
+    let differ = names
+        .into_iter()
+        .filter(|name| derived.get(*name) != signed.get(*name));
+    let words = differ.map(|name| {
+        let side = |map: &serde_json::Map<String, Value>| {
+            map.get(name).map_or("nothing".to_owned(), Value::to_string)
+        };
+        format!(
+            "the derived {name} is {}, the signed {name} is {}",
+            side(&derived),
+            side(&signed)
+        )
+    });
+    joined(words, "; ")
 }
 
 /// Makes the checks of a step of a grant, and builds its lines. `run` has what all runs of this step under the grant have in

@@ -20,7 +20,7 @@ use crate::{
 use documents::{Parameter, ParameterType};
 
 /// Reads the variables of a document. `prefilled` contains values that replace the defaults.
-pub(super) fn read(
+pub fn read(
     tree: &YamlNode,
     source: &YamlSource,
     prefilled: &Map<String, Value>,

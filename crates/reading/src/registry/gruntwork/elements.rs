@@ -14,7 +14,7 @@ use markdown::{
 use serde_json::Value;
 
 use crate::{
-    TextLines, TextPlace, YamlFlaw,
+    TextLines, TextPlace, YamlFlaw, refuse,
     registry::gruntwork::{
         entities,
         literal::{self, ExpressionEnd},
@@ -23,66 +23,67 @@ use crate::{
 };
 
 /// Element of a page, for example `<Command id="a" />`.
-pub(crate) struct Element {
-    pub(super) name: String,
+pub struct Element {
+    pub name: String,
     /// Place of the `<`.
-    pub(super) place: TextPlace,
-    pub(super) attributes: Vec<Attribute>,
+    pub place: TextPlace,
+    pub attributes: Vec<Attribute>,
     /// Offsets of the attributes in the page.
-    pub(super) attribute_text: Range<usize>,
+    pub attribute_text: Range<usize>,
     /// Index of the element around this element.
-    pub(super) parent: Option<usize>,
+    pub parent: Option<usize>,
     /// Fenced blocks in the element, but not in an inner element.
-    pub(super) fences: Vec<Fence>,
+    pub fences: Vec<Fence>,
 }
 
 impl Element {
-    pub(super) fn attribute(&self, name: &str) -> Option<&Attribute> {
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attributes
             .iter()
             .find(|attribute| attribute.name == name)
     }
 
     /// Returns the place of an attribute, or of the element if the attribute is missing.
-    pub(super) fn place_of(&self, name: &str) -> TextPlace {
+    pub fn place_of(&self, name: &str) -> TextPlace {
         self.attribute(name)
             .map_or(self.place, |attribute| attribute.place)
     }
 
     /// Returns the text of an attribute. If the attribute has another value, a flaw is added, unless the value has one.
-    pub(super) fn text(&self, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
+    pub fn text(&self, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
         let attribute = self.attribute(name)?;
         let text = attribute.value.as_ref()?.as_str();
         if text.is_none() {
-            flaws.push(YamlFlaw::new(
+            refuse(
+                flaws,
                 attribute.place,
                 format!("`{name}` must be a text: write {name}=\"...\""),
-            ));
+            );
         }
         text
     }
 }
 
 /// Attribute of an element.
-pub(super) struct Attribute {
-    pub(super) name: String,
-    pub(super) place: TextPlace,
+pub struct Attribute {
+    pub name: String,
+    pub place: TextPlace,
     /// The value, as MDX reads it. An attribute without a value is `true`. `None` if the value is invalid.
-    pub(super) value: Option<Value>,
+    pub value: Option<Value>,
 }
 
 /// Fenced block.
-pub(super) struct Fence {
-    pub(super) place: TextPlace,
-    pub(super) language: Option<String>,
-    pub(super) text: String,
+pub struct Fence {
+    pub place: TextPlace,
+    pub language: Option<String>,
+    pub text: String,
 }
 
 /// Returns the elements of a page, in the order of the page. Adds a flaw for each expression that is no literal.
 ///
 /// # Errors
 /// Returns the first part of the page that is not MDX.
-pub(super) fn read(
+pub fn read(
     text: &str,
     lines: &TextLines<'_>,
     flaws: &mut Vec<YamlFlaw>,
@@ -118,7 +119,7 @@ pub(super) fn read(
 ///
 /// # Errors
 /// Returns the offset of the first part that the parser can't read in good time.
-pub(crate) fn checked_text(text: &str) -> Result<String, (usize, String)> {
+pub fn checked_text(text: &str) -> Result<String, (usize, String)> {
     nesting::check_text(text)?;
     if let Some(at) = text.find(AMPERSAND) {
         return Err((
@@ -146,11 +147,11 @@ fn flaw_of(message: &Message, lines: &TextLines<'_>) -> YamlFlaw {
 
 /// Character that stands for `&` while the parser reads the page. The parser panics if an attribute ends in `&` and
 /// letters, and it knows only some of the names of entities. No other part of MDX depends on `&`.
-pub(crate) const AMPERSAND: &str = "\u{1}";
+pub const AMPERSAND: &str = "\u{1}";
 
 /// Strict MDX with front matter, which every program that shows such pages hides. Emphasis is switched off, because
 /// emphasis can't hide an element, and its nesting has no limit.
-pub(crate) fn options() -> ParseOptions {
+pub fn options() -> ParseOptions {
     let budget = Cell::new(MAX_EXPRESSION_BYTES);
     ParseOptions {
         constructs: Constructs {
@@ -253,8 +254,7 @@ impl Collector<'_> {
     }
 
     fn flaw(&mut self, at: usize, message: &str) {
-        self.flaws
-            .push(YamlFlaw::new(self.lines.place(at), message));
+        refuse(self.flaws, self.lines.place(at), message);
     }
 
     /// Reads the value of an expression: null if the expression contains only comments. Adds a flaw if the expression is

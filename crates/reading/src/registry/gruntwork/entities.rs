@@ -7,7 +7,7 @@ use markdown::{ParseOptions, mdast::Node};
 /// # Errors
 /// Returns the first entity that programs read differently: the number of no printable character, or an unknown name
 /// that begins with a known name, such as `&ampx;`.
-pub(super) fn decode(text: &str) -> Result<String, &str> {
+pub fn decode(text: &str) -> Result<String, &str> {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('&') {

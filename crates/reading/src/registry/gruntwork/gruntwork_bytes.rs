@@ -5,21 +5,21 @@
 
 /// Id and script that Gruntwork's registry takes from the text of the attributes.
 #[derive(Debug, PartialEq)]
-pub(super) struct GruntworkStep {
-    pub(super) id: String,
-    pub(super) script: GruntworkScript,
+pub struct GruntworkStep {
+    pub id: String,
+    pub script: GruntworkScript,
 }
 
 /// Script of a step for Gruntwork's registry.
 #[derive(Debug, PartialEq)]
-pub(super) enum GruntworkScript {
+pub enum GruntworkScript {
     Inline(String),
     File(String),
     None,
 }
 
 /// Reads the text between the name of the element and its `>`.
-pub(super) fn read(attributes: &str) -> GruntworkStep {
+pub fn read(attributes: &str) -> GruntworkStep {
     let command = first_value(attributes, "command");
     let path = first_value(attributes, "path");
     let script = match (command.is_empty(), path.is_empty()) {

@@ -5,17 +5,14 @@ use std::{collections::BTreeMap, rc::Rc};
 use serde_json::{Map, Value};
 
 use crate::{
-    Element, Page, ParameterSchema, TextLines, Variable, YamlFlaw, YamlSource,
-    registry::gruntwork::{
-        boilerplate,
-        notes::{Notes, noted},
-    },
+    Element, Page, ParameterSchema, TextLines, Variable, YamlFlaw, YamlSource, noted, refuse,
+    registry::gruntwork::{boilerplate, notes::Notes},
     yaml::{self, unknown},
 };
 use documents::{Parameter, parameter_variable};
 
 /// Blocks of the page that declare variables. A block is read when the first step uses it.
-pub(super) struct InputBlocks<'a> {
+pub struct InputBlocks<'a> {
     page: &'a Page<'a>,
     lines: &'a TextLines<'a>,
     elements: &'a [Element],
@@ -24,7 +21,7 @@ pub(super) struct InputBlocks<'a> {
 }
 
 impl<'a> InputBlocks<'a> {
-    pub(super) const fn new(
+    pub const fn new(
         page: &'a Page<'a>,
         lines: &'a TextLines<'a>,
         elements: &'a [Element],
@@ -39,7 +36,7 @@ impl<'a> InputBlocks<'a> {
 
     /// Returns the parameters of a step. If two blocks declare a variable with the same name, the later block
     /// decides.
-    pub(super) fn schema_of(&mut self, step: usize, script: &str, notes: &mut Notes) -> Parameter {
+    pub fn schema_of(&mut self, step: usize, script: &str, notes: &mut Notes) -> Parameter {
         let mut merged: BTreeMap<String, Variable> = BTreeMap::new();
         for block in self.blocks_of(step, &mut notes.flaws) {
             for variable in self.variables(block, notes).iter() {
@@ -112,7 +109,7 @@ impl<'a> InputBlocks<'a> {
             };
             let Some(ids) = ids else {
                 let message = "`inputsId` must be an id or a list of ids: write inputsId=\"...\" or inputsId={[\"...\"]}";
-                flaws.push(YamlFlaw::new(attribute.place, message));
+                refuse(flaws, attribute.place, message);
                 return found;
             };
             for id in ids {
@@ -145,8 +142,8 @@ impl<'a> InputBlocks<'a> {
         match (found.next(), found.next()) {
             (Some((index, _)), None) => Ok(index),
             (Some((_, first)), Some((_, second))) => Err(format!(
-                "the blocks at {}:{} and {}:{} both have the id {id:?}: change one of the two ids",
-                first.place.line, first.place.column, second.place.line, second.place.column
+                "the blocks at {} and {} both have the id {id:?}: change one of the two ids",
+                first.place, second.place
             )),
             (None, _) => {
                 let known: Vec<&str> = blocks().filter_map(|(_, element)| id_of(element)).collect();
@@ -191,7 +188,7 @@ impl<'a> InputBlocks<'a> {
             Some(Value::Object(values)) => values.clone(),
             Some(_) => {
                 let message = "`prefilledVariables` must be an object: write prefilledVariables={{Name: \"value\"}}";
-                notes.flaws.push(YamlFlaw::new(attribute.place, message));
+                refuse(&mut notes.flaws, attribute.place, message);
                 Map::new()
             }
             None => Map::new(),
@@ -229,7 +226,7 @@ impl<'a> InputBlocks<'a> {
                      directory with path=\"...\"",
                     block.name
                 );
-                flaws.push(YamlFlaw::new(block.place, message));
+                refuse(flaws, block.place, message);
                 None
             }
         }
@@ -237,7 +234,7 @@ impl<'a> InputBlocks<'a> {
 }
 
 /// Returns true if the text contains the word between characters that can't be part of a name.
-pub(super) fn has_word(text: &str, word: &str) -> bool {
+pub fn has_word(text: &str, word: &str) -> bool {
     let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
     text.match_indices(word).any(|(at, _)| {
         ends(text[..at].chars().next_back()) && ends(text[at + word.len()..].chars().next())

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 
 /// Where an expression ends, as far as its brackets, texts and comments show.
 #[derive(Debug, PartialEq)]
-pub(super) enum ExpressionEnd {
+pub enum ExpressionEnd {
     /// The text is a whole expression.
     Complete,
     /// The text ends inside of a bracket, a text or a comment.
@@ -18,7 +18,7 @@ pub(super) enum ExpressionEnd {
 }
 
 /// Finds out whether `text` ends where the expression ends. A brace inside of a text or a comment ends no expression.
-pub(super) fn expression_end(text: &str) -> ExpressionEnd {
+pub fn expression_end(text: &str) -> ExpressionEnd {
     let bytes = text.as_bytes();
     let mut open: Vec<u8> = Vec::new();
     let mut at = 0;
@@ -113,13 +113,13 @@ fn comment_length(rest: &[u8]) -> Result<Option<usize>, ()> {
 }
 
 /// Offset and message of an error in an expression.
-pub(super) type LiteralFlaw = (usize, String);
+pub type LiteralFlaw = (usize, String);
 
 /// Reads an expression that is one literal. Returns `None` if the expression contains nothing but comments.
 ///
 /// # Errors
 /// Returns the first part that is no literal.
-pub(super) fn parse(text: &str) -> Result<Option<Value>, LiteralFlaw> {
+pub fn parse(text: &str) -> Result<Option<Value>, LiteralFlaw> {
     let mut reader = Reader {
         text,
         chars: text.char_indices().peekable(),

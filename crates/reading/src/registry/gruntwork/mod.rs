@@ -23,20 +23,19 @@ use serde_json::Value;
 use crate::{
     BYTE_ORDER_MARK, DeclaredNeeds, Element, FoundStep, OtherFile, Page, REFUSED_CHARACTERS,
     ReadPage, RemarkKind, ScriptOrigin, TextLines, TextPlace, YamlFlaw, check_declared, check_path,
-    check_size, interpreter_of_shebang,
+    check_size, interpreter_of_shebang, noted, plain_definition, refuse,
     registry::{
         declared_needs, front_matter,
         gruntwork::{
             gruntwork_bytes::GruntworkScript,
             inputs::{InputBlocks, has_word},
-            notes::{Notes, noted},
+            notes::Notes,
         },
     },
     step_ref, step_template,
 };
 use documents::{
-    Approvals, DeclaredSandbox, Format, Limit, Parameter, ParameterType, SessionUse,
-    StepDefinition, Template,
+    DeclaredSandbox, Format, Limit, Parameter, ParameterType, StepDefinition, Template,
 };
 
 /// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if the
@@ -61,7 +60,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         .chain([('\u{feff}', BYTE_ORDER_MARK)])
     {
         if let Some(at) = page.text.find(refused) {
-            notes.flaws.push(YamlFlaw::new(lines.place(at), message));
+            refuse(&mut notes.flaws, lines.place(at), message);
         }
     }
     if !notes.flaws.is_empty() {
@@ -99,9 +98,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
             message,
         )]));
     }
-    if let Err(message) = check_path(page.name) {
-        notes.flaws.push(YamlFlaw::new(TextPlace::START, message));
-    }
+    noted(check_path(page.name), TextPlace::START, &mut notes.flaws);
     let mut reader = Reader {
         page,
         elements: &elements,
@@ -199,11 +196,9 @@ struct Script {
 
 impl Script {
     /// Returns a flaw at a place of the script.
-    fn flaw(&self, line: usize, column: usize, message: impl Into<String>) -> YamlFlaw {
+    fn flaw(&self, place: TextPlace, message: impl Into<String>) -> YamlFlaw {
         match &self.file {
-            Some(file) => {
-                YamlFlaw::in_other_file(file.clone(), TextPlace { line, column }, message)
-            }
+            Some(file) => YamlFlaw::in_other_file(file.clone(), place, message),
             None => YamlFlaw::new(self.place, message),
         }
     }
@@ -218,20 +213,16 @@ impl Reader<'_> {
         let id = self.id(element, &mut notes.flaws);
         let title = title(element, &mut notes.flaws);
         let script = self.script(element, &mut notes.flaws);
-        let params = self.inputs.schema_of(
+        let mut params = self.inputs.schema_of(
             index,
             script.as_ref().map_or("", |script| &script.text),
             notes,
         );
-        let needs = needs(element, &mut notes.flaws);
-        let secrets = sign_ins::secrets(
-            element,
-            self.elements,
-            needs.secrets.clone(),
-            &mut notes.flaws,
-        );
+        let mut needs = needs(element, &mut notes.flaws);
+        sign_ins::add_secrets(element, self.elements, &mut needs.secrets, &mut notes.flaws);
         let script = script?;
-        let interpreter = interpreter(&script).map_err(|message| script.flaw(1, 1, message));
+        let interpreter =
+            interpreter(&script).map_err(|message| script.flaw(TextPlace::START, message));
         let interpreter = interpreter.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
         let (id, place) = id?;
         let reference = noted(step_ref(self.page.name, id), place, &mut notes.flaws)?;
@@ -240,47 +231,29 @@ impl Reader<'_> {
         }
         self.compare(element, id, &script, notes);
         remark_names(&script.text, element.place, notes);
-        let mut params = params;
         add_outputs(&mut params, &script.text);
         let lines = match script.file {
             Some(file) => ScriptOrigin::File(file),
             None => ScriptOrigin::Attribute(script.place),
         };
         let (source, added) = with_functions(&script.text, &interpreter);
-        let mut found = FoundStep {
+        let title = title.unwrap_or_else(|| id.to_owned());
+        let mut definition = StepDefinition {
+            params: params.into(),
+            ..plain_definition(reference, Format::Gruntwork, title, interpreter, source)
+        };
+        if script.text.contains("{{") {
+            definition.template = Template::Gruntwork;
+        }
+        let files = needs.contents(self.page.files);
+        let put = files.and_then(|files| needs.put(&mut definition, &files));
+        Some(FoundStep {
             place,
-            contents: Vec::new(),
+            contents: noted(put, place, &mut notes.flaws)?,
             script: lines,
             added,
-            definition: Box::new(StepDefinition {
-                title: title.unwrap_or_else(|| id.to_owned()),
-                reference,
-                format: Format::Gruntwork,
-                interpreter,
-                template: if script.text.contains("{{") {
-                    Template::Gruntwork
-                } else {
-                    Template::None
-                },
-                source,
-                files: Vec::new(),
-                params: params.into(),
-                sandbox: needs.sandbox.clone(),
-                approvals: Approvals::unspecified(),
-                secrets,
-                outputs: Vec::new(),
-                session: SessionUse::None,
-                exclusive: None,
-                plan: None,
-                check: false,
-                programs: needs.programs.clone(),
-            }),
-        };
-        let put = needs.links.clone().put(&mut found.definition);
-        noted(put, place, &mut notes.flaws)?;
-        let contents = needs.put_files(&mut found.definition, self.page.files);
-        found.contents = noted(contents, place, &mut notes.flaws)?;
-        Some(found)
+            definition: Box::new(definition),
+        })
     }
 
     /// Returns the id of a step with its place. Two ids are equal for templates if they differ only in `-` and `_`.
@@ -291,24 +264,21 @@ impl Reader<'_> {
     ) -> Option<(&'e str, TextPlace)> {
         let Some(attribute) = element.attribute("id") else {
             let message = format!("<{}> has no id: add id=\"...\"", element.name);
-            flaws.push(YamlFlaw::new(element.place, message));
+            refuse(flaws, element.place, message);
             return None;
         };
         let id = element.text("id", flaws)?;
         let normal = id.replace('-', "_");
         if let Some((first, at)) = self.ids.get(&normal) {
-            let first_place = format!("{}:{}", at.line, at.column);
             let message = if first == id {
-                format!(
-                    "the id {id:?} is already at {first_place}: change the id of one of the two steps"
-                )
+                format!("the id {id:?} is already at {at}: change the id of one of the two steps")
             } else {
                 format!(
-                    "the ids {first:?} at {first_place} and {id:?} are the same name in templates, where - becomes _: \
+                    "the ids {first:?} at {at} and {id:?} are the same name in templates, where - becomes _: \
                      change the id of one of the two steps"
                 )
             };
-            flaws.push(YamlFlaw::new(attribute.place, message));
+            refuse(flaws, attribute.place, message);
             return None;
         }
         self.ids.insert(normal, (id.to_owned(), attribute.place));
@@ -352,24 +322,24 @@ impl Reader<'_> {
                     "<{}> has {what}: write the script in command=\"...\", or name its file with path=\"...\"",
                     element.name
                 );
-                flaws.push(YamlFlaw::new(element.place, message));
+                refuse(flaws, element.place, message);
                 return None;
             }
         };
         let (before, script) = (flaws.len(), Script { text, place, file });
         let text = &script.text;
         if text.trim().is_empty() {
-            flaws.push(script.flaw(1, 1, "the script is empty: write the script"));
+            flaws.push(script.flaw(TextPlace::START, "the script is empty: write the script"));
         }
         flaws.extend(
             check_size(text)
                 .err()
-                .map(|message| script.flaw(1, 1, message)),
+                .map(|message| script.flaw(TextPlace::START, message)),
         );
         for (refused, message) in REFUSED_CHARACTERS {
             if let Some(at) = text.find(refused) {
-                let TextPlace { line, column } = TextLines::of(text).place(at);
-                flaws.push(script.flaw(line, column, format!("the script: {message}")));
+                let place = TextLines::of(text).place(at);
+                flaws.push(script.flaw(place, format!("the script: {message}")));
             }
         }
         (flaws.len() == before).then_some(script)
@@ -409,7 +379,7 @@ fn check_attributes(element: &Element, notes: &mut Notes) {
             .any(|other| other.name == name)
         {
             let message = format!("`{name}` occurs twice: keep one of the two");
-            notes.flaws.push(YamlFlaw::new(attribute.place, message));
+            refuse(&mut notes.flaws, attribute.place, message);
         } else if !ATTRIBUTES.contains(&name)
             && !sign_ins::SIGN_INS.contains(&name)
             && !need_names().any(|need| need == name)
@@ -574,7 +544,7 @@ fn declare_time(element: &Element, sandbox: &mut DeclaredSandbox, flaws: &mut Ve
             .declare(Limit::Wall, millis),
         None => {
             let message = "`timeoutMs` must be a whole number of milliseconds above 0: write timeoutMs={300000}";
-            flaws.push(YamlFlaw::new(attribute.place, message));
+            refuse(flaws, attribute.place, message);
         }
     }
 }

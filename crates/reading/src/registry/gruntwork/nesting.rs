@@ -9,7 +9,7 @@ use markdown::mdast::Node;
 ///
 /// # Errors
 /// Returns the offset of the first part that exceeds a limit.
-pub(super) fn check_text(text: &str) -> Result<(), (usize, String)> {
+pub fn check_text(text: &str) -> Result<(), (usize, String)> {
     let mut start = 0;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         if number == MAX_LINES {
@@ -90,7 +90,7 @@ fn deep_marker(line: &str) -> Option<usize> {
 ///
 /// # Errors
 /// Returns the offset of the first part that is nested too deep.
-pub(super) fn check_tree(tree: &Node) -> Result<(), (usize, String)> {
+pub fn check_tree(tree: &Node) -> Result<(), (usize, String)> {
     let mut open = vec![(tree, 0_usize)];
     while let Some((node, level)) = open.pop() {
         if level > MAX_LEVELS {

@@ -7,26 +7,16 @@ use crate::{
 
 /// Errors and remarks that the reader has found.
 #[derive(Default)]
-pub(super) struct Notes {
-    pub(super) flaws: Vec<YamlFlaw>,
-    pub(super) remarks: Vec<YamlFlaw>,
+pub struct Notes {
+    pub flaws: Vec<YamlFlaw>,
+    pub remarks: Vec<YamlFlaw>,
     /// Remarks of which the page has one for each kind.
-    pub(super) shared: SharedRemarks,
-}
-
-/// Returns a value, or adds its error as a flaw at this place.
-pub(super) fn noted<T>(
-    read: Result<T, String>,
-    place: TextPlace,
-    flaws: &mut Vec<YamlFlaw>,
-) -> Option<T> {
-    read.map_err(|message| flaws.push(YamlFlaw::new(place, message)))
-        .ok()
+    pub shared: SharedRemarks,
 }
 
 /// Origin of a YAML document.
 #[derive(Clone)]
-pub(crate) enum YamlSource {
+pub enum YamlSource {
     /// Fence of the page. The list contains the number of columns before each line of the YAML, beginning with the line
     /// after the fence.
     Fence {
@@ -39,7 +29,7 @@ pub(crate) enum YamlSource {
 
 impl YamlSource {
     /// Returns the origin of the YAML in a fence.
-    pub(super) fn of_fence(fence: &Fence, page: &TextLines<'_>) -> Self {
+    pub fn of_fence(fence: &Fence, page: &TextLines<'_>) -> Self {
         let first_line = fence.place.line + 1;
         let indent = |(index, yaml): (usize, &str)| {
             let written = page.line(first_line + index).trim_end_matches('\n');
@@ -54,7 +44,7 @@ impl YamlSource {
     }
 
     /// Returns the number of the first line, for the YAML reader.
-    pub(super) const fn first_line(&self) -> usize {
+    pub const fn first_line(&self) -> usize {
         match self {
             Self::Fence { first_line, .. } => *first_line,
             Self::File { .. } => 1,
@@ -62,7 +52,7 @@ impl YamlSource {
     }
 
     /// Returns an error or a remark at a place of the YAML.
-    pub(super) fn flaw(&self, place: TextPlace, message: &str) -> YamlFlaw {
+    pub fn flaw(&self, place: TextPlace, message: &str) -> YamlFlaw {
         match self {
             Self::Fence {
                 first_line,
@@ -73,18 +63,11 @@ impl YamlSource {
                     .checked_sub(*first_line)
                     .and_then(|index| indents.get(index))
                     .unwrap_or(&0);
-                YamlFlaw::new(
-                    TextPlace {
-                        line: place.line,
-                        column: place.column + indent,
-                    },
-                    message,
-                )
+                YamlFlaw::new(place.after(*indent), message)
             }
-            Self::File { path, place: named } => YamlFlaw::new(
-                *named,
-                format!("{path}:{}:{}: {message}", place.line, place.column),
-            ),
+            Self::File { path, place: named } => {
+                YamlFlaw::new(*named, format!("{path}:{place}: {message}"))
+            }
         }
     }
 }

@@ -5,11 +5,11 @@
 
 use serde_json::Value;
 
-use crate::{Element, YamlFlaw};
+use crate::{Element, YamlFlaw, refuse};
 use documents::{SecretAs, StepSecret};
 
 /// Attributes of a step that name a sign-in block.
-pub(super) const SIGN_INS: [&str; 4] = ["awsAuthId", "githubAuthId", "gitAuthId", "googleAuthId"];
+pub const SIGN_INS: [&str; 4] = ["awsAuthId", "githubAuthId", "gitAuthId", "googleAuthId"];
 
 const AWS: &[&str] = &[
     "AWS_ACCESS_KEY_ID",
@@ -33,14 +33,13 @@ const FILES: [&str; 2] = [
     "GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
-/// Adds the secrets of the sign-in blocks to the secrets that a step declares. The result is sorted by name.
-pub(super) fn secrets(
+/// Adds the secrets of the sign-in blocks to the secrets that a step declares, and sorts all by name.
+pub fn add_secrets(
     step: &Element,
     page: &[Element],
-    declared: Vec<StepSecret>,
+    found: &mut Vec<StepSecret>,
     flaws: &mut Vec<YamlFlaw>,
-) -> Vec<StepSecret> {
-    let mut found = declared;
+) {
     for name in SIGN_INS {
         let Some(id) = step.text(name, flaws) else {
             continue;
@@ -53,7 +52,7 @@ pub(super) fn secrets(
             let message = format!(
                 "no sign-in block of the page has the id {id:?}: correct `{name}`, or add the block"
             );
-            flaws.push(YamlFlaw::new(place, message));
+            refuse(flaws, place, message);
             continue;
         };
         let Some(variables) = variables(name, block) else {
@@ -61,7 +60,7 @@ pub(super) fn secrets(
                 "the block {id:?} is a <{}>, which `{name}` can't name: correct the id",
                 block.name
             );
-            flaws.push(YamlFlaw::new(place, message));
+            refuse(flaws, place, message);
             continue;
         };
         for name in variables {
@@ -75,7 +74,7 @@ pub(super) fn secrets(
                     "{id:?} can't be part of the name of a secret: use letters, digits and . _ -, begin with a letter, \
                      and use at most 24 bytes"
                 );
-                flaws.push(YamlFlaw::new(place, message));
+                refuse(flaws, place, message);
                 break;
             };
             if found
@@ -86,7 +85,7 @@ pub(super) fn secrets(
                     "{} is already set by another sign-in block or by `secrets` of this step: name only one of the two",
                     variable.as_str()
                 );
-                flaws.push(YamlFlaw::new(place, message));
+                refuse(flaws, place, message);
                 break;
             }
             found.push(StepSecret {
@@ -97,7 +96,6 @@ pub(super) fn secrets(
         }
     }
     found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
-    found
 }
 
 fn is_sign_in(element: &Element) -> bool {

@@ -7,12 +7,7 @@ use crate::{
 
 /// Adds the validations to the schema of a variable, and returns true if the variable is required. A validation that the
 /// schema can't express gives a remark.
-pub(super) fn apply(
-    found: &mut Variable,
-    list: Option<&YamlNode>,
-    kind: &str,
-    notes: &mut Notes,
-) -> bool {
+pub fn apply(found: &mut Variable, list: Option<&YamlNode>, kind: &str, notes: &mut Notes) -> bool {
     let Some(list) = list.filter(|list| list.kind != YamlKind::Null) else {
         return false;
     };

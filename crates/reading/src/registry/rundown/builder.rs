@@ -8,7 +8,8 @@ use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, T
 
 use crate::{
     DeclaredNeeds, FencedBlock, LoopClause, PlacedText, TextLines, TextPlace, UnitLabel,
-    UnitScript, Workflow, WorkflowStep, WorkflowUnit, YamlFlaw, attributes, check_declared,
+    UnitScript, Workflow, WorkflowStep, WorkflowUnit, YamlFlaw, attributes, check_declared, noted,
+    refuse,
     registry::{
         declared_needs,
         rundown::{
@@ -36,7 +37,7 @@ const NEWER: [(&str, &str); 5] = [
 ];
 
 /// Reads the workflow. Every flaw is added to `flaws`, and reading continues.
-pub(super) fn build(pieces: Vec<MarkdownPiece>, flaws: &mut Vec<YamlFlaw>) -> Workflow {
+pub fn build(pieces: Vec<MarkdownPiece>, flaws: &mut Vec<YamlFlaw>) -> Workflow {
     let mut builder = Builder {
         flaws,
         workflow: Workflow {
@@ -123,7 +124,7 @@ impl OpenUnit {
 
 impl Builder<'_> {
     fn refuse(&mut self, place: TextPlace, message: impl Into<String>) {
-        self.flaws.push(YamlFlaw::new(place, message));
+        refuse(self.flaws, place, message);
     }
 
     fn unit(&mut self) -> Option<&mut OpenUnit> {
@@ -170,19 +171,16 @@ impl Builder<'_> {
             }
             HeadingLevel::H2 => {
                 self.end_step();
-                self.skips = Skip::ToStep;
-                match step_header(&text.text) {
-                    Ok((label, title)) => {
-                        self.skips = Skip::Nothing;
-                        self.step = Some(OpenStep {
-                            unit: OpenUnit::new(label, title, text.place),
-                            repeat: None,
-                            substeps: Vec::new(),
-                            substep: None,
-                        });
-                    }
-                    Err(message) => self.refuse(text.place, message),
-                }
+                                self.skips = Skip::ToStep;
+                let read = noted(step_header(&text.text), text.place, self.flaws);
+                let Some((label, title)) = read else { return };
+                self.skips = Skip::Nothing;
+                self.step = Some(OpenStep {
+                    unit: OpenUnit::new(label, title, text.place),
+                    repeat: None,
+                    substeps: Vec::new(),
+                    substep: None,
+                });
             }
             HeadingLevel::H3 if self.skips == Skip::ToStep => {}
             HeadingLevel::H3 => self.substep_heading(text),
@@ -196,7 +194,6 @@ impl Builder<'_> {
     fn substep_heading(&mut self, text: &PlacedText) {
         self.end_substep();
         self.skips = Skip::ToHeading;
-        let read = substep_header(&text.text);
         let Some(step) = &mut self.step else {
             return self.refuse(
                 text.place,
@@ -204,10 +201,8 @@ impl Builder<'_> {
             );
         };
         step.unit.has_body = true;
-        let (target, title) = match read {
-            Ok(read) => read,
-            Err(message) => return self.refuse(text.place, message),
-        };
+        let read = noted(substep_header(&text.text), text.place, self.flaws);
+        let Some((target, title)) = read else { return };
         let Some(label) = target.substep else { return };
         if target.step != step.unit.unit.label {
             let own = &step.unit.unit.label;
@@ -256,10 +251,14 @@ impl Builder<'_> {
             return;
         }
         for line in lines {
-            match transition(&line.text, line.place, false) {
-                Ok(Some(found)) => self.transition(found),
-                Ok(None) => self.text(line),
-                Err(message) => self.refuse(line.place, message),
+            match noted(
+                transition(&line.text, line.place, false),
+                line.place,
+                self.flaws,
+            ) {
+                Some(Some(found)) => self.transition(found),
+                Some(None) => self.text(line),
+                None => {}
             }
         }
     }
@@ -304,15 +303,13 @@ impl Builder<'_> {
             self.repeat_depth = Some(depth);
             return self.repeat(clause, first.place);
         }
-        match transition(text, first.place, true) {
-            Ok(Some(found)) => {
+        match noted(transition(text, first.place, true), first.place, self.flaws) {
+            Some(Some(found)) => {
                 self.transition(found);
-                for line in rest {
-                    self.text(line);
-                }
+                rest.iter().for_each(|line| self.text(line));
             }
-            Ok(None) => self.bullet(text, first.place, rest),
-            Err(message) => self.refuse(first.place, message),
+            Some(None) => self.bullet(text, first.place, rest),
+            None => {}
         }
     }
 
@@ -340,11 +337,10 @@ impl Builder<'_> {
     }
 
     fn repeat(&mut self, clause: &str, place: TextPlace) {
-        let clause = match loop_clause(clause, place) {
-            Ok(clause) => clause,
-            Err(message) => return self.refuse(place, message),
+        let read = noted(loop_clause(clause, place), place, self.flaws);
+        let (Some(clause), Some(step)) = (read, &mut self.step) else {
+            return;
         };
-        let Some(step) = &mut self.step else { return };
         let unit = &step.unit;
         let message = if step.substep.is_some() {
             "FOR must belong to a step: move the line below the ## heading"
@@ -414,10 +410,10 @@ impl Builder<'_> {
             Some((_, None, found)) => {
                 let known: Vec<&str> = declared_needs::names().collect();
                 for (key, value) in found {
-                    if !known.contains(&key.text.as_str()) {
+                                        if known.contains(&key.text.as_str()) {
+                        noted(needs.add(&key.text, &value.text), value.place, self.flaws);
+                    } else {
                         self.refuse(key.place, unknown("attribute of a Rundown block", &key.text, &known));
-                    } else if let Err(message) = needs.add(&key.text, &value.text) {
-                        self.refuse(value.place, message);
                     }
                 }
             }
@@ -432,10 +428,8 @@ impl Builder<'_> {
                  braces",
             ),
         }
-        if self.flaws.len() == before
-            && let Err(message) = check_declared(&needs.sandbox)
-        {
-            self.refuse(place, message);
+        if self.flaws.len() == before {
+            noted(check_declared(&needs.sandbox), place, self.flaws);
         }
         needs
     }
@@ -546,7 +540,7 @@ fn replaced(source: &str, variable: &str, interpreter: &str) -> Result<String, (
 }
 
 /// Part of a Rundown file.
-pub(super) enum MarkdownPiece {
+pub enum MarkdownPiece {
     Heading {
         level: HeadingLevel,
         text: PlacedText,
@@ -564,7 +558,7 @@ pub(super) enum MarkdownPiece {
 }
 
 /// Returns the parts of the text from byte `from` on, in the order of the file.
-pub(super) fn outline(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<MarkdownPiece> {
+pub fn outline(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<MarkdownPiece> {
     let mut reader = Reader {
         lines,
         from,

@@ -2,17 +2,18 @@
 
 use crate::{
     FinalAction, TextPlace, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit, YamlFlaw,
-    registry::rundown::transition::newer,
+    noted, refuse, registry::rundown::transition::newer,
 };
 
 /// Adds the flaws of the whole workflow.
-pub(super) fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
+pub fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
     if workflow.steps.is_empty() && flaws.is_empty() {
         let start = TextPlace::START;
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             start,
             "the runbook has no step: write an H2 heading, for example ## 1. Build",
-        ));
+        );
     }
     check_numbers(workflow, flaws);
     for step in &workflow.steps {
@@ -24,9 +25,8 @@ pub(super) fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
             };
             for action in [&transitions.pass, &transitions.fail] {
                 let substep = (index > 0).then_some(unit);
-                if let Err(message) = check_action(workflow, step, substep, &action.then) {
-                    flaws.push(YamlFlaw::new(action.place, message));
-                }
+                let checked = check_action(workflow, step, substep, &action.then);
+                noted(checked, action.place, flaws);
             }
         }
     }
@@ -34,8 +34,7 @@ pub(super) fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
 
 fn check_numbers(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
     let units: Vec<&WorkflowUnit> = workflow.steps.iter().map(|step| &step.unit).collect();
-    let mut refuse =
-        |unit: &WorkflowUnit, message: String| flaws.push(YamlFlaw::new(unit.place, message));
+    let mut refuse = |unit: &WorkflowUnit, message: String| refuse(flaws, unit.place, message);
     let dynamic: Vec<_> = units
         .iter()
         .filter(|unit| unit.label == UnitLabel::Dynamic)
@@ -112,7 +111,7 @@ fn check_loop(step: &WorkflowStep, flaws: &mut Vec<YamlFlaw>) {
     } else {
         return;
     };
-    flaws.push(YamlFlaw::new(repeat.place, message));
+    refuse(flaws, repeat.place, message);
 }
 
 /// Checks the target of an action. `substep` is the substep with the action, or `None` for an action of the step.
@@ -191,7 +190,7 @@ fn exists(workflow: &Workflow, target: &UnitTarget, word: &str) -> Result<(), St
 }
 
 /// Returns the flaws of keys that belong to a newer version of Rundown.
-pub(super) fn newer_key(name: &str) -> Option<String> {
+pub fn newer_key(name: &str) -> Option<String> {
     ["inputs", "required", "outputs"]
         .iter()
         .any(|key| name.eq_ignore_ascii_case(key))

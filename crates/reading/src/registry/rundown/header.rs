@@ -3,7 +3,7 @@
 use crate::{UnitLabel, UnitTarget};
 
 /// Words that can't be names of steps.
-pub(super) const RESERVED: [&str; 19] = [
+pub const RESERVED: [&str; 19] = [
     "NEXT", "CONTINUE", "COMPLETE", "STOP", "GOTO", "RETRY", "PASS", "FAIL", "YES", "NO", "ALL",
     "ANY", "DEFER", "DELEGATE", "BREAK", "FOR", "IN", "TO", "AT",
 ];
@@ -11,18 +11,18 @@ pub(super) const RESERVED: [&str; 19] = [
 const MAX_NUMBER: u32 = 999_999;
 
 /// Characters between a label and a title.
-pub(super) fn is_separator(c: char) -> bool {
+pub fn is_separator(c: char) -> bool {
     c.is_whitespace() || ".:—→-)".contains(c)
 }
 
 /// Returns true if the text is a letter or `_`, then letters, digits and `_`.
-pub(crate) fn is_identifier(text: &str) -> bool {
+pub fn is_identifier(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
 /// Reads the text of an H2 heading into label and title.
-pub(super) fn step_header(text: &str) -> Result<(UnitLabel, String), String> {
+pub fn step_header(text: &str) -> Result<(UnitLabel, String), String> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     if let Some(rest) = text.strip_prefix("{N}") {
@@ -65,7 +65,7 @@ fn title(rest: &str, whole: &str) -> Result<String, String> {
 }
 
 /// Reads the text of an H3 heading into the labels of the step and the substep, and the title.
-pub(super) fn substep_header(text: &str) -> Result<(UnitTarget, String), String> {
+pub fn substep_header(text: &str) -> Result<(UnitTarget, String), String> {
     let text = text.trim();
     let word = text.split_whitespace().next().unwrap_or_default();
     let rest = text[word.len()..].trim();
@@ -84,7 +84,7 @@ pub(super) fn substep_header(text: &str) -> Result<(UnitTarget, String), String>
 }
 
 /// Reads `1`, `1.2`, `{N}`, `{N}.{n}`, `Name` or `Name.1`. Returns `None` for any other text.
-pub(super) fn target(text: &str) -> Option<UnitTarget> {
+pub fn target(text: &str) -> Option<UnitTarget> {
     let (step, substep) = match text.split_once('.') {
         Some((step, substep)) => (step, Some(substep)),
         None => (text, None),
@@ -114,7 +114,7 @@ fn label(text: &str) -> Option<UnitLabel> {
 }
 
 /// Refuses a label that is a word of the format.
-pub(super) fn reserved(label: UnitLabel) -> Result<UnitLabel, String> {
+pub fn reserved(label: UnitLabel) -> Result<UnitLabel, String> {
     match &label {
         UnitLabel::Name(name) if RESERVED.contains(&name.as_str()) => Err(format!(
             "{name} is a word of the format and can't be the name of a step: choose another name"

@@ -4,7 +4,7 @@ use crate::{LoopClause, LoopSource, MAX_ITERATIONS, TextPlace, is_identifier};
 use documents::parameter_variable;
 
 /// Reads the text after `FOR`, for example `item IN {{ items }}` or `i IN 1 TO 5`.
-pub(super) fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, String> {
+pub fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, String> {
     let text = text.trim();
     let wrong = || {
         format!(
@@ -86,7 +86,7 @@ fn bounds(text: &str, shorthand: bool) -> Result<(u32, u32), String> {
 ///
 /// # Errors
 /// Returns a message with the number of the line in the script if the quotes around the place are not certain.
-pub(super) fn replace_variable(source: &str, variable: &str) -> Result<String, (usize, String)> {
+pub fn replace_variable(source: &str, variable: &str) -> Result<String, (usize, String)> {
     if !contains_placeholder(source, variable) {
         return Ok(source.to_owned());
     }

@@ -20,13 +20,11 @@ use std::{
 use crate::{
     BYTE_ORDER_MARK, FoundStep, LoopClause, LoopSource, Page, ReadPage, RemarkKind, ScriptOrigin,
     TextLines, TextPlace, UnitScript, Workflow, WorkflowUnit, YamlFlaw, YamlKind, check_characters,
-    check_file_name,
+    check_file_name, plain_definition,
     registry::{fence_remarks::SharedRemarks, front_matter},
     yaml,
 };
-use documents::{
-    Approvals, Format, Parameter, ParameterType, SessionUse, StepDefinition, StepRef, Template,
-};
+use documents::{Format, Parameter, ParameterType, StepDefinition, StepRef};
 
 /// Maximum length of a loop value, in characters.
 const MAX_VALUE_LENGTH: u64 = 4096;
@@ -173,44 +171,28 @@ fn read_step(
             );
             YamlFlaw::new(unit.place, message)
         })?;
+    let title =
+        front_matter::title(&unit.title).map_err(|message| YamlFlaw::new(unit.place, message))?;
     let mut definition = StepDefinition {
-        title: front_matter::title(&unit.title)
-            .map_err(|message| YamlFlaw::new(unit.place, message))?,
-        reference,
-        format: Format::Rundown,
-        interpreter: script.interpreter.clone(),
-        source: script.source.clone(),
-        files: Vec::new(),
         params: parameters(repeat).into(),
-        template: Template::None,
-        sandbox: script.needs.sandbox.clone(),
-        approvals: Approvals::unspecified(),
-        secrets: script.needs.secrets.clone(),
-        outputs: Vec::new(),
-        session: SessionUse::None,
-        exclusive: None,
-        plan: None,
-        check: false,
-        programs: script.needs.programs.clone(),
+        ..plain_definition(
+            reference,
+            Format::Rundown,
+            title,
+            script.interpreter.clone(),
+            script.source.clone(),
+        )
     };
-    let at = |message: String| YamlFlaw::new(script.fence, message);
-    script
-        .needs
-        .links
-        .clone()
-        .put(&mut definition)
-        .map_err(at)?;
-    let contents = script
-        .needs
-        .put_files(&mut definition, page.files)
-        .map_err(at)?;
-    let lines = ScriptOrigin::Below(script.fence.line);
-    let definition = Box::new(definition);
+    let needs = script.needs.clone();
+    let files = needs.contents(page.files);
+    let contents = files
+        .and_then(|files| needs.put(&mut definition, &files))
+        .map_err(|message| YamlFlaw::new(script.fence, message))?;
     Ok(FoundStep {
-        definition,
+        definition: Box::new(definition),
         contents,
         place: script.fence,
-        script: lines,
+        script: ScriptOrigin::Below(script.fence.line),
         added: (0, 0),
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     Aggregation, FinalAction, MAX_ITERATIONS, TextPlace, UnitLabel, YamlFlaw, is_identifier,
+    refuse,
     registry::rundown::{
         header::{RESERVED, is_separator, target},
         workflow::{TransitionAction, Transitions},
@@ -10,10 +11,10 @@ use crate::{
 };
 
 /// One transition of the file.
-pub(super) struct TransitionLine {
-    pub(super) on_pass: bool,
-    pub(super) aggregation: Option<Aggregation>,
-    pub(super) action: TransitionAction,
+pub struct TransitionLine {
+    pub on_pass: bool,
+    pub aggregation: Option<Aggregation>,
+    pub action: TransitionAction,
 }
 
 const KEYWORDS: [(&str, bool); 4] = [
@@ -26,7 +27,7 @@ const ACTIONS: [&str; 5] = ["CONTINUE", "COMPLETE", "STOP", "GOTO", "RETRY"];
 
 /// Reads one line. Returns `None` if the line is prose. In a list item, each line that begins with the keyword of a
 /// transition must be a transition. In a paragraph, such a line may be prose.
-pub(super) fn transition(
+pub fn transition(
     text: &str,
     place: TextPlace,
     in_item: bool,
@@ -157,7 +158,7 @@ fn final_action(text: &str) -> Result<FinalAction, String> {
 }
 
 /// Returns the message for a word of a newer version of Rundown.
-pub(super) fn newer(word: &str, instead: &str) -> String {
+pub fn newer(word: &str, instead: &str) -> String {
     format!(
         "{word} belongs to a newer version of Rundown, which this program does not read: {instead}"
     )
@@ -217,10 +218,7 @@ fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 }
 
 /// Makes the transitions of a unit from its lines. The default is `PASS ALL: CONTINUE` and `FAIL ANY: STOP`.
-pub(super) fn transitions(
-    lines: Vec<TransitionLine>,
-    flaws: &mut Vec<YamlFlaw>,
-) -> Option<Transitions> {
+pub fn transitions(lines: Vec<TransitionLine>, flaws: &mut Vec<YamlFlaw>) -> Option<Transitions> {
     let mut found = Transitions::default();
     let (mut pass, mut fail): (Option<TransitionLine>, Option<TransitionLine>) = (None, None);
     if lines.is_empty() {
@@ -238,7 +236,7 @@ pub(super) fn transitions(
                 "{word} is already in line {}: keep one of the two",
                 first.action.place.line
             );
-            flaws.push(YamlFlaw::new(line.action.place, message));
+            refuse(flaws, line.action.place, message);
         } else {
             *slot = Some(line);
         }
@@ -248,7 +246,7 @@ pub(super) fn transitions(
         && of_pass != of_fail
     {
         let message = "ALL and ANY contradict each other: write PASS ALL with FAIL ANY, or PASS ANY with FAIL ALL";
-        flaws.push(YamlFlaw::new(line.action.place, message));
+        refuse(flaws, line.action.place, message);
     }
     found.aggregation = stated(&pass)
         .or(stated(&fail))

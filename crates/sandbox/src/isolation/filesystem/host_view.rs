@@ -36,14 +36,12 @@ pub fn host_view(
     file_at(parameters, &texts.params, readable)?;
     for name in ["work", "tmp"] {
         directory_at(name, 0o700)?;
-        if owner.is_some() {
-            std::os::unix::fs::chown(name, owner, owner)
-                .at(SetupStage::Mounts, format!("give away {name}"))?;
-        }
+        std::os::unix::fs::chown(name, owner, owner)
+            .at(SetupStage::Mounts, format!("give away {name}"))?;
     }
     let mut places = run_places::on_the_host(request, run_dir, texts, control)?;
     let mut grants = std::mem::take(&mut places.grants);
-    let mut grant = |path: PathBuf, access| grants.push(PathGrant { path, access });
+    let mut grant = |path: PathBuf, access| grants.push(PathGrant::new(path, access));
     for path in SYSTEM {
         if Path::new(path).is_dir() {
             grant(path.into(), PathAccess::ReadExecute);

@@ -2,14 +2,22 @@
 
 use std::{
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
 };
 
-use crate::{AtStage as _, SetupResult, SetupStage, isolation::syscalls, move_to, with_parents};
+use crate::{
+    AtStage as _, SetupResult, SetupStage,
+    isolation::{
+        mounts::clone_of,
+        opened::{kind_of, open, open_within},
+        syscalls,
+    },
+    move_to, with_parents,
+};
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags},
+    fs::{CWD, FileType, OFlags, ResolveFlags},
     mount::OpenTreeFlags,
 };
 
@@ -33,12 +41,7 @@ impl Source {
     }
 
     pub fn open(path: &str) -> SetupResult<OwnedFd> {
-        rustix::fs::open(
-            path,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .at(SetupStage::Mounts, format!("open {path}"))
+        open(path, OFlags::PATH | OFlags::NOFOLLOW).at(SetupStage::Mounts, format!("open {path}"))
     }
 
     pub fn take_real(path: &str, flags: u64) -> SetupResult<Self> {
@@ -47,37 +50,25 @@ impl Source {
 
     /// Opens a path of the profile. The path must still be the real path that was signed.
     pub fn open_real(path: &str) -> SetupResult<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).at(
+        open_within(CWD, path, OFlags::PATH, ResolveFlags::NO_SYMLINKS).at(
             SetupStage::ReadPath,
             format!("open the profile's path {path}"),
         )
     }
 
     fn copy(opened: &OwnedFd, path: &str, flags: u64, stage: SetupStage) -> SetupResult<Self> {
-        let what = || format!("bind {path}");
-        let kind = rustix::fs::fstat(opened).at(stage, what())?.st_mode;
-        let mount = rustix::mount::open_tree(
-            opened,
-            "",
-            OpenTreeFlags::OPEN_TREE_CLONE
-                | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | OpenTreeFlags::AT_RECURSIVE
-                | OpenTreeFlags::AT_EMPTY_PATH,
-        )
-        .at(stage, what())?;
-        // Set the mount flags before attaching the mount, so that it is never writable in the run.
-        syscalls::set_mount_flags(mount.as_fd(), flags | libc::MOUNT_ATTR_NOSUID, true)
-            .at(stage, what())?;
-        let directory =
-            rustix::fs::FileType::from_raw_mode(kind) == rustix::fs::FileType::Directory;
-        let writable = flags & MOUNT_READ_ONLY == 0;
-        Ok(Self {
-            mount,
-            directory,
-            writable,
-            target: path.trim_start_matches('/').to_owned(),
-        })
+        let bound = || {
+            let mount = clone_of(opened, OpenTreeFlags::AT_RECURSIVE)?;
+            // Set the mount flags before attaching the mount, so that it is never writable in the run.
+            syscalls::set_mount_flags(mount.as_fd(), flags | libc::MOUNT_ATTR_NOSUID, true)?;
+            Ok::<_, io::Error>(Self {
+                mount,
+                directory: kind_of(&rustix::fs::fstat(opened)?) == FileType::Directory,
+                writable: flags & MOUNT_READ_ONLY == 0,
+                target: path.trim_start_matches('/').to_owned(),
+            })
+        };
+        bound().at(stage, format!("bind {path}"))
     }
 
     /// Creates the mount point, and attaches the mount there.

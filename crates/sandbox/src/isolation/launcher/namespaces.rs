@@ -8,7 +8,7 @@ use crate::{
 };
 use rustix::process::WaitOptions;
 
-pub(super) fn namespaces(network: bool) -> libc::c_int {
+pub fn namespaces(network: bool) -> libc::c_int {
     libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
@@ -19,7 +19,7 @@ pub(super) fn namespaces(network: bool) -> libc::c_int {
 }
 
 /// Finds the reason why a clone failed, with a test process that creates the namespaces one by one.
-pub(super) fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> SetupFailure {
+pub fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> SetupFailure {
     if start.form != RunForm::Namespaces {
         return SetupFailure::from_io(SetupStage::Processes, "clone the first process", error);
     }
@@ -53,7 +53,7 @@ pub(super) fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> Set
     SetupFailure::from_io(SetupStage::Namespaces, what, error)
 }
 
-pub(super) fn unshare_each(network: bool) -> SetupResult {
+pub fn unshare_each(network: bool) -> SetupResult {
     for (flag, stage, name) in [
         (libc::CLONE_NEWUSER, SetupStage::UserNamespace, "user"),
         (libc::CLONE_NEWNS, SetupStage::Namespaces, "mount"),

@@ -11,7 +11,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
-    process::{Pid, Signal, WaitOptions},
+    process::{self, Pid, Signal, WaitOptions},
 };
 
 use crate::{
@@ -22,24 +22,24 @@ use crate::{
 };
 
 /// Exit code of a shell whose last command was ended by SIGXFSZ.
-pub(super) const XFSZ_IN_A_SHELL: i32 = 128 + libc::SIGXFSZ;
+pub const XFSZ_IN_A_SHELL: i32 = 128 + libc::SIGXFSZ;
 /// Interval at which orphans of a run on the host's root file system are reaped.
-pub(super) const REAP_EVERY: Timespec = Timespec {
+pub const REAP_EVERY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
 
 /// Forwards commands of the service and reaps children until the step has ended. Returns the status of the step, or
 /// `None` if the service requested the end of the run, or if the service or the helper has exited.
-pub(super) fn watch(
+pub fn watch(
     control: &mut UnixStream,
     helper: &UnixStream,
     pidfd: &OwnedFd,
     step: Pid,
     mut obey: impl FnMut(u8),
-) -> Option<rustix::process::WaitStatus> {
+) -> Option<process::WaitStatus> {
     loop {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = process::wait(WaitOptions::NOHANG) {
             if pid == step {
                 return Some(status);
             }
@@ -83,10 +83,10 @@ pub(super) fn watch(
 
 /// Returns the limit of the size of a file if SIGXFSZ ended the step and a file has exactly this size. A step can also
 /// send this signal itself, or reach a lower limit that a script has set.
-pub(super) fn file_limit(
+pub fn file_limit(
     request: &RunRequest,
     view: &StepPaths,
-    status: rustix::process::WaitStatus,
+    status: process::WaitStatus,
 ) -> Option<SizeLimit> {
     let signalled = status.terminating_signal() == Some(libc::SIGXFSZ)
         || status.exit_status() == Some(XFSZ_IN_A_SHELL);
@@ -94,9 +94,9 @@ pub(super) fn file_limit(
         .then_some(SizeLimit::File)
 }
 
-pub(crate) fn report_end(
+pub fn report_end(
     control: &mut UnixStream,
-    status: rustix::process::WaitStatus,
+    status: process::WaitStatus,
     reached: Option<SizeLimit>,
 ) {
     let end = match (status.exit_status(), status.terminating_signal()) {
@@ -107,7 +107,7 @@ pub(crate) fn report_end(
     let _ = protocol::write_message(control, &HelperMessage::Ended(end, reached));
 }
 
-pub(super) fn report_empty(control: &mut UnixStream, left: u64) {
+pub fn report_empty(control: &mut UnixStream, left: u64) {
     let (cpu_us, resident_peak) = syscalls::usage_of_children().unwrap_or_default();
     let _ = protocol::write_message(
         control,
@@ -121,9 +121,9 @@ pub(super) fn report_empty(control: &mut UnixStream, left: u64) {
 }
 
 /// Maximum time to wait for the end of a run. The kernel can't kill a process that is stuck in a system call.
-pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(30);
+pub const KILL_DEADLINE: Duration = Duration::from_secs(30);
 /// Kills and reaps children until none is left. Returns the number of children that did not end within the time limit.
-pub(super) fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
+pub fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     let begun = Instant::now();
     loop {
         let left = reap_family(step, control);
@@ -137,7 +137,7 @@ pub(super) fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStrea
         let children = children();
         for child in &children {
             // The process id of a child that was not reaped is not reused.
-            let _ = rustix::process::kill_process(*child, Signal::KILL);
+            let _ = process::kill_process(*child, Signal::KILL);
         }
         if begun.elapsed() > KILL_DEADLINE {
             return children.len() as u64;
@@ -147,9 +147,9 @@ pub(super) fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStrea
 }
 
 /// Reaps all dead children and returns true if living children remain.
-pub(super) fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
+pub fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
     loop {
-        match rustix::process::wait(WaitOptions::NOHANG) {
+        match process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == step => report_end(control, status, None),
             Ok(Some(_)) => {}
             Ok(None) => return true,
@@ -159,30 +159,29 @@ pub(super) fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
 }
 
 /// Returns true if a process has the user id `id`. Otherwise getpriority(2) returns ESRCH.
-pub(super) fn someone_is(id: u32) -> bool {
-    rustix::process::getpriority_user(rustix::process::Uid::from_raw(id)) != Err(Errno::SRCH)
+pub fn someone_is(id: u32) -> bool {
+    process::getpriority_user(process::Uid::from_raw(id)) != Err(Errno::SRCH)
 }
 
 /// Kills all processes of the run's own user id with one kill(2) call, so that a forking process can't escape.
-pub(super) fn kill_everything_of(id: u32) {
+pub fn kill_everything_of(id: u32) {
     match syscalls::fork() {
         Ok(ForkSide::Child) => {
-            let taken =
-                confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0;
+            let taken = confine::take_id(id).is_ok() && process::getuid().as_raw() == id && id != 0;
             if taken {
                 syscalls::signal_all(Signal::KILL);
             }
             syscalls::end(0);
         }
         Ok(ForkSide::Parent(killer)) => {
-            let _ = rustix::process::waitpid(Some(killer), WaitOptions::empty());
+            let _ = process::waitpid(Some(killer), WaitOptions::empty());
         }
         Err(_) => {}
     }
 }
 
 /// Returns the number of processes with the user id `id`, without zombies.
-pub(super) fn living_of(id: u32) -> u64 {
+pub fn living_of(id: u32) -> u64 {
     let uid = format!("\nUid:\t{id}\t");
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let statuses =
@@ -192,8 +191,8 @@ pub(super) fn living_of(id: u32) -> u64 {
         .count() as u64
 }
 
-pub(super) fn children() -> Vec<Pid> {
-    let me = rustix::process::getpid().as_raw_pid();
+pub fn children() -> Vec<Pid> {
+    let me = process::getpid().as_raw_pid();
     let mine = processes().into_iter().filter(|one| one.parent == me);
     mine.filter_map(|one| Pid::from_raw(one.pid)).collect()
 }

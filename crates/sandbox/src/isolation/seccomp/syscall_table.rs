@@ -184,11 +184,22 @@ const ALLOWED: ArgumentTest = ArgumentTest::Else(FilterVerdict::ALLOW);
 
 /// Allows the call if the masked argument is one of these values.
 const fn allowed(argument: u32, mask: u32, values: &'static [u32]) -> ArgumentTest {
-    ArgumentTest::OneOf {
+    value(argument, mask, values, true, FilterVerdict::ALLOW)
+}
+
+const fn value(
+    argument: u32,
+    mask: u32,
+    values: &'static [u32],
+    is_one: bool,
+    then: FilterVerdict,
+) -> ArgumentTest {
+    ArgumentTest::Value {
         argument,
         mask,
         values,
-        then: FilterVerdict::ALLOW,
+        is_one,
+        then,
     }
 }
 
@@ -203,22 +214,12 @@ const fn no_bit(argument: u32, bits: u32, errno: u16) -> ArgumentTest {
 
 /// Refuses the call if the masked argument is one of these values.
 const fn refused(argument: u32, mask: u32, values: &'static [u32], errno: u16) -> ArgumentTest {
-    ArgumentTest::OneOf {
-        argument,
-        mask,
-        values,
-        then: FilterVerdict::errno(errno),
-    }
+    value(argument, mask, values, true, FilterVerdict::errno(errno))
 }
 
 /// Refuses the call if the masked argument is none of these values.
 const fn only(argument: u32, mask: u32, values: &'static [u32], errno: u16) -> ArgumentTest {
-    ArgumentTest::NoneOf {
-        argument,
-        mask,
-        values,
-        then: FilterVerdict::errno(errno),
-    }
+    value(argument, mask, values, false, FilterVerdict::errno(errno))
 }
 
 /// Refuses a mode of a device node.

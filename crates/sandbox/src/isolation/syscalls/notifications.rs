@@ -6,6 +6,8 @@ use std::{
     ptr,
 };
 
+use crate::isolation::syscalls::check;
+
 /// Command to receive the next waiting call, `_IOWR('!', 0, struct seccomp_notif)`.
 const RECEIVE: u32 = 0xc050_2100;
 /// Command to answer a call, `_IOWR('!', 1, struct seccomp_notif_resp)`.
@@ -35,7 +37,7 @@ pub fn receive(listener: &OwnedFd) -> io::Result<WaitingCall> {
     // SAFETY: The command contains the size of the structure, which is a live local of this type.
     let result =
         unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE as libc::Ioctl, &raw mut call) };
-    check(result)?;
+    check(result.into())?;
     Ok(WaitingCall {
         id: call.id,
         thread: call.pid,
@@ -55,7 +57,7 @@ pub fn is_waiting(listener: &OwnedFd, id: u64) -> bool {
             &raw const id,
         )
     };
-    check(result).is_ok()
+    check(result.into()).is_ok()
 }
 
 /// Lets the kernel execute the call with this id.
@@ -74,7 +76,7 @@ pub fn let_continue(listener: &OwnedFd, id: u64) -> io::Result<()> {
     // SAFETY: The command contains the size of the structure, which is a live local of this type.
     let result =
         unsafe { libc::ioctl(listener.as_raw_fd(), ANSWER as libc::Ioctl, &raw mut answer) };
-    check(result)
+    check(result.into()).map(drop)
 }
 
 /// Reads memory of a thread. Returns the number of read bytes, which is smaller if the range is not mapped completely.
@@ -109,14 +111,6 @@ pub fn answer_fast(listener: &OwnedFd) {
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: This command takes an integer and no pointer.
     let _ = unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS as libc::Ioctl, SYNCHRONOUS) };
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl LinuxSandbox {
         tried.as_ref()
     }
 
-    pub(super) fn trial_of_an_overlay(&self) -> SetupResult {
+    fn trial_of_an_overlay(&self) -> SetupResult {
         let probe = &self.probe;
         // Use mode 0755, so that the user of each run can read the directory.
         let open = std::fs::Permissions::from_mode(0o755);
@@ -76,7 +76,7 @@ impl LinuxSandbox {
         self.play(&prepared, &plan)?.0.failure.map_or(Ok(()), Err)
     }
 
-    pub(super) fn trial_without_groups(&mut self, lacking: &ProbeFailures) -> SetupResult {
+    fn trial_without_groups(&mut self, lacking: &ProbeFailures) -> SetupResult {
         let groups = std::mem::replace(
             &mut self.groups,
             Err("this host can't create a process directly in a control group".into()),
@@ -84,7 +84,7 @@ impl LinuxSandbox {
         self.trial(lacking).inspect_err(|_| self.groups = groups)
     }
 
-    pub(super) fn trial(&self, lacking: &ProbeFailures) -> SetupResult {
+    fn trial(&self, lacking: &ProbeFailures) -> SetupResult {
         let form = if lacking.namespaces.is_some() {
             RunForm::Host
         } else {
@@ -132,11 +132,7 @@ impl LinuxSandbox {
     }
 
     /// Runs a probe script and returns the run with its output.
-    pub(super) fn play(
-        &self,
-        prepared: &Prepared,
-        plan: &Plan,
-    ) -> SetupResult<(FollowedRun, Vec<u8>)> {
+    fn play(&self, prepared: &Prepared, plan: &Plan) -> SetupResult<(FollowedRun, Vec<u8>)> {
         let cancel =
             CancelFlag::new().at(SetupStage::Processes, "make the cancel flag of a run")?;
         let once = || {

@@ -120,7 +120,7 @@ impl NeedleTrie {
     }
 
     /// Completes the tree after the last text.
-    pub fn finish(mut self) -> Self {
+    pub fn finish(&mut self) {
         let mut queue: VecDeque<TrieState> = self
             .roots
             .iter()
@@ -139,7 +139,6 @@ impl NeedleTrie {
                 self.found[state as usize] = self.found[self.shorter[state as usize] as usize];
             }
         }
-        self
     }
 
     /// Returns the state after the next symbol of the stream.
@@ -189,7 +188,7 @@ mod tests {
         for (secret, text) in ["abcabd", "bca", "cc", "abcabd"].into_iter().enumerate() {
             trie.insert(text.bytes(), needle(text.len(), secret));
         }
-        let trie = trie.finish();
+        trie.finish();
         let (mut state, mut found) = (0, Vec::new());
         for (at, symbol) in "xabcabcabdccc".bytes().enumerate() {
             state = trie.next(state, symbol);

@@ -74,11 +74,10 @@ impl FormReader {
             return emit(symbol(folded(byte), at, at + 1));
         }
         if self.pending.is_empty() {
-            let begins_escape = match self.form {
-                SecretForm::Percent => byte == b'%',
-                SecretForm::Escaped => byte == b'\\',
-                SecretForm::Plain | SecretForm::Hex | SecretForm::Base64 => false,
-            };
+            let begins_escape = matches!(
+                (self.form, byte),
+                (SecretForm::Percent, b'%') | (SecretForm::Escaped, b'\\')
+            );
             if !begins_escape {
                 return self.single(byte, at, emit);
             }
@@ -98,24 +97,23 @@ impl FormReader {
                 }
             }
             // The first byte is no escape. The others may begin one.
-            Escape::None => {
-                let (bytes, start) = (std::mem::take(&mut self.pending), self.pending_at);
-                self.single(bytes[0], start, emit);
-                for (byte, place) in bytes[1..].iter().zip(start + 1..) {
-                    self.read(*byte, place, emit);
-                }
-            }
+            Escape::None => self.release(emit),
         }
     }
 
     /// Ends the stream.
     pub fn finish(&mut self, emit: &mut impl FnMut(FormEvent)) {
         while !self.pending.is_empty() {
-            let (bytes, start) = (std::mem::take(&mut self.pending), self.pending_at);
-            self.single(bytes[0], start, emit);
-            for (byte, place) in bytes[1..].iter().zip(start + 1..) {
-                self.read(*byte, place, emit);
-            }
+            self.release(emit);
+        }
+    }
+
+    /// Reads the pending bytes again, the first of them as no escape.
+    fn release(&mut self, emit: &mut impl FnMut(FormEvent)) {
+        let (bytes, start) = (std::mem::take(&mut self.pending), self.pending_at);
+        self.single(bytes[0], start, emit);
+        for (byte, place) in bytes[1..].iter().zip(start + 1..) {
+            self.read(*byte, place, emit);
         }
     }
 
@@ -170,31 +168,28 @@ enum Escape {
 fn decode(bytes: &[u8]) -> Escape {
     match bytes {
         [b'%' | b'\\'] => Escape::Incomplete,
-        [b'%', digits @ ..] | [b'\\', b'x', digits @ ..] => match hex(digits, 2) {
-            Number::Complete(byte) => Escape::Byte(byte as u8), // two digits
-            Number::Incomplete => Escape::Incomplete,
-            Number::None => Escape::None,
-        },
-        [b'\\', b'u', digits @ ..] if digits.len() <= 4 => match hex(digits, 4) {
+        [b'%', digits @ ..] | [b'\\', b'x', digits @ ..] => {
+            hex(digits, 2, |byte| Escape::Byte(byte as u8)) // two digits
+        }
+        [b'\\', b'u', digits @ ..] if digits.len() <= 4 => hex(digits, 4, |unit| match unit {
             // The second half of the pair follows.
-            Number::Complete(0xD800..=0xDBFF) => Escape::Incomplete,
-            Number::Complete(unit) => char::from_u32(unit).map_or(Escape::None, Escape::Char),
-            Number::Incomplete => Escape::Incomplete,
-            Number::None => Escape::None,
-        },
+            0xD800..=0xDBFF => Escape::Incomplete,
+            unit => char::from_u32(unit).map_or(Escape::None, Escape::Char),
+        }),
         [b'\\', b'u', high @ ..] => {
             let (high, low) = high.split_at(4);
-            match (hex(high, 4), low) {
-                (_, [b'\\'] | [b'\\', b'u']) => Escape::Incomplete,
-                (Number::Complete(high), [b'\\', b'u', digits @ ..]) => match hex(digits, 4) {
-                    Number::Complete(low @ 0xDC00..=0xDFFF) => {
-                        let char =
-                            char::from_u32(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00));
-                        char.map_or(Escape::None, Escape::Char)
-                    }
-                    Number::Incomplete => Escape::Incomplete,
-                    Number::Complete(_) | Number::None => Escape::None,
-                },
+            match low {
+                [b'\\'] | [b'\\', b'u'] => Escape::Incomplete,
+                [b'\\', b'u', low @ ..] => hex(high, 4, |high| {
+                    hex(low, 4, |low| match low {
+                        0xDC00..=0xDFFF => {
+                            let char =
+                                char::from_u32(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00));
+                            char.map_or(Escape::None, Escape::Char)
+                        }
+                        _ => Escape::None,
+                    })
+                }),
                 _ => Escape::None,
             }
         }
@@ -208,20 +203,15 @@ fn decode(bytes: &[u8]) -> Escape {
     }
 }
 
-enum Number {
-    Incomplete,
-    Complete(u32),
-    None,
-}
-
-fn hex(digits: &[u8], count: usize) -> Number {
+/// Decodes a number of hexadecimal digits, as soon as it has `count` digits.
+fn hex(digits: &[u8], count: usize, decoded: impl FnOnce(u32) -> Escape) -> Escape {
     let value = digits.iter().try_fold(0, |value, digit| {
         Some(value * 16 + (*digit as char).to_digit(16)?)
     });
     match value {
-        Some(value) if digits.len() == count => Number::Complete(value),
-        Some(_) if digits.len() < count => Number::Incomplete,
-        _ => Number::None,
+        Some(value) if digits.len() == count => decoded(value),
+        Some(_) if digits.len() < count => Escape::Incomplete,
+        _ => Escape::None,
     }
 }
 

@@ -419,7 +419,7 @@ impl Look<'_> {
 }
 
 /// Returns the key ids of the signatures in an entry, without verification.
-pub(super) fn signers(data: &[u8]) -> Result<Vec<KeyId>, Malformed> {
+pub fn signers(data: &[u8]) -> Result<Vec<KeyId>, Malformed> {
     let envelope: Envelope = json::parse_as(data, data.len())?;
     Ok(envelope
         .signatures

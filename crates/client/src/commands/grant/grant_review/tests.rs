@@ -17,7 +17,7 @@ fn review(of: &Value) -> Option<GrantReview> {
     let mut review = GrantReview {
         payload,
         digest,
-        grant,
+        terms: grant,
         document,
         steps,
         remarks: Vec::new(),
@@ -84,7 +84,7 @@ fn promise_4_each_signed_field_of_a_grant_changes_its_screen() {
     let grant = grant();
     let painted = |of: &Value| {
         let review = review(of)?;
-        let screen = review.screen(review.grant.not_before).paint(1000, false);
+        let screen = review.screen(review.terms.not_before).paint(1000, false);
         // The digest is not computed here.
         Some(
             screen
@@ -137,7 +137,7 @@ fn unbounded_values_together_with_a_network_are_an_extra_red_remark() {
     assert_eq!(line.tone, LineTone::Bad);
     assert!(
         review
-            .screen(review.grant.not_before)
+            .screen(review.terms.not_before)
             .paint(1000, false)
             .contains("ANY VALUE (string)")
     );

@@ -1,0 +1,63 @@
+//! Opens files and looks at them, with the same flags everywhere.
+
+use std::{
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::Path,
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat},
+    io::Result,
+    path::Arg,
+};
+
+/// Device and inode number, which all hard links of a file share.
+pub type FileId = (u64, u64);
+
+/// Opens a file or directory. Each program that this process executes loses the descriptor.
+pub fn open(path: impl Arg, flags: OFlags) -> Result<OwnedFd> {
+    open_at(CWD, path, flags)
+}
+
+/// Opens a file or directory below an opened directory, as [`open`].
+pub fn open_at(directory: impl AsFd, path: impl Arg, flags: OFlags) -> Result<OwnedFd> {
+    rustix::fs::openat(directory, path, flags | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Opens a file or directory as [`open_at`], with limits for the links and the parts of the path.
+pub fn open_within(
+    directory: impl AsFd,
+    path: impl Arg,
+    flags: OFlags,
+    limits: ResolveFlags,
+) -> Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC;
+    rustix::fs::openat2(directory, path, flags, Mode::empty(), limits)
+}
+
+/// Looks at an entry of an opened directory, without following a link.
+pub fn stat_at(directory: impl AsFd, name: impl Arg) -> Result<Stat> {
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Creates a file for writing below an opened directory. Nothing may have the name.
+pub fn create_at(directory: impl AsFd, name: impl Arg, mode: Mode) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, name, flags, mode)
+}
+
+pub fn kind_of(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// Returns the identity of the file to which a path leads.
+pub fn file_id(path: &Path) -> std::io::Result<FileId> {
+    path.metadata().map(|found| (found.dev(), found.ino()))
+}
+
+pub fn id_of(stat: &Stat) -> FileId {
+    (stat.st_dev, stat.st_ino)
+}
