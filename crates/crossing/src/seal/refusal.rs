@@ -183,7 +183,7 @@ pub fn not_filled(error: StepError) -> Refusal {
 }
 
 /// Returns a refusal without places and links as the end of a request.
-pub fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
+pub fn refuse(code: Code, detail: impl fmt::Display) -> Stopped {
     Refusal::new(code, detail).into()
 }
 
