@@ -8,25 +8,23 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     Accepted, Admitted, ArtifactStore, BoundaryKey, BundleParts, Capacity, Changes, Consumed,
     CrossingParts, CrossingRequest, CurrentSeal, LateReceipts, Outputs, Permit, Ran, ReceiptBasis,
-    Receipted, RecordedRows, Refusal, RequestResult, ResultsBasis, RunEnd, RunInputs,
+    Receipted, RecordedRows, RecordedRun, Refusal, RequestResult, ResultsBasis, RunInputs,
     RunsInProgress, Sealed, SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
     carried::kept_results::wants_results,
     check_not_moved, fault, log_about,
     masks::with_masks_before,
     outcome_of, planned_files, profile_on_host,
-    run_end::{LATEST_START, SERVICE_ENDED, TOO_LATE, shown_start, why_unknown},
+    run_end::{LATEST_START, TOO_LATE, shown_start, why_unknown},
     secret_permits, session_user,
     stage::{CheckResults, ClockTrusted, Loaded, SignedReceipt},
 };
 use documents::{
-    Base64, BlobDigest, Code, ConsumptionRef, Decision, Files, Outcome, Output, Receipt,
-    ReceiptBoundary, SessionChange, SessionReference, Signed, Status, Stream, StreamName,
-    Timestamp, Usage, canonical,
+    Base64, BlobDigest, Code, ConsumptionRef, Decision, Files, Output, Receipt, ReceiptBoundary,
+    SessionChange, SessionReference, Signed, Status, Stream, StreamName, Timestamp, Usage,
+    canonical,
 };
 use reading::parameter_schema;
-use sandbox::{
-    CancelFlag, LinuxSandbox, Plan, Report, SecretMasks, Starter, capture, nothing_enforced,
-};
+use sandbox::{CancelFlag, LinuxSandbox, Plan, Report, SecretMasks, Starter, capture};
 use store::{
     AuthorizationCore, Consume, ConsumeStop, CrossingStage, Finish, Ledger, Spender, StageClock,
     Window, end_detail,
@@ -214,7 +212,7 @@ impl Crossing {
             .check(step.step().definition(), parameters.params().value());
         let secrets = secrets.map_err(|refusal| refusal.about(&signed.proposal))?;
         let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
-            Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
+            Refusal::new(Code::SandboxUnavailable, unavailable).about(&signed.proposal)
         })?;
         let now = self.now();
         let allowed = self.authority(&verified, &held, &here, now)?;
@@ -284,7 +282,7 @@ impl Crossing {
                 .collect(),
             carried: checks.carried.clone(),
         };
-        let files = planned_files(&checks.registered).map_err(|error| fault(&error))?;
+        let files = planned_files(&checks.registered).map_err(fault)?;
         let results = wants_results(definition, &files);
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
@@ -324,8 +322,8 @@ impl Crossing {
         // The receipt must fit into its maximum size for every possible end of the run. This is checked before the
         // commit, so that no nonce is spent for a receipt that is too large.
         let _writable = decision.check_room()?;
-        let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
-        let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
+        let envelope_bytes = envelope.to_canonical().map_err(fault)?;
+        let decision_bytes = canonical::canonical_of(&decision).map_err(fault)?;
         let room = match self
             .capacity
             .reserve(signed.sandbox.limits.output_bytes, loaded.plan().results)
@@ -478,20 +476,20 @@ impl Crossing {
             let line = format!("countersign: {note} ({})\n", closing.basis.authorization);
             report.stderr.bytes += recording.write_line(StreamName::Stderr, &line);
         }
-        let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
-        if let Some(why) = &recorded.failed {
+        let output = recording.close(report.stdout.bytes, report.stderr.bytes);
+        if let Some(why) = &output.failed {
             tracing::warn!(proposal = %proposal, "{why}");
         }
         let finished_at = self.now().max(started_at);
-        let end = RunEnd::Seen {
-            report: Box::new(report),
-            recorded: Box::new(recorded),
+        let recorded = RecordedRun {
+            output,
             recording,
             kept: Arc::new(kept),
         };
         Ran {
             closing,
-            end,
+            report: Box::new(report),
+            recorded: Some(Box::new(recorded)),
             started_at,
             finished_at,
         }
@@ -504,60 +502,36 @@ impl Crossing {
     pub fn receipt(&self, ran: Ran) -> RequestResult<SignedReceipt> {
         let Ran {
             closing,
-            end,
+            report,
+            recorded,
             started_at,
             finished_at,
         } = ran;
         let sealed = self.state();
-        let unknown = match &end {
-            RunEnd::Seen { report, .. } => why_unknown(&report.end),
-            RunEnd::Unseen => Some(SERVICE_ENDED.to_owned()),
+        let (outcome, unknown) = (outcome_of(&report.end), why_unknown(&report.end));
+        let output = match &recorded {
+            Some(run) => Output {
+                stdout: run.output.stdout.clone(),
+                stderr: run.output.stderr.clone(),
+            },
+            None => Output {
+                stdout: Stream::empty(),
+                stderr: Stream::empty(),
+            },
         };
-        let (outcome, output, usage, sandbox, programs, duration_ms, recorded) = match end {
-            RunEnd::Seen {
-                report,
-                recorded,
-                recording,
-                kept,
-            } => (
-                outcome_of(&report.end),
-                Output {
-                    stdout: recorded.stdout.clone(),
-                    stderr: recorded.stderr.clone(),
-                },
-                Usage {
-                    cpu_ms: report.usage.cpu_ms,
-                    memory_peak_bytes: report.usage.memory_peak_bytes,
-                    processes_peak: None,
-                },
-                with_masks_before(
-                    &self.ledger,
-                    report.enforcement.clone(),
-                    &closing.basis.step,
-                    &closing.basis.envelope,
-                ),
-                report.programs.clone(),
-                report.duration_ms,
-                Some((recorded, recording, kept)),
-            ),
-            RunEnd::Unseen => {
-                let output = Output {
-                    stdout: Stream::empty(),
-                    stderr: Stream::empty(),
-                };
-                (
-                    Outcome::of(Status::Unknown),
-                    output,
-                    Usage::default(),
-                    nothing_enforced(),
-                    None,
-                    0,
-                    None,
-                )
-            }
+        let sandbox = with_masks_before(
+            &self.ledger,
+            report.enforcement.clone(),
+            &closing.basis.step,
+            &closing.basis.envelope,
+        );
+        let usage = Usage {
+            cpu_ms: report.usage.cpu_ms,
+            memory_peak_bytes: report.usage.memory_peak_bytes,
+            processes_peak: None,
         };
         let started_at = shown_start(&outcome, started_at, finished_at);
-        let manifest = recorded.as_ref().and_then(|(_, _, kept)| kept.manifest());
+        let manifest = recorded.as_ref().and_then(|run| run.kept.manifest());
         let files = manifest.map_or_else(|| Ok(Files::none()), |manifest| Files::of(&manifest))?;
         // If the boundary did not see the end of the run, the session is over, and its state did not change.
         let unchanged = |session: &SessionReference| SessionChange {
@@ -579,11 +553,11 @@ impl Crossing {
             outcome,
             started_at,
             finished_at,
-            duration_ms,
+            duration_ms: report.duration_ms,
             output,
             files,
             sandbox,
-            programs,
+            programs: report.programs,
             usage,
             session,
             seal: closing.claim.seal,
@@ -595,11 +569,7 @@ impl Crossing {
             },
         };
         let statement = receipt.into_statement_of(&closing.basis.authorization);
-        let envelope = self
-            .key
-            .sign_statement(&statement)
-            .map_err(|e| fault(&e))?
-            .into();
+        let envelope = self.key.sign_statement(&statement).map_err(fault)?.into();
         let receipt = statement.predicate;
         Ok(SignedReceipt {
             closing,
@@ -625,13 +595,10 @@ impl Crossing {
         let proposal = closing.basis.proposal.clone();
         // `keep_output` writes large outputs to durable files. After a crash here, recovery removes those without a receipt.
         let (kept, order) = match &recorded {
-            Some((recorded, recording, kept)) => (
-                self.keep_output(recorded, recording, kept).await,
-                Some(recorded.order.clone()),
-            ),
+            Some(run) => (self.keep_output(run).await, Some(run.output.order.clone())),
             None => (RecordedRows::default(), None),
         };
-        let manifest = recorded.as_ref().and_then(|(_, _, kept)| kept.manifest());
+        let manifest = recorded.as_ref().and_then(|run| run.kept.manifest());
         let manifest = manifest
             .map(|manifest| manifest.to_canonical())
             .transpose()?;
@@ -762,7 +729,7 @@ impl Crossing {
 /// Returns the refusal for a negative verdict.
 pub fn refusal_of(objection: impl Into<Objection>) -> Refusal {
     let objection = objection.into();
-    let refusal = Refusal::new(objection.code(), objection.to_string());
+    let refusal = Refusal::new(objection.code(), &objection);
     match &objection {
         Objection::Parameters(verdict::ParametersError::Invalid(errors)) => {
             errors.iter().fold(refusal, |refusal, error| {

@@ -36,8 +36,7 @@ impl Crossing {
             &document.predicate().proposal,
             &document.predicate().proposer,
         );
-        let about =
-            |objection: Objection| Refusal::new(objection.code(), objection.to_string()).about(id);
+        let about = |objection: Objection| Refusal::new(objection.code(), objection).about(id);
         let tokens = Tokens::Sealed(&sealed.tokens, now);
         let parties = exclusion::judge(proposer, verified.handed_in_by(), tokens, &sealed.roster);
         let parties = parties.map_err(|error| about(error.into()))?;
@@ -127,7 +126,7 @@ impl Crossing {
         let mut needed = rule.review.approvals();
         needed.required += approving;
         let rules = QuorumRules::combine(None, &needed);
-        let rules = rules.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let rules = rules.map_err(|error| Refusal::new(error.code(), error))?;
         let eligible = EligibleApprovers::of(roster, |keyid| self.revoked().has_key(keyid));
         let reach = eligible.check_reach(&rules, |name| !counts(name), now, None);
         reach.map_err(|out| {
@@ -248,8 +247,8 @@ impl Crossing {
         stored: &StoredGrant,
         sealed: &Sealed,
     ) -> RequestResult<PreparedGrant> {
-        let envelope: Envelope = json::parse_as(&stored.envelope, stored.envelope.len())
-            .map_err(|error| fault(&error))?;
+        let envelope: Envelope =
+            json::parse_as(&stored.envelope, stored.envelope.len()).map_err(fault)?;
         if stored.leaf.is_none() {
             return self.verified_draft(&envelope, sealed);
         }
@@ -337,7 +336,7 @@ impl Crossing {
 
 /// Returns the refusal for a grant that does not stand or does not cover a run.
 pub fn refused(error: &GrantError) -> Refusal {
-    let refusal = Refusal::new(error.code(), error.to_string());
+    let refusal = Refusal::new(error.code(), error);
     match error {
         GrantError::NotCovered { pointer, why } => refusal.at(pointer.clone(), why.clone()),
         _ => refusal,

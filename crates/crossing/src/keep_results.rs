@@ -5,7 +5,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use crate::{
-    Closing, Crossing, KeptResults, Outputs, Patience, RecordedOutput, RecordedRows, RunInProgress,
+    Closing, Crossing, KeptResults, Outputs, Patience, RecordedRows, RecordedRun,
     carried::{kept_results::kept_results, sessions::claim::SessionResult},
     outcome_of,
 };
@@ -140,15 +140,15 @@ impl Crossing {
     /// Makes the output of a run durable. If the disk is full or the database server does not answer, the boundary waits.
     /// After another failure, the boundary drops the output. The receipt still states the end of the run and the digests of the
     /// output.
-    pub(super) async fn keep_output(
-        &self,
-        recorded: &RecordedOutput,
-        recording: &RunInProgress,
-        results: &Arc<KeptResults>,
-    ) -> RecordedRows {
-        if Outputs::is_inline(recorded)
+    pub(super) async fn keep_output(&self, run: &RecordedRun) -> RecordedRows {
+        let RecordedRun {
+            output,
+            recording,
+            kept: results,
+        } = run;
+        if Outputs::is_inline(output)
             && results.files.is_empty()
-            && let Ok(kept) = self.outputs.keep(recorded, recording, results, |name: &_| {
+            && let Ok(kept) = self.outputs.keep(output, recording, results, |name: &_| {
                 self.ledger.output_path(name)
             })
         {
@@ -158,7 +158,7 @@ impl Crossing {
         let mut tries = 0;
         loop {
             let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
-            let (copied, shared, results) = (recorded.clone(), recording.shared(), results.clone());
+            let (copied, shared, results) = (output.clone(), recording.shared(), results.clone());
             let kept = tokio::task::spawn_blocking(move || {
                 outputs.keep(&copied, &shared, &results, |name: &_| {
                     ledger.output_path(name)

@@ -64,4 +64,4 @@ pub(crate) use carried::{
     recorded_outputs::RecordedRows,
 };
 pub(crate) use seal::carried_variables::CarriedVariables;
-pub(crate) use stage::{Closing, Ran, ReceiptBasis, RunEnd, RunInputs};
+pub(crate) use stage::{Closing, Ran, ReceiptBasis, RecordedRun, RunInputs};

@@ -8,12 +8,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    Closing, Crossing, Ran, ReceiptBasis, RequestResult, ResultsBasis, RunEnd, Stopped, fault,
+    Closing, Crossing, Ran, ReceiptBasis, RequestResult, ResultsBasis, Stopped, fault,
+    run_end::SERVICE_ENDED,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, Consumption, Decision, Envelope, Malformed,
     ProposalId, Receipt, Statement, Timestamp, json, leaf_hash,
 };
+use sandbox::Report;
 use store::{CLOSABLE_AFTER_S, SpentNonce, Unfinished, opened};
 
 impl Crossing {
@@ -23,7 +25,7 @@ impl Crossing {
     /// # Errors
     /// Returns an error if a receipt can't be written. The service must then not start.
     pub async fn recover(&self) -> RequestResult<usize> {
-        self.outputs.sweep().map_err(|error| fault(&error))?;
+        self.outputs.sweep().map_err(fault)?;
         self.close_lost(|open| open.own || open.over).await
     }
 
@@ -66,7 +68,8 @@ impl Crossing {
             // The receipt passes through the same last two stages as the receipt of a run that the boundary observed.
             let ran = Ran {
                 closing,
-                end: RunEnd::Unseen,
+                report: Box::new(Report::lost(SERVICE_ENDED.to_owned())),
+                recorded: None,
                 started_at: now,
                 finished_at: now,
             };
@@ -129,7 +132,7 @@ impl Crossing {
 }
 
 fn row_changed(proposal: &ProposalId, what: &str) -> Stopped {
-    fault(&format!(
+    fault(format!(
         "the row of the run {proposal} says that the run has no receipt, but {what}: somebody changed the store by hand, so \
          no receipt is written for it. Run `countersign store check`, then `countersign store restore BACKUP`"
     ))

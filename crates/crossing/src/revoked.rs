@@ -61,9 +61,8 @@ impl Crossing {
         let leaf = self
             .ledger
             .leaf(entry)?
-            .ok_or_else(|| fault(&format!("log entry {entry} is missing")))?;
-        let envelope: Envelope =
-            json::parse_as(&leaf.data, leaf.data.len()).map_err(|e| fault(&e))?;
+            .ok_or_else(|| fault(format!("log entry {entry} is missing")))?;
+        let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(fault)?;
         let keyid = envelope.signatures.first().map(|signature| signature.keyid);
         let holder = keyid.and_then(|keyid| sealed.roster.statement_signer(&keyid));
         let by = holder.map_or_else(

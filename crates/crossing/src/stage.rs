@@ -363,26 +363,18 @@ pub struct Closing {
 #[must_use]
 pub struct Ran {
     pub(super) closing: Closing,
-    pub(super) end: RunEnd,
+    pub(super) report: Box<Report>,
+    /// `None` if no program saw the run to its end.
+    pub(super) recorded: Option<Box<RecordedRun>>,
     pub(super) started_at: Timestamp,
     pub(super) finished_at: Timestamp,
 }
 
-/// End of a run, as far as the boundary knows.
-pub enum RunEnd {
-    /// The sandbox observed the end of the run.
-    Seen {
-        /// The report of the sandbox.
-        report: Box<Report>,
-        /// The digests and sizes of the recorded output.
-        recorded: Box<RecordedOutput>,
-        /// Recording with the bytes of the output.
-        recording: RunInProgress,
-        /// The files that the run left.
-        kept: Arc<KeptResults>,
-    },
-    /// The service ended before the end of the run was recorded.
-    Unseen,
+/// Recorded output and results of a run whose end the boundary saw.
+pub struct RecordedRun {
+    pub output: RecordedOutput,
+    pub recording: RunInProgress,
+    pub kept: Arc<KeptResults>,
 }
 
 /// The receipt is written and signed, but not yet in the log.
@@ -391,7 +383,7 @@ pub struct SignedReceipt {
     pub(super) closing: Closing,
     pub(super) receipt: Receipt,
     pub(super) envelope: Arc<[u8]>,
-    pub(super) recorded: Option<(Box<RecordedOutput>, RunInProgress, Arc<KeptResults>)>,
+    pub(super) recorded: Option<Box<RecordedRun>>,
     /// The reason why the end of the run is unknown.
     pub(super) unknown: Option<String>,
 }

@@ -38,10 +38,10 @@ impl Crossing {
                 let kept = self
                     .late
                     .keep(&finish.proposal, &finish.receipt)
-                    .map_err(|error| fault(&error))?;
+                    .map_err(fault)?;
                 tracing::error!(proposal = %finish.proposal, "the receipt is kept in {}: {stop}", kept.display());
             }
-            return Err(fault(&stop));
+            return Err(fault(stop));
         }
     }
 

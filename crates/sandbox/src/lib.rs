@@ -27,7 +27,6 @@ pub use runs::{
     End, Plan, PlannedFile, PlannedInput, PlannedSession, Report, always_readable,
     attempts::{self, Attempt, AttemptResult},
     capture::{self, CancelFlag, Capture, CapturedBytes, Chunk, OutputStream},
-    enforcement_facts::nothing_enforced,
     linux::{LinuxSandbox, Setup},
     profile_check::Prepared,
     starter::{LocalSandbox, Starter},

@@ -5,9 +5,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder, DirEntry, File},
+    fs::{self, DirEntry, File},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -19,7 +19,11 @@ use rustix::{
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 
-use crate::{Refusal, RequestResult, Stopped, carried::recorded_outputs::bytes_below, fault};
+use crate::{
+    Refusal, RequestResult, Stopped,
+    carried::recorded_outputs::{bytes_below, make_private},
+    fault,
+};
 use documents::{
     Artifact, Artifacts, Code, ContentDigest, MAX_ARTIFACTS_BYTES, Name, Sha256Stream, Timestamp,
     locked,
@@ -116,16 +120,12 @@ impl ArtifactStore {
         let counted = counter.clone();
         drop(uploads);
         let directory = self.directory_of(proposer);
-        DirBuilder::new()
-            .mode(0o700)
-            .recursive(true)
-            .create(&directory)
-            .map_err(|error| unusable(&error))?;
+        make_private(&directory).map_err(unusable)?;
         self.check_room(proposer, digest, 0)?;
         let file = tempfile::Builder::new()
             .prefix(PARTIAL)
             .tempfile_in(&directory);
-        let file = file.map_err(|error| unusable(&error))?;
+        let file = file.map_err(unusable)?;
         let (store, proposer) = (self.clone(), proposer.clone());
         Ok(Upload {
             store,
@@ -143,11 +143,7 @@ impl ArtifactStore {
 
     /// Checks that one more artifact of this size has room. A stored file may always be uploaded again.
     fn check_room(&self, proposer: &Name, digest: &ContentDigest, bytes: u64) -> RequestResult {
-        if self
-            .stored(proposer, digest)
-            .map_err(|error| unusable(&error))?
-            .is_some()
-        {
+        if self.stored(proposer, digest).map_err(unusable)?.is_some() {
             return Ok(());
         }
         let usage = match &self.objects {
@@ -156,7 +152,7 @@ impl ArtifactStore {
                 .map(|(files, bytes)| Usage { files, bytes }),
             None => Usage::of(&self.directory_of(proposer)),
         };
-        usage.map_err(|error| unusable(&error))?.check_room(bytes)
+        usage.map_err(unusable)?.check_room(bytes)
     }
 
     /// Returns the size of an artifact of `proposer`, or `None` if it is not stored.
@@ -164,7 +160,7 @@ impl ArtifactStore {
     /// # Errors
     /// Returns `busy` if a database server does not answer, and a fault if the file can't be opened.
     pub fn size(&self, proposer: &Name, digest: &ContentDigest) -> RequestResult<Option<u64>> {
-        block_in_place(|| self.stored(proposer, digest)).map_err(|error| unusable(&error))
+        block_in_place(|| self.stored(proposer, digest)).map_err(unusable)
     }
 
     fn stored(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
@@ -186,8 +182,7 @@ impl ArtifactStore {
         artifacts: Option<&Artifacts>,
     ) -> RequestResult<Vec<PlannedInput>> {
         let planned = |artifact: &Artifact| {
-            let found = block_in_place(|| self.read(proposer, artifact))
-                .map_err(|error| unusable(&error))?;
+            let found = block_in_place(|| self.read(proposer, artifact)).map_err(unusable)?;
             let Some(file) = found else {
                 let detail = format!(
                     "the artifact {} ({}) is not stored: upload the file again, with the next proposal or with PUT /v1/artifacts/{}",
@@ -235,10 +230,7 @@ impl ArtifactStore {
         let Some(bytes) = objects.upload_size(proposer, digest)? else {
             return Ok(None);
         };
-        DirBuilder::new()
-            .mode(0o700)
-            .recursive(true)
-            .create(&self.directory)?;
+        make_private(&self.directory)?;
         let mut file = tempfile::tempfile_in(&self.directory)?;
         objects.copy_upload(digest, &mut |piece| file.write_all(piece))?;
         file.rewind()?;
@@ -336,7 +328,7 @@ impl Upload {
             return Err(Refusal::new(Code::TooLarge, detail).into());
         }
         self.sha256.update(bytes);
-        block_in_place(|| self.file.write_all(bytes)).map_err(|error| unusable(&error))
+        block_in_place(|| self.file.write_all(bytes)).map_err(unusable)
     }
 
     /// Makes the artifact durable under its digest, and returns its size.
@@ -362,7 +354,7 @@ impl Upload {
             Some(objects) => objects.keep(digest.as_bytes(), &|to| copy(self.file.as_file(), to)),
             None => self.file.as_file().sync_all(),
         }
-        .map_err(|error| unusable(&error))?;
+        .map_err(unusable)?;
         let _naming = locked(&store.naming);
         store.check_room(&self.proposer, digest, self.bytes)?;
         // A second upload of the same file replaces the first, so that its retention begins again.
@@ -376,7 +368,7 @@ impl Upload {
                     .and_then(|_| File::open(&directory)?.sync_all())
             }
         }
-        .map_err(|error| unusable(&error))?;
+        .map_err(unusable)?;
         Ok(self.bytes)
     }
 }
@@ -393,7 +385,7 @@ fn copy(mut file: &File, to: TakeBytes<'_>) -> io::Result<()> {
     }
 }
 
-fn unusable(error: &io::Error) -> Stopped {
+fn unusable(error: io::Error) -> Stopped {
     match error.kind() {
         io::ErrorKind::NotConnected => {
             let detail = "the database of the boundary does not answer: try again";

@@ -118,7 +118,7 @@ impl Capacity {
                 );
                 Err(busy(&format!("{why}: free space there")).into())
             }
-            Err(error) => Err(fault(&error)),
+            Err(error) => Err(fault(error)),
         }
     }
 

@@ -3,22 +3,19 @@
 //! The log keeps only one receipt for a run, so a late receipt is kept as a file for the operator.
 
 use std::{
-    fs::{DirBuilder, File, read_dir},
+    fs::{File, read_dir},
     io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
+use crate::carried::recorded_outputs::make_private;
 use documents::ProposalId;
 
 /// The directory of late receipts.
 pub struct LateReceipts {
     directory: PathBuf,
-    count: Arc<AtomicUsize>,
+    count: AtomicUsize,
 }
 
 impl LateReceipts {
@@ -27,7 +24,7 @@ impl LateReceipts {
         let count = read_dir(&directory).map_or(0, Iterator::count);
         Self {
             directory,
-            count: Arc::new(AtomicUsize::new(count)),
+            count: AtomicUsize::new(count),
         }
     }
 
@@ -36,10 +33,7 @@ impl LateReceipts {
     /// # Errors
     /// Returns an error if the file can't be written.
     pub fn keep(&self, proposal: &ProposalId, receipt: &[u8]) -> io::Result<PathBuf> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory)?;
+        make_private(&self.directory)?;
         let path = self.directory.join(format!("{}.json", proposal.receipt()));
         let is_new = !path.exists();
         let mut file = File::create(&path)?;

@@ -166,11 +166,9 @@ impl PlanRun {
 
     /// Returns the first time at which no run can carry out this plan.
     pub fn ends_at(&self, asked: &StepPlan) -> Timestamp {
-        self.receipt.finished_at.plus(
-            i64::try_from(asked.max_age_s)
-                .unwrap_or(i64::MAX)
-                .saturating_add(1),
-        )
+        self.receipt
+            .finished_at
+            .after(asked.max_age_s.saturating_add(1))
     }
 
     /// Returns the output of the plan as an input of the run.
@@ -186,19 +184,18 @@ impl PlanRun {
             );
             Stopped::from(Refusal::new(Code::SandboxUnavailable, detail))
         };
-        let mut file: File = tempfile::tempfile().map_err(|error| fault(&error))?;
+        let mut file: File = tempfile::tempfile().map_err(fault)?;
         let mut at = 0;
         while at < stream.recorded {
             let piece = ledger.output(&stream.blake3, at..stream.recorded.min(at + PIECE))?;
             let piece = piece.filter(|piece| !piece.is_empty()).ok_or_else(gone)?;
-            file.write_all(&piece).map_err(|error| fault(&error))?;
+            file.write_all(&piece).map_err(fault)?;
             at += piece.len() as u64;
         }
-        file.seek(SeekFrom::Start(0))
-            .map_err(|error| fault(&error))?;
+        file.seek(SeekFrom::Start(0)).map_err(fault)?;
         let name = PLAN_ARTIFACT
             .parse()
-            .map_err(|_| fault(&"the name of the plan's artifact is not valid"))?;
+            .map_err(|_| fault("the name of the plan's artifact is not valid"))?;
         Ok(PlannedInput {
             name,
             digest: stream.sha256,

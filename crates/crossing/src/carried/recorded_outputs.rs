@@ -211,10 +211,7 @@ impl Outputs {
         }
         let parent = path.parent().unwrap_or(&self.directory);
         if !parent.exists() {
-            DirBuilder::new()
-                .mode(0o700)
-                .recursive(true)
-                .create(parent)?;
+            make_private(parent)?;
             File::open(&self.directory)?.sync_all()?;
         }
         let temporary = tempfile::Builder::new()
@@ -252,6 +249,14 @@ impl Outputs {
         }
         Ok(swept)
     }
+}
+
+/// Makes a directory, and the directories above it, for this user alone.
+pub fn make_private(directory: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(directory)
 }
 
 /// Returns the size of all files in the two levels of a directory.

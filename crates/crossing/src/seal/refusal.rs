@@ -67,10 +67,10 @@ pub struct Fault {
 
 impl Refusal {
     /// Creates a refusal without places and links.
-    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub fn new(code: Code, detail: impl fmt::Display) -> Self {
         Self {
             code,
-            detail: detail.into(),
+            detail: detail.to_string(),
             places: Vec::new(),
             receipt: None,
             proposal: None,
@@ -82,7 +82,7 @@ impl Refusal {
     /// Creates the refusal of a request that is malformed at this JSON pointer.
     pub fn malformed(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self::new(Code::Malformed, detail.clone()).at(pointer, detail)
+        Self::new(Code::Malformed, &detail).at(pointer, detail)
     }
 
     /// Adds a place in the request, with the error at this place.
@@ -107,7 +107,7 @@ impl Refusal {
     }
 
     /// Creates a `not-found` refusal for a resource that existed and is no longer stored.
-    pub fn gone(detail: impl Into<String>) -> Self {
+    pub fn gone(detail: impl fmt::Display) -> Self {
         Self {
             case: Some(RefusalCase::Gone),
             ..Self::new(Code::NotFound, detail)
@@ -142,7 +142,7 @@ impl From<StoreFault> for Stopped {
                 let detail = "the boundary's database can't be used now: send the same request again later; nothing runs twice";
                 Refusal::new(Code::Database, detail).retry_after(10).into()
             }
-            error => fault(&error),
+            error => fault(error),
         }
     }
 }
@@ -167,7 +167,7 @@ impl From<VerifyError> for Stopped {
             VerifyError::BadSignature { .. } => Code::BadSignature,
             VerifyError::Malformed(malformed) => return malformed.clone().into(),
         };
-        Refusal::new(code, error.to_string()).into()
+        Refusal::new(code, error).into()
     }
 }
 
@@ -176,14 +176,14 @@ pub fn not_filled(error: StepError) -> Refusal {
     match &error {
         StepError::Parameter(at) if !at.parameter.is_empty() => {
             let pointer = format!("/params/{}", at.parameter);
-            Refusal::new(Code::InvalidParams, error.to_string()).at(pointer, at.message.clone())
+            Refusal::new(Code::InvalidParams, &error).at(pointer, at.message.clone())
         }
-        _ => Refusal::new(error.code(), error.to_string()),
+        _ => Refusal::new(error.code(), &error),
     }
 }
 
 /// Returns a refusal without places and links as the end of a request.
-pub fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
+pub fn refuse(code: Code, detail: impl fmt::Display) -> Stopped {
     Refusal::new(code, detail).into()
 }
 

@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::seal::known_grants::KnownGrants;
@@ -143,12 +144,16 @@ impl From<Malformed> for SealError {
 }
 
 fn one(message: impl std::fmt::Display) -> SealError {
-    state(vec![message.to_string()])
+    SealError {
+        state: vec![message.to_string()],
+        ..SealError::default()
+    }
 }
 
-fn state(state: Vec<String>) -> SealError {
+fn state_of<E: std::fmt::Display>(what: &str, errors: &[E]) -> SealError {
+    let errors = errors.iter().map(|error| format!("{what}: {error}"));
     SealError {
-        state,
+        state: errors.collect(),
         ..SealError::default()
     }
 }
@@ -381,14 +386,8 @@ impl Sealed {
                 .map_err(|error| one(format!("seal {}: the {what}: {error}", seal.number)))
         };
         let policy = value("policy", &find("policy", *seal.policy.as_bytes())?)?;
-        let policy = Policy::from_sealed(&policy).map_err(|errors| {
-            state(
-                errors
-                    .iter()
-                    .map(|error| format!("sealed policy: {error}"))
-                    .collect(),
-            )
-        })?;
+        let policy =
+            Policy::from_sealed(&policy).map_err(|errors| state_of("sealed policy", &errors))?;
         let roster = find("roster", *seal.roster.as_bytes())?;
         let rosters = rosters_of(&seal, &roster, |digest| {
             find("roster's versions", *digest.as_bytes())
@@ -398,20 +397,18 @@ impl Sealed {
             "built-in lists",
             &find("built-in lists", *seal.builtins.as_bytes())?,
         )?;
-        let tokens: Vec<SealedToken> =
-            json::typed(&value("tokens", &find("tokens", *seal.tokens.as_bytes())?)?)
-                .map_err(|error| one(format!("sealed tokens: {error}")))?;
-        let configuration: Configuration = json::typed(&value(
-            "configuration",
-            &find("configuration", *seal.configuration.as_bytes())?,
-        )?)
-        .map_err(|error| one(format!("sealed configuration: {error}")))?;
+        let tokens: Vec<SealedToken> = typed(
+            "tokens",
+            &value("tokens", &find("tokens", *seal.tokens.as_bytes())?)?,
+        )?;
+        let configuration = find("configuration", *seal.configuration.as_bytes())?;
+        let configuration: Configuration =
+            typed("configuration", &value("configuration", &configuration)?)?;
         let manifest = find("registry", *seal.registry.as_bytes())?;
         let manifest: Vec<RegistryLeaf> = match known.filter(|known| known.manifest() == manifest) {
             // The JSON values of a large list would take some MB.
             Some(known) => known.leaves().collect(),
-            None => json::typed(&value("registry", &manifest)?)
-                .map_err(|error| one(format!("sealed registry: {error}")))?,
+            None => typed("registry", &value("registry", &manifest)?)?,
         };
         let mut shared: BTreeMap<ContentDigest, Arc<[u8]>> = BTreeMap::new();
         let mut contents = |definition: &StepDefinition| -> Result<Vec<Arc<[u8]>>, SealError> {
@@ -432,8 +429,8 @@ impl Sealed {
             if let Some(step) = known.filter(|step| step.digest == leaf.digest) {
                 return Ok(StoredStep::Known(step.stored()));
             }
-            let definition: StepDefinition = json::typed(&value("step", &bytes)?)
-                .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))?;
+            let what = format!("step {}", leaf.reference);
+            let definition: StepDefinition = typed(&what, &value("step", &bytes)?)?;
             let contents = contents(&definition)?;
             Ok(StoredStep::Read(Box::new(definition), contents))
         };
@@ -446,28 +443,15 @@ impl Sealed {
         if let Some(error) = unread {
             return Err(error);
         }
-        let registry = registry.map_err(|errors| {
-            state(
-                errors
-                    .iter()
-                    .map(|error| format!("sealed registry: {error}"))
-                    .collect(),
-            )
-        })?;
+        let registry = registry.map_err(|errors| state_of("sealed registry", &errors))?;
         if registry.root() != seal.registry_root {
             return Err(one(format!(
                 "seal {}: the hash of the steps is not the registry root",
                 seal.number
             )));
         }
-        let lists = Builtins::from_sealed(&builtins).map_err(|errors| {
-            state(
-                errors
-                    .iter()
-                    .map(|error| format!("the sealed built-in lists: {error}"))
-                    .collect(),
-            )
-        })?;
+        let lists = Builtins::from_sealed(&builtins)
+            .map_err(|errors| state_of("the sealed built-in lists", &errors))?;
         let steps = steps_in_force(&registry, &policy, &lists, &roster, &configuration).map_err(
             |steps| SealError {
                 steps,
@@ -510,6 +494,10 @@ impl Sealed {
 ///
 /// # Errors
 /// Returns an error if a version is missing or the versions lead to another roster.
+fn typed<T: DeserializeOwned>(what: &str, value: &Value) -> Result<T, SealError> {
+    json::typed(value).map_err(|error| one(format!("sealed {what}: {error}")))
+}
+
 fn rosters_of(
     seal: &Seal,
     payload: &[u8],

@@ -26,7 +26,7 @@ pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> RequestResult<Option<S
         return Ok(None);
     };
     let other = |why: &dyn std::fmt::Display| {
-        fault(&format!(
+        fault(format!(
             "log entry {index} is not the receipt of {}: {why}. Somebody changed the store by hand, or the disk failed: run \
              `countersign store check`",
             row.core.id
@@ -73,8 +73,7 @@ pub fn unchecked_payload(ledger: &Ledger, row: &Proposal) -> RequestResult<Optio
     else {
         return Ok(None);
     };
-    let envelope: Envelope =
-        json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| fault(&error))?;
+    let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(fault)?;
     Ok(Some(Base64::Strict.decode("/payload", &envelope.payload)?))
 }
 

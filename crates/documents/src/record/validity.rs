@@ -29,6 +29,11 @@ impl Timestamp {
     pub const fn plus(self, seconds: i64) -> Self {
         Self::from_unix(self.0.saturating_add(seconds))
     }
+
+    /// Returns the time `seconds` later.
+    pub fn after(self, seconds: u64) -> Self {
+        self.plus(i64::try_from(seconds).unwrap_or(i64::MAX))
+    }
 }
 
 impl Timestamp {

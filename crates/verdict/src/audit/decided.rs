@@ -8,6 +8,7 @@ use crate::{
     audit::{
         check_ledger::{ensure, failed},
         documents::leaf_of,
+        grant_uses::item,
     },
     check_permissions, exclusion, judge_excluded, quorum, rules_of_run,
 };
@@ -97,44 +98,36 @@ pub fn check_consumption(
             named.index, log.consumption.index
         )
     })?;
-    let item = usize::try_from(named.item)
-        .ok()
-        .and_then(|item| consumption.spent.get(item));
-    let item = item.ok_or_else(|| failed(format!("the consumption has no item {}", named.item)))?;
+    let item = item(receipt, consumption)
+        .ok_or_else(|| failed(format!("the consumption has no item {}", named.item)))?;
     let signed = authorization.predicate();
-    ensure(
-        item.authorization == authorization_digest(authorization.payload()),
-        || {
-            format!(
-                "item {} of the consumption does not spend the authorization in the receipt",
-                named.item
-            )
-        },
-    )?;
-    ensure(item.nonce == signed.nonce, || {
-        format!(
-            "item {} of the consumption does not spend the nonce of the authorization",
-            named.item
-        )
-    })?;
-    ensure(item.expires_at == signed.expires_at, || {
-        format!(
-            "item {} of the consumption has another end of validity than the authorization",
-            named.item
-        )
-    })?;
-    ensure(item.grant == signed.grant, || {
-        format!(
-            "item {} of the consumption names another grant than the authorization",
-            named.item
-        )
-    })?;
-    ensure(item.session == signed.session, || {
-        format!(
-            "item {} of the consumption has another session than the authorization",
-            named.item
-        )
-    })?;
+    let digest = authorization_digest(authorization.payload());
+    for (same, what) in [
+        (
+            item.authorization == digest,
+            "does not spend the authorization in the receipt",
+        ),
+        (
+            item.nonce == signed.nonce,
+            "does not spend the nonce of the authorization",
+        ),
+        (
+            item.expires_at == signed.expires_at,
+            "has another end of validity than the authorization",
+        ),
+        (
+            item.grant == signed.grant,
+            "names another grant than the authorization",
+        ),
+        (
+            item.session == signed.session,
+            "has another session than the authorization",
+        ),
+    ] {
+        ensure(same, || {
+            format!("item {} of the consumption {what}", named.item)
+        })?;
+    }
     check_session(signed, receipt)?;
     let session = signed.session.as_ref().map_or_else(String::new, |session| {
         format!("; the content of the state of {} is not checked, because only the boundary knows the salt", session.id)
@@ -310,44 +303,31 @@ pub fn check_asked(
         &signed.sandbox,
     )?;
     let asked = rules.asked.as_ref().map_or(0, Vec::len);
-    let read_otherwise = |error: &dyn std::fmt::Display| {
+    // The program finds the permissions by parsing the script, and another program version may parse the script
+    // differently.
+    let stop = |rests_on_reading: bool, error: &dyn std::fmt::Display| {
+        if parses_alike(&seal.engine) || !rests_on_reading {
+            return failed(error);
+        }
         CheckStop::NotChecked(format!(
             "{:?} made the decision, but this program ({ENGINE}) decides differently: {error}",
             seal.engine
         ))
     };
-    match check_permissions(&rules.asked, &signed.permissions) {
-        Ok(_covered) => {
-            match check_programs(rules.programs.as_ref(), signed.sandbox.programs.as_ref()) {
-                Ok(()) => {
-                    let list =
-                        signed
-                            .sandbox
-                            .programs
-                            .as_ref()
-                            .map_or_else(String::new, |programs| {
-                                format!(
-                                    "; the list has only names that the step needs ({})",
-                                    programs.list.len()
-                                )
-                            });
-                    Ok(format!(
-                        "policy lets the step run; all {asked} permissions that policy asks for are signed{list}"
-                    ))
-                }
-                Err(error) if !parses_alike(&seal.engine) && error.rests_on_reading() => {
-                    Err(read_otherwise(&error))
-                }
-                Err(error) => Err(failed(error)),
-            }
-        }
-        // The program finds the permissions by parsing the script, and another program version may parse the script
-        // differently.
-        Err(error) if !parses_alike(&seal.engine) && error.rests_on_reading() => {
-            Err(read_otherwise(&error))
-        }
-        Err(error) => Err(failed(error)),
-    }
+    let _covered = check_permissions(&rules.asked, &signed.permissions)
+        .map_err(|error| stop(error.rests_on_reading(), &error))?;
+    let list = signed.sandbox.programs.as_ref();
+    check_programs(rules.programs.as_ref(), list)
+        .map_err(|error| stop(error.rests_on_reading(), &error))?;
+    let list = list.map_or_else(String::new, |programs| {
+        format!(
+            "; the list has only names that the step needs ({})",
+            programs.list.len()
+        )
+    });
+    Ok(format!(
+        "policy lets the step run; all {asked} permissions that policy asks for are signed{list}"
+    ))
 }
 
 pub fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result<String, CheckStop> {

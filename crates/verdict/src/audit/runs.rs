@@ -5,19 +5,19 @@
 mod again;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
 use crate::{
     AuditCounts, CheckStop, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Place,
-    PlanFacts, PlannedRun, Revocations, RevokedBefore, SavedAudit, SealInForce, SealedState,
+    PlannedRun, Revocations, RevokedBefore, SavedAudit, SealInForce, SealedState,
     UncheckedQuestion, UsedValue,
     audit::{
         grant_uses::GrantUses,
         reviewed_runs::ReviewedRuns,
         runs::again::{Again, Open},
-        session_chains::{PlanReceipts, SessionChains},
+        session_chains::{PlanReceipts, SavedPlan, SessionChains},
         used_values::{SavedOpenRun, SavedRuns, UsedValues},
     },
     has_receipt, spent_before, stated_authorization, verify_authorization, without_run,
@@ -34,7 +34,7 @@ pub struct Runs {
     pub used: UsedValues,
     open: BTreeMap<Place, Open>,
     /// Index of the log entry with the last receipt, for each exclusive name.
-    exclusive: HashMap<String, u64>,
+    exclusive: BTreeMap<String, u64>,
     sessions: SessionChains,
     plans: PlanReceipts,
     /// Time of the entry at which the audit last dropped old plans.
@@ -383,15 +383,16 @@ impl Runs {
             }
         }
         if state.steps.plans.contains(&signed.step.reference) {
-            let plan = PlanFacts {
-                receipt: ContentDigest::from_bytes(document.digest()),
+            let plan = SavedPlan {
+                entry: again.index,
                 step: signed.step.reference.clone(),
                 params,
                 output: receipt.output.stdout.sha256,
                 status: receipt.outcome.status,
                 finished_at: receipt.finished_at,
             };
-            self.plans.add(again.index, plan);
+            let digest = ContentDigest::from_bytes(document.digest());
+            self.plans.add(digest, plan);
         }
     }
 
@@ -447,14 +448,9 @@ impl Runs {
             spent: open.spent.clone(),
             seal: open.in_force.index,
         });
-        let exclusive: BTreeMap<_, _> = self
-            .exclusive
-            .iter()
-            .map(|(name, entry)| (name.clone(), *entry))
-            .collect();
         SavedRuns {
             open: open.collect(),
-            exclusive,
+            exclusive: self.exclusive.clone(),
             sessions: self.sessions.clone(),
             plans: self.plans.clone(),
             grants: self.grants.keep(),
@@ -479,7 +475,7 @@ impl Runs {
             plans: plans.clone(),
             grants: GrantUses::resume(grants)?,
             reviewed: reviewed.clone(),
-            exclusive: exclusive.clone().into_iter().collect(),
+            exclusive: exclusive.clone(),
             unchecked: unchecked
                 .iter()
                 .map(|one| (one.what, one.clone()))

@@ -95,12 +95,12 @@ pub struct PlanReceipts(BTreeMap<ContentDigest, SavedPlan>);
 #[schemars(rename = "KeptPlan")]
 pub struct SavedPlan {
     /// Index of its log entry.
-    entry: u64,
-    step: StepRef,
-    params: ParamsDigest,
-    output: ContentDigest,
-    status: Status,
-    finished_at: Timestamp,
+    pub entry: u64,
+    pub step: StepRef,
+    pub params: ParamsDigest,
+    pub output: ContentDigest,
+    pub status: Status,
+    pub finished_at: Timestamp,
 }
 
 impl PlanReceipts {
@@ -109,30 +109,14 @@ impl PlanReceipts {
         self.0.is_empty()
     }
 
-    pub(crate) fn add(&mut self, entry: u64, plan: PlanFacts) {
-        let PlanFacts {
-            receipt,
-            step,
-            params,
-            output,
-            status,
-            finished_at,
-        } = plan;
-        self.0.entry(receipt).or_insert(SavedPlan {
-            entry,
-            step,
-            params,
-            output,
-            status,
-            finished_at,
-        });
+    pub(crate) fn add(&mut self, receipt: ContentDigest, plan: SavedPlan) {
+        self.0.entry(receipt).or_insert(plan);
     }
 
     /// Drops the plans that are too old for every run from `since` on.
     pub(crate) fn forget(&mut self, since: Timestamp) {
-        let most = i64::try_from(MAX_GRANT_S).unwrap_or(i64::MAX);
         self.0
-            .retain(|_, plan| plan.finished_at.plus(most) >= since);
+            .retain(|_, plan| plan.finished_at.after(MAX_GRANT_S) >= since);
     }
 
     /// Returns the reason why the run whose nonce was spent at the entry `consumed` could not carry out its plan.
@@ -143,21 +127,13 @@ impl PlanReceipts {
                 "no receipt before the consumption is the receipt {receipt} of the plan"
             ));
         };
-        let SavedPlan {
-            step,
-            params,
-            output,
-            status,
-            finished_at,
-            ..
-        } = plan.clone();
         let facts = PlanFacts {
             receipt,
-            step,
-            params,
-            output,
-            status,
-            finished_at,
+            step: plan.step.clone(),
+            params: plan.params,
+            output: plan.output,
+            status: plan.status,
+            finished_at: plan.finished_at,
         };
         check_plan(run, &facts).err().map(|error| error.to_string())
     }

@@ -19,9 +19,9 @@ use crate::{
     exclusion, quorum,
 };
 use documents::{
-    Authorization, BoundaryRef, ContentDigest, Grant, GrantRate, GrantedSession, GrantedStep,
-    GroupName, KeyId, Name, Profile, RevokedSubject, SKEW_S, Signed, StepRef, Timestamp, Verified,
-    VerifiedSignature, VerifyError, WindowError,
+    Authorization, BoundaryRef, ContentDigest, Grant, GrantRate, GrantedSession, GroupName, KeyId,
+    Name, Profile, RevokedSubject, SKEW_S, Signed, StepRef, Timestamp, Verified, VerifiedSignature,
+    VerifyError, WindowError,
 };
 use reading::{ParameterSchema, Ruling};
 
@@ -461,13 +461,6 @@ pub fn check_use(
     signed: &Authorization,
     signer: &KeyId,
 ) -> Result<usize, GrantError> {
-    let ensure = |holds: bool, pointer: &str, why: &str| {
-        if holds {
-            Ok(())
-        } else {
-            Err(GrantError::not_covered(pointer, why))
-        }
-    };
     let index = grant
         .steps
         .iter()
@@ -475,7 +468,7 @@ pub fn check_use(
     let index = index.ok_or_else(|| {
         GrantError::not_covered("/predicate/step/ref", "the grant does not name this step")
     })?;
-    let granted: &GrantedStep = &grant.steps[index];
+    let granted = &grant.steps[index];
     let artifacts = signed.artifacts.iter().flat_map(|artifacts| &artifacts.0);
     for (holds, pointer, why) in [
         (
@@ -534,7 +527,9 @@ pub fn check_use(
             "the grant does not have all these artifacts",
         ),
     ] {
-        ensure(holds, pointer, why)?;
+        if !holds {
+            return Err(GrantError::not_covered(pointer, why));
+        }
     }
     Ok(index)
 }
@@ -576,8 +571,7 @@ impl RecentUses {
     /// # Errors
     /// Returns an error if the uses in the period before `at` and this use are more than the rate permits.
     pub fn add(&mut self, rate: &GrantRate, at: Timestamp) -> Result<(), GrantError> {
-        let seconds = i64::try_from(rate.seconds).unwrap_or(i64::MAX);
-        self.0.retain(|earlier| earlier.plus(seconds) > at);
+        self.0.retain(|earlier| earlier.after(rate.seconds) > at);
         self.0.push_back(at);
         let most = usize::try_from(rate.uses).unwrap_or(usize::MAX);
         match self
@@ -590,7 +584,7 @@ impl RecentUses {
             Some(oldest) => Err(GrantError::TooOften {
                 uses: rate.uses,
                 seconds: rate.seconds,
-                until: oldest.plus(seconds),
+                until: oldest.after(rate.seconds),
             }),
         }
     }

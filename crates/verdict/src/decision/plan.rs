@@ -69,11 +69,7 @@ pub fn check_plan(run: &PlannedRun<'_>, plan: &PlanFacts) -> Result<PlanFits, Pl
             finished_at: plan.finished_at,
             at: run.at,
         }
-    } else if run.at
-        > plan
-            .finished_at
-            .plus(i64::try_from(run.asked.max_age_s).unwrap_or(i64::MAX))
-    {
+    } else if run.at > plan.finished_at.after(run.asked.max_age_s) {
         PlanError::TooOld {
             finished_at: plan.finished_at,
             at: run.at,

@@ -34,10 +34,7 @@ impl Open {
     /// `None` if the state of the run's seal could not be read.
     pub fn until(&self) -> Option<Timestamp> {
         let longest = self.in_force.state.as_ref()?.steps.longest_ms;
-        Some(
-            self.at
-                .plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)),
-        )
+        Some(self.at.after(longest / 1000))
     }
 }
 
