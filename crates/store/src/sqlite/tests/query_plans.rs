@@ -6,10 +6,10 @@ use regex::Regex;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::{
-    batch_questions, batch_rows, rare_changes,
+    ProposalStatus, batch_questions, batch_rows, rare_changes,
     read_statements::READS,
     sqlite::{self, own_statements::STATEMENTS},
-    stored::{ProposalQuery, ProposalStatus, RunOutcome, RunQuery},
+    stored::{ProposalQuery, RunOutcome, RunQuery},
 };
 use documents::{Outcome, ProposalId, Timestamp, canonical_of};
 
