@@ -24,7 +24,7 @@ use base64::engine::general_purpose::STANDARD;
 use countersign::{Config, restore};
 use documents::{BlobDigest, LeafKind, TilePath, merkle};
 use serde_json::{Value, json};
-use store::{POINTS, StoreReads, StoredStatus};
+use store::{POINTS, ProposalStatus, StoreReads};
 use verdict::{
     AuditEvent, Auditor, EvidenceFiles, Expected, LogEntry, Pinned, Unreadable, rosters_in,
 };
@@ -646,7 +646,7 @@ impl Torture {
             let row = row.unwrap_or_else(|| panic!("{place}: {id} was answered and is gone"));
             assert_eq!(
                 row.status,
-                StoredStatus::Finished,
+                ProposalStatus::Finished,
                 "{place}: {id} was finished"
             );
             let detail: Value = serde_json::from_slice(row.detail.as_deref().unwrap()).unwrap();

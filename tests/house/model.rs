@@ -104,7 +104,7 @@ fn differences(
 fn the_model_has_each_status_stop_and_crash_point_of_the_program_or_says_why_not() {
     let names = read(NAMES);
     let left_out = literals(&names, "pub const NOT_MODELLED", "];", 2);
-    let statuses = variants(&read("crates/store/src/stored.rs"), "StoredStatus");
+    let statuses = variants(&read("crates/wire/src/api/view.rs"), "ProposalStatus");
     let stops = variants(&read("crates/store/src/stored.rs"), "ConsumeStop");
     let points = crash_points();
     assert!(

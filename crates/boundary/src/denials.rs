@@ -5,8 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Caller, Proposals, envelope_in, is_over, logged_documents::predicate, proposals::excluded,
-    view_status, wrong_state,
+    Caller, Proposals, envelope_in, logged_documents::predicate, proposals::excluded, wrong_state,
 };
 use crossing::{Refusal, RequestResult, Sealed, Stopped, busy, fault, refusal_of, refuse};
 use documents::{
@@ -33,7 +32,7 @@ impl Proposals {
         let row = self.row(id)?;
         let (checked, sealed) = self.state_to_check();
         let document = self.verify_denial(envelope, &row.core.digest, &sealed)?;
-        if is_over(row.status) {
+        if row.status.is_over() {
             return Err(wrong_state(&row).into());
         }
         let now = self.crossing.now();
@@ -79,7 +78,7 @@ impl Proposals {
             .filter(|row| row.core.digest == digest);
         let now = self.crossing.now();
         match &known {
-            Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
+            Some(row) if row.status.is_over() => return Err(wrong_state(row).into()),
             None if now >= signed.expires_at => {
                 let detail = format!(
                     "the window ended at {}, so the statement can't run any more",
@@ -97,7 +96,7 @@ impl Proposals {
             .ledger
             .proposal(id)?
             .filter(|row| row.core.digest == digest);
-        let status: Option<ProposalStatus> = row.map(|row| view_status(row.status));
+        let status: Option<ProposalStatus> = row.map(|row| row.status);
         Ok(DenialView {
             proposal: id.clone(),
             digest,

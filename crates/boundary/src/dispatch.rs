@@ -14,7 +14,7 @@ use documents::{
     Authorization, Code, Envelope, EnvelopeSignature, InputDigest, MAX_SIGNATURE_BYTES,
     MAX_SIGNATURES, ProposalId, Statement,
 };
-use store::{AdvanceStop, ProposalQuery, ProposalStep, StoredStatus};
+use store::{AdvanceStop, ProposalQuery, ProposalStatus, ProposalStep};
 use verdict::quorum;
 
 /// Interval between two attempts to start a run while no capacity is free. If another run ends earlier, the next
@@ -35,8 +35,8 @@ impl Proposals {
         let at = self.crossing.now();
         let advance = ProposalStep {
             proposal: id.clone(),
-            from: vec![StoredStatus::Pending],
-            to: StoredStatus::Approved,
+            from: vec![ProposalStatus::Pending],
+            to: ProposalStatus::Approved,
             at,
             detail: Vec::new(),
         };
@@ -109,7 +109,7 @@ impl Proposals {
 
     async fn cross_stored(&self, id: &ProposalId) -> RequestResult<bool> {
         let row = self.row(id)?;
-        if row.status != StoredStatus::Approved {
+        if row.status != ProposalStatus::Approved {
             return Ok(false);
         }
         let payload = self.payload(id)?;
@@ -158,9 +158,9 @@ impl Proposals {
     /// Ends an open proposal that was refused. The nonce is not spent.
     pub(super) async fn end(&self, id: &ProposalId, refused: &Refusal) {
         let to = match refused.code {
-            Code::Denied => StoredStatus::Denied,
-            Code::Expired => StoredStatus::Expired,
-            _ => StoredStatus::Refused,
+            Code::Denied => ProposalStatus::Denied,
+            Code::Expired => ProposalStatus::Expired,
+            _ => ProposalStatus::Refused,
         };
         let Ok(detail) = detail(refused.code, &refused.detail) else {
             return;
@@ -187,7 +187,7 @@ impl Proposals {
     pub async fn resume(self: &Arc<Self>) -> RequestResult<usize> {
         let _ = self.end_overtaken().await;
         let mut resumed = 0;
-        for status in [StoredStatus::Approved, StoredStatus::Pending] {
+        for status in [ProposalStatus::Approved, ProposalStatus::Pending] {
             let mut before = None;
             loop {
                 let filter = ProposalQuery {
@@ -199,7 +199,7 @@ impl Proposals {
                 let page = self.ledger.proposals(&filter)?;
                 for row in &page.proposals {
                     let id = &row.core.id;
-                    if status == StoredStatus::Approved {
+                    if status == ProposalStatus::Approved {
                         let (proposals, id) = (self.clone(), id.clone());
                         tokio::spawn(
                             async move { proposals.dispatch(id).await }.instrument(run_span()),

@@ -9,10 +9,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::{Caller, Proposals, proposals::stored_refusal, view_status};
+use crate::{Caller, Proposals, proposals::stored_refusal};
 use crossing::{Cursor, NextPiece, Piece, Recording, RequestResult, SLICE, fault, receipt_of};
 use documents::{Code, ProposalId, Receipt, StreamName};
-use store::{Proposal, StoredStatus};
+use store::Proposal;
 use wire::{Event, ProposalStatus, RefusalView};
 
 /// Interval between two checks of the proposal's state, after the nonce is spent and before the recording begins. A
@@ -269,8 +269,8 @@ impl Events {
             });
         }
         match row.status {
-            StoredStatus::Pending => {}
-            StoredStatus::Approved => {
+            ProposalStatus::Pending => {}
+            ProposalStatus::Approved => {
                 let now = self.proposals.held_up.of(&self.id);
                 if let Some(RefusalView { code, detail }) =
                     now.clone().filter(|why| held_up.as_ref() != Some(why))
@@ -279,7 +279,7 @@ impl Events {
                 }
                 *held_up = now;
             }
-            StoredStatus::Running | StoredStatus::Finished => {
+            ProposalStatus::Running | ProposalStatus::Finished => {
                 self.ready.push_back(Event::Status {
                     status: ProposalStatus::Running,
                     code: None,
@@ -290,14 +290,11 @@ impl Events {
             }
             over => {
                 let code = match over {
-                    StoredStatus::Denied => Some(Code::Denied),
-                    StoredStatus::Expired => Some(Code::Expired),
+                    ProposalStatus::Denied => Some(Code::Denied),
+                    ProposalStatus::Expired => Some(Code::Expired),
                     _ => stored_refusal(row).map(|view| view.code),
                 };
-                self.ready.push_back(Event::Status {
-                    status: view_status(over),
-                    code,
-                });
+                self.ready.push_back(Event::Status { status: over, code });
                 self.phase = Phase::Over;
             }
         }
@@ -306,7 +303,7 @@ impl Events {
 
     /// Continues with the stored output if the run is over.
     fn replay(&mut self, row: &Proposal, cursor: Cursor) -> RequestResult<bool> {
-        if row.status != StoredStatus::Finished {
+        if row.status != ProposalStatus::Finished {
             return Ok(false);
         }
         let Some(receipt) = receipt_of(&self.proposals.ledger, row)? else {

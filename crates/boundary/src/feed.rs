@@ -4,10 +4,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::{Caller, Proposals, proposals::stored_refusal, view_status};
+use crate::{Caller, Proposals, proposals::stored_refusal};
 use crossing::{RequestResult, fault, receipt_of, refuse};
 use documents::{Code, RosteredApprover, Scope, StatementKey, revoked};
-use store::{EntryEvent, EventFact, StoredEvent, StoredStatus, opened};
+use store::{EntryEvent, EventFact, StoredEvent, opened};
 use wire::{FeedEvent, FeedKind, GrantStatus, ProposalStatus, SignedBy};
 
 /// Maximum number of events that one read returns.
@@ -98,14 +98,14 @@ impl Proposals {
                 // An unsigned proposal is deleted soon after its end, and the event then has no code.
                 let row = || self.ledger.proposal(id);
                 match status {
-                    StoredStatus::Finished => {
+                    ProposalStatus::Finished => {
                         let receipt = row()?
                             .map(|row| receipt_of(&self.ledger, &row))
                             .transpose()?
                             .flatten();
                         view.outcome = receipt.map(|receipt| receipt.outcome.status);
                     }
-                    StoredStatus::Refused => {
+                    ProposalStatus::Refused => {
                         let why = row()?.as_ref().and_then(stored_refusal);
                         view.code = why.map(|why| why.code);
                     }
@@ -202,14 +202,14 @@ impl Feed {
         };
         match &event.what {
             EventFact::Proposal {
-                status: StoredStatus::Pending,
+                status: ProposalStatus::Pending,
                 id,
                 ..
             } => {
                 let Some(row) = self.proposals.ledger.proposal(id)? else {
                     return Ok(false);
                 };
-                if row.status != StoredStatus::Pending {
+                if row.status != ProposalStatus::Pending {
                     return Ok(false);
                 }
                 let view = self.proposals.view(&row)?;
@@ -241,7 +241,7 @@ impl Feed {
 /// Returns the kind of an event.
 pub fn kind_of(what: &EventFact) -> FeedKind {
     match what {
-        EventFact::Proposal { status, .. } => match view_status(*status) {
+        EventFact::Proposal { status, .. } => match *status {
             ProposalStatus::Pending => FeedKind::Pending,
             ProposalStatus::Approved => FeedKind::Approved,
             ProposalStatus::Running => FeedKind::Running,

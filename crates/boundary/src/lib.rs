@@ -19,7 +19,6 @@ pub mod http;
 mod logged_documents;
 mod notices;
 mod oidc;
-mod proposal_status;
 mod proposal_view;
 mod proposals;
 mod refusal_log;
@@ -81,7 +80,6 @@ pub(crate) use http::{
 };
 pub(crate) use logged_documents::{blob_text, envelope_in, leaf_data, manifest_of};
 pub(crate) use oidc::id_token::FetchDocument;
-pub(crate) use proposal_status::{is_over, view_status};
 pub(crate) use proposals::{Proposals, unknown_step, verified_of, wrong_state};
 pub(crate) use refusal_log::RefusalLog;
 pub(crate) use sealing::Sealing;

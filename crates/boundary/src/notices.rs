@@ -13,7 +13,7 @@ use documents::{
     Timestamp, hex, joined, locked,
 };
 use reading::Pattern;
-use store::{EventFact, StoredEvent, StoredStatus};
+use store::{EventFact, StoredEvent};
 use wire::{
     ApprovalsView, FeedEvent, FeedKind, GrantStatus, GrantView, ProposalStatus, ProposalView,
     SignedBy,
@@ -155,7 +155,7 @@ impl Proposals {
         );
         let Some(row) = row else {
             // Only unsigned proposals are deleted, soon after their end.
-            let skipped = *status == StoredStatus::Pending && !for_all;
+            let skipped = *status == ProposalStatus::Pending && !for_all;
             return Ok(if skipped {
                 NoticeNext::Skip
             } else {
@@ -163,7 +163,7 @@ impl Proposals {
             });
         };
         let proposal = self.view(&row)?;
-        if *status != StoredStatus::Pending {
+        if *status != ProposalStatus::Pending {
             return Ok(NoticeNext::Send(Box::new(of_end(
                 view,
                 boundary,
@@ -232,7 +232,7 @@ impl Proposals {
             EventFact::Emergency { .. } => Ok(true),
             EventFact::Proposal {
                 id,
-                status: StoredStatus::Pending,
+                status: ProposalStatus::Pending,
                 step,
                 ..
             } => {

@@ -4,10 +4,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::{
-    Caller, Proposals, proposal_status::status_of, proposals::stored_refusal, verified_of,
-    view_status,
-};
+use crate::{Caller, Proposals, proposals::stored_refusal, verified_of};
 use crossing::{Refusal, RequestResult, Sealed, fault, receipt_of};
 use documents::{
     Authorization, Code, KeyId, Name, Outcome, ParamsDigest, ProposalId, ProposalIdEnding, Scope,
@@ -36,7 +33,7 @@ impl Proposals {
         } else if row.status.waits() && self.crossing.now() >= row.core.expires_at {
             ProposalStatus::Expired
         } else {
-            view_status(row.status)
+            row.status
         };
         let mut approvals = self.approvals(id, signed, &sealed)?;
         let (mut outcome, mut unknown, mut refusal) = (None::<Outcome>, None, None::<RefusalView>);
@@ -367,7 +364,7 @@ impl Proposals {
             filter.limit.min(MOST_LISTED)
         };
         let rows = ProposalQuery {
-            statuses: filter.statuses.iter().copied().map(status_of).collect(),
+            statuses: filter.statuses.clone(),
             ending: filter.ending.clone(),
             step: filter.step.clone(),
             proposer,

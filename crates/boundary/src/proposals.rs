@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    Caller, RefusalLog, Surroundings, health::of_owners, housekeeping::DelayedRuns, is_over,
+    Caller, RefusalLog, Surroundings, health::of_owners, housekeeping::DelayedRuns,
     step_search::near_steps,
 };
 use crossing::{
@@ -31,8 +31,8 @@ use documents::{
 };
 use sandbox::LinuxSandbox;
 use store::{
-    AdvanceStop, AuthorizationCore, Ledger, NewProposal, Proposal, ProposalStep, ProposeResult,
-    Retention, Signature, StoredStatus,
+    AdvanceStop, AuthorizationCore, Ledger, NewProposal, Proposal, ProposalStatus, ProposalStep,
+    ProposeResult, Retention, Signature,
 };
 use verdict::{
     EligibleApprovers, ExcludedSigners, StepInForce, Tokens, check_permissions, check_profile,
@@ -316,14 +316,14 @@ impl Proposals {
     pub(super) async fn after(
         &self,
         id: &ProposalId,
-        status: StoredStatus,
+        status: ProposalStatus,
         up_to: Duration,
     ) -> RequestResult<Proposal> {
         let mut changes = self.changes.watch(id);
         let deadline = tokio::time::Instant::now() + up_to;
         loop {
             let row = self.row(id)?;
-            let is_known = row.status == status && !is_over(row.status);
+            let is_known = row.status == status && !row.status.is_over();
             if !is_known
                 || !matches!(
                     tokio::time::timeout_at(deadline, changes.changed()).await,
@@ -345,7 +345,7 @@ impl Proposals {
             caller.demand(Scope::Operate, Some(&row.core.step))?;
         }
         match row.status {
-            StoredStatus::Running => {
+            ProposalStatus::Running => {
                 if !self.stop_run(id)? {
                     return Err(wrong_state(&self.row(id)?).into());
                 }
@@ -357,14 +357,14 @@ impl Proposals {
                 let advance = ProposalStep {
                     proposal: id.clone(),
                     from: Vec::new(),
-                    to: StoredStatus::Cancelled,
+                    to: ProposalStatus::Cancelled,
                     at: now,
                     detail,
                 };
                 match self.ledger.advance(advance).await {
                     Ok(_) => {}
                     // The run began after the proposal was read.
-                    Err(AdvanceStop::WrongState(StoredStatus::Running)) => {
+                    Err(AdvanceStop::WrongState(ProposalStatus::Running)) => {
                         self.stop_run(id)?;
                     }
                     Err(stop) => return Err(advance_refused(stop, id)),
@@ -379,7 +379,7 @@ impl Proposals {
     /// already over.
     pub(super) fn stop_run(&self, id: &ProposalId) -> RequestResult<bool> {
         self.live.stop(id);
-        let running = self.row(id)?.status == StoredStatus::Running;
+        let running = self.row(id)?.status == ProposalStatus::Running;
         if !running {
             self.live.forget(id);
         }
@@ -725,7 +725,7 @@ impl Proposals {
             .ledger
             .proposal(id)
             .ok()?
-            .is_some_and(|row| row.status == StoredStatus::Pending);
+            .is_some_and(|row| row.status == ProposalStatus::Pending);
         match self.check_possible(&self.crossing.state(), &signed, waits) {
             Err(Stopped::Refused(refusal))
                 if !refusal.code.is_temporary() && refusal.code != Code::SandboxUnavailable =>

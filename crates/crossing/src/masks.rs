@@ -6,7 +6,7 @@
 
 use crate::{RequestResult, receipt_of};
 use documents::{Authorization, Base64, Enforcement, Envelope, Profile, Statement, StepReference};
-use store::{Ledger, ProposalQuery, StoredStatus};
+use store::{Ledger, ProposalQuery, ProposalStatus};
 
 /// Maximum number of earlier receipts of the step that are read. More than one may be needed, because receipts of runs
 /// with another profile are skipped.
@@ -45,7 +45,7 @@ fn masked_last(
     profile: &Profile,
 ) -> RequestResult<Option<u64>> {
     let filter = ProposalQuery {
-        statuses: vec![StoredStatus::Finished],
+        statuses: vec![ProposalStatus::Finished],
         ending: None,
         step: Some(step.reference.clone()),
         proposer: None,

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     AuthorizationCore, Candidate, Cell, CheckpointRow, ConsumeStop, DenialsAhead, EventRow, Fields,
-    FinishRow, GrantClaim, LeafRow, NewProposal, ProposalPrecedent, ProposalState, ReviewRow,
-    RunRow, Signature, SpentUse, StoreFault, StoreHead, StoreResult, StoredDenial, StoredGrant,
-    StoredStatus, TileRow, ToldTarget, Window,
-    column_values::{observed_number, place, presence_number},
+    FinishRow, GrantClaim, LeafRow, NewProposal, ProposalPrecedent, ProposalState, ProposalStatus,
+    ReviewRow, RunRow, Signature, SpentUse, StoreFault, StoreHead, StoreResult, StoredDenial,
+    StoredGrant, TileRow, ToldTarget, Window,
+    column_values::{observed_number, place, presence_number, status_number},
     grant_bytes, id_bytes, tile_id,
 };
 use documents::{
@@ -328,12 +328,12 @@ impl<'a> RowList<'a> {
             ]
         });
         // One UPDATE of PostgreSQL changes a row only once, so several changes of one proposal become one row.
-        let mut steps: BTreeMap<_, (StoredStatus, Option<_>, Option<_>, &[u8])> = BTreeMap::new();
+        let mut steps: BTreeMap<_, (ProposalStatus, Option<_>, Option<_>, &[u8])> = BTreeMap::new();
         for step in &writes.steps {
             let id = id_bytes(&step.proposal);
             let row = steps.entry(id).or_insert((step.to, None, None, &[]));
             (row.0, row.3) = (step.to, step.detail);
-            if step.to == StoredStatus::Approved {
+            if step.to == ProposalStatus::Approved {
                 row.1 = Some(step.at);
             } else {
                 row.2 = Some(step.at);
@@ -346,7 +346,7 @@ impl<'a> RowList<'a> {
                 let detail = Some(detail).filter(|detail| !detail.is_empty());
                 cells![
                     id,
-                    i64::from(status.number()),
+                    i64::from(status_number(status)),
                     approved_at,
                     ended_at,
                     detail
@@ -689,7 +689,7 @@ pub struct StepRow<'a> {
     /// Id of the proposal.
     pub proposal: ProposalId,
     /// New status.
-    pub to: StoredStatus,
+    pub to: ProposalStatus,
     /// Time of the change.
     pub at: Timestamp,
     /// Details of the new status. It can be empty.

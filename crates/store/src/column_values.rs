@@ -1,5 +1,6 @@
 //! Forms of values in columns that are the same in both engines.
 
+use crate::ProposalStatus;
 use documents::{GrantId, ObservedEnd, Presence, ProposalId, ReviewVerdict};
 
 /// Combines a leaf index and an item number (below 64) into one number.
@@ -39,6 +40,27 @@ pub fn grant_id(bytes: [u8; 16]) -> Option<GrantId> {
     format!("grt_{}", uuid::Uuid::from_bytes(bytes))
         .parse()
         .ok()
+}
+
+/// The statuses of a proposal. A row stores the place in this list.
+pub const STATUSES: [ProposalStatus; 8] = [
+    ProposalStatus::Running,
+    ProposalStatus::Finished,
+    ProposalStatus::Pending,
+    ProposalStatus::Approved,
+    ProposalStatus::Denied,
+    ProposalStatus::Expired,
+    ProposalStatus::Cancelled,
+    ProposalStatus::Refused,
+];
+
+/// Returns the number that a row of `proposal` or `event` stores for the status.
+pub fn status_number(status: ProposalStatus) -> u8 {
+    STATUSES
+        .iter()
+        .take_while(|each| **each != status)
+        .map(|_| 1)
+        .sum()
 }
 
 /// Returns the number that a row of `signature` stores for the presence of the signer.

@@ -6,8 +6,8 @@ use base64::Engine as _;
 
 use crate::{
     AuthorizationCore, CheckpointRow, EntryRow, NonceUse, OwedReview, Proposal, ProposalState,
-    Signature, SpentUse, StoreFault, StoreResult, StoredGrant, StoredReview, StoredStatus, Token,
-    column_values::{grant_id, observed_of, presence_of, unplace, verdict_of},
+    ProposalStatus, Signature, SpentUse, StoreFault, StoreResult, StoredGrant, StoredReview, Token,
+    column_values::{STATUSES, grant_id, observed_of, presence_of, unplace, verdict_of},
 };
 use documents::{
     AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, ParamsDigest, ProposalId,
@@ -253,9 +253,10 @@ impl FromCell<'_> for Timestamp {
     }
 }
 
-impl FromCell<'_> for StoredStatus {
+impl FromCell<'_> for ProposalStatus {
     fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
-        Self::of_number(u8::from_cell(cell)?).ok_or("an unknown status")
+        let place = usize::from(u8::from_cell(cell)?);
+        STATUSES.get(place).copied().ok_or("an unknown status")
     }
 }
 

@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     AdvanceStop, Asked, CheckedState, CheckpointRow, Consume, ConsumeStop, DenialResult,
     DenialWrite, Finish, FinishStop, GrantStop, GrantWrite, Hashed, IdTokenUse, LeafRef,
-    LedgerConfig, Metrics, NewProposal, OpenProposals, ProposalStep, ProposeResult, PruneResult,
-    PublishedState, Retention, Retired, ReviewWrite, RevocationResult, RevocationWrite, SealStored,
-    SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault, StoreHead, StoreReads,
-    StoreResult, StoredGrant, StoredRevocation, StoredStatus, Subtrees, Telling, TreeEdge,
+    LedgerConfig, Metrics, NewProposal, OpenProposals, ProposalStatus, ProposalStep, ProposeResult,
+    PruneResult, PublishedState, Retention, Retired, ReviewWrite, RevocationResult,
+    RevocationWrite, SealStored, SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault,
+    StoreHead, StoreReads, StoreResult, StoredGrant, StoredRevocation, Subtrees, Telling, TreeEdge,
     WriteStop, Writer, WriterMessage, check_state, open_proposals::OpenProposalCounts,
     read_revocations, refused, writer::messages::BoxedMessage,
 };
@@ -103,7 +103,7 @@ impl Ledger {
         let mut shared = SharedState::new(reads, config.clone(), published, None);
         config
             .metrics
-            .has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
+            .has_proposal_statuses(ProposalStatus::ALL.map(ProposalStatus::word));
         let open = OpenProposals::read(&shared.reads)?;
         open.check(&shared.reads)?;
         *locked(&shared.open_proposals) = open;
@@ -276,7 +276,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns an error if the proposal is unknown or if its status does not allow the change.
-    pub async fn advance(&self, advance: ProposalStep) -> Result<StoredStatus, AdvanceStop> {
+    pub async fn advance(&self, advance: ProposalStep) -> Result<ProposalStatus, AdvanceStop> {
         self.ask(WriterMessage::Advance, advance).await
     }
 

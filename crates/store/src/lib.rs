@@ -73,8 +73,8 @@ pub use stored::{
     DenialWrite, Finish, FinishStop, GrantClaim, GrantStop, GrantWrite, IdTokenUse,
     MAX_INLINE_BYTES, MOST_CLOCK_DIFFERENCE_S, MOST_COMPARED, NewProposal, NonceUse, OutputRow,
     OwedReview, Proposal, ProposalQuery, ProposalStep, ProposeResult, ReviewWrite, RunOutcome,
-    RunQuery, SealWrite, Signature, SpentNonce, StoredDenial, StoredGrant, StoredReview,
-    StoredStatus, Token, TokenChange, Unfinished, Window,
+    RunQuery, SealWrite, Signature, SpentNonce, StoredDenial, StoredGrant, StoredReview, Token,
+    TokenChange, Unfinished, Window,
 };
 pub use stored_event::{EntryEvent, EventFact, StoredEvent, Telling, ToldTarget};
 pub use stored_leaf::{CheckedState, LeafRef, WriteStop, opened};
@@ -82,6 +82,7 @@ pub use stored_revocation::{
     RevocationResult, RevocationWrite, StoredRevocation, read_revocations,
 };
 pub use tree::{StoredLog, TreeEdge, root_of};
+pub use wire::ProposalStatus;
 
 pub(crate) use backend::PruneResult;
 pub(crate) use batch_questions::{ClosedWindows, check_state};

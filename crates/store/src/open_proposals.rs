@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
-    ClosedKey, ProposalQuery, StoreReads, StoreResult, StoredStatus, batch_questions::changed,
+    ClosedKey, ProposalQuery, ProposalStatus, StoreReads, StoreResult, batch_questions::changed,
     id_bytes,
 };
 use documents::{ProposalId, Timestamp};
@@ -14,7 +14,7 @@ const PAGE: usize = 1000;
 /// A durable change of the status of a proposal.
 pub struct StatusChange {
     pub proposal: ProposalId,
-    pub to: StoredStatus,
+    pub to: ProposalStatus,
     pub at: Timestamp,
 }
 
@@ -34,7 +34,7 @@ pub struct OpenProposalCounts {
 /// The proposals that have not ended. Their number is limited by the limits on pending proposals and on runs.
 #[derive(Default)]
 pub struct OpenProposals {
-    status: HashMap<ProposalId, (StoredStatus, Timestamp)>,
+    status: HashMap<ProposalId, (ProposalStatus, Timestamp)>,
     approved: BTreeSet<(Timestamp, ProposalId)>,
     counts: OpenProposalCounts,
 }
@@ -46,9 +46,9 @@ impl OpenProposals {
         let mut before = None;
         loop {
             let statuses = vec![
-                StoredStatus::Pending,
-                StoredStatus::Approved,
-                StoredStatus::Running,
+                ProposalStatus::Pending,
+                ProposalStatus::Approved,
+                ProposalStatus::Running,
             ];
             let page = reads.proposals(&ProposalQuery {
                 statuses,
@@ -76,7 +76,7 @@ impl OpenProposals {
         let waits = self
             .status
             .iter()
-            .filter(|(_, (status, _))| *status != StoredStatus::Running);
+            .filter(|(_, (status, _))| *status != ProposalStatus::Running);
         let ids: Vec<&ProposalId> = waits.map(|(id, _)| id).collect();
         let keys: Vec<Vec<u8>> = ids.iter().map(|id| id_bytes(id).to_vec()).collect();
         let Some(lost) = reads.without_row(ClosedKey::Payload, &keys)? else {
@@ -99,7 +99,7 @@ impl OpenProposals {
         }
         let Some(count) = self.count(to) else { return };
         *count += 1;
-        if to == StoredStatus::Approved {
+        if to == ProposalStatus::Approved {
             self.approved.insert((at, proposal.clone()));
         }
         self.status.insert(proposal, (to, at));
@@ -115,20 +115,20 @@ impl OpenProposals {
     pub fn waits_to_run(&self, id: &ProposalId) -> bool {
         self.status
             .get(id)
-            .is_some_and(|(status, _)| *status == StoredStatus::Approved)
+            .is_some_and(|(status, _)| *status == ProposalStatus::Approved)
     }
 
     /// Returns the proposals that wait for signatures or for their run.
     pub fn waiting(&self) -> Vec<ProposalId> {
-        self.with(StoredStatus::waits)
+        self.with(ProposalStatus::waits)
     }
 
     /// Returns the proposals whose nonce is spent and whose receipt is not stored.
     pub fn running(&self) -> Vec<ProposalId> {
-        self.with(|status| status == StoredStatus::Running)
+        self.with(|status| status == ProposalStatus::Running)
     }
 
-    fn with(&self, wanted: impl Fn(StoredStatus) -> bool) -> Vec<ProposalId> {
+    fn with(&self, wanted: impl Fn(ProposalStatus) -> bool) -> Vec<ProposalId> {
         self.status
             .iter()
             .filter(|(_, (status, _))| wanted(*status))
@@ -137,16 +137,16 @@ impl OpenProposals {
     }
 
     /// Returns the counter of a status, or `None` if a proposal with this status has ended.
-    fn count(&mut self, status: StoredStatus) -> Option<&mut u64> {
+    fn count(&mut self, status: ProposalStatus) -> Option<&mut u64> {
         match status {
-            StoredStatus::Pending => Some(&mut self.counts.pending),
-            StoredStatus::Approved => Some(&mut self.counts.approved),
-            StoredStatus::Running => Some(&mut self.counts.running),
-            StoredStatus::Finished
-            | StoredStatus::Denied
-            | StoredStatus::Expired
-            | StoredStatus::Cancelled
-            | StoredStatus::Refused => None,
+            ProposalStatus::Pending => Some(&mut self.counts.pending),
+            ProposalStatus::Approved => Some(&mut self.counts.approved),
+            ProposalStatus::Running => Some(&mut self.counts.running),
+            ProposalStatus::Finished
+            | ProposalStatus::Denied
+            | ProposalStatus::Expired
+            | ProposalStatus::Cancelled
+            | ProposalStatus::Refused => None,
         }
     }
 }
@@ -172,23 +172,23 @@ mod tests {
             });
             open.counts()
         };
-        change(1, StoredStatus::Pending, 10);
-        change(2, StoredStatus::Pending, 11);
-        change(1, StoredStatus::Approved, 20);
-        let counts = change(2, StoredStatus::Approved, 15);
+        change(1, ProposalStatus::Pending, 10);
+        change(2, ProposalStatus::Pending, 11);
+        change(1, ProposalStatus::Approved, 20);
+        let counts = change(2, ProposalStatus::Approved, 15);
         assert_eq!((counts.pending, counts.approved, counts.running), (0, 2, 0));
         assert_eq!(counts.oldest_approved, Some(Timestamp::from_unix(15)));
-        let counts = change(2, StoredStatus::Running, 30);
+        let counts = change(2, ProposalStatus::Running, 30);
         assert_eq!(
             (counts.approved, counts.running, counts.oldest_approved),
             (1, 1, Some(Timestamp::from_unix(20)))
         );
-        change(1, StoredStatus::Denied, 31);
+        change(1, ProposalStatus::Denied, 31);
         // An envelope with all signatures starts a run of a proposal that the store does not contain.
-        change(3, StoredStatus::Running, 32);
-        change(3, StoredStatus::Finished, 33);
+        change(3, ProposalStatus::Running, 32);
+        change(3, ProposalStatus::Finished, 33);
         assert_eq!(
-            change(2, StoredStatus::Finished, 34),
+            change(2, ProposalStatus::Finished, 34),
             OpenProposalCounts::default()
         );
         assert!(open.status.is_empty() && open.approved.is_empty());

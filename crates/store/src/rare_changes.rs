@@ -1,8 +1,8 @@
 //! Rare changes inside of a batch, the same for both engines: tokens, expired proposals and nonces, and retention.
 
 use crate::{
-    BatchQuestion, IdTokenUse, OpenBatch, RetentionCut, RetentionWalk, Retired, StoreResult,
-    StoredStatus, SweepResult, TokenChange,
+    BatchQuestion, IdTokenUse, OpenBatch, ProposalStatus, RetentionCut, RetentionWalk, Retired,
+    StoreResult, SweepResult, TokenChange,
     batch_rows::{BatchStatement, RowList, pair, same},
     stored::json,
 };
@@ -220,7 +220,7 @@ pub fn retire(
                 let Some(ended_at) = row.get::<Option<Timestamp>>(2)? else {
                     return Ok(());
                 };
-                let finished = row.get::<StoredStatus>(1)? == StoredStatus::Finished;
+                let finished = row.get::<ProposalStatus>(1)? == ProposalStatus::Finished;
                 if finished && ended_at <= cut.outputs {
                     orders.push(id);
                 }

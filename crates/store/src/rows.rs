@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    AuthorizationCore, NonceUse, OutputRow, Proposal, StatusDetail, StoredReview, StoredStatus,
+    AuthorizationCore, NonceUse, OutputRow, Proposal, ProposalStatus, StatusDetail, StoredReview,
 };
 use documents::{
     AuthorizationDigest, BlobDigest, ContentDigest, Hash, LeafKind, ProposalId, SealDigest,
@@ -39,14 +39,14 @@ pub struct Candidate {
     /// True if the authorization is denied.
     pub denied: bool,
     /// The authorization and the status of the stored proposal.
-    pub proposal: Option<(AuthorizationDigest, StoredStatus)>,
+    pub proposal: Option<(AuthorizationDigest, ProposalStatus)>,
 }
 
 /// The stored state of one proposal.
 #[derive(Debug, Clone, Copy)]
 pub struct ProposalState {
     /// Status of the proposal.
-    pub status: StoredStatus,
+    pub status: ProposalStatus,
     /// Leaf index and item number of the consumption.
     pub consumption: Option<(u64, u32)>,
     /// Leaf index of the receipt.

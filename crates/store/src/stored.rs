@@ -23,7 +23,7 @@ use documents::{
     ProposalIdEnding, ReviewVerdict, Scope, SealDigest, SessionReference, StepDigest, StepRef,
     Timestamp, joined,
 };
-use wire::OidcBinding;
+use wire::{OidcBinding, ProposalStatus};
 
 /// Seconds after the end of a run, a denial or a cancellation in which the same call is a repetition.
 const REPEATS_FOR_S: i64 = 600;
@@ -107,15 +107,17 @@ impl NewProposal {
             .filter(|_| self.may_repeat);
         let earlier = since.find(|earlier| earlier.request == Some(self.request))?;
         let is_repeated = match earlier.status {
-            StoredStatus::Pending | StoredStatus::Approved => {
+            ProposalStatus::Pending | ProposalStatus::Approved => {
                 self.created_at < earlier.core.expires_at
             }
-            StoredStatus::Running => true,
-            StoredStatus::Finished | StoredStatus::Denied | StoredStatus::Cancelled => earlier
-                .ended_at
-                .is_some_and(|ended| self.created_at < ended.plus(REPEATS_FOR_S)),
+            ProposalStatus::Running => true,
+            ProposalStatus::Finished | ProposalStatus::Denied | ProposalStatus::Cancelled => {
+                earlier
+                    .ended_at
+                    .is_some_and(|ended| self.created_at < ended.plus(REPEATS_FOR_S))
+            }
             // Nothing ran, and nobody said no.
-            StoredStatus::Expired | StoredStatus::Refused => false,
+            ProposalStatus::Expired | ProposalStatus::Refused => false,
         };
         is_repeated.then_some(earlier)
     }
@@ -137,7 +139,7 @@ impl NewProposal {
         Proposal {
             core: self.core.clone(),
             request: Some(self.request),
-            status: StoredStatus::Pending,
+            status: ProposalStatus::Pending,
             created_at: self.created_at,
             approved_at: None,
             started_at: None,
@@ -182,7 +184,7 @@ pub struct Proposal {
     /// Digest of the run that the call asked for, or `None` for a submitted envelope.
     pub request: Option<[u8; 32]>,
     /// Status of the proposal.
-    pub status: StoredStatus,
+    pub status: ProposalStatus,
     /// Time at which the proposal arrived.
     pub created_at: Timestamp,
     /// Time at which the quorum was met.
@@ -219,9 +221,9 @@ pub struct ProposalStep {
     /// Id of the proposal.
     pub proposal: ProposalId,
     /// Statuses that permit the change. An empty list permits every status from which `to` is reachable.
-    pub from: Vec<StoredStatus>,
+    pub from: Vec<ProposalStatus>,
     /// New status: approved, denied, expired, cancelled or refused.
-    pub to: StoredStatus,
+    pub to: ProposalStatus,
     /// Time of the change.
     pub at: Timestamp,
     /// Details of the proposal's new status.
@@ -236,7 +238,7 @@ pub enum AdvanceStop {
     Unknown,
     /// The current status of the proposal does not allow the change.
     #[error("the proposal is already {0}")]
-    WrongState(StoredStatus),
+    WrongState(ProposalStatus),
     /// The store failed.
     #[error(transparent)]
     Fault(#[from] StoreFault),
@@ -246,7 +248,7 @@ pub enum AdvanceStop {
 #[derive(Debug, Default)]
 pub struct ProposalQuery {
     /// Statuses of the proposals. An empty list of statuses means all statuses.
-    pub statuses: Vec<StoredStatus>,
+    pub statuses: Vec<ProposalStatus>,
     /// Last characters of the id of the proposal.
     pub ending: Option<ProposalIdEnding>,
     /// Reference of the step.
@@ -276,8 +278,8 @@ pub enum ProposalSource {
 impl ProposalQuery {
     /// Returns the rows to read, and the name of their step or of their proposer.
     pub fn source(&self) -> (ProposalSource, Option<&str>) {
-        use StoredStatus::{Approved, Cancelled, Denied, Expired, Pending, Refused, Running};
-        let only = |some: &[StoredStatus]| {
+        use ProposalStatus::{Approved, Cancelled, Denied, Expired, Pending, Refused, Running};
+        let only = |some: &[ProposalStatus]| {
             !self.statuses.is_empty() && self.statuses.iter().all(|status| some.contains(status))
         };
         if only(&[Pending, Approved]) {
@@ -347,65 +349,18 @@ pub struct ProposalPage {
     pub next: Option<ProposalId>,
 }
 
-documents::words! {
-    /// The status of a proposal, with its name in the HTTP API. The database stores the place of the status in this list.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-    pub enum StoredStatus {
-        /// The nonce is spent, and the receipt is not yet stored.
-        Running = "running",
-        /// The receipt is stored.
-        Finished = "finished",
-        /// The proposal waits for signatures.
-        Pending = "pending",
-        /// The quorum is met, and the proposal waits to run.
-        Approved = "approved",
-        /// An approver denied the proposal.
-        Denied = "denied",
-        /// The window of the authorization ended before the run.
-        Expired = "expired",
-        /// The proposer or an operator cancelled the proposal.
-        Cancelled = "cancelled",
-        /// The boundary refused the proposal, because the proposal can no longer run.
-        Refused = "refused",
-    }
-}
-
-impl StoredStatus {
-    /// Returns the number of the status in the database.
-    pub const fn number(self) -> u8 {
-        self as u8
-    }
-
-    /// Returns the status with this number in the database.
-    pub fn of_number(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
-    }
-
-    /// Returns true if the proposal can still run.
-    pub const fn waits(self) -> bool {
-        matches!(self, Self::Pending | Self::Approved)
-    }
-
-    /// Returns true if a proposal with this status can get the status `to`. Statuses only move forward:
-    /// - pending → approved, denied, expired, cancelled or refused
-    /// - approved → running, denied, expired, cancelled or refused
-    /// - running → finished
-    /// - pending → running, if an envelope arrives with all signatures of its quorum
-    pub const fn may_become(self, to: Self) -> bool {
-        match self {
-            Self::Pending => !matches!(to, Self::Pending | Self::Finished),
-            Self::Approved => !matches!(to, Self::Pending | Self::Approved | Self::Finished),
-            Self::Running => matches!(to, Self::Finished),
-            Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused => {
-                false
-            }
-        }
-    }
-}
-
-impl fmt::Display for StoredStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+/// Returns true if a proposal with the status `from` can get the status `to`. Statuses only move forward:
+/// - pending → approved, denied, expired, cancelled or refused
+/// - approved → running, denied, expired, cancelled or refused
+/// - running → finished
+/// - pending → running, if an envelope arrives with all signatures of its quorum
+pub const fn may_become(from: ProposalStatus, to: ProposalStatus) -> bool {
+    use ProposalStatus::{Approved, Finished, Pending, Running};
+    match from {
+        Pending => !matches!(to, Pending | Finished),
+        Approved => !matches!(to, Pending | Approved | Finished),
+        Running => matches!(to, Finished),
+        _ => false,
     }
 }
 
@@ -544,7 +499,7 @@ pub enum ConsumeStop {
     Denied,
     /// The proposal has a status from which no run can start.
     #[error("the proposal is {0}, so the proposal cannot run")]
-    WrongState(StoredStatus),
+    WrongState(ProposalStatus),
     /// The id of the proposal belongs to another authorization.
     #[error("another authorization has the id of this proposal; make a proposal with a new id")]
     OtherAuthorization,
@@ -683,7 +638,7 @@ pub enum FinishStop {
             |status| format!("the proposal is {status}, so the proposal has no run to close")
         )
     )]
-    NotRunning(Option<StoredStatus>),
+    NotRunning(Option<ProposalStatus>),
     /// The proposal already has a receipt.
     #[error("the proposal already has a receipt, log entry {receipt}")]
     Finished {

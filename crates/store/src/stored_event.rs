@@ -1,6 +1,9 @@
 //! Events: what happened at the boundary, in the order of the commits, and how far each target of messages was told.
 
-use crate::StoredStatus;
+use crate::{
+    ProposalStatus,
+    column_values::{STATUSES, status_number},
+};
 use documents::{GrantId, KeyId, Name, ProposalId, StepRef, Timestamp};
 
 /// An event that the current batch adds. The database gives the number, and copies step and proposer from the proposal.
@@ -16,7 +19,7 @@ pub struct EventRow {
 #[derive(Debug)]
 pub enum EventWrite {
     /// A proposal got a status.
-    Proposal(ProposalId, StoredStatus),
+    Proposal(ProposalId, ProposalStatus),
     /// The log got an entry.
     Entry(EntryEvent, u64),
     /// A draft of a grant arrived, or a grant got its log entry.
@@ -36,9 +39,9 @@ impl EventWrite {
     }
 
     /// Returns the number of the kind in the database. The kinds of proposals have the numbers of their statuses.
-    pub const fn number(&self) -> u8 {
+    pub fn number(&self) -> u8 {
         match self {
-            Self::Proposal(_, status) => status.number(),
+            Self::Proposal(_, status) => status_number(*status),
             Self::Entry(entry, _) => *entry as u8,
             Self::Attention(_) => ATTENTION,
             Self::Emergency(_) => EMERGENCY,
@@ -114,7 +117,7 @@ pub enum EventFact {
     /// A proposal got a status.
     Proposal {
         /// The status.
-        status: StoredStatus,
+        status: ProposalStatus,
         /// Id of the proposal.
         id: ProposalId,
         /// Ref of its step.
@@ -196,7 +199,7 @@ impl EventFact {
                 })
             }
             (kind, Some((id, step, proposer))) => Some(Self::Proposal {
-                status: StoredStatus::of_number(kind)?,
+                status: *STATUSES.get(usize::from(kind))?,
                 id,
                 step,
                 proposer,

@@ -21,8 +21,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     Answers, Asked, CheckpointRow, ClosedWindows, Commit, EventRow, EventWrite, LedgerConfig,
-    OpenProposals, ProposalState, PublishedState, RetentionWalk, SharedState, StatusChange, Store,
-    StoreFault, StoreHead, StoreResult, StoredRevocation, StoredStatus, TreeEdge, WriteKind,
+    OpenProposals, ProposalState, ProposalStatus, PublishedState, RetentionWalk, SharedState,
+    StatusChange, Store, StoreFault, StoreHead, StoreResult, StoredRevocation, TreeEdge, WriteKind,
     WriterMessage, Writes, answer_idle,
     crash_points::WriteKinds,
     waits,
@@ -76,7 +76,7 @@ pub struct Batch<'m> {
 
 impl Batch<'_> {
     /// Notes a change of a status, which makes an event and is counted after the commit.
-    fn changed(&mut self, proposal: &ProposalId, to: StoredStatus, at: Timestamp) {
+    fn changed(&mut self, proposal: &ProposalId, to: ProposalStatus, at: Timestamp) {
         self.event(at, EventWrite::Proposal(proposal.clone(), to));
         match self.states.get_mut(proposal) {
             Some(state) => state.status = to,

@@ -2,7 +2,7 @@
 //! the program: each status, each reason not to spend a nonce and each crash point is either in an enum here or in
 //! [`NOT_MODELLED`].
 
-/// The status of a proposal (`StoredStatus`).
+/// The status of a proposal (`ProposalStatus`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[rustfmt::skip]
 pub enum Status { Approved, Running, Finished, Denied, Expired, Cancelled }

@@ -9,7 +9,7 @@ use crate::{
 };
 use crossing::{Refusal, RequestResult, Sealed, Stopped, log_about, refusal_of};
 use documents::{Authorization, Code, ProposalId, Statement, Timestamp};
-use store::{Proposal, StoredStatus, UNSIGNED_KEPT_S};
+use store::{Proposal, ProposalStatus, UNSIGNED_KEPT_S};
 use verdict::{ExcludedSigners, Objection, StepInForce, Tokens, check_place, exclusion};
 
 impl Proposals {
@@ -93,20 +93,20 @@ impl Proposals {
                 .into());
         }
         match row.status {
-            StoredStatus::Pending => Ok(()),
-            StoredStatus::Expired => Err(Refusal::new(
+            ProposalStatus::Pending => Ok(()),
+            ProposalStatus::Expired => Err(Refusal::new(
                 Code::Expired,
                 "the proposal has expired: propose the step again",
             )
             .about(&row.core.id)
             .into()),
-            StoredStatus::Denied => Err(Refusal::new(
+            ProposalStatus::Denied => Err(Refusal::new(
                 Code::Denied,
                 "an approver denied the proposal",
             )
             .about(&row.core.id)
             .into()),
-            StoredStatus::Refused => {
+            ProposalStatus::Refused => {
                 let refused = stored_refusal(row).map_or_else(
                     || wrong_state(row),
                     |why| Refusal::new(why.code, why.detail),

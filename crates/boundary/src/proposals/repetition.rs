@@ -1,11 +1,11 @@
 //! Decides whether a call repeats an earlier proposal, so that one wish is one run.
 
-use crate::{Caller, Proposals, view_status};
+use crate::{Caller, Proposals};
 use crossing::{Refusal, RequestResult, fault};
 use documents::{Authorization, Code, Nonce, ProposalId, Timestamp, canonical, sha256};
 use store::{
-    MOST_COMPARED, NewProposal, Proposal, ProposalQuery, ProposeResult, RunOutcome, RunQuery,
-    StoredStatus,
+    MOST_COMPARED, NewProposal, Proposal, ProposalQuery, ProposalStatus, ProposeResult, RunOutcome,
+    RunQuery,
 };
 use wire::{ProposalView, SameRun};
 
@@ -125,9 +125,9 @@ impl Proposals {
             Some(known) => known,
             None => {
                 let statuses = vec![
-                    StoredStatus::Pending,
-                    StoredStatus::Approved,
-                    StoredStatus::Running,
+                    ProposalStatus::Pending,
+                    ProposalStatus::Approved,
+                    ProposalStatus::Running,
                 ];
                 let query = ProposalQuery {
                     statuses,
@@ -135,7 +135,7 @@ impl Proposals {
                     ..ProposalQuery::default()
                 };
                 let mut found = self.ledger.proposals(&query)?.proposals;
-                let statuses = vec![StoredStatus::Denied];
+                let statuses = vec![ProposalStatus::Denied];
                 let query = ProposalQuery {
                     statuses,
                     limit: MOST_DENIED,
@@ -182,7 +182,7 @@ impl Proposals {
                 let (proposal, ended_at) = (other.core.id.clone(), other.ended_at);
                 found.push(SameRun {
                     proposal,
-                    status: view_status(other.status),
+                    status: other.status,
                     ended_at,
                 });
             }

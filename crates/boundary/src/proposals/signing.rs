@@ -8,7 +8,7 @@ use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
     InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
 };
-use store::{Proposal, Signature, StoredStatus};
+use store::{Proposal, Signature};
 use verdict::{NotCounted, quorum};
 use wire::{ProposalStatus, ProposalView};
 
@@ -76,7 +76,7 @@ impl Proposals {
     async fn decided(&self, id: &ProposalId) -> RequestResult<ProposalView> {
         let view = self.view(
             &self
-                .after(id, StoredStatus::Approved, MOST_DECIDING)
+                .after(id, ProposalStatus::Approved, MOST_DECIDING)
                 .await?,
         )?;
         match &view.refusal {

@@ -30,8 +30,8 @@ use std::{
 
 use crate::{
     AuthorizationCore, Consume, Finish, LeafRef, Ledger, LedgerConfig, LedgerLimits, LogSigner,
-    NewProposal, Objects, SealStored, SealWrite, ServerSettings, Spender, SpentNonce, Store,
-    StoreFault, StoreReads, StoreResult, StoredStatus, Window, WriteStop,
+    NewProposal, Objects, ProposalStatus, SealStored, SealWrite, ServerSettings, Spender,
+    SpentNonce, Store, StoreFault, StoreReads, StoreResult, Window, WriteStop,
     ledger::tests::failing_store::{Commits, Failing},
     postgres,
     shared::KeepHead,
@@ -346,7 +346,7 @@ async fn run_whole(ledger: &Spender, number: u8) -> (SpentNonce, LeafRef) {
     )
 }
 
-fn status(ledger: &Ledger, number: u8) -> Option<StoredStatus> {
+fn status(ledger: &Ledger, number: u8) -> Option<ProposalStatus> {
     ledger
         .proposal(&core(number).id)
         .expect("read")
@@ -416,12 +416,12 @@ fn check_laws(ledger: &Ledger) {
             .expect("read")
             .expect("every consumed nonce has its proposal");
         let expected = if running.contains(proposal) {
-            StoredStatus::Running
+            ProposalStatus::Running
         } else {
-            StoredStatus::Finished
+            ProposalStatus::Finished
         };
         assert_eq!(row.status, expected);
-        assert_eq!(row.receipt.is_some(), expected == StoredStatus::Finished);
+        assert_eq!(row.receipt.is_some(), expected == ProposalStatus::Finished);
     }
     for proposal in &running {
         assert!(

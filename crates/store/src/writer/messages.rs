@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     AdvanceStop, Consume, ConsumeStop, DenialQuestion, DenialResult, DenialWrite, Finish,
-    FinishStop, GrantStop, GrantWrite, IdTokenUse, LeafRef, NewProposal, PackedRow, ProposalStep,
-    ProposeResult, PruneResult, Questions, Retention, Retired, ReviewWrite, RevocationResult,
-    RevocationWrite, SealStored, SealWrite, Signature, SpentNonce, StoreFault, StoreResult,
-    StoredGrant, StoredStatus, Telling, WriteStop,
+    FinishStop, GrantStop, GrantWrite, IdTokenUse, LeafRef, NewProposal, PackedRow, ProposalStatus,
+    ProposalStep, ProposeResult, PruneResult, Questions, Retention, Retired, ReviewWrite,
+    RevocationResult, RevocationWrite, SealStored, SealWrite, Signature, SpentNonce, StoreFault,
+    StoreResult, StoredGrant, Telling, WriteStop,
 };
 use documents::{Hash, ProposalId, Timestamp};
 
@@ -75,7 +75,7 @@ pub enum WriterMessage {
     Grant(BoxedMessage<GrantWrite, StoredGrant, GrantStop>),
     Tell(BoxedMessage<Telling, (), StoreFault>),
     Admit(BoxedMessage<IdTokenUse, bool, StoreFault>),
-    Advance(BoxedMessage<ProposalStep, StoredStatus, AdvanceStop>),
+    Advance(BoxedMessage<ProposalStep, ProposalStatus, AdvanceStop>),
     Refuse(BoxedMessage<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>),
     Expire(BoxedMessage<Timestamp, Vec<ProposalId>, StoreFault>),
     Prune(BoxedMessage<usize, PruneResult, StoreFault>),

@@ -18,13 +18,14 @@ use std::{
 use crate::{
     AdvanceStop, Batch, ConsumeStop, DenialPrecedent, DenialResult, DenialWrite, DenialsAhead,
     EntryEvent, EventWrite, GrantClaim, GrantStop, GrantWrite, LeafRef, NewProposal, Proposal,
-    ProposalPrecedent, ProposalStep, ProposeResult, PruneResult, Retention, RetentionCut, Retired,
-    ReviewRow, ReviewWrite, RevocationResult, RevocationWrite, Signature, SpentUse, StepRow,
-    StoreResult, StoredDenial, StoredGrant, StoredReview, StoredRevocation, StoredStatus, Telling,
-    TokenChange, UNSIGNED_KEPT_S, WriteStop, Writer,
+    ProposalPrecedent, ProposalStatus, ProposalStep, ProposeResult, PruneResult, Retention,
+    RetentionCut, Retired, ReviewRow, ReviewWrite, RevocationResult, RevocationWrite, Signature,
+    SpentUse, StepRow, StoreResult, StoredDenial, StoredGrant, StoredReview, StoredRevocation,
+    Telling, TokenChange, UNSIGNED_KEPT_S, WriteStop, Writer,
     batch_rows::{DenialRow, SignatureRow},
     change_tokens,
     rare_changes::{expire, prune, retire},
+    stored::may_become,
     stored::{MOST_DRAFTS, MOST_DRAFTS_OF_PROPOSER},
     stored_event::EVENTS_KEPT_S,
     writer::messages::AHEAD_S,
@@ -115,7 +116,7 @@ impl Writer {
             };
         }
         batch.writes.proposals.push(new);
-        batch.changed(&new.core.id, StoredStatus::Pending, new.created_at);
+        batch.changed(&new.core.id, ProposalStatus::Pending, new.created_at);
         ProposeResult::New
     }
 
@@ -127,7 +128,7 @@ impl Writer {
         let expired = expire(self.store.batch()?, now, MAX_EXPIRED)?;
         batch.stepped |= !expired.is_empty();
         for id in &expired {
-            batch.changed(id, StoredStatus::Expired, now);
+            batch.changed(id, ProposalStatus::Expired, now);
         }
         Ok(expired)
     }
@@ -136,7 +137,7 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'m>,
         advance: &'m ProposalStep,
-    ) -> Result<StoredStatus, AdvanceStop> {
+    ) -> Result<ProposalStatus, AdvanceStop> {
         let status = batch
             .states
             .get(&advance.proposal)
@@ -144,8 +145,11 @@ impl Writer {
             .status;
         let asked = advance.from.is_empty() || advance.from.contains(&status);
         // Only `consume` can start a run, and only `finish` can end a run.
-        let elsewhere = matches!(advance.to, StoredStatus::Running | StoredStatus::Finished);
-        if !asked || elsewhere || !status.may_become(advance.to) {
+        let elsewhere = matches!(
+            advance.to,
+            ProposalStatus::Running | ProposalStatus::Finished
+        );
+        if !asked || elsewhere || !may_become(status, advance.to) {
             return Err(AdvanceStop::WrongState(status));
         }
         let ProposalStep {
@@ -162,7 +166,7 @@ impl Writer {
             detail,
         });
         batch.changed(proposal, *to, *at);
-        if *to == StoredStatus::Cancelled {
+        if *to == ProposalStatus::Cancelled {
             self.head.version += 1;
         }
         Ok(status)
@@ -417,16 +421,16 @@ impl Writer {
             running: None,
         };
         match unfinished {
-            Some((StoredStatus::Running, id)) => done.running = Some(id),
-            Some((status, id)) if status.may_become(StoredStatus::Denied) => {
+            Some((ProposalStatus::Running, id)) => done.running = Some(id),
+            Some((status, id)) if may_become(status, ProposalStatus::Denied) => {
                 let step = StepRow {
                     proposal: id.clone(),
-                    to: StoredStatus::Denied,
+                    to: ProposalStatus::Denied,
                     at: write.at,
                     detail: &[],
                 };
                 batch.writes.steps.push(step);
-                batch.changed(&id, StoredStatus::Denied, write.at);
+                batch.changed(&id, ProposalStatus::Denied, write.at);
                 done.denied = Some(id);
             }
             _ => {}

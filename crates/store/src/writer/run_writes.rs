@@ -7,9 +7,9 @@ use std::{
 
 use crate::{
     Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventWrite, Finish, FinishRow,
-    FinishStop, GrantClaim, Hashed, LeafRef, NonceUse, RunRow, SpentNonce, SpentUse, StatusChange,
-    StoreFault, StoreResult, StoredStatus, WriteKind, Writer, rows::OwedEnd, waits,
-    writer::row_writes::ClaimedUses,
+    FinishStop, GrantClaim, Hashed, LeafRef, NonceUse, ProposalStatus, RunRow, SpentNonce,
+    SpentUse, StatusChange, StoreFault, StoreResult, WriteKind, Writer, rows::OwedEnd,
+    stored::may_become, waits, writer::row_writes::ClaimedUses,
 };
 use documents::{
     AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, LeafKind,
@@ -83,7 +83,7 @@ impl Writer {
                     }))
                 }
                 None if ids.contains(&request.core.id) => {
-                    Err(ConsumeStop::WrongState(StoredStatus::Running))
+                    Err(ConsumeStop::WrongState(ProposalStatus::Running))
                 }
                 None => self
                     .judge_run(request, candidate, proposal, at)
@@ -173,7 +173,7 @@ impl Writer {
                 // Nothing after the runs of a batch reads their states.
                 let change = StatusChange {
                     proposal: request.core.id.clone(),
-                    to: StoredStatus::Running,
+                    to: ProposalStatus::Running,
                     at,
                 };
                 batch.changes.push(change);
@@ -182,7 +182,7 @@ impl Writer {
                 }
                 batch.event(
                     at,
-                    EventWrite::Proposal(request.core.id.clone(), StoredStatus::Running),
+                    EventWrite::Proposal(request.core.id.clone(), ProposalStatus::Running),
                 );
                 if request.emergency.is_some() {
                     batch.event(at, EventWrite::Emergency(request.core.id.clone()));
@@ -209,7 +209,7 @@ impl Writer {
         &self,
         request: &Consume,
         candidate: &Candidate,
-        proposal: Option<(AuthorizationDigest, StoredStatus)>,
+        proposal: Option<(AuthorizationDigest, ProposalStatus)>,
         at: Timestamp,
     ) -> Result<(), ConsumeStop> {
         // Check the nonce first, so that a replayed nonce always leads to the earlier run.
@@ -234,7 +234,7 @@ impl Writer {
             Some((digest, _)) if digest != request.core.digest => {
                 return Err(ConsumeStop::OtherAuthorization);
             }
-            Some((_, status)) if !status.may_become(StoredStatus::Running) => {
+            Some((_, status)) if !may_become(status, ProposalStatus::Running) => {
                 return Err(ConsumeStop::WrongState(status));
             }
             _ => {}
@@ -289,19 +289,19 @@ impl Writer {
             let result = match state.map(|state| (state.status, state.consumption, state.receipt)) {
                 None => Err(FinishStop::NotRunning(None)),
                 Some((_, _, Some(receipt))) => Err(FinishStop::Finished { receipt }),
-                Some((StoredStatus::Running, Some(consumption), None))
+                Some((ProposalStatus::Running, Some(consumption), None))
                     if !self.is_run_of(end, consumption)? =>
                 {
                     Err(FinishStop::OtherRun)
                 }
-                Some((StoredStatus::Running, Some(_), None))
+                Some((ProposalStatus::Running, Some(_), None))
                     if end.receipt.len() > MAX_ENTRY_BYTES =>
                 {
                     Err(FinishStop::TooLarge {
                         bytes: end.receipt.len(),
                     })
                 }
-                Some((StoredStatus::Running, Some(consumption), None)) => {
+                Some((ProposalStatus::Running, Some(consumption), None)) => {
                     let leaf =
                         self.append_hashed(batch, LeafKind::Receipt, end.receipt.clone(), *hash);
                     batch.writes.ends.push(FinishRow {
@@ -315,7 +315,7 @@ impl Writer {
                         blobs: &end.blobs,
                         owed: self.owed(end),
                     });
-                    batch.changed(&end.proposal, StoredStatus::Finished, end.at);
+                    batch.changed(&end.proposal, ProposalStatus::Finished, end.at);
                     if let Some(state) = batch.states.get_mut(&end.proposal) {
                         state.receipt = Some(leaf.index);
                     }
@@ -366,7 +366,7 @@ impl Batch<'_> {
         &self,
         request: &Consume,
         candidate: &Candidate,
-    ) -> Option<(AuthorizationDigest, StoredStatus)> {
+    ) -> Option<(AuthorizationDigest, ProposalStatus)> {
         let id = &request.core.id;
         let digest = candidate.proposal.map(|(digest, _)| digest).or_else(|| {
             let new = self.writes.proposals.iter().find(|new| new.core.id == *id);

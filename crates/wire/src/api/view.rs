@@ -16,7 +16,7 @@
 //!
 //! ID tokens of OpenID Connect: the jobs that open a token without a secret, and what the boundary says about such a job.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use schemars::JsonSchema;
@@ -115,6 +115,24 @@ documents::words! {
         Cancelled = "cancelled",
         /// The run is not possible any more, for example because the step changed. The nonce is not spent.
         Refused = "refused",
+    }
+}
+
+impl fmt::Display for ProposalStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl ProposalStatus {
+    /// Returns true if the proposal can still run.
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::Pending | Self::Approved)
+    }
+
+    /// Returns true if the status is final.
+    pub const fn is_over(self) -> bool {
+        !self.waits() && !matches!(self, Self::Running)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Denials of known and of unknown authorizations.
 
 use crate::{
-    ConsumeStop, DenialWrite, StoredStatus, WriteStop,
+    ConsumeStop, DenialWrite, ProposalStatus, WriteStop,
     ledger::tests::{World, consume_of, core, new_proposal, status, t},
 };
 use documents::{AuthorizationDigest, Timestamp};
@@ -28,7 +28,7 @@ async fn a_denial_stops_known_and_unknown_authorizations() {
         let waiting = ledger.deny(denial(2, "alice")).await.expect("denied");
         assert_eq!(
             (waiting.denied, status(&ledger, 2)),
-            (Some(core(2).id), Some(StoredStatus::Denied))
+            (Some(core(2).id), Some(ProposalStatus::Denied))
         );
         let version = ledger.state().version;
         let again = ledger.deny(denial(2, "alice")).await.expect("denied");
@@ -43,7 +43,7 @@ async fn a_denial_stops_known_and_unknown_authorizations() {
             .expect("consumed");
         let running = ledger.deny(denial(3, "bob")).await.expect("denied");
         assert_eq!((running.denied, running.running), (None, Some(core(3).id)));
-        assert_eq!(status(&ledger, 3), Some(StoredStatus::Running));
+        assert_eq!(status(&ledger, 3), Some(ProposalStatus::Running));
         assert_eq!(
             ledger.reads().denials(&core(3).digest).expect("read")[0].leaf,
             running.leaf

@@ -3,13 +3,13 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    Consume, EntryEvent, EventFact, Ledger, Retention, Signature, StoredStatus, Telling,
+    Consume, EntryEvent, EventFact, Ledger, ProposalStatus, Retention, Signature, Telling,
     ToldTarget,
     ledger::tests::{T0, World, consume_of, core, new_proposal, run_whole, t},
 };
 use documents::Presence;
 
-fn statuses(ledger: &Ledger, after: u64) -> Vec<(u64, Option<StoredStatus>)> {
+fn statuses(ledger: &Ledger, after: u64) -> Vec<(u64, Option<ProposalStatus>)> {
     let events = ledger.reads().events(after, 100).expect("read").into_iter();
     let of = |what: EventFact| match what {
         EventFact::Proposal { status, .. } => Some(status),
@@ -37,9 +37,9 @@ async fn each_change_of_a_commit_has_one_event_in_its_order() {
         // An envelope with all signatures has no proposal before its run.
         run_whole(&ledger, 3).await;
         let [pending, running, finished] = [
-            StoredStatus::Pending,
-            StoredStatus::Running,
-            StoredStatus::Finished,
+            ProposalStatus::Pending,
+            ProposalStatus::Running,
+            ProposalStatus::Finished,
         ];
         let expected = [pending, pending, running, finished, running, finished];
         let expected: Vec<_> = (2..).zip(expected.map(Some)).collect();
@@ -127,7 +127,7 @@ async fn each_new_signature_of_a_person_has_one_event_and_that_of_a_grantee_has_
                 matches!(
                     found[3..],
                     [EventFact::Proposal {
-                        status: StoredStatus::Running,
+                        status: ProposalStatus::Running,
                         ..
                     }]
                 ),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use crate::{
-    Consume, ConsumeStop, DenialWrite, FinishStop, Ledger, StoreFault, StoredStatus, WriteStop,
+    Consume, ConsumeStop, DenialWrite, FinishStop, Ledger, ProposalStatus, StoreFault, WriteStop,
     ledger::tests::{World, check_laws, consume_of, core, finish_of, seal, status, t},
     sqlite,
 };
@@ -133,7 +133,7 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
         assert_eq!(places, [4, 5, 6, 7], "the leaves are without a gap");
         assert_eq!(
             (status(&ledger, 2), status(&ledger, 4)),
-            (None, Some(StoredStatus::Running))
+            (None, Some(ProposalStatus::Running))
         );
         // The second run's exclusive lock is free, and the tree matches the rows.
         ledger.consume(locked(6)).await.expect("consumed");

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    ConsumeStop, Finish, Ledger, OutputRow, ProposalStep, Retention, StoredStatus,
+    ConsumeStop, Finish, Ledger, OutputRow, ProposalStatus, ProposalStep, Retention,
     ledger::tests::{T0, World, consume_of, core, finish_of, new_proposal, status, t},
 };
 use documents::{Blake3Digest, BlobDigest, ProposalId};
@@ -107,7 +107,7 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
         let end = |number: u8| ProposalStep {
             proposal: core(number).id,
             from: Vec::new(),
-            to: StoredStatus::Cancelled,
+            to: ProposalStatus::Cancelled,
             at: t(0),
             detail: Vec::new(),
         };
@@ -161,9 +161,12 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
             "the store still knows the run of a deleted output"
         );
         // The cancelled proposal is old, but its window is open, and only its row prevents a second run.
-        assert_eq!(status(&ledger, 1), Some(StoredStatus::Cancelled));
+        assert_eq!(status(&ledger, 1), Some(ProposalStatus::Cancelled));
         let again = ledger.consume(consume_of(&ledger, core(1))).await;
-        assert_eq!(again, Err(ConsumeStop::WrongState(StoredStatus::Cancelled)));
+        assert_eq!(
+            again,
+            Err(ConsumeStop::WrongState(ProposalStatus::Cancelled))
+        );
         world.clock.store(T0 + 3601, SeqCst);
         world.boot.store(3601, SeqCst);
         ledger.prune(10).await.expect("pruned");
@@ -176,13 +179,16 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
         );
         assert_eq!(
             (status(&ledger, 2), status(&ledger, 3)),
-            (Some(StoredStatus::Finished), Some(StoredStatus::Pending))
+            (
+                Some(ProposalStatus::Finished),
+                Some(ProposalStatus::Pending)
+            )
         );
         assert!(ledger.payload(&core(3).id).expect("read").is_some());
         // Repeated calls with a small limit reach all rows and then start again.
         for _ in 0..9 {
             ledger.retire(kept, 1).await.expect("retired");
         }
-        assert_eq!(status(&ledger, 2), Some(StoredStatus::Finished));
+        assert_eq!(status(&ledger, 2), Some(ProposalStatus::Finished));
     }
 }

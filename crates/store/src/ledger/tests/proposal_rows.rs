@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use crate::{
     AdvanceStop, AuthorizationCore, ConsumeStop, Finish, FinishStop, Ledger, LedgerLimits,
-    NewProposal, ProposalStep, ProposeResult, Retention, Signature, StoreResult, StoredStatus,
+    NewProposal, ProposalStatus, ProposalStep, ProposeResult, Retention, Signature, StoreResult,
     UNSIGNED_KEPT_S,
     ledger::tests::{
         T0, World, check_laws, consume_of, core, envelope_of, finish_of, new_proposal, run_whole,
@@ -27,7 +27,7 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
             ..LedgerLimits::default()
         };
         let ledger = world.sealed().await;
-        let end = |number: u8, to: StoredStatus| ProposalStep {
+        let end = |number: u8, to: ProposalStatus| ProposalStep {
             proposal: core(number).id,
             from: Vec::new(),
             to,
@@ -45,15 +45,15 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
             at: t(0),
         };
         for (number, to) in [
-            (1, StoredStatus::Cancelled),
-            (2, StoredStatus::Denied),
-            (3, StoredStatus::Expired),
+            (1, ProposalStatus::Cancelled),
+            (2, ProposalStatus::Denied),
+            (3, ProposalStatus::Expired),
         ] {
             ledger
                 .propose(new_proposal(number))
                 .await
                 .expect("proposed");
-            if to != StoredStatus::Denied {
+            if to != ProposalStatus::Denied {
                 ledger
                     .sign(&core(number).id, vec![signature.clone()])
                     .await
@@ -62,9 +62,9 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
             ledger.advance(end(number, to)).await.expect("over");
         }
         for (number, to) in [
-            (4, StoredStatus::Cancelled),
-            (5, StoredStatus::Expired),
-            (6, StoredStatus::Refused),
+            (4, ProposalStatus::Cancelled),
+            (5, ProposalStatus::Expired),
+            (6, ProposalStatus::Refused),
         ] {
             assert_eq!(
                 ledger.propose(new_proposal(number)).await,
@@ -176,7 +176,7 @@ async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
         };
         assert_eq!(
             (same.core.id, same.status),
-            (core(1).id, StoredStatus::Pending)
+            (core(1).id, ProposalStatus::Pending)
         );
         let other_body = NewProposal {
             request: [9; 32],
@@ -258,7 +258,7 @@ async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
             })
         );
         assert_eq!(ledger.expire(t(3600)).await.expect("expired").len(), 4);
-        assert_eq!(status(&ledger, 1), Some(StoredStatus::Expired));
+        assert_eq!(status(&ledger, 1), Some(ProposalStatus::Expired));
         assert_eq!(ledger.propose(by(6, "b")).await, Ok(ProposeResult::New));
 
         // A spent nonce leads to its proposal until the nonce is pruned.
@@ -279,11 +279,11 @@ async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
 #[tokio::test]
 async fn a_call_repeats_an_ended_run_for_ten_minutes_and_never_an_expired_or_refused_proposal() {
     for (to, ends_at, until) in [
-        (StoredStatus::Denied, 2, Some(602)),
-        (StoredStatus::Cancelled, 2, Some(602)),
-        (StoredStatus::Finished, 1, Some(601)),
-        (StoredStatus::Expired, 2, None),
-        (StoredStatus::Refused, 2, None),
+        (ProposalStatus::Denied, 2, Some(602)),
+        (ProposalStatus::Cancelled, 2, Some(602)),
+        (ProposalStatus::Finished, 1, Some(601)),
+        (ProposalStatus::Expired, 2, None),
+        (ProposalStatus::Refused, 2, None),
     ] {
         for world in World::on_each_engine() {
             let ledger = world.sealed().await;
@@ -303,7 +303,7 @@ async fn a_call_repeats_an_ended_run_for_ten_minutes_and_never_an_expired_or_ref
                 ledger.propose(new_proposal(1)).await,
                 Ok(ProposeResult::New)
             );
-            if to == StoredStatus::Finished {
+            if to == ProposalStatus::Finished {
                 run_whole(&ledger, 1).await;
             } else {
                 let step = ProposalStep {
@@ -356,35 +356,35 @@ async fn the_status_of_a_proposal_only_moves_forward() {
             detail: b"why".to_vec(),
         };
         assert_eq!(
-            ledger.advance(to(StoredStatus::Approved)).await,
+            ledger.advance(to(ProposalStatus::Approved)).await,
             Err(AdvanceStop::Unknown)
         );
         ledger.propose(new_proposal(1)).await.expect("proposed");
         for never in [
-            StoredStatus::Running,
-            StoredStatus::Finished,
-            StoredStatus::Pending,
+            ProposalStatus::Running,
+            ProposalStatus::Finished,
+            ProposalStatus::Pending,
         ] {
             assert_eq!(
                 ledger.advance(to(never)).await,
-                Err(AdvanceStop::WrongState(StoredStatus::Pending))
+                Err(AdvanceStop::WrongState(ProposalStatus::Pending))
             );
         }
         let only_approved = ProposalStep {
-            from: vec![StoredStatus::Approved],
-            ..to(StoredStatus::Refused)
+            from: vec![ProposalStatus::Approved],
+            ..to(ProposalStatus::Refused)
         };
         assert_eq!(
             ledger.advance(only_approved).await,
-            Err(AdvanceStop::WrongState(StoredStatus::Pending))
+            Err(AdvanceStop::WrongState(ProposalStatus::Pending))
         );
         assert_eq!(
-            ledger.advance(to(StoredStatus::Approved)).await,
-            Ok(StoredStatus::Pending)
+            ledger.advance(to(ProposalStatus::Approved)).await,
+            Ok(ProposalStatus::Pending)
         );
         assert_eq!(
             ledger.finish(finish_of(&ledger, &core(1).id)).await,
-            Err(FinishStop::NotRunning(Some(StoredStatus::Approved)))
+            Err(FinishStop::NotRunning(Some(ProposalStatus::Approved)))
         );
         assert_eq!(
             ledger.finish(finish_of(&ledger, &core(2).id)).await,
@@ -395,8 +395,8 @@ async fn the_status_of_a_proposal_only_moves_forward() {
             .await
             .expect("consumed");
         assert_eq!(
-            ledger.advance(to(StoredStatus::Cancelled)).await,
-            Err(AdvanceStop::WrongState(StoredStatus::Running))
+            ledger.advance(to(ProposalStatus::Cancelled)).await,
+            Err(AdvanceStop::WrongState(ProposalStatus::Running))
         );
         let other = Finish {
             consumption: (consumed.index, consumed.item + 1),
@@ -419,7 +419,7 @@ async fn the_status_of_a_proposal_only_moves_forward() {
         assert_eq!(
             (row.status, row.receipt, row.consumption),
             (
-                StoredStatus::Finished,
+                ProposalStatus::Finished,
                 Some(receipt.index),
                 Some((consumed.index, 0))
             )
@@ -435,10 +435,10 @@ async fn the_status_of_a_proposal_only_moves_forward() {
         );
         assert_eq!(row.detail.as_deref(), Some(&b"succeeded"[..]));
         for (state, stop) in [
-            (StoredStatus::Cancelled, 3),
-            (StoredStatus::Refused, 4),
-            (StoredStatus::Denied, 5),
-            (StoredStatus::Expired, 6),
+            (ProposalStatus::Cancelled, 3),
+            (ProposalStatus::Refused, 4),
+            (ProposalStatus::Denied, 5),
+            (ProposalStatus::Expired, 6),
         ] {
             ledger.propose(new_proposal(stop)).await.expect("proposed");
             ledger
@@ -487,7 +487,7 @@ async fn the_payload_is_readable_in_every_status_of_a_proposal() {
         assert_eq!(ledger.payload(&id), Ok(Some(payload.to_vec())));
         assert_eq!(
             ledger.proposal(&id).expect("read").map(|row| row.status),
-            Some(StoredStatus::Running)
+            Some(ProposalStatus::Running)
         );
         let [unfinished] = &ledger.reads().unfinished().expect("read")[..] else {
             panic!("one")
@@ -545,7 +545,7 @@ async fn one_signature_for_each_key_is_stored_in_order_of_arrival() {
         run_whole(&ledger, 1).await;
         assert_eq!(
             ledger.sign(&core(1).id, all).await,
-            Err(AdvanceStop::WrongState(StoredStatus::Finished))
+            Err(AdvanceStop::WrongState(ProposalStatus::Finished))
         );
     }
 }

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering::SeqCst;
 use proptest::prelude::*;
 
 use crate::{
-    Consume, DenialWrite, ProposalStep, Retention, StoredStatus,
+    Consume, DenialWrite, ProposalStatus, ProposalStep, Retention,
     ledger::tests::{
         World, check_laws, consume_of, core, finish_of, new_proposal, seal, status, t,
     },
+    stored::may_become,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +18,7 @@ enum Op {
     Consume(u8, bool),
     Finish(u8),
     Deny(u8),
-    Advance(u8, StoredStatus),
+    Advance(u8, ProposalStatus),
     Expire(i64),
     Seal,
     Prune,
@@ -33,7 +34,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         6 => (number.clone(), any::<bool>()).prop_map(|(n, exclusive)| Op::Consume(n, exclusive)),
         4 => number.clone().prop_map(Op::Finish),
         1 => number.clone().prop_map(Op::Deny),
-        4 => (number, proptest::sample::select(&StoredStatus::ALL)).prop_map(|(n, status)| Op::Advance(n, status)),
+        4 => (number, proptest::sample::select(&ProposalStatus::ALL)).prop_map(|(n, status)| Op::Advance(n, status)),
         1 => (0..8000_i64).prop_map(Op::Expire),
         1 => Just(Op::Seal),
         1 => Just(Op::Prune),
@@ -52,7 +53,7 @@ proptest! {
         runtime.block_on(async {
             for world in World::on_each_engine() {
             let mut ledger = world.sealed().await;
-            let mut before: [Option<StoredStatus>; 5] = [None; 5];
+            let mut before: [Option<ProposalStatus>; 5] = [None; 5];
             let mut number = 1_u8;
             for op in ops.clone() {
                 match op {
@@ -92,7 +93,7 @@ proptest! {
                     let now = status(&ledger, n);
                     match (*before, now) {
                         (Some(from), Some(to)) => assert!(
-                            from == to || from.may_become(to),
+                            from == to || may_become(from, to),
                             "{from} became {to} by {op:?}"
                         ),
                         (Some(_), None) => panic!("a row is gone"),

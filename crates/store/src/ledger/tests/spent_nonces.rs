@@ -3,8 +3,8 @@
 use std::{sync::atomic::Ordering::SeqCst, task::Poll};
 
 use crate::{
-    AuthorizationCore, Consume, ConsumeStop, DenialWrite, Ledger, NonceUse, ProposalStep,
-    StoredStatus,
+    AuthorizationCore, Consume, ConsumeStop, DenialWrite, Ledger, NonceUse, ProposalStatus,
+    ProposalStep,
     ledger::tests::{
         World, check_laws, consume_of, consumptions, core, finish_of, new_proposal, run_whole,
         seal, status, t,
@@ -130,12 +130,12 @@ async fn a_consumption_under_an_outdated_state_version_is_refused() {
         let before = consume_of(&ledger, core(1));
         let cancel = ProposalStep {
             proposal: core(2).id,
-            from: vec![StoredStatus::Pending],
-            to: StoredStatus::Cancelled,
+            from: vec![ProposalStatus::Pending],
+            to: ProposalStatus::Cancelled,
             at: t(0),
             detail: Vec::new(),
         };
-        assert_eq!(ledger.advance(cancel).await, Ok(StoredStatus::Pending));
+        assert_eq!(ledger.advance(cancel).await, Ok(ProposalStatus::Pending));
         assert_eq!(
             ledger.consume(before).await,
             Err(ConsumeStop::Moved),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::params;
 
 use crate::{
-    AuthorizationCore, LOST, Look, Proposal, StoreResult, StoredStatus, column_values::place,
+    AuthorizationCore, LOST, Look, Proposal, ProposalStatus, StoreResult, column_values::place,
     end_detail, id_bytes, opened,
 };
 use documents::{
@@ -214,7 +214,7 @@ impl Look<'_> {
         let crossing = self.one(sql, [at], |row| {
             Ok((row.get::<Vec<u8>>(0)?, row.get::<Vec<u8>>(1)?))
         })?;
-        let runs = run.status == StoredStatus::Running;
+        let runs = run.status == ProposalStatus::Running;
         if runs != crossing.is_some() {
             let what = if runs {
                 "the proposal is running, but its row in the table crossing, which recovery needs, is missing"

@@ -6,10 +6,10 @@ use regex::Regex;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::{
-    batch_questions, batch_rows, rare_changes,
+    ProposalStatus, batch_questions, batch_rows, rare_changes,
     read_statements::READS,
     sqlite::{self, own_statements::STATEMENTS},
-    stored::{ProposalQuery, RunOutcome, RunQuery, StoredStatus},
+    stored::{ProposalQuery, RunOutcome, RunQuery},
 };
 use documents::{Outcome, ProposalId, Timestamp, canonical_of};
 
@@ -233,7 +233,7 @@ fn a_rare_run_is_found_although_many_other_runs_followed() {
             ..ProposalQuery::default()
         },
         ProposalQuery {
-            statuses: vec![StoredStatus::Denied, StoredStatus::Refused],
+            statuses: vec![ProposalStatus::Denied, ProposalStatus::Refused],
             step: Some(step("often:one")),
             limit: 9,
             ..ProposalQuery::default()
