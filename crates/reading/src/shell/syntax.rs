@@ -442,7 +442,8 @@ impl<'t> Parser<'t> {
     /// Consumes the next character.
     pub fn next_character(&mut self) -> &'t str {
         let start = self.pos;
-        self.pos = self.text.ceil_char_boundary(start + 1);
+        let character = self.text[start..].chars().next();
+        self.pos += character.map_or(0, char::len_utf8);
         &self.text[start..self.pos]
     }
 

@@ -238,7 +238,7 @@ impl Looked {
         let mut changes = Changes::None;
         for ((root, _), found) in roots.iter().zip(&self.found) {
             for seen in &found.directories {
-                let same = stat_at(root, &Path::new(".").join(&seen.path))
+                let same = stat_at(root, Path::new(".").join(&seen.path))
                     .is_ok_and(|stat| id_of(&stat) == seen.inode && changed(&stat) == seen.changed);
                 let recent = (begun - TICK..begun + AHEAD).contains(&seen.changed);
                 match (same && !recent, seen.nests) {
