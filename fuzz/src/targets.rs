@@ -377,14 +377,10 @@ pub fn program_lists(data: &[u8]) {
     match Builtins::from_sealed(&value) {
         Ok(lists) => {
             // The programs that all these programs start are already known.
-            let names: BTreeSet<Program> = lists.closures().names().cloned().collect();
-            let started = lists.closures().started_by(&names, |_| true);
-            let all = names
-                .iter()
-                .chain(started.keys().copied())
-                .cloned()
-                .collect();
-            assert!(lists.closures().started_by(&all, |_| true).is_empty());
+            let names: BTreeSet<Program> = lists.closures.names().cloned().collect();
+            let started = lists.closures.started_by(&names, |_| true);
+            let all = names.iter().chain(started.keys()).cloned().collect();
+            assert!(lists.closures.started_by(&all, |_| true).is_empty());
         }
         Err(errors) => assert!(!errors.is_empty()),
     }

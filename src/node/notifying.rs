@@ -255,7 +255,7 @@ pub async fn test(boundary: &Boundary, config: &Config, name: &Name) -> Result<(
             Delivery::Later(why) | Delivery::Never(why) => Err(why),
         }
     });
-    let sent = sent.await.map_err(|error| fault(&error))?;
+    let sent = sent.await.map_err(fault)?;
     sent.map_err(|why| {
         Refusal::new(
             Code::WrongState,

@@ -618,7 +618,7 @@ proptest! {
         let closures = Closures::from_value(&Value::Object(value)).expect("closures");
         let given: BTreeSet<Program> = given.iter().map(|name| name.parse().unwrap()).collect();
         let mut expanded = given.clone();
-        expanded.extend(closures.started_by(&given, |_| true).into_keys().cloned());
+        expanded.extend(closures.started_by(&given, |_| true).into_keys());
         for name in &expanded {
             let starts = closures.of(name).map(|closure| closure.starts.clone()).unwrap_or_default();
             prop_assert!(expanded.is_superset(&starts), "{}", name);

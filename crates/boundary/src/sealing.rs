@@ -506,7 +506,7 @@ impl Sealing {
             }
         }
         Err(fault(
-            &"the time of the log moves ahead of the clock before each attempt to seal",
+            "the time of the log moves ahead of the clock before each attempt to seal",
         ))
     }
 }

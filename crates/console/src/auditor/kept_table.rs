@@ -24,7 +24,6 @@ pub const UPLOAD_PATH: &str = "/upload";
 const MAX_UPLOADS: u64 = 512 << 20;
 
 /// The table with its evidence.
-#[derive(Debug)]
 pub struct KeptTable {
     /// What the auditor named.
     pub named: String,

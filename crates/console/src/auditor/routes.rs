@@ -26,7 +26,6 @@ use crate::{
 pub const MAX_UPLOAD: usize = 64 << 20;
 
 /// What the routes need.
-#[derive(Debug)]
 pub struct AuditorPages {
     /// The table.
     pub kept: KeptTable,

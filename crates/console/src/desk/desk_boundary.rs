@@ -9,7 +9,6 @@ use verdict::{KeyHolder, TrustedRoster};
 use crate::{BoundaryTrust, ReachedBoundary};
 
 /// A boundary of a desk.
-#[derive(Debug)]
 pub struct DeskBoundary {
     options: GlobalOptions,
     trust: TrustArgs,

@@ -19,7 +19,6 @@ use crate::{
 const LONGEST: usize = 200;
 
 /// The page after the login: a path of this desk.
-#[derive(Debug)]
 pub struct LoginTarget(String);
 
 impl LoginTarget {
@@ -44,14 +43,8 @@ impl Default for LoginTarget {
     }
 }
 
-impl std::fmt::Display for LoginTarget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// A login that has begun. The desk keeps it for the form of the page.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct LoginAttempt {
     /// Place of the boundary. `None` if the desk has no such boundary.
     pub place: Option<usize>,
@@ -76,7 +69,6 @@ impl LoginAttempt {
 pub type Peer = Extension<BrowserAddress>;
 
 /// What the requests before the login need.
-#[derive(Debug)]
 pub struct Desk {
     /// Address as browsers write an origin.
     pub origin: String,

@@ -139,7 +139,7 @@ const BURST: u32 = 60;
 const MOST_ADDRESSES: usize = 65_536;
 
 /// Limit for attempts to log in or to make a passkey, by address. An entry is the time at which the limit is full again.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct AttemptLimits(Mutex<HashMap<Option<IpAddr>, Instant>>);
 
 impl AttemptLimits {

@@ -1,6 +1,6 @@
 //! The people who are logged in. Each login has its own pages, with its own access, reviews and seals of forms.
 
-use std::{collections::HashMap, fmt, io, sync::Mutex, time::Instant};
+use std::{collections::HashMap, io, sync::Mutex, time::Instant};
 
 use axum::{
     Router,
@@ -29,16 +29,8 @@ pub struct LoginSession {
     pub ends: Instant,
 }
 
-impl fmt::Debug for LoginSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoginSession")
-            .field("person", &self.person)
-            .finish_non_exhaustive()
-    }
-}
-
 /// All logins, by the hashes of their cookies.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct LoginSessions(Mutex<HashMap<blake3::Hash, LoginSession>>);
 
 impl LoginSessions {

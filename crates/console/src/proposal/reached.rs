@@ -9,7 +9,6 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -72,14 +71,6 @@ pub struct BoundaryState {
     pub is_trusted: bool,
     /// The freeze, if the boundary is frozen.
     pub frozen: Option<FreezeView>,
-}
-
-impl fmt::Debug for ReachedBoundary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReachedBoundary")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
 }
 
 impl ReachedBoundary {

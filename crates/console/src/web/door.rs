@@ -25,7 +25,6 @@ use tokio::net::TcpListener;
 const COOKIE_NAME: &str = "countersign_pages";
 
 /// Secrets of one server of pages.
-#[derive(Debug)]
 pub struct Door {
     /// Host with its port, as the browser sends it.
     host: String,

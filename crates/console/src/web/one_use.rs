@@ -15,10 +15,10 @@ const MOST: usize = 100_000;
 
 /// Numbers of the forms that nobody has sent, each with what the program keeps for the form. The seal of a form makes its
 /// number impossible to guess.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct OpenForms<T = ()>(Mutex<Issued<T>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Issued<T> {
     last: u64,
     open: BTreeMap<u64, (Instant, T)>,

@@ -1,6 +1,6 @@
 //! Random secrets, and the seals of forms.
 
-use std::{fmt, io};
+use std::io;
 
 /// Key of the seals of forms. Each server has its own, and at a desk each login.
 #[derive(Clone)]
@@ -28,12 +28,6 @@ impl FormKey {
     /// Returns true if this key made the seal for this path and these contents.
     pub fn is_sealed(&self, path: &str, contents: &str, seal: &str) -> bool {
         equal(&self.seal(path, contents), seal)
-    }
-}
-
-impl fmt::Debug for FormKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FormKey")
     }
 }
 

@@ -78,7 +78,7 @@ pub fn start(
     .at(SetupStage::Processes, "start the step's process")?;
     let facts = outcome.unwrap_or_else(|| {
         let why = "the step's process ended before exec (perhaps out of memory)";
-        Err(SetupFailure::new(SetupStage::Exec, why))
+        Err(SetupFailure::other(why))
     })?;
     Ok((step, facts))
 }
@@ -97,10 +97,7 @@ pub fn empty_bounding_set() -> SetupResult<bool> {
                 empty &= thread::capability_is_in_bounding_set(capability) != Ok(true);
             }
             Err(_) => {
-                return Err(SetupFailure::new(
-                    SetupStage::Capabilities,
-                    "empty the capability bounding set",
-                ));
+                return Err(SetupFailure::other("empty the capability bounding set"));
             }
         }
     }
@@ -109,7 +106,7 @@ pub fn empty_bounding_set() -> SetupResult<bool> {
 
 /// Drops all capabilities permanently. Changes to the user id `own_id`, if there is one.
 pub fn drop_privileges(own_id: Option<u32>) -> SetupResult {
-    let stage = SetupStage::Capabilities;
+    let stage = SetupStage::Other;
     // With locked secure bits, neither a change of ids nor an executed file can add a capability. The bits also forbid
     // ambient capabilities.
     let bits = CapabilitiesSecureBits::NO_ROOT
@@ -160,10 +157,7 @@ pub fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> SetupResult {
         fchown(stream, Some(id.uid), Some(id.gid))
     };
     let given = output.into_iter().try_for_each(give);
-    given.at(
-        SetupStage::Identity,
-        "give the output pipes to the run's user",
-    )
+    given.doing("give the output pipes to the run's user")
 }
 
 /// Changes to the id `id` and keeps the capabilities.
@@ -171,12 +165,12 @@ pub fn take_inner_id(id: u32) -> SetupResult {
     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
     thread::set_thread_res_gid(gid, gid, gid)
         .and_then(|()| thread::set_thread_res_uid(uid, uid, uid))
-        .at(SetupStage::Identity, format!("become the run's id {id}"))
+        .doing(format!("become the run's id {id}"))
 }
 
 /// Changes to the id `id` and drops the supplementary groups.
 pub fn take_id(id: u32) -> SetupResult {
-    thread::set_thread_groups(&[]).at(SetupStage::Identity, "drop the supplementary groups")?;
+    thread::set_thread_groups(&[]).doing("drop the supplementary groups")?;
     take_inner_id(id)
 }
 
@@ -260,7 +254,7 @@ fn become_step(
     syscalls::unblock_signals().at(SetupStage::Processes, "unblock signals")?;
     syscalls::close_on_exec_from(3).at(SetupStage::Processes, "close descriptors")?;
     *outcome = Some(Ok(facts));
-    Err(syscalls::execute(&path, &arguments, &environment)).at(SetupStage::Exec, what())
+    Err(syscalls::execute(&path, &arguments, &environment)).doing(what())
 }
 
 /// Enters the directory in which the step starts.
@@ -375,12 +369,8 @@ fn of_every_run(request: &RunRequest, view: &StepPaths) -> Variables {
 }
 
 fn text(bytes: &[u8], what: impl Fn() -> String) -> SetupResult<CString> {
-    CString::new(bytes).map_err(|_| {
-        SetupFailure::new(
-            SetupStage::Exec,
-            format!("{}: the text contains a NUL byte", what()),
-        )
-    })
+    CString::new(bytes)
+        .map_err(|_| SetupFailure::other(format!("{}: the text contains a NUL byte", what())))
 }
 
 /// Sets the resource limits of each process, unless the run's control group enforces these limits. `RLIMIT_DATA` limits

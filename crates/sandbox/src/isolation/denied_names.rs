@@ -27,7 +27,7 @@ use rustix::{
 };
 
 use crate::{
-    AtStage, FileId, SetupFailure, SetupResult, SetupStage,
+    AtStage, FileId, SetupFailure, SetupResult,
     isolation::{
         opened::{id_of, kind_of, open_at, stat_at},
         remove::entries,
@@ -161,7 +161,7 @@ impl NamePatterns {
         }
         let what = "the host moves directories of the profile faster than this program can search them for denied \
                     names; try again";
-        Err(SetupFailure::new(SetupStage::Deny, what))
+        Err(SetupFailure::other(what))
     }
 
     fn look(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> SetupResult<Looked> {
@@ -174,8 +174,7 @@ impl NamePatterns {
                 entries: 0,
                 known: &mut looked.known,
             };
-            let stat = rustix::fs::fstat(root)
-                .at(SetupStage::Deny, format!("look at {}", allowed.display()))?;
+            let stat = rustix::fs::fstat(root).doing(format!("look at {}", allowed.display()))?;
             match kind_of(&stat) {
                 FileType::Directory => walk.directory(root, Path::new(""), false, 0)?,
                 FileType::RegularFile if stat.st_nlink > 1 => walk.linked(PathBuf::new(), &stat),
@@ -344,7 +343,7 @@ impl Walk<'_> {
         };
         let opened = open_at(&at, ".", DIRECTORY)
             .and_then(|opened| Ok((rustix::fs::fstat(&opened)?, Dir::new(opened)?)));
-        let (stat, listed) = opened.at(SetupStage::Deny, what())?;
+        let (stat, listed) = opened.doing(what())?;
         let number = self.found.directories.len();
         self.found.directories.push(Seen {
             path: path.to_owned(),
@@ -353,7 +352,7 @@ impl Walk<'_> {
             nests: false,
         });
         for entry in entries(listed) {
-            let entry = entry.at(SetupStage::Deny, what())?;
+            let entry = entry.doing(what())?;
             let name = entry.file_name();
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
@@ -361,11 +360,11 @@ impl Walk<'_> {
                     "{}: the directory tree has more than {MAX_ENTRIES} entries",
                     what()
                 );
-                return Err(SetupFailure::new(SetupStage::Deny, many));
+                return Err(SetupFailure::other(many));
             }
             let stat = match stat_at(&at, name) {
                 Err(Errno::NOENT) => continue,
-                stat => stat.at(SetupStage::Deny, what())?,
+                stat => stat.doing(what())?,
             };
             let kind = kind_of(&stat);
             let entry = path.join(OsStr::from_bytes(name.to_bytes()));
@@ -387,7 +386,7 @@ impl Walk<'_> {
                     Ok(directory) => self.directory(directory, &entry, denied, depth + 1)?,
                     Err(Errno::ACCESS | Errno::PERM) => self.unknown(entry, denied),
                     Err(Errno::NOENT | Errno::NOTDIR) => {}
-                    Err(error) => return Err(error).at(SetupStage::Deny, what()),
+                    Err(error) => return Err(error).doing(what()),
                 },
                 FileType::RegularFile if denied => {
                     self.known.files.insert(id_of(&stat));

@@ -104,8 +104,7 @@ pub fn own_root(
         sources.push(Source::take(&path, MOUNT_READ_ONLY | MOUNT_NO_EXEC)?);
     }
     let profile = &request.profile;
-    let deny =
-        NamePatterns::new(&profile.deny).map_err(|why| SetupFailure::new(SetupStage::Deny, why))?;
+    let deny = NamePatterns::new(&profile.deny).map_err(SetupFailure::other)?;
     let deny = deny.with_sockets(&profile.sockets);
     let closed = Source::open("/dev/null")?;
     let mut shown = Vec::new();

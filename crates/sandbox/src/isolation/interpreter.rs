@@ -11,13 +11,12 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::Access;
 
-use crate::{FileId, SetupFailure, SetupResult, SetupStage};
+use crate::{FileId, SetupFailure, SetupResult};
 use documents::{
     Execution, Executions, HostPath, MAX_PROGRAM_FACTS_BYTES, MAX_REFUSED, MAX_STARTED,
     ProgramFacts, ProgramMode, SCRIPT_NAMES, canonical,
@@ -137,10 +136,9 @@ pub fn shebang(source: &[u8]) -> SetupResult<Option<Program>> {
         return Ok(None);
     };
     let wrong = |why: &str| {
-        Err(SetupFailure::new(
-            SetupStage::Exec,
-            format!("the script's first line {why}"),
-        ))
+        Err(SetupFailure::other(format!(
+            "the script's first line {why}"
+        )))
     };
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if line.len() > MAX_SHEBANG {
@@ -169,7 +167,7 @@ pub fn shebang(source: &[u8]) -> SetupResult<Option<Program>> {
 fn by_name(interpreter: &str) -> SetupResult<Program> {
     let (names, arguments) = named(interpreter);
     let found = names.iter().find_map(|name| find(name));
-    let found = found.ok_or_else(|| SetupFailure::new(SetupStage::Exec, not_found(interpreter)))?;
+    let found = found.ok_or_else(|| SetupFailure::other(not_found(interpreter)))?;
     Ok(Program {
         path: found,
         arguments: arguments
@@ -224,12 +222,6 @@ pub struct StreamSearch<'a> {
     holds: &'a dyn Fn(&[u8]) -> bool,
     window: Vec<u8>,
     found: bool,
-}
-
-impl fmt::Debug for StreamSearch<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StreamSearch(found: {})", self.found)
-    }
 }
 
 impl<'a> StreamSearch<'a> {

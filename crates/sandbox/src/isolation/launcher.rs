@@ -112,8 +112,7 @@ fn serve(service: &OwnedFd) -> SetupResult {
     // itself.
     process::setsid().at(SetupStage::Processes, "begin a session")?;
     let _ = syscalls::join_new_session_keyring();
-    process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .at(SetupStage::Identity, "become undumpable")?;
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("become undumpable")?;
     if process::geteuid().is_root() {
         // An ordinary user, or root in a container with few capabilities, may not drop the supplementary groups. The
         // process then keeps them.
@@ -223,8 +222,7 @@ fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> SetupResult<Fir
     let own_namespaces = start.form == RunForm::Namespaces;
     let (handover, theirs) =
         UnixStream::pair().at(SetupStage::Processes, "make a pair of sockets")?;
-    let dumpable =
-        |how| process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability");
+    let dumpable = |how| process::set_dumpable_behavior(how).doing("change dumpability");
     let maps_are_ours = !own_namespaces || process::geteuid().is_root();
     if !maps_are_ours {
         // Root owns the files in /proc of a process that is not dumpable, so an ordinary user could not write its
@@ -362,11 +360,11 @@ fn follow_helper(handover: &UnixStream) -> SetupResult {
 fn read_request(control: &mut UnixStream, start: &Start) -> SetupResult<(RunRequest, RunTexts)> {
     control
         .set_read_timeout(Some(REQUEST_DEADLINE))
-        .at(SetupStage::Request, "set a deadline")?;
-    let read = protocol::read_request(control).at(SetupStage::Request, "read the request")?;
+        .doing("set a deadline")?;
+    let read = protocol::read_request(control).doing("read the request")?;
     control
         .set_read_timeout(None)
-        .at(SetupStage::Request, "take the deadline off")?;
+        .doing("take the deadline off")?;
     // The helper cloned this process for one kind of run. A request for another kind would have fewer layers than its
     // receipt states.
     let asked = &read.0;
@@ -378,8 +376,7 @@ fn read_request(control: &mut UnixStream, start: &Start) -> SetupResult<(RunRequ
         RunForm::Host | RunForm::Sweep => asked.own_id == start.host_id.map(|id| id.uid),
     };
     if asked.form != start.form || !same {
-        return Err(SetupFailure::new(
-            SetupStage::Request,
+        return Err(SetupFailure::other(
             "the request does not match the process that was cloned for the run",
         ));
     }
@@ -414,8 +411,7 @@ fn init(
     // At this point, the helper has written the id maps.
     confine::take_inner_id(INNER_ID)?;
     follow_helper(handover)?;
-    process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .at(SetupStage::Identity, "become undumpable")?;
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("become undumpable")?;
     let (request, texts) = read_request(control, start)?;
     run_hosts::listen(&request.profile.network.hosts, control)?;
     let mut view = filesystem::own_root(&request, &texts, control)?;
@@ -478,10 +474,8 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let (request, texts) = read_request(control, start)?;
     let request = &request;
     let run_dir = request.run_dir.as_deref().map(Path::new);
-    let run_dir = run_dir
-        .ok_or_else(|| SetupFailure::new(SetupStage::Request, "no directory for the run"))?;
-    process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .at(SetupStage::Identity, "become undumpable")?;
+    let run_dir = run_dir.ok_or_else(|| SetupFailure::other("no directory for the run"))?;
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("become undumpable")?;
     // Any argument except `None` makes this process a subreaper.
     process::set_child_subreaper(Some(process::getpid()))
         .at(SetupStage::Processes, "adopt orphans")?;
@@ -495,8 +489,7 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let (step, facts) = confine::start(request, &view, &texts, &held, control)?;
     let watched = (|| {
         // The step's process, which shared this memory, changed its id. This may have made this process dumpable.
-        process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .at(SetupStage::Identity, "stay undumpable")?;
+        process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("stay undumpable")?;
         confine::write_to([stdio::stdin(); 2])?;
         let pidfd = process::pidfd_open(step, PidfdFlags::empty())
             .at(SetupStage::Processes, "watch the step")?;

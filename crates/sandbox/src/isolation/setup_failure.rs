@@ -16,13 +16,13 @@ pub struct SetupFailure {
 /// Result of a part of the set-up.
 pub type SetupResult<T = ()> = Result<T, SetupFailure>;
 
-/// The part of the set-up in which an error occurred.
+/// The part of the set-up in which an error occurred, if the advice for this host depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum SetupStage {
-    Request,
+    /// Any other part.
+    Other,
     /// The answer of the helper to a request.
     Helper,
-    Identity,
     UserNamespace,
     /// The id maps of the user namespace.
     Maps,
@@ -30,16 +30,11 @@ pub enum SetupStage {
     NetworkNamespace,
     Mounts,
     Proc,
-    /// Opening a path of the profile.
-    ReadPath,
     Workdir,
-    Deny,
-    Capabilities,
     Limits,
     Landlock,
     Seccomp,
     Processes,
-    Exec,
     /// A test of the host that did not end in time.
     Late,
 }
@@ -56,6 +51,10 @@ impl SetupFailure {
             },
             errno,
         }
+    }
+
+    pub fn other(what: impl Into<String>) -> Self {
+        Self::new(SetupStage::Other, what)
     }
 
     pub fn new(stage: SetupStage, what: impl Into<String>) -> Self {
@@ -78,10 +77,15 @@ impl fmt::Display for SetupFailure {
 
 /// Adds the stage and the failed action to the error of a call.
 pub trait AtStage<T> {
+    fn doing(self, what: impl Into<String>) -> SetupResult<T>;
     fn at(self, stage: SetupStage, what: impl Into<String>) -> SetupResult<T>;
 }
 
 impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
+    fn doing(self, what: impl Into<String>) -> SetupResult<T> {
+        self.at(SetupStage::Other, what)
+    }
+
     fn at(self, stage: SetupStage, what: impl Into<String>) -> SetupResult<T> {
         self.map_err(|error| SetupFailure::from_io(stage, what, error.into()))
     }

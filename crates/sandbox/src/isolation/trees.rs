@@ -271,10 +271,7 @@ impl Copy<'_> {
 }
 
 pub fn open_shown(target: &Path) -> SetupResult<OwnedFd> {
-    open_beneath(target).at(
-        SetupStage::Deny,
-        format!("look for denied names in /{}", target.display()),
-    )
+    open_beneath(target).doing(format!("look for denied names in /{}", target.display()))
 }
 
 fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
@@ -293,8 +290,7 @@ pub fn settle(mut turn: impl FnMut(usize) -> SetupResult<bool>) -> SetupResult {
             return Ok(());
         }
     }
-    Err(SetupFailure::new(
-        SetupStage::Deny,
+    Err(SetupFailure::other(
         "the host moves denied names faster than this program can hide the names; try again",
     ))
 }
@@ -323,7 +319,7 @@ pub fn cover(
             let many = format!(
                 "the deny patterns match more than {MAX_MASKS} names: deny a directory instead"
             );
-            return Err(SetupFailure::new(SetupStage::Deny, many));
+            return Err(SetupFailure::other(many));
         }
         let mask = || {
             let place = open_beneath(&path)?;
@@ -332,7 +328,7 @@ pub fn cover(
         match mask() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => gone = true,
             masked => {
-                masked.at(SetupStage::Deny, what())?;
+                masked.doing(what())?;
                 things.covered.insert(path);
             }
         }
@@ -376,21 +372,21 @@ pub fn fix(
                     "the deny patterns match names in more than {MAX_FIXED} directories of a live tree: deny a directory \
                      instead, or let the step work on a copy"
                 );
-                return Err(SetupFailure::new(SetupStage::Deny, many));
+                return Err(SetupFailure::other(many));
             }
             let place = match open_beneath(&path) {
                 Err(Errno::NOENT) => {
                     gone = true;
                     break;
                 }
-                place => place.at(SetupStage::Deny, what())?,
+                place => place.doing(what())?,
             };
             // The recursive clone includes the mounts below this directory. Mount flags such as nodev and nosuid are
             // copied too.
             clone_of(&place, OpenTreeFlags::AT_RECURSIVE)
                 .map_err(io::Error::from)
                 .and_then(|itself| mount_onto(&itself, &place))
-                .at(SetupStage::Deny, what())?;
+                .doing(what())?;
             things.fixed.insert(path);
         }
     }
@@ -420,10 +416,8 @@ impl EmptyMountSources {
     pub fn new(device: OwnedFd) -> SetupResult<Self> {
         const PLACE: &str = "run/step/nothing";
         directory_at(PLACE, 0)?;
-        let directory = open(PLACE, OFlags::PATH).at(
-            SetupStage::Deny,
-            "make an empty directory to hide denied names",
-        )?;
+        let directory =
+            open(PLACE, OFlags::PATH).doing("make an empty directory to hide denied names")?;
         Ok(Self {
             file: device,
             directory,

@@ -207,7 +207,7 @@ impl LinuxSandbox {
                 no_list.then(|| why.to_owned())
             });
         match why {
-            Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
+            Some(why) => run.failure = Some(SetupFailure::other(why)),
             None => self.attempt(&mut run, &prepared, &plan, live, cancel),
         }
         run.report(&prepared, self.probe.own_id)
@@ -224,9 +224,7 @@ impl LinuxSandbox {
     ) {
         run.form = prepared.form;
         let run_dir = (prepared.form == RunForm::Host).then(|| RunDir::make(&self.around.scratch));
-        let run_dir = run_dir
-            .transpose()
-            .at(SetupStage::Request, "make a directory for the run");
+        let run_dir = run_dir.transpose().doing("make a directory for the run");
         let mut run_dir = match run_dir {
             Ok(run_dir) => run_dir,
             Err(failure) => {
@@ -238,7 +236,7 @@ impl LinuxSandbox {
         let id = wants_id.then(|| self.ids.take()).flatten();
         if id.is_none() && wants_id {
             let why = "give the run its own user id: too many runs are active; try again later";
-            run.failure = Some(SetupFailure::new(SetupStage::Request, why));
+            run.failure = Some(SetupFailure::other(why));
             return;
         }
         let own_id = id.as_ref().map(Id::number);

@@ -85,7 +85,7 @@ pub fn send(to: &mut UnixStream, request: &RunRequest, plan: &Plan) -> Result<()
 
 fn try_send(to: &mut UnixStream, request: &RunRequest, plan: &Plan) -> Result<(), NotSent> {
     let lost = |error: io::Error| NotSent {
-        failure: SetupFailure::from_io(SetupStage::Request, "hand the request on", error),
+        failure: SetupFailure::from_io(SetupStage::Other, "hand the request on", error),
         is_own: false,
     };
     let session = plan.session.as_ref();

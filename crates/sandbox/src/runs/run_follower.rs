@@ -499,10 +499,7 @@ mod tests {
             });
             // The receipt names no enforced layer, so the outcome must not state that the step ran.
             assert!(matches!(run.end(), End::Lost(_)), "{why:?}");
-            run.failure = Some(SetupFailure::new(
-                SetupStage::Request,
-                "nothing was executed",
-            ));
+            run.failure = Some(SetupFailure::other("nothing was executed"));
             assert!(matches!(run.end(), End::NotStarted(_)), "{why:?}");
         }
     }

@@ -31,12 +31,6 @@ pub struct SecretMasks {
     base64: NeedleTrie,
 }
 
-impl fmt::Debug for SecretMasks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretMasks({:?})", self.names)
-    }
-}
-
 impl SecretMasks {
     /// Prepares the masks. Returns `None` if there is no secret.
     pub fn new<'a>(

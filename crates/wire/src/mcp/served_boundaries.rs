@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const STEPS_OF_EACH: usize = 5;
 
 /// The boundaries by their names in the user's list. Without a list, the only boundary has an empty name.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServedBoundaries<A>(pub Arc<BTreeMap<String, ToolCalls<A>>>);
 
 impl<A: BoundaryApi> ServedBoundaries<A> {

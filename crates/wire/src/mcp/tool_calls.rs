@@ -1,11 +1,6 @@
 //! What each tool does: its HTTP calls, and the answer that the agent gets.
 
-use std::{
-    fmt::{self, Display},
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -65,12 +60,6 @@ pub struct ToolCalls<A> {
     pub(super) new_nonce: NewNonce,
     /// `None` if the server ends with its first request.
     pub(super) machine: Option<Arc<AgentMachine>>,
-}
-
-impl<A> fmt::Debug for ToolCalls<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ToolCalls").finish_non_exhaustive()
-    }
 }
 
 pub type Answer<T> = Result<T, ToolProblem>;

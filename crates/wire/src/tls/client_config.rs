@@ -36,29 +36,23 @@ pub struct ClientCertificatePem<'a> {
 }
 
 /// Reason why the files of a user or of the system give no configuration.
+#[derive(Debug, thiserror::Error)]
 pub enum ClientConfigError {
     /// The system has no list of certificate authorities, or the list can't be read.
+    #[error("this system has no list of certificate authorities{0}")]
     NoSystemAuthorities(String),
     /// The PEM text of the authorities can't be used.
+    #[error("{0}")]
     Authorities(String),
     /// The PEM text of the client certificate can't be used.
+    #[error("{0}")]
     Certificate(String),
     /// The PEM text of the private key can't be used.
+    #[error("{0}")]
     Key(String),
     /// The private key belongs to another certificate.
+    #[error("the key does not belong to the certificate")]
     OtherKey,
-}
-
-impl fmt::Display for ClientConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSystemAuthorities(why) => {
-                write!(f, "this system has no list of certificate authorities{why}")
-            }
-            Self::Authorities(why) | Self::Certificate(why) | Self::Key(why) => f.write_str(why),
-            Self::OtherKey => f.write_str("the key does not belong to the certificate"),
-        }
-    }
 }
 
 /// Returns the configuration of a client. With `authorities`, the client trusts these authorities only. Without
@@ -241,86 +235,52 @@ impl fmt::Debug for DatabaseTls {
 }
 
 /// Reason why a client has no TLS connection to a server.
+#[derive(Debug, thiserror::Error)]
 pub enum TlsProblem {
     /// No trusted authority signed the server's certificate.
+    #[error(
+        "no trusted certificate authority signed the server's certificate; the connection was refused before any data was sent"
+    )]
     UnknownAuthority,
     /// The server's certificate is the certificate of an authority.
+    #[error(
+        "the server's certificate is the certificate of an authority (CA:TRUE), not the certificate of a server; the connection was refused before any data was sent"
+    )]
     AuthorityAsServer,
-    /// The server's certificate is for other names. The list has these names.
-    OtherName(Vec<String>),
-    /// The server's certificate has expired, at this time if the library names the time.
-    Expired(Option<UnixTime>),
-    /// The server's certificate is not valid yet, but from this time on.
-    NotYetValid(Option<UnixTime>),
+    /// The server's certificate is for other names, or for no name. The text says this.
+    #[error("the server's certificate {0}; the connection was refused before any data was sent")]
+    OtherName(String),
+    /// The server's certificate has expired. The text has the day, if the library names the time.
+    #[error(
+        "the server's certificate has expired{0}; the connection was refused before any data was sent"
+    )]
+    Expired(String),
+    /// The server's certificate is not valid yet. The text has the first day.
+    #[error(
+        "the server's certificate is not valid yet{0}; the connection was refused before any data was sent"
+    )]
+    NotYetValid(String),
     /// The server requires a client certificate.
+    #[error("the server requires a client certificate")]
     CertificateRequired,
     /// The server refused the client's certificate.
+    #[error("the server refused the client certificate ({0})")]
     CertificateRefused(String),
     /// The answer of the server is not TLS.
+    #[error("the server's answer is no TLS")]
     NoTls,
     /// The server supports only versions before TLS 1.2.
+    #[error("the server supports no TLS 1.2 and no TLS 1.3")]
     OldVersion,
     /// The server has no room for the connection, or has a fault.
+    #[error("the server has no room for this connection, or has a fault now")]
     NoRoom,
     /// The server closed the connection without an answer.
+    #[error("the server closed the TLS connection without an answer")]
     Closed,
     /// Another reason.
+    #[error("the TLS connection failed: {0}")]
     Other(String),
-}
-
-impl fmt::Display for TlsProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let refused = "the connection was refused before any data was sent";
-        match self {
-            Self::UnknownAuthority => {
-                write!(
-                    f,
-                    "no trusted certificate authority signed the server's certificate; {refused}"
-                )
-            }
-            Self::AuthorityAsServer => write!(
-                f,
-                "the server's certificate is the certificate of an authority (CA:TRUE), not the certificate of a server; \
-                 {refused}"
-            ),
-            Self::OtherName(names) if names.is_empty() => {
-                write!(
-                    f,
-                    "the server's certificate has no name of a host (subjectAltName); {refused}"
-                )
-            }
-            Self::OtherName(names) => {
-                write!(
-                    f,
-                    "the server's certificate is for other names ({}); {refused}",
-                    names.join(", ")
-                )
-            }
-            Self::Expired(at) => write!(
-                f,
-                "the server's certificate has expired{}; {refused}",
-                words(" on ", *at)
-            ),
-            Self::NotYetValid(from) => {
-                write!(
-                    f,
-                    "the server's certificate is not valid yet{}; {refused}",
-                    words(", but from ", *from)
-                )
-            }
-            Self::CertificateRequired => f.write_str("the server requires a client certificate"),
-            Self::CertificateRefused(why) => {
-                write!(f, "the server refused the client certificate ({why})")
-            }
-            Self::NoTls => f.write_str("the server's answer is no TLS"),
-            Self::OldVersion => f.write_str("the server supports no TLS 1.2 and no TLS 1.3"),
-            Self::NoRoom => {
-                f.write_str("the server has no room for this connection, or has a fault now")
-            }
-            Self::Closed => f.write_str("the server closed the TLS connection without an answer"),
-            Self::Other(why) => write!(f, "the TLS connection failed: {why}"),
-        }
-    }
 }
 
 impl TlsProblem {
@@ -369,13 +329,15 @@ impl TlsProblem {
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
                 Self::UnknownAuthority
             }
-            CertificateError::Expired => Self::Expired(None),
-            CertificateError::ExpiredContext { not_after, .. } => Self::Expired(Some(*not_after)),
-            CertificateError::NotValidYet => Self::NotYetValid(None),
-            CertificateError::NotValidYetContext { not_before, .. } => {
-                Self::NotYetValid(Some(*not_before))
+            CertificateError::Expired => Self::Expired(String::new()),
+            CertificateError::ExpiredContext { not_after, .. } => {
+                Self::Expired(words(" on ", *not_after))
             }
-            CertificateError::NotValidForName => Self::OtherName(Vec::new()),
+            CertificateError::NotValidYet => Self::NotYetValid(String::new()),
+            CertificateError::NotValidYetContext { not_before, .. } => {
+                Self::NotYetValid(words(", but from ", *not_before))
+            }
+            CertificateError::NotValidForName => Self::OtherName(NO_NAME.to_owned()),
             CertificateError::NotValidForNameContext { presented, .. } => {
                 // The library shows a name as `DnsName("boundary.example")`.
                 let bare = |name: &String| {
@@ -384,7 +346,11 @@ impl TlsProblem {
                         .and_then(|(_, rest)| rest.strip_suffix(')'));
                     inner.unwrap_or(name).trim_matches('"').to_owned()
                 };
-                Self::OtherName(presented.iter().map(bare).collect())
+                let names: Vec<String> = presented.iter().map(bare).collect();
+                Self::OtherName(match names.is_empty() {
+                    true => NO_NAME.to_owned(),
+                    false => format!("is for other names ({})", names.join(", ")),
+                })
             }
             CertificateError::Other(OtherError(inner))
                 if inner.to_string() == "CaUsedAsEndEntity" =>
@@ -423,11 +389,11 @@ impl TlsProblem {
     }
 }
 
-/// Returns the text `before` and the day, or an empty text if the time is unknown.
-fn words(before: &str, time: Option<UnixTime>) -> String {
-    let day = |time: UnixTime| {
-        OffsetDateTime::from_unix_timestamp(i64::try_from(time.as_secs()).ok()?).ok()
-    };
-    time.and_then(day)
-        .map_or_else(String::new, |time| format!("{before}{}", time.date()))
+const NO_NAME: &str = "has no name of a host (subjectAltName)";
+
+/// Returns the text `before` and the day, or an empty text if no calendar has the time.
+fn words(before: &str, time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .map_or_else(|_| String::new(), |time| format!("{before}{}", time.date()))
 }

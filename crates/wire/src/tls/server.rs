@@ -8,7 +8,7 @@
 //! a connection.
 
 use std::{
-    fmt, io,
+    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -132,14 +132,6 @@ impl RenewedServer {
     }
 }
 
-impl fmt::Debug for TlsServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsServer")
-            .field("valid", &self.valid())
-            .finish_non_exhaustive()
-    }
-}
-
 /// The content of the files of `[tls]`.
 #[derive(PartialEq)]
 pub struct PairText {
@@ -248,14 +240,6 @@ impl ServerPair {
     /// Returns the time in which the certificate of the service is valid.
     pub const fn valid(&self) -> ValidTime {
         self.valid
-    }
-}
-
-impl fmt::Debug for ServerPair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerPair")
-            .field("valid", &self.valid)
-            .finish_non_exhaustive()
     }
 }
 

@@ -45,15 +45,13 @@ impl Source {
     }
 
     pub fn take_real(path: &str, flags: u64) -> SetupResult<Self> {
-        Self::copy(&Self::open_real(path)?, path, flags, SetupStage::ReadPath)
+        Self::copy(&Self::open_real(path)?, path, flags, SetupStage::Other)
     }
 
     /// Opens a path of the profile. The path must still be the real path that was signed.
     pub fn open_real(path: &str) -> SetupResult<OwnedFd> {
-        open_within(CWD, path, OFlags::PATH, ResolveFlags::NO_SYMLINKS).at(
-            SetupStage::ReadPath,
-            format!("open the profile's path {path}"),
-        )
+        open_within(CWD, path, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
+            .doing(format!("open the profile's path {path}"))
     }
 
     fn copy(opened: &OwnedFd, path: &str, flags: u64, stage: SetupStage) -> SetupResult<Self> {

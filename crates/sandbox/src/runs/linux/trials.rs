@@ -61,7 +61,7 @@ impl LinuxSandbox {
         let open = std::fs::Permissions::from_mode(0o755);
         let made = RunDir::make(&self.around.scratch)
             .and_then(|tree| std::fs::set_permissions(tree.path(), open).map(|()| tree));
-        let tree = made.at(SetupStage::Request, "make a directory for the overlay test")?;
+        let tree = made.doing("make a directory for the overlay test")?;
         let mut profile = nothing(probe.held());
         (profile.write, profile.workdir) =
             (vec![tree.path().display().to_string()], Workdir::Overlay);
