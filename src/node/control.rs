@@ -39,7 +39,7 @@ pub enum ControlRequest {
         /// Name, owners and scopes of the new token.
         token: SealedToken,
         /// Jobs whose ID tokens open the new token. The answer then contains the audience of the ID tokens.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         oidc: Option<Box<OidcBinding>>,
     },
     /// List all tokens, also revoked and expired tokens.

@@ -101,7 +101,7 @@ pub struct Started {
 
 impl Node {
     /// Returns the result of the start, for the operator.
-    pub const fn started(&self) -> &Started {
+    pub fn started(&self) -> &Started {
         &self.started
     }
 

@@ -165,7 +165,7 @@ impl Notifier {
     }
 
     /// Returns true if a service manager waits for messages.
-    pub const fn is_connected(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         self.0.is_some()
     }
 

@@ -31,7 +31,7 @@ pub struct Caller {
 
 impl Caller {
     /// Returns a caller who presented neither a token nor an answered challenge.
-    pub const fn anonymous() -> Self {
+    pub fn anonymous() -> Self {
         Self {
             name: None,
             scopes: Vec::new(),
@@ -65,7 +65,7 @@ impl Caller {
     }
 
     /// Returns the caller's name, or `None` for a caller without a name.
-    pub const fn name(&self) -> Option<&Name> {
+    pub fn name(&self) -> Option<&Name> {
         self.name.as_ref()
     }
 

@@ -135,13 +135,13 @@ impl DataGrowth {
 
 impl MeasuredGrowth {
     /// Returns the number of whole days after which the disk has too little space for proposals.
-    pub const fn lasts_days(&self, free_bytes: u64) -> u64 {
+    pub fn lasts_days(&self, free_bytes: u64) -> u64 {
         free_bytes.saturating_sub(PROPOSAL_ROOM) / self.bytes_per_day
     }
 }
 
 impl fmt::Display for MeasuredGrowth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self {
             bytes_per_day,
             days,

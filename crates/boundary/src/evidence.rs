@@ -42,7 +42,7 @@ pub enum Within<'a> {
 }
 
 impl<'a> Within<'a> {
-    pub const fn ledger(self) -> &'a Ledger {
+    pub fn ledger(self) -> &'a Ledger {
         match self {
             Self::Own(ledger) | Self::Closed(ledger) => ledger,
         }

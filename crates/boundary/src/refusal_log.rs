@@ -343,7 +343,7 @@ mod tests {
     use documents::{SealDigest, SecretKey, SshKey};
     use store::{Database, LedgerConfig, LedgerLimits, LogSigner, OpenStore, Role, SealWrite};
 
-    const fn at(seconds: i64) -> Timestamp {
+    fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix(1_800_000_000 + seconds)
     }
 

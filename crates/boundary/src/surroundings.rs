@@ -19,7 +19,7 @@ pub struct Surroundings {
 }
 
 impl fmt::Debug for Surroundings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("Surroundings")
     }
 }

@@ -665,12 +665,12 @@ impl Crossing {
     }
 
     /// Returns the configured secrets.
-    pub const fn secrets(&self) -> &SecretPermits {
+    pub fn secrets(&self) -> &SecretPermits {
         &self.secrets
     }
 
     /// Returns the capacity for runs and requests.
-    pub const fn capacity(&self) -> &Capacity {
+    pub fn capacity(&self) -> &Capacity {
         &self.capacity
     }
 
@@ -740,7 +740,7 @@ pub fn refusal_of(objection: impl Into<Objection>) -> Refusal {
     }
 }
 
-const fn stream_name(stream: capture::OutputStream) -> StreamName {
+fn stream_name(stream: capture::OutputStream) -> StreamName {
     match stream {
         capture::OutputStream::Stdout => StreamName::Stdout,
         capture::OutputStream::Stderr => StreamName::Stderr,

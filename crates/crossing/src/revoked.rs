@@ -111,7 +111,7 @@ pub struct Freeze {
 }
 
 impl fmt::Display for Freeze {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self {
             entry, by, reason, ..
         } = self;

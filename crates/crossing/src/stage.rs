@@ -85,7 +85,7 @@ impl Accepted {
         }
     }
 
-    pub(super) const fn signed(&self) -> &Signed<Authorization> {
+    pub(super) fn signed(&self) -> &Signed<Authorization> {
         &self.signed
     }
 }
@@ -114,19 +114,19 @@ impl VerifiedRequest {
         }
     }
 
-    pub(super) const fn document(&self) -> &envelope::Verified<Authorization> {
+    pub(super) fn document(&self) -> &envelope::Verified<Authorization> {
         &self.document
     }
 
-    pub(super) const fn sealed(&self) -> &Arc<Sealed> {
+    pub(super) fn sealed(&self) -> &Arc<Sealed> {
         &self.sealed
     }
 
-    pub(super) const fn handed_in_by(&self) -> &Name {
+    pub(super) fn handed_in_by(&self) -> &Name {
         &self.accepted.handed_in_by
     }
 
-    pub(super) const fn is_stored(&self) -> bool {
+    pub(super) fn is_stored(&self) -> bool {
         self.accepted.stored
     }
 }
@@ -184,23 +184,23 @@ impl Admitted {
         Self { verified, checks }
     }
 
-    pub(super) const fn document(&self) -> &envelope::Verified<Authorization> {
+    pub(super) fn document(&self) -> &envelope::Verified<Authorization> {
         &self.verified.document
     }
 
-    pub(super) const fn sealed(&self) -> &Arc<Sealed> {
+    pub(super) fn sealed(&self) -> &Arc<Sealed> {
         &self.verified.sealed
     }
 
-    pub(super) const fn version(&self) -> u64 {
+    pub(super) fn version(&self) -> u64 {
         self.verified.version
     }
 
-    pub(super) const fn handed_in_by(&self) -> &Name {
+    pub(super) fn handed_in_by(&self) -> &Name {
         &self.verified.accepted.handed_in_by
     }
 
-    pub(super) const fn checks(&self) -> &CheckResults {
+    pub(super) fn checks(&self) -> &CheckResults {
         &self.checks
     }
 
@@ -242,15 +242,15 @@ impl Loaded {
         }
     }
 
-    pub(super) const fn admitted(&self) -> &Admitted {
+    pub(super) fn admitted(&self) -> &Admitted {
         &self.admitted
     }
 
-    pub(super) const fn plan(&self) -> &Plan {
+    pub(super) fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    pub(super) const fn window(&self) -> &RunWindow {
+    pub(super) fn window(&self) -> &RunWindow {
         &self.window
     }
 
@@ -298,11 +298,11 @@ impl Consumed {
         }
     }
 
-    pub(super) const fn loaded(&self) -> &Loaded {
+    pub(super) fn loaded(&self) -> &Loaded {
         &self.loaded
     }
 
-    pub(super) const fn claim(&self) -> &SpentNonce {
+    pub(super) fn claim(&self) -> &SpentNonce {
         &self.claim
     }
 

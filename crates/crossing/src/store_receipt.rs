@@ -46,7 +46,7 @@ impl Crossing {
     }
 
     /// Returns the receipts that came too late.
-    pub const fn late_receipts(&self) -> &LateReceipts {
+    pub fn late_receipts(&self) -> &LateReceipts {
         &self.late
     }
 }

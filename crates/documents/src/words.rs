@@ -16,7 +16,7 @@ macro_rules! words {
             $visible const ALL: [Self; [$($word),*].len()] = [$(Self::$value),*];
 
             /// Returns the word for this value in documents, commands and messages.
-            $visible const fn word(self) -> &'static str {
+            $visible fn word(self) -> &'static str {
                 match self { $(Self::$value => $word),* }
             }
         }

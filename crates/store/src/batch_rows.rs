@@ -762,7 +762,7 @@ impl Window {
 mod consume_window_tests {
     use super::*;
 
-    const fn t(seconds: i64) -> Timestamp {
+    fn t(seconds: i64) -> Timestamp {
         Timestamp::from_unix(1_800_000_000 + seconds)
     }
 

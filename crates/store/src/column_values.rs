@@ -4,18 +4,18 @@ use crate::ProposalStatus;
 use documents::{GrantId, ObservedEnd, Presence, ProposalId, ReviewVerdict};
 
 /// Combines a leaf index and an item number (below 64) into one number.
-pub const fn place(index: u64, item: u32) -> i64 {
+pub fn place(index: u64, item: u32) -> i64 {
     (index << 6 | item as u64).cast_signed()
 }
 
 /// Returns the leaf index and the item number of [`place`].
-pub const fn unplace(place: i64) -> (u64, u32) {
+pub fn unplace(place: i64) -> (u64, u32) {
     let place = place.cast_unsigned();
     (place >> 6, (place & 63) as u32)
 }
 
 /// Combines a level and an index of a tile into one number.
-pub const fn tile_id(level: u8, index: u64) -> i64 {
+pub fn tile_id(level: u8, index: u64) -> i64 {
     ((level as u64) << 48 | index).cast_signed()
 }
 
@@ -64,7 +64,7 @@ pub fn status_number(status: ProposalStatus) -> u8 {
 }
 
 /// Returns the number that a row of `signature` stores for the presence of the signer.
-pub const fn presence_number(presence: Presence) -> i16 {
+pub fn presence_number(presence: Presence) -> i16 {
     match presence {
         Presence::Unknown | Presence::NotTouched => 0,
         Presence::Touched => 1,
@@ -73,7 +73,7 @@ pub const fn presence_number(presence: Presence) -> i16 {
 }
 
 /// Returns the number that a row of `review` stores for the observed end.
-pub const fn observed_number(observed: ObservedEnd) -> i16 {
+pub fn observed_number(observed: ObservedEnd) -> i16 {
     match observed {
         ObservedEnd::Succeeded => 0,
         ObservedEnd::Failed => 1,
@@ -94,7 +94,7 @@ pub fn observed_of(number: i16) -> Option<ObservedEnd> {
 }
 
 /// Returns the verdict for a stored truth value.
-pub const fn verdict_of(accepted: bool) -> ReviewVerdict {
+pub fn verdict_of(accepted: bool) -> ReviewVerdict {
     if accepted {
         ReviewVerdict::Accepted
     } else {
@@ -103,7 +103,7 @@ pub const fn verdict_of(accepted: bool) -> ReviewVerdict {
 }
 
 /// Returns the presence for a stored number. An unknown number means that the presence is unknown.
-pub const fn presence_of(number: i16) -> Presence {
+pub fn presence_of(number: i16) -> Presence {
     match number {
         1 => Presence::Touched,
         2 => Presence::Verified,

@@ -66,7 +66,7 @@ pub(crate) enum WriteKind {
 pub(crate) struct WriteKinds(u16);
 
 impl WriteKinds {
-    pub(crate) const fn add(&mut self, kind: WriteKind) {
+    pub(crate) fn add(&mut self, kind: WriteKind) {
         self.0 |= 1 << kind as u16;
     }
 
@@ -83,7 +83,7 @@ impl WriteKinds {
 
     #[cfg(not(debug_assertions))]
     #[inline(always)]
-    pub(crate) const fn pass(self, _: bool) {}
+    pub(crate) fn pass(self, _: bool) {}
 }
 
 /// Kills this process if the variable `COUNTERSIGN_FAULT` is `name`. The value `name:n` kills the process at the n-th
@@ -119,4 +119,4 @@ pub fn point(name: &str) {
 /// Does nothing in builds without `debug_assertions`.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
-pub const fn point(_: &str) {}
+pub fn point(_: &str) {}

@@ -46,7 +46,7 @@ pub struct Role(Option<ServerRole>);
 
 impl Role {
     /// Returns the role for a store in a file of this host, which has only one node.
-    pub const fn of_file() -> Self {
+    pub fn of_file() -> Self {
         Self(None)
     }
 
@@ -470,7 +470,7 @@ impl Database {
 
 /// Shows the database to the operator, in messages and reports.
 impl fmt::Display for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
             Self::Server(server) => server.fmt(f),

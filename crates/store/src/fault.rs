@@ -57,17 +57,17 @@ pub type StoreResult<T = ()> = Result<T, StoreFault>;
 impl StoreFault {
     /// Returns true if the process must end at once, because a second sync after a failed sync can report success
     /// although data are lost, or because the store is another one than at the start or was changed by hand.
-    pub const fn is_fatal(&self) -> bool {
+    pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Broken { .. } | Self::Unusable { .. })
     }
 
     /// Returns true if the database server does not answer now.
-    pub const fn is_unreachable(&self) -> bool {
+    pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
 
     /// Returns true if a later attempt can succeed without a change by the operator's hand in the store.
-    pub const fn can_pass(&self) -> bool {
+    pub fn can_pass(&self) -> bool {
         matches!(self, Self::Full { .. } | Self::Unreachable { .. })
     }
 

@@ -34,7 +34,7 @@ pub struct StoreDefect {
 }
 
 impl fmt::Display for StoreDefect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}: {}; {}", self.place, self.what, self.fix)
     }
 }

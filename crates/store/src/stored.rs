@@ -354,7 +354,7 @@ pub struct ProposalPage {
 /// - approved → running, denied, expired, cancelled or refused
 /// - running → finished
 /// - pending → running, if an envelope arrives with all signatures of its quorum
-pub const fn may_become(from: ProposalStatus, to: ProposalStatus) -> bool {
+pub fn may_become(from: ProposalStatus, to: ProposalStatus) -> bool {
     use ProposalStatus::{Approved, Finished, Pending, Running};
     match from {
         Pending => !matches!(to, Pending | Finished),
@@ -577,7 +577,7 @@ pub enum ConsumeStop {
 
 impl ConsumeStop {
     /// Returns the number of seconds until the same request can succeed, if the grant decides about this time.
-    pub const fn wait_s(&self) -> Option<u64> {
+    pub fn wait_s(&self) -> Option<u64> {
         match self {
             Self::GrantRate { wait_s, .. } => Some(*wait_s),
             _ => None,
@@ -844,12 +844,12 @@ pub struct OwedReview {
 
 impl OwedReview {
     /// Returns true if the run is an emergency whose review is open.
-    pub const fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.emergency && self.reviewed.is_none()
     }
 
     /// Returns true if nobody saw the end of the run, and no review has settled the end.
-    pub const fn is_unsettled(&self) -> bool {
+    pub fn is_unsettled(&self) -> bool {
         self.unknown && self.settled.is_none()
     }
 }
@@ -980,7 +980,7 @@ pub struct IdTokenUse {
 }
 
 impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_struct("Token")
             .field("name", &self.name)
             .field("secret", &"[redacted]")

@@ -52,7 +52,7 @@ impl EventWrite {
     }
 
     /// Returns the proposal of the event.
-    pub const fn proposal(&self) -> Option<&ProposalId> {
+    pub fn proposal(&self) -> Option<&ProposalId> {
         match self {
             Self::Proposal(id, _) | Self::Emergency(id) | Self::Signed(id, _) => Some(id),
             _ => None,
@@ -60,7 +60,7 @@ impl EventWrite {
     }
 
     /// Returns the log entry of the event.
-    pub const fn entry(&self) -> Option<u64> {
+    pub fn entry(&self) -> Option<u64> {
         match self {
             Self::Entry(_, index) => Some(*index),
             Self::Grant(_, leaf) => *leaf,
@@ -157,7 +157,7 @@ pub enum EventFact {
 
 impl EventFact {
     /// Returns the step and the proposer of the event's proposal.
-    pub const fn proposed(&self) -> Option<(&StepRef, &Name)> {
+    pub fn proposed(&self) -> Option<(&StepRef, &Name)> {
         match self {
             Self::Proposal { step, proposer, .. }
             | Self::Emergency { step, proposer, .. }

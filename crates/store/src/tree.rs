@@ -144,7 +144,7 @@ impl TreeEdge {
     }
 
     /// Returns the number of leaves in the tree.
-    pub const fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.size
     }
 
@@ -351,7 +351,7 @@ impl StoredLog {
 }
 
 impl fmt::Debug for StoredLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_struct("StoredLog")
             .field("size", &self.edge.size())
             .finish_non_exhaustive()

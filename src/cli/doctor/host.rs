@@ -188,7 +188,7 @@ pub enum FindingResult {
 
 impl FindingResult {
     /// Returns the word for a terminal.
-    pub const fn mark(self) -> &'static str {
+    pub fn mark(self) -> &'static str {
         match self {
             Self::Ok => "ok   ",
             Self::Note => "note ",

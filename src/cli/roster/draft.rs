@@ -394,7 +394,7 @@ enum TableArg {
 
 impl TableArg {
     /// Returns the name of the table in the roster.
-    const fn word(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Self::Approver => "approvers",
             Self::Operator => "operators",

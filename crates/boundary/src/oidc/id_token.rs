@@ -259,7 +259,7 @@ pub enum VerifyingKey {
 
 impl VerifyingKey {
     /// Returns the only algorithm of the key.
-    pub const fn alg(&self) -> &'static str {
+    pub fn alg(&self) -> &'static str {
         match self {
             Self::Rsa(..) => "RS256",
             Self::P256(_) => "ES256",

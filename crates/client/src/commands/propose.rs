@@ -318,7 +318,7 @@ fn upload(client: &Client, given: &str) -> CommandResult<ProposedArtifact> {
 }
 
 /// Returns what the proposer must know about an emergency.
-const fn emergency_words(asked: bool, is_emergency: bool) -> Option<&'static str> {
+fn emergency_words(asked: bool, is_emergency: bool) -> Option<&'static str> {
     match (asked, is_emergency) {
         (_, true) => Some(
             "the proposal is an EMERGENCY: people must review its run afterwards, and `countersign unsettled` lists it \

@@ -269,12 +269,12 @@ impl RunReview {
     }
 
     /// Returns the name of the boundary.
-    pub const fn boundary(&self) -> &BoundaryName {
+    pub fn boundary(&self) -> &BoundaryName {
         &self.review.boundary.name
     }
 
     /// Returns the verdict.
-    pub const fn verdict(&self) -> ReviewVerdict {
+    pub fn verdict(&self) -> ReviewVerdict {
         self.review.verdict
     }
 

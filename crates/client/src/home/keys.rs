@@ -173,7 +173,7 @@ impl SignaturePurpose {
         }
     }
 
-    const fn failure(self) -> &'static str {
+    fn failure(self) -> &'static str {
         match self {
             Self::Read => "the boundary could not be read with this key",
             _ => "nothing was signed",

@@ -102,12 +102,12 @@ impl Address {
     }
 
     /// Returns true if the client connects with TLS.
-    pub const fn uses_tls(&self) -> bool {
+    pub fn uses_tls(&self) -> bool {
         self.uses_tls
     }
 
     /// Returns true if the address is a loopback address.
-    pub const fn is_loopback(&self) -> bool {
+    pub fn is_loopback(&self) -> bool {
         self.is_loopback
     }
 
@@ -403,7 +403,7 @@ impl std::str::FromStr for Secret {
 }
 
 impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("[redacted]")
     }
 }

@@ -56,12 +56,12 @@ impl<'t> RunPrinter<'t> {
     }
 
     /// Returns the terminal of this printer.
-    pub const fn terminal(&self) -> &'t Terminal {
+    pub fn terminal(&self) -> &'t Terminal {
         self.terminal
     }
 
     /// Returns the error messages in the output that a list of programs may explain.
-    pub const fn complaints(&self) -> &OutputComplaints {
+    pub fn complaints(&self) -> &OutputComplaints {
         &self.complaints
     }
 

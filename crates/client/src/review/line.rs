@@ -106,7 +106,7 @@ impl ReviewLine {
     }
 
     /// Changes the color of the line.
-    pub const fn toned(mut self, tone: LineTone) -> Self {
+    pub fn toned(mut self, tone: LineTone) -> Self {
         self.tone = tone;
         self
     }

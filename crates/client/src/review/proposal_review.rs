@@ -26,7 +26,7 @@ pub struct PagerChoice {
 
 impl PagerChoice {
     /// Returns true if everything is printed directly.
-    pub const fn is_off(self) -> bool {
+    pub fn is_off(self) -> bool {
         self.no_pager
     }
 }

@@ -181,7 +181,7 @@ pub fn permission_paths(at: usize) -> [String; 3] {
 }
 
 /// Returns how often a signature allows what it permits. The review of a grant has one statement for all runs of a step.
-pub const fn how_often(signed: &Authorization) -> &'static str {
+pub fn how_often(signed: &Authorization) -> &'static str {
     if signed.grant.is_some() {
         "in each run"
     } else {
@@ -190,7 +190,7 @@ pub const fn how_often(signed: &Authorization) -> &'static str {
 }
 
 /// Returns the verb for a permission of this kind, or an empty text for a program.
-pub const fn verb(kind: PermissionKind) -> &'static str {
+pub fn verb(kind: PermissionKind) -> &'static str {
     match kind {
         PermissionKind::Run => "",
         PermissionKind::Read => "reads ",

@@ -108,7 +108,7 @@ impl FileSigner {
 
     /// Returns the private key. The boundary signs a checkpoint directly with this key, because a checkpoint is not in
     /// an envelope.
-    pub const fn secret(&self) -> &SecretKey {
+    pub fn secret(&self) -> &SecretKey {
         &self.secret
     }
 }

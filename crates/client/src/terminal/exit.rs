@@ -42,7 +42,7 @@ pub enum Exit {
 
 impl Exit {
     /// Returns the exit code of the process, according to the conventions of `timeout`, `docker run` and shells.
-    pub const fn code(self) -> u8 {
+    pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::CheckSaidNo => 1,
@@ -58,7 +58,7 @@ impl Exit {
     }
 
     /// Returns the word for this result in `--json`. Two results with the same exit code have different words.
-    pub const fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::CheckSaidNo => "check-said-no",
@@ -75,7 +75,7 @@ impl Exit {
     }
 
     /// Returns the result for a refusal of the boundary.
-    pub const fn of_code(code: Code) -> Self {
+    pub fn of_code(code: Code) -> Self {
         match code.exit() {
             2 => Self::Usage,
             123 => Self::Denied,
@@ -88,7 +88,7 @@ impl Exit {
     }
 
     /// Returns the result for a run that has a receipt.
-    pub const fn of_outcome(outcome: &Outcome) -> Self {
+    pub fn of_outcome(outcome: &Outcome) -> Self {
         match outcome.status {
             Status::Succeeded | Status::Warned | Status::Failed => {
                 match (outcome.exit_code, outcome.signal) {
@@ -179,7 +179,7 @@ impl CommandFailure {
 }
 
 impl fmt::Display for CommandFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
@@ -241,7 +241,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
 }
 
 /// Returns the word for how a run ended, by a reviewer.
-pub const fn observed_word(end: ObservedEnd) -> &'static str {
+pub fn observed_word(end: ObservedEnd) -> &'static str {
     match end {
         ObservedEnd::Succeeded => "succeeded",
         ObservedEnd::Failed => "failed",
@@ -251,7 +251,7 @@ pub const fn observed_word(end: ObservedEnd) -> &'static str {
 }
 
 /// Returns the word for the verdict of a reviewer.
-pub const fn verdict_word(verdict: ReviewVerdict) -> &'static str {
+pub fn verdict_word(verdict: ReviewVerdict) -> &'static str {
     match verdict {
         ReviewVerdict::Accepted => "accepted",
         ReviewVerdict::Rejected => "rejected",

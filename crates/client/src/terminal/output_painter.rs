@@ -282,7 +282,7 @@ struct LineSoFar {
 }
 
 impl LineSoFar {
-    const fn completes_mark(&self, c: char) -> bool {
+    fn completes_mark(&self, c: char) -> bool {
         (self.colon && c == ':') || (self.hashes == 2 && (c == '[' || c.is_ascii_alphanumeric()))
     }
 

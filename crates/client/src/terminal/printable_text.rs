@@ -265,7 +265,7 @@ impl PrintableText {
 }
 
 impl fmt::Display for PrintableText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.0)
     }
 }

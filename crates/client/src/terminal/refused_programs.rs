@@ -175,7 +175,7 @@ fn is_writable(path: &str, profile: &Profile) -> bool {
 }
 
 /// Returns the words that let a run start every program.
-const fn any_program(place: &ListPlace<'_>) -> &'static str {
+fn any_program(place: &ListPlace<'_>) -> &'static str {
     match place {
         ListPlace::Sandbox => "leave out --programs",
         ListPlace::Boundary(_) | ListPlace::Run(_) => {
@@ -335,7 +335,7 @@ fn add(names: &[&str], place: &ListPlace<'_>) -> String {
 }
 
 impl ListPlace<'_> {
-    const fn subject(&self) -> &'static str {
+    fn subject(&self) -> &'static str {
         match self {
             Self::Sandbox => "the command",
             Self::Boundary(_) | Self::Run(_) => "the step",
@@ -343,7 +343,7 @@ impl ListPlace<'_> {
     }
 
     /// Returns the time since which a listed file was replaced, and what a person does.
-    const fn replaced_since(&self) -> &'static str {
+    fn replaced_since(&self) -> &'static str {
         match self {
             Self::Boundary(_) => {
                 "the boundary looked for the listed files: check the file, and propose the step again"

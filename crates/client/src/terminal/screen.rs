@@ -30,7 +30,7 @@ pub enum LineTone {
 }
 
 impl LineTone {
-    const fn sgr(self) -> Option<&'static str> {
+    fn sgr(self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
             Self::Strong => Some("\x1b[1m"),

@@ -89,22 +89,22 @@ impl Terminal {
 
     /// Returns true if the standard output is a terminal, where external text must be escaped because of control
     /// sequences.
-    pub const fn out_is_terminal(&self) -> bool {
+    pub fn out_is_terminal(&self) -> bool {
         self.out_is_terminal
     }
 
     /// Returns true if the standard error is a terminal.
-    pub const fn err_is_terminal(&self) -> bool {
+    pub fn err_is_terminal(&self) -> bool {
         self.err_is_terminal
     }
 
     /// Returns the maximum number of columns in a line.
-    pub const fn width(&self) -> usize {
+    pub fn width(&self) -> usize {
         self.width
     }
 
     /// Returns the maximum number of columns of a table. A table in a pipe or a file has no maximum.
-    pub const fn table_width(&self) -> usize {
+    pub fn table_width(&self) -> usize {
         if self.out_is_terminal {
             self.width
         } else {

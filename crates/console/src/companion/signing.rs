@@ -47,7 +47,7 @@ impl Signing {
     }
 
     /// Returns the option of the keys, for read access.
-    pub const fn key_options(&self) -> &KeyArgs {
+    pub fn key_options(&self) -> &KeyArgs {
         &self.keys
     }
 

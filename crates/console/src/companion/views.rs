@@ -44,7 +44,7 @@ pub struct NavPlace {
 
 impl NavPlace {
     /// Returns the place of a page about one proposal, or about several proposals of one boundary.
-    pub const fn at(boundary: usize) -> Self {
+    pub fn at(boundary: usize) -> Self {
         Self {
             boundary: Some(boundary),
             here: None,
@@ -52,7 +52,7 @@ impl NavPlace {
     }
 
     /// Returns the place of a page of the boundary.
-    pub const fn section(boundary: usize, here: &'static str) -> Self {
+    pub fn section(boundary: usize, here: &'static str) -> Self {
         Self {
             boundary: Some(boundary),
             here: Some(here),
@@ -228,6 +228,6 @@ fn card(at: usize, name: &str, view: &ProposalView, now: Timestamp, pending: boo
 }
 
 /// Returns true if the page of the run changes by itself.
-pub const fn is_live(status: ProposalStatus) -> bool {
+pub fn is_live(status: ProposalStatus) -> bool {
     matches!(status, ProposalStatus::Approved | ProposalStatus::Running)
 }

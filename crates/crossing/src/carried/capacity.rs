@@ -123,7 +123,7 @@ impl Capacity {
     }
 
     /// Names the disk, and what needs space on it beside the current runs.
-    const fn disk(&self) -> (&'static str, &'static str) {
+    fn disk(&self) -> (&'static str, &'static str) {
         if self.outputs.are_elsewhere() {
             ("the disk of `data` on this node", "checkpoints and uploads")
         } else {

@@ -591,7 +591,7 @@ pub struct OrderedPiece {
 
 impl OutputOrder {
     /// Returns the number of pieces.
-    pub const fn pieces(&self) -> usize {
+    pub fn pieces(&self) -> usize {
         self.pieces
     }
 

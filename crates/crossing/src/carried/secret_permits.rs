@@ -22,7 +22,7 @@ pub struct SecretPermits {
 }
 
 impl fmt::Debug for SecretPermits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_map().entries(&self.steps).finish()
     }
 }

@@ -115,7 +115,7 @@ impl Refusal {
     }
 
     /// Adds the number of seconds after which the caller can try again.
-    pub const fn retry_after(mut self, seconds: u64) -> Self {
+    pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }

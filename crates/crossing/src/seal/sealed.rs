@@ -126,7 +126,7 @@ pub struct SealError {
 }
 
 impl std::fmt::Display for SealError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let steps = self.steps.iter().map(ToString::to_string);
         let lines: Vec<String> = steps
             .chain(self.state.iter().chain(&self.too_long).cloned())

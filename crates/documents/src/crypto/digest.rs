@@ -79,12 +79,12 @@ macro_rules! digest_type {
 
         impl $name {
             /// Returns the digest with these 32 bytes, which come from the store or an in-toto subject.
-            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+            pub fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
 
             /// Returns the 32 bytes of the digest.
-            pub const fn as_bytes(&self) -> &[u8; 32] {
+            pub fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
             }
 
@@ -95,13 +95,13 @@ macro_rules! digest_type {
         }
 
         impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 write!(f, concat!($prefix, ":{}"), hex(&self.0))
             }
         }
 
         impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 fmt::Display::fmt(self, f)
             }
         }

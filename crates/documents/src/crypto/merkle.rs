@@ -271,7 +271,7 @@ pub fn consistency_path<E>(
 }
 
 /// Returns the largest power of two below `leaves` (RFC 6962: k < n <= 2k). `leaves` must be at least 2.
-const fn left_leaves(leaves: u64) -> u64 {
+fn left_leaves(leaves: u64) -> u64 {
     1 << (leaves - 1).ilog2()
 }
 
@@ -331,7 +331,7 @@ impl Frontier {
     }
 
     /// Returns the number of leaves.
-    pub const fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.size
     }
 

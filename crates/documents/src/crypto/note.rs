@@ -162,7 +162,7 @@ impl Note {
 }
 
 impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
         for signature in &self.signatures {
             writeln!(
@@ -204,7 +204,7 @@ pub struct SignedText<'a>(&'a str);
 
 impl<'a> SignedText<'a> {
     /// Returns the text, including its last line feed.
-    pub const fn as_str(&self) -> &'a str {
+    pub fn as_str(&self) -> &'a str {
         self.0
     }
 }
@@ -333,7 +333,7 @@ impl TlogProof {
 }
 
 impl fmt::Display for TlogProof {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         writeln!(f, "{PROOF_HEADER}\nindex {}", self.index)?;
         for hash in &self.hashes {
             writeln!(f, "{}", Base64Display::new(hash, &STANDARD))?;
@@ -410,7 +410,7 @@ pub struct VerifiedCosignature(u64);
 impl VerifiedCosignature {
     /// Time at which the witness signed the checkpoint, by the clock of the witness: seconds since 1970, at most 2^63 -
     /// 1.
-    pub const fn seconds(self) -> u64 {
+    pub fn seconds(self) -> u64 {
         self.0
     }
 }
@@ -462,7 +462,7 @@ impl WitnessKey {
     }
 
     /// Returns the public key. Two witness names with the same public key count as one witness.
-    pub const fn key(&self) -> &PublicKey {
+    pub fn key(&self) -> &PublicKey {
         &self.key
     }
 
@@ -541,7 +541,7 @@ impl WitnessKey {
 }
 
 impl fmt::Display for WitnessKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.vkey())
     }
 }
@@ -635,12 +635,12 @@ impl TilePath {
     }
 
     /// Returns the index of the tile in its level.
-    pub const fn index(&self) -> u64 {
+    pub fn index(&self) -> u64 {
         self.index
     }
 
     /// Returns the number of hashes or entries in the tile. A tile of 256 is full and never changes.
-    pub const fn width(&self) -> u16 {
+    pub fn width(&self) -> u16 {
         self.width
     }
 
@@ -668,7 +668,7 @@ impl TilePath {
 }
 
 impl fmt::Display for TilePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self.kind {
             TileKind::Hashes(level) => write!(f, "tile/{level}/")?,
             TileKind::Entries => f.write_str("tile/entries/")?,

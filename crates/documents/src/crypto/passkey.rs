@@ -196,12 +196,12 @@ impl<'a> Assertion<'a> {
     }
 
     /// Returns true if the authenticator verified the person, by a PIN or by a feature of the body.
-    pub const fn is_verified(&self) -> bool {
+    pub fn is_verified(&self) -> bool {
         self.flags & VERIFIED != 0
     }
 
     /// Returns true if a service may copy the passkey to other devices.
-    pub const fn is_synced(&self) -> bool {
+    pub fn is_synced(&self) -> bool {
         self.flags & CAN_BE_COPIED != 0
     }
 }

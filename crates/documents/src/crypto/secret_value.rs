@@ -22,7 +22,7 @@ impl SecretValue {
 }
 
 impl fmt::Debug for SecretValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("[redacted]")
     }
 }

@@ -135,7 +135,7 @@ impl PartialEq for SshKey {
 impl Eq for SshKey {}
 
 impl fmt::Debug for SshKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "SshKey({:?})", self.0.line)
     }
 }
@@ -210,12 +210,12 @@ impl ForeignKey {
     }
 
     /// Returns the OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
-    pub const fn keyid(&self) -> KeyId {
+    pub fn keyid(&self) -> KeyId {
         self.keyid
     }
 
     /// Returns the key if it is a passkey.
-    pub const fn passkey(&self) -> Option<&Passkey> {
+    pub fn passkey(&self) -> Option<&Passkey> {
         self.passkey.as_ref()
     }
 

@@ -170,7 +170,7 @@ pub struct KeyProof {
 
 impl KeyProof {
     /// Returns what the signature states about the presence of a person.
-    pub const fn presence(&self) -> Presence {
+    pub fn presence(&self) -> Presence {
         self.presence
     }
 }

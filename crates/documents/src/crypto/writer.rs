@@ -62,7 +62,7 @@ impl Flaw {
 }
 
 impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.rule.map_or(&*self.message, |rule| rule.word()))
     }
 }

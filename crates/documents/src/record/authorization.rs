@@ -57,19 +57,19 @@ pub struct Authorization {
     /// The nonce can be spent before this time, and no longer from this time on.
     pub expires_at: Timestamp,
     /// The session of the run, with the state that the approvers saw. Present if the step uses a session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionReference>,
     /// The uploaded files that the run receives.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Artifacts>,
     /// The plan that the run applies. Present if the step has a plan.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReference>,
     /// Digest of the payload of the grant that the run uses. Then only the grantee signs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
     /// True for an emergency. Then the rule `emergency` of policy takes the place of its approval rule.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub emergency: Option<Emergency>,
 }
 

@@ -48,10 +48,10 @@ pub struct Bundle {
     /// The proofs that the receipt, the consumption and the seal are in the log.
     pub proofs: Proofs,
     /// The envelope of the grant that the run used. Present if the authorization names a grant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<Envelope>,
     /// The files that the run left. Present if there is at least one file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
     /// The bundle of the plan's receipt. It contains no `plan` of its own. Present if the authorization has a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,7 @@ pub struct Proofs {
     /// The proof for the seal.
     pub seal: String,
     /// The proof for the grant. Present if the bundle has a grant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
 }
 

@@ -21,7 +21,7 @@ macro_rules! codes {
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// Returns the text of the code in problem documents and in the log.
-            pub const fn word(self) -> &'static str {
+            pub fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),* }
             }
 
@@ -31,17 +31,17 @@ macro_rules! codes {
             }
 
             /// Returns the HTTP status of a refusal with this code.
-            pub const fn status(self) -> u16 {
+            pub fn status(self) -> u16 {
                 match self { $(Self::$name => $status),* }
             }
 
             /// Returns the exit code of a command that the boundary refused with this code.
-            pub const fn exit(self) -> u8 {
+            pub fn exit(self) -> u8 {
                 match self { $(Self::$name => $exit),* }
             }
 
             /// Returns one sentence for people. The sentence is the same for every occurrence of the code.
-            pub const fn title(self) -> &'static str {
+            pub fn title(self) -> &'static str {
                 match self { $(Self::$name => $title),* }
             }
         }
@@ -121,13 +121,13 @@ codes! {
 
 impl Code {
     /// Returns true if the refusal decides nothing about the request, so that the same request can succeed later.
-    pub const fn is_temporary(self) -> bool {
+    pub fn is_temporary(self) -> bool {
         matches!(self, Self::Busy | Self::Standby | Self::Database)
     }
 }
 
 impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.word())
     }
 }

@@ -37,10 +37,10 @@ pub struct Spent {
     /// `expires_at` of the authorization.
     pub expires_at: Timestamp,
     /// The session of the authorization. Absent if the authorization has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionReference>,
     /// The grant of the authorization. Absent if the authorization has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
     /// The number of this use of the grant: 1 for the first use.
     #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]

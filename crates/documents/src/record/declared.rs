@@ -23,34 +23,34 @@ pub enum DeclaredNetwork<H = String> {
 #[serde(deny_unknown_fields)]
 pub struct DeclaredSandbox {
     /// Limits that differ from the defaults of the boundary.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<DeclaredLimits>,
     /// The part of `/proc` that the step needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub proc: Option<Proc>,
     /// Paths of the host that the step reads, sorted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Vec<String>>,
     /// Paths of the host that the step writes, sorted. `workdir` decides whether the step changes them in place.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub write: Option<Vec<String>>,
     /// Patterns of paths that the step cannot access, even below `read` or `write`, sorted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deny: Option<Vec<String>>,
     /// How the run gets the directories of `write`: as copies, below an overlay, or in place.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub workdir: Option<Workdir>,
     /// The network that the step needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<DeclaredNetwork>,
     /// Unix sockets of the host to which the step connects, sorted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sockets: Option<Vec<String>>,
     /// Name of the user of the host as which the step must run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as: Option<String>,
     /// Reason why the step cannot run in a sandbox (`sandbox=off`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub off_reason: Option<String>,
 }
 
@@ -79,13 +79,13 @@ macro_rules! limits {
             }
 
             /// Returns the field of this limit in a profile, for a change.
-            pub const fn of(self, limits: &mut Limits) -> &mut u64 {
+            pub fn of(self, limits: &mut Limits) -> &mut u64 {
                 match self { $(Self::$limit => &mut limits.$field),* }
             }
         }
 
         impl DeclaredLimits {
-            const fn slot(&mut self, limit: Limit) -> &mut Option<u64> {
+            fn slot(&mut self, limit: Limit) -> &mut Option<u64> {
                 match limit { $(Limit::$limit => &mut self.$field),* }
             }
         }
@@ -123,7 +123,7 @@ impl DeclaredLimits {
     }
 
     /// Sets the declared value of `limit`.
-    pub const fn declare(&mut self, limit: Limit, value: u64) {
+    pub fn declare(&mut self, limit: Limit, value: u64) {
         *self.slot(limit) = Some(value);
     }
 }

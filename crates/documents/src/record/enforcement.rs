@@ -31,19 +31,19 @@ pub struct Enforcement {
     #[schemars(inner(regex(pattern = r"^[a-z0-9.]{1,32}$")), extend("uniqueItems" = true))]
     pub ns: Option<Vec<String>>,
     /// The Landlock rules of the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub landlock: Option<LandlockFacts>,
     /// The filter of system calls.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<SeccompFacts>,
     /// The capabilities of the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub caps: Option<Capabilities>,
     /// The files of the host that the run could access.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fs: Option<FilesystemFacts>,
     /// The network that the run could use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub net: Option<NetworkMode>,
     /// Hosts of the allow list to which the run had a connection, sorted, as `NAME:PORT`. Present only if the network
     /// is an allow list.
@@ -56,7 +56,7 @@ pub struct Enforcement {
     #[schemars(length(min = 1, max = MAX_REFUSED_HOSTS), extend("uniqueItems" = true))]
     pub refused_hosts: Option<Vec<RefusedHost>>,
     /// The limits that were enforced, with the mechanism of each limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitFacts>,
     /// The mechanisms that ended the processes of the run, sorted: `cgroup.kill`, `pidns`, `subreaper`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ pub struct Enforcement {
     pub kill: Option<Vec<String>>,
     /// Number of processes that the boundary could not end in time, because they blocked in the kernel. Absent if there
     /// were none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
 }
 
@@ -242,7 +242,7 @@ pub struct FilesystemFacts {
     pub root: Root,
     /// Number of hidden names: names that match a pattern of `deny`, other names of the same files, and sockets that
     /// the profile does not allow.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub masked: Option<u64>,
     /// Number of hidden names in the previous run of this step under this profile. Present only if this run hid no
     /// name: the files were moved or removed between the two runs, so this run may read them under other names.
@@ -250,7 +250,7 @@ pub struct FilesystemFacts {
     #[schemars(range(min = 1))]
     pub masked_before: Option<u64>,
     /// Whether hidden names stayed hidden during the whole run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deny: Option<Masks>,
 }
 
@@ -280,22 +280,22 @@ pub enum Masks {
 pub struct LimitFacts {
     /// CPU time. With `cgroup2`, `max` is in thousandths of one CPU. With `rlimit`, `max` is in seconds for each
     /// process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<HeldLimit>,
     /// Bytes in the work directory and in `/tmp`. `/dev/shm` has a limit of the same size, but at most 64 MiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<HeldLimit>,
     /// Size of the largest file in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<HeldLimit>,
     /// Memory in bytes. With `cgroup2`, the memory of the whole run. With `rlimit`, the private memory of each process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<HeldLimit>,
     /// Maximum number of recorded bytes of output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<HeldLimit>,
     /// Number of processes and threads at the same time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<HeldLimit>,
     /// Kinds of memory without any limit, sorted: `kernel-objects`, `page-tables`, `pipes`, `shared-memory`,
     /// `socket-buffers`. Without a control group, the kernel has no limit for them. Absent if there are none.
@@ -303,7 +303,7 @@ pub struct LimitFacts {
     #[schemars(inner(regex(pattern = r"^[a-z][a-z-]{0,31}$")), length(min = 1, max = 16), extend("uniqueItems" = true))]
     pub unbounded: Option<Vec<String>>,
     /// Duration of the whole run in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub wall: Option<HeldLimit>,
 }
 

@@ -451,12 +451,12 @@ pub struct Verified<P> {
 
 impl<P: Predicate> Verified<P> {
     /// Returns the predicate.
-    pub const fn predicate(&self) -> &P {
+    pub fn predicate(&self) -> &P {
         &self.statement.predicate
     }
 
     /// Returns the statement with its subjects.
-    pub const fn statement(&self) -> &Statement<P> {
+    pub fn statement(&self) -> &Statement<P> {
         &self.statement
     }
 

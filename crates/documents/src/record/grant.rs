@@ -36,7 +36,7 @@ pub struct Grant {
     #[schemars(range(min = 1, max = MAX_USES))]
     pub max_uses: u64,
     /// Maximum number of runs in a period of time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<GrantRate>,
     /// Which sessions the runs may use.
     pub session: GrantedSession,

@@ -47,13 +47,13 @@ macro_rules! text_type {
         }
 
         impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
         impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 write!(f, "{:?}", &*self.0)
             }
         }
@@ -67,11 +67,11 @@ macro_rules! text_type {
     };
 }
 
-const fn lower_hex(c: u8) -> bool {
+fn lower_hex(c: u8) -> bool {
     matches!(c, b'0'..=b'9' | b'a'..=b'f')
 }
 
-const fn lower_or_digit(c: u8) -> bool {
+fn lower_or_digit(c: u8) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
@@ -311,11 +311,11 @@ impl GenesisSalt {
     }
 }
 
-const fn is_word_start(c: u8) -> bool {
+fn is_word_start(c: u8) -> bool {
     c.is_ascii_alphanumeric() || c == b'_'
 }
 
-const fn is_letter(c: u8) -> bool {
+fn is_letter(c: u8) -> bool {
     c.is_ascii_alphabetic() || c == b'_'
 }
 

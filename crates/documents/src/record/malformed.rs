@@ -43,7 +43,7 @@ impl Malformed {
     }
 
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         if self.too_large {
             Code::TooLarge
         } else {

@@ -148,7 +148,7 @@ impl HostRefusal {
     }
 
     /// Returns true if a later connection of the same run can succeed without a change of the policy.
-    pub const fn is_passing(self) -> bool {
+    pub fn is_passing(self) -> bool {
         matches!(self, Self::Unresolved | Self::Unreachable)
     }
 }
@@ -197,7 +197,7 @@ const PUBLIC_V6: (u32, u32) = (0x2000_0000, 3);
 const OF_NAMES: ([u8; 4], u32) = ([127, 77, 0, 0], 16);
 
 /// Returns true if the first `length` bits of an address are those of the network.
-const fn is_in(address: u32, (network, length): (u32, u32)) -> bool {
+fn is_in(address: u32, (network, length): (u32, u32)) -> bool {
     (address ^ network) >> (32 - length) == 0
 }
 

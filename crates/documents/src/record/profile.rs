@@ -74,10 +74,10 @@ pub struct Profile {
     /// Maximum resources of the run.
     pub limits: Limits,
     /// The only programs that the run may execute. If absent, the run may execute every program of the host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramList>,
     /// Reason why the step needs to run without a sandbox. If absent, the run has a sandbox.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub off_reason: Option<String>,
 }
 

@@ -90,10 +90,10 @@ pub struct ProgramFacts {
     #[schemars(range(max = MAX_PROGRAMS))]
     pub listed: u64,
     /// Executions that the kernel refused. Absent if the boundary did not record them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Executions>,
     /// Programs that the run executed. Absent if the boundary did not record them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Executions>,
 }
 

@@ -41,12 +41,12 @@ pub struct Receipt {
     /// The parts of the sandbox that were enforced.
     pub sandbox: Enforcement,
     /// The programs that the run executed. Present if the profile has a list of programs and the run started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
     /// The resources that the run used.
     pub usage: Usage,
     /// The states of the session before and after the run. Present if the authorization has a session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionChange>,
     /// Digest of the seal in force when the nonce was spent.
     pub seal: SealDigest,
@@ -123,14 +123,14 @@ pub struct Outcome {
     /// The status of the run.
     pub status: Status,
     /// Exit code of the step. Present if the step exited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
     /// Number of the signal that ended the step. Present if a signal ended the step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<u8>,
     /// Name of the limit in the profile that ended the run. Present if the status is `killed`.
     #[schemars(extend("enum" = Limit::ALL.map(Limit::field)))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
 }
 
@@ -159,7 +159,7 @@ words! {
 }
 
 impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.word())
     }
 }
@@ -187,7 +187,7 @@ impl Outcome {
     }
 
     /// Returns an outcome without an exit code.
-    pub const fn of(status: Status) -> Self {
+    pub fn of(status: Status) -> Self {
         Self {
             status,
             exit_code: None,
@@ -326,7 +326,7 @@ pub struct Usage {
     /// Largest resident memory that the boundary measured, in bytes.
     pub memory_peak_bytes: u64,
     /// Largest number of processes at the same time. Absent if the kernel did not count them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub processes_peak: Option<u64>,
 }
 

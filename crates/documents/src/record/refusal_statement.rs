@@ -18,16 +18,16 @@ pub struct RefusalStatement {
     /// The boundary that refused. Writers always write this field. Readers accept a refusal without it, because the
     /// first published example of the format has no such field. The log and the key of the signature also identify the
     /// boundary.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub boundary: Option<RefusingBoundary>,
     /// Reason for the refusal of one input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
     /// Place in the refused input (JSON Pointer). The pointer contains only names of fields that the format defines.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
     /// Name of the token, or id of the key, that sent the input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
     /// Summary of one hour: the number of refusals for each code, without those that have their own log entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]

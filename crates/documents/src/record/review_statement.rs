@@ -18,7 +18,7 @@ pub struct ReviewStatement {
     /// Reason for the verdict, as the person wrote it.
     pub reason: String,
     /// How the run ended, as people found out later. Only for a run with the outcome `unknown`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<ObservedEnd>,
 }
 

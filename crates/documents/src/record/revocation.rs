@@ -72,7 +72,7 @@ impl RevokedSubject {
 }
 
 impl fmt::Display for RevokedSubject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Grant(digest) => write!(f, "grant {digest}"),
             Self::Key(keyid) => write!(f, "key {keyid}"),

@@ -34,7 +34,7 @@ pub struct Roster {
     /// is *unguarded*.
     pub threshold: u64,
     /// Digest of the payload of the previous version. Absent in version 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<RosterDigest>,
     /// Digest of the policy that belongs to this version.
     pub policy: PolicyDigest,
@@ -63,10 +63,10 @@ pub struct Approver {
     /// Public keys of the approver, as lines in the format of OpenSSH.
     pub keys: Vec<String>,
     /// Signatures count from this time on. If absent, there is no such limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_after: Option<Timestamp>,
     /// Signatures count before this time, and no longer from this time on. If absent, there is no such limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_before: Option<Timestamp>,
 }
 
@@ -92,7 +92,7 @@ impl Deref for RosteredApprover {
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// Which signatures count for this group. If absent, every valid signature counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<PresenceRule>,
 }
 
@@ -210,7 +210,7 @@ pub struct SealedToken {
     /// Globs for the refs of the steps that the token may propose, sorted. An empty list means all steps.
     pub patterns: Vec<String>,
     /// The token is valid before this time, and no longer from this time on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 

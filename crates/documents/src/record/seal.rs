@@ -26,7 +26,7 @@ pub struct Seal {
     /// Number of the seal: 0 for the first seal of a log, then one more in each seal.
     pub number: u64,
     /// Digest of the payload of the previous seal. Absent in the first seal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<SealDigest>,
     /// Root hash of the registry's tree (RFC 6962).
     pub registry_root: RegistryRoot,
@@ -40,7 +40,7 @@ pub struct Seal {
     pub roster: RosterDigest,
     /// Digest of the blob with the envelopes of all versions of the roster, from version 1 to this version, as a
     /// canonical array. A bundle has the same array in `roster`. Absent if this version is 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rosters: Option<BlobDigest>,
     /// Digest of the blob with the tokens. It never contains hashes of secrets.
     pub tokens: BlobDigest,
@@ -52,7 +52,7 @@ pub struct Seal {
     /// Name and version of the program, for example `countersign 0.2.0`.
     pub engine: String,
     /// The beginning of a log. Present only in the first seal. It makes the id of the boundary unique.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub genesis: Option<Genesis>,
 }
 
@@ -63,7 +63,7 @@ pub struct SealedBoundary {
     /// Name of the boundary.
     pub name: BoundaryName,
     /// Id of the boundary. Absent in the first seal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<SealDigest>,
 }
 

@@ -54,10 +54,10 @@ pub struct StepDefinition {
     /// Whether variables and the working directory persist from run to run.
     pub session: SessionUse,
     /// Name of a lock. Runs with the same name never overlap.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exclusive: Option<String>,
     /// The step that makes the plan which this step applies. If absent, the step applies no plan.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<StepPlan>,
     /// True if the step only shows a state, so that people can run it to find out what another run left. Absent if it is not
     /// true.
@@ -197,7 +197,7 @@ pub struct StepSecret {
     pub given: SecretAs,
     /// Environment variable of the run. With `env`, the variable has the value of the secret. With `file`, the variable
     /// has the path of the file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub variable: Option<Variable>,
 }
 
@@ -278,13 +278,13 @@ pub struct Approvals {
     /// policy, the list is not empty.
     pub from: Vec<GroupName>,
     /// True if every group needs `required` people of its own. One person then counts for one group only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub each: Option<bool>,
 }
 
 impl Approvals {
     /// Returns the rule of a step that declares no rule: one person of the groups that policy names.
-    pub const fn unspecified() -> Self {
+    pub fn unspecified() -> Self {
         Self {
             required: 1,
             from: Vec::new(),

@@ -21,12 +21,12 @@ impl Timestamp {
     }
 
     /// Returns the number of seconds since 1970-01-01T00:00:00Z.
-    pub const fn unix(self) -> i64 {
+    pub fn unix(self) -> i64 {
         self.0
     }
 
     /// Returns this time plus `seconds`.
-    pub const fn plus(self, seconds: i64) -> Self {
+    pub fn plus(self, seconds: i64) -> Self {
         Self::from_unix(self.0.saturating_add(seconds))
     }
 
@@ -59,14 +59,14 @@ impl Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         // The text form consists of ASCII characters, so this conversion never fails.
         f.write_str(std::str::from_utf8(&self.form()).unwrap_or_default())
     }
 }
 
 impl fmt::Debug for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
@@ -120,7 +120,7 @@ pub struct OpenWindow(Timestamp);
 
 impl OpenWindow {
     /// Returns the judged moment.
-    pub const fn at(self) -> Timestamp {
+    pub fn at(self) -> Timestamp {
         self.0
     }
 }
@@ -229,7 +229,7 @@ pub enum WindowError {
 
 impl WindowError {
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::Reversed
             | Self::TooLong {

@@ -59,7 +59,7 @@ pub enum AppliedRule {
 }
 
 impl fmt::Display for AppliedRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let deny_all = match self {
             Self::Listed {
                 kind,

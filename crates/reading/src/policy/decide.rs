@@ -32,7 +32,7 @@ pub enum DecisionPlace {
 
 impl DecisionPlace {
     /// Returns the place for a run that may execute only listed programs, if `listed` is true.
-    pub const fn with_list(self, listed: bool) -> Self {
+    pub fn with_list(self, listed: bool) -> Self {
         match self {
             Self::Boundary if listed => Self::ListedBoundary,
             place => place,
@@ -320,7 +320,7 @@ impl Judge<'_> {
         }
     }
 
-    const fn everything(&self) -> bool {
+    fn everything(&self) -> bool {
         self.flags.allow_all && !self.flags.deny_all
     }
 
@@ -532,7 +532,7 @@ impl Judge<'_> {
     }
 
     /// Returns the verdict [`PolicyVerdict::Ask`], or a denial and true if `--deny-all` is set.
-    const fn asked(&self, why: PermissionReason) -> (PolicyVerdict, bool) {
+    fn asked(&self, why: PermissionReason) -> (PolicyVerdict, bool) {
         if self.flags.deny_all {
             (PolicyVerdict::Deny, true)
         } else {

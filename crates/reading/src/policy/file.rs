@@ -57,7 +57,7 @@ pub struct PolicyFile {
     /// Version of the format: 1.
     pub version: u64,
     /// `none`: only the lists of this file apply. If the field is absent, the built-in lists apply too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub extends: Option<BasePolicy>,
     /// The first rule, which applies to every step.
     #[serde(default)]
@@ -73,13 +73,13 @@ pub struct PolicyFile {
     pub grants: Vec<PolicyGrant>,
     /// The people who must state how a run ended whose end the boundary did not see. If the field is absent, one person
     /// of the groups in the step's rules.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub settle: Option<PeopleRule>,
     /// What a freeze does. If the field is absent, a freeze cancels the running steps.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<FreezeRule>,
     /// The passkeys that count. If the field is absent, none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub passkeys: Option<PasskeysRule>,
 }
 
@@ -109,38 +109,38 @@ macro_rules! rule {
         pub struct $name {
             $($(#[$own_about])* pub $own: $type,)?
             /// What policy does with commands, paths and variables that no list names. By default `prompted`.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none")]
             pub mode: Option<Mode>,
             /// Patterns of commands: a name such as `git`, or a path.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none")]
             pub run: Option<AllowDeny>,
             /// Patterns of paths that a step may read. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none")]
             pub read: Option<AllowDeny>,
             /// Patterns of paths that a step may write. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none")]
             pub write: Option<AllowDeny>,
             /// Patterns of names of environment variables that a step may use or inherit.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none")]
             pub env: Option<AllowDeny>,
             /// The approvals that a run needs.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none")]
             pub approvals: Option<Approvals>,
             #[doc = $sandbox]
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none")]
             pub sandbox: Option<SandboxRule>,
             /// The standing grants that policy permits. If no rule has the field, none. A later rule replaces the whole
             /// value.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none")]
             pub standing: Option<StandingRule>,
             /// The runs in an emergency that policy permits. If no rule has the field, none. A later rule replaces the
             /// whole value.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none")]
             pub emergency: Option<EmergencyRule>,
         }
 
         impl $name {
-            pub(super) const fn values(&self) -> RuleValues<'_> {
+            pub(super) fn values(&self) -> RuleValues<'_> {
                 RuleValues {
                     mode: self.mode,
                     approvals: self.approvals.as_ref(),
@@ -197,7 +197,7 @@ pub struct PolicyGrant {
     /// Glob that policy allows.
     pub pattern: String,
     /// Glob for the runbooks to which the grant applies. If the field is absent, the grant applies to all runbooks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
     /// Always `permanent`. Grants for one session are never in a file.
     pub scope: GrantScope,
@@ -235,7 +235,7 @@ documents::words! {
 
 impl Policy {
     /// Returns the parsed content of the file.
-    pub const fn file(&self) -> &PolicyFile {
+    pub fn file(&self) -> &PolicyFile {
         &self.file
     }
 
@@ -269,17 +269,17 @@ impl Policy {
 
     /// Returns the people who must state how a run with an unknown end ended, or `None` if one person of the groups in
     /// the step's rules suffices.
-    pub const fn settle(&self) -> Option<&PeopleRule> {
+    pub fn settle(&self) -> Option<&PeopleRule> {
         self.file.settle.as_ref()
     }
 
     /// Returns the passkeys that count, or `None` if none counts.
-    pub const fn passkeys(&self) -> Option<PasskeysRule> {
+    pub fn passkeys(&self) -> Option<PasskeysRule> {
         self.file.passkeys
     }
 
     /// Returns true if the running steps continue to their end when the boundary is frozen.
-    pub const fn runs_finish_when_frozen(&self) -> bool {
+    pub fn runs_finish_when_frozen(&self) -> bool {
         self.file.freeze.is_some()
     }
 
@@ -289,7 +289,7 @@ impl Policy {
     }
 
     /// Returns the policy's digest.
-    pub const fn digest(&self) -> PolicyDigest {
+    pub fn digest(&self) -> PolicyDigest {
         self.digest
     }
 }
@@ -408,7 +408,7 @@ pub struct StandingRule {
     #[schemars(range(min = 1, max = MAX_DAYS))]
     pub max_days: u64,
     /// The widest `session` that a grant may have. If the field is absent, `fresh`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<GrantedSession>,
 }
 
@@ -478,7 +478,7 @@ pub struct PasskeysRule {
     pub synced: bool,
 }
 
-const fn one() -> u64 {
+fn one() -> u64 {
     1
 }
 

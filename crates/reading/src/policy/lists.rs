@@ -34,7 +34,7 @@ pub const KINDS: [PermissionKind; 4] = [
 ];
 
 /// Returns the YAML key of a permission kind in the policy file.
-pub const fn word(kind: PermissionKind) -> &'static str {
+pub fn word(kind: PermissionKind) -> &'static str {
     match kind {
         PermissionKind::Run => "run",
         PermissionKind::Read => "read",
@@ -319,7 +319,7 @@ impl Default for AllPermissionLists {
 
 impl AllPermissionLists {
     /// Returns the lists for one permission kind.
-    pub const fn of(&self, kind: PermissionKind) -> &PermissionLists {
+    pub fn of(&self, kind: PermissionKind) -> &PermissionLists {
         &self.0[kind as usize]
     }
 

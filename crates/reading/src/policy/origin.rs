@@ -27,7 +27,7 @@ pub enum RuleOrigin {
 }
 
 impl fmt::Display for RuleOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::BuiltIn => f.write_str("built in"),
             Self::Default => f.write_str("default"),

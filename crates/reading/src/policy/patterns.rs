@@ -130,7 +130,7 @@ impl Pattern {
 
     /// Returns the number of alternatives that the braces in the pattern create. The time for a match grows with this
     /// number.
-    pub const fn ways(&self) -> usize {
+    pub fn ways(&self) -> usize {
         self.ways
     }
 
@@ -474,7 +474,7 @@ fn path_regex(tokens: &[PatternPart], dots: LeadingDots) -> Result<String, Strin
 
 impl LeadingDots {
     /// Returns the regex for one segment that a wildcard can match.
-    const fn segment(self) -> &'static str {
+    fn segment(self) -> &'static str {
         match self {
             Self::Written => SEGMENT,
             Self::Any => "(?-u:[^/])+",

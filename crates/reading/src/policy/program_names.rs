@@ -77,7 +77,7 @@ pub enum ProgramOrigin {
 
 impl ProgramOrigin {
     /// Returns the word for this origin in JSON.
-    pub const fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Interpreter => "interpreter",
             Self::Step => "step",
@@ -89,7 +89,7 @@ impl ProgramOrigin {
 }
 
 impl fmt::Display for ProgramOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Interpreter => f.write_str("the interpreter"),
             Self::Step => f.write_str("declared by the step"),

@@ -66,7 +66,7 @@ pub struct DeniedPermission {
 }
 
 impl fmt::Display for PolicyDenied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Denied { things, more } => {
                 f.write_str("policy denies what this step does, and no signature can allow it: ")?;

@@ -26,7 +26,7 @@ pub enum AnswerChoice {
 
 impl AnswerChoice {
     /// Returns the answers that a question offers, depending on its reason.
-    pub const fn offered(why: PermissionReason) -> &'static [Self] {
+    pub fn offered(why: PermissionReason) -> &'static [Self] {
         match why {
             PermissionReason::Unknown => &[Self::Once, Self::Deny, Self::DenyAll],
             PermissionReason::Unlisted | PermissionReason::BuiltInDeny => &[
@@ -128,7 +128,7 @@ impl Session {
 }
 
 /// Returns the plural noun for a permission kind.
-pub const fn plural(kind: PermissionKind) -> &'static str {
+pub fn plural(kind: PermissionKind) -> &'static str {
     match kind {
         PermissionKind::Run => "commands",
         PermissionKind::Read => "paths to read",

@@ -56,7 +56,7 @@ pub enum ProgramsError {
 impl ProgramsError {
     /// Returns true if another program version may decide differently, because the decision depends on the parsing of
     /// the script.
-    pub const fn rests_on_reading(&self) -> bool {
+    pub fn rests_on_reading(&self) -> bool {
         matches!(self, Self::Surplus { .. })
     }
 }

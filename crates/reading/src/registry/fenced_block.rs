@@ -51,7 +51,7 @@ impl FencedBlock {
     }
 
     /// Returns the number of characters of the fence.
-    pub const fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.info.place.column - self.fence.column
     }
 

@@ -103,7 +103,7 @@ impl FileProblem {
 }
 
 impl fmt::Display for FileProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         // A file name is untrusted text, so its control characters are escaped for the terminal.
         let file = self.file.escape_debug();
         match self.line {
@@ -177,7 +177,7 @@ impl From<FileProblem> for Problems {
 }
 
 impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&lines_of(&self.0).join("\n"))
     }
 }

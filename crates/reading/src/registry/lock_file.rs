@@ -123,7 +123,7 @@ pub enum StepDifference {
 }
 
 impl fmt::Display for StepDifference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Added(step) => write!(f, "{step} is new"),
             Self::Changed(step) => write!(f, "{step} changed"),

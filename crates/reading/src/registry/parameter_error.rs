@@ -13,7 +13,7 @@ pub struct ParameterError {
 }
 
 impl fmt::Display for ParameterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         if self.pointer.is_empty() {
             f.write_str(&self.message)
         } else {

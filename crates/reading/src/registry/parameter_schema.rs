@@ -37,7 +37,7 @@ impl Params {
     }
 
     /// Returns the digest of the parameters.
-    pub const fn digest(&self) -> ParamsDigest {
+    pub fn digest(&self) -> ParamsDigest {
         self.digest
     }
 }
@@ -87,7 +87,7 @@ impl ParameterSchema {
     }
 
     /// Returns the declaration as the step's definition contains it.
-    pub const fn declared(&self) -> &Arc<Parameter> {
+    pub fn declared(&self) -> &Arc<Parameter> {
         &self.declared
     }
 

@@ -83,7 +83,7 @@ impl FoundFiles {
 
 impl RunbookDirectories {
     /// Returns directories in which every error counts and every lock is checked.
-    pub const fn strict(paths: Vec<PathBuf>, owner: Option<u32>) -> Self {
+    pub fn strict(paths: Vec<PathBuf>, owner: Option<u32>) -> Self {
         Self {
             paths,
             owner,

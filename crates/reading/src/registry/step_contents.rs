@@ -272,7 +272,7 @@ impl RegisterError {
 }
 
 impl fmt::Display for RegisterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Step(message) => f.write_str(message),
             Self::Template(flaws) => f.write_str(&template_flaws(flaws)),

@@ -59,7 +59,7 @@ pub fn plan(variant: &Variant, language: CodeLanguage) -> Result<CodePlan, Flaws
     }
 }
 
-const fn place(kind: SegmentKind) -> Result<TemplatePlace, &'static str> {
+fn place(kind: SegmentKind) -> Result<TemplatePlace, &'static str> {
     match kind {
         SegmentKind::Code => Ok(TemplatePlace::Literal),
         SegmentKind::Text => Ok(TemplatePlace::StringLiteral),

@@ -226,7 +226,7 @@ impl ScriptTemplate {
     }
 
     /// Returns the names of the parameters that the template uses, also in conditions.
-    pub const fn names(&self) -> &BTreeSet<String> {
+    pub fn names(&self) -> &BTreeSet<String> {
         &self.names
     }
 

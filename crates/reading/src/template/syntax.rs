@@ -416,7 +416,7 @@ impl RenderError {
 }
 
 impl fmt::Display for RenderError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         if self.parameter.is_empty() {
             f.write_str(&self.message)
         } else {

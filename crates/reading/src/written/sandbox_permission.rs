@@ -71,7 +71,7 @@ impl SandboxPermission {
     }
 
     /// Returns the name of the attribute in a runbook's fence.
-    pub const fn attribute(self) -> &'static str {
+    pub fn attribute(self) -> &'static str {
         match self {
             Self::RunAs => "run-as",
             Self::Off => "reason",
@@ -87,7 +87,7 @@ impl SandboxPermission {
     }
 
     /// Returns the name of the key in a policy rule.
-    pub const fn rule_key(self) -> &'static str {
+    pub fn rule_key(self) -> &'static str {
         match self {
             Self::Off => "may_be_off",
             same => same.field(),
@@ -95,7 +95,7 @@ impl SandboxPermission {
     }
 
     /// Returns true if the front matter of a runbook can declare this for all its steps.
-    pub const fn is_for_files(self) -> bool {
+    pub fn is_for_files(self) -> bool {
         match self {
             Self::RunAs | Self::Off => false,
             Self::Read
@@ -109,7 +109,7 @@ impl SandboxPermission {
     }
 
     /// Returns true if policy can allow this for all runbooks, and not only in an override that names runbooks.
-    pub const fn is_for_all(self) -> bool {
+    pub fn is_for_all(self) -> bool {
         match self {
             Self::Deny | Self::Proc => true,
             Self::Off

@@ -35,7 +35,7 @@ impl TextPlace {
 }
 
 impl fmt::Display for TextPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
     }
 }
@@ -93,7 +93,7 @@ pub fn noted<T>(read: Result<T, String>, place: TextPlace, flaws: &mut Vec<YamlF
 }
 
 impl fmt::Display for YamlFlaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         if self.place.line > 0 {
             write!(f, "{}: ", self.place)?;
         }

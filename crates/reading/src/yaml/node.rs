@@ -55,7 +55,7 @@ impl YamlNode {
     }
 
     /// Returns the kind of the value, in words for messages.
-    pub const fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self.kind {
             YamlKind::Null => "nothing",
             YamlKind::Boolean(_) => "true or false",

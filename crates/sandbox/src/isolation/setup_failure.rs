@@ -67,7 +67,7 @@ impl SetupFailure {
 }
 
 impl fmt::Display for SetupFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self.errno {
             Some(errno) => write!(f, "{}: {}", self.what, io::Error::from_raw_os_error(errno)),
             None => f.write_str(&self.what),

@@ -462,7 +462,7 @@ fn pass(
     })
 }
 
-const fn is_closed(kind: io::ErrorKind) -> bool {
+fn is_closed(kind: io::ErrorKind) -> bool {
     matches!(
         kind,
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset

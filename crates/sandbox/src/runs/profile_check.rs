@@ -97,7 +97,7 @@ impl Prepared {
     }
 
     /// Returns the checked profile.
-    pub const fn profile(&self) -> &Profile {
+    pub fn profile(&self) -> &Profile {
         &self.profile
     }
 

@@ -125,7 +125,7 @@ pub struct FollowedRun {
 
 impl FollowedRun {
     /// Returns true if the run or its helper did not answer in time.
-    pub const fn is_late(&self) -> bool {
+    pub fn is_late(&self) -> bool {
         self.silent || matches!(self.why, Some(Why::TimedOut))
     }
 

@@ -126,7 +126,7 @@ pub enum FileRule {
 }
 
 impl fmt::Display for FileRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Kind(kind) => write!(f, "is {kind}; write only regular files and directories"),
             Self::OneName => f.write_str("is a hard link; copy the file instead"),

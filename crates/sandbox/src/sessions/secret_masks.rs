@@ -98,7 +98,7 @@ impl SecretMasks {
         }
     }
 
-    const fn trie(&self, form: SecretForm) -> &NeedleTrie {
+    fn trie(&self, form: SecretForm) -> &NeedleTrie {
         match form {
             SecretForm::Plain | SecretForm::Percent | SecretForm::Escaped => &self.bytes,
             SecretForm::Hex => &self.hex,
@@ -365,7 +365,7 @@ pub struct StreamMasker {
 }
 
 impl fmt::Debug for StreamMasker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "StreamMasker({} bytes held)", self.held.len())
     }
 }
@@ -411,7 +411,7 @@ impl StreamMasker {
     }
 
     /// Returns the number of secrets that were replaced.
-    pub const fn redactions(&self) -> u64 {
+    pub fn redactions(&self) -> u64 {
         self.redactions
     }
 

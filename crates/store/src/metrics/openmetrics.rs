@@ -70,7 +70,7 @@ pub struct Metrics {
 }
 
 impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("Metrics")
     }
 }

@@ -179,6 +179,6 @@ pub fn pages(link: &Link, table: &CopiedTable, each: usize) -> StoreResult<Vec<(
 }
 
 /// Returns the number of pieces that an output of this size has.
-pub const fn pieces_of(bytes: u64) -> i64 {
+pub fn pieces_of(bytes: u64) -> i64 {
     signed(bytes.div_ceil(crate::copied_tables::PIECE as u64))
 }

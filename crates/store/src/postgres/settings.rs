@@ -65,7 +65,7 @@ impl Eq for ServerSettings {}
 
 /// Shows the URL, which contains no secret.
 impl fmt::Display for ServerSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.url)
     }
 }
@@ -199,7 +199,7 @@ impl ServerSettings {
     }
 
     /// Returns true if each address of the server is a loopback address or a Unix socket.
-    pub const fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         self.is_local
     }
 

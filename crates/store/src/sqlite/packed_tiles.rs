@@ -57,7 +57,7 @@ impl NoEntry {
 }
 
 impl<'c> Entries<'c> {
-    pub const fn of(connection: &'c Connection) -> Self {
+    pub fn of(connection: &'c Connection) -> Self {
         Self {
             connection,
             row: None,

@@ -40,7 +40,7 @@ impl<E: std::error::Error> From<E> for CheckStop {
 }
 
 impl fmt::Display for CheckStop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Failed(why) | Self::NotChecked(why) => f.write_str(why),
             Self::Because(name) => write!(f, "because {name} was not established"),

@@ -37,12 +37,12 @@ impl LogEntry {
     }
 
     /// Returns the leaf hash (RFC 6962, section 2.1).
-    pub const fn hash(&self) -> Hash {
+    pub fn hash(&self) -> Hash {
         self.hash
     }
 
     /// Returns the signatures and the payload, or the reason why the entry is not a valid envelope.
-    pub(super) const fn parts(&self) -> Result<&EntryParts, &String> {
+    pub(super) fn parts(&self) -> Result<&EntryParts, &String> {
         self.parts.as_ref()
     }
 

@@ -25,12 +25,12 @@ macro_rules! whats {
 
         impl FindingKind {
             /// Returns the name of the finding in reports.
-            pub const fn word(self) -> &'static str {
+            pub fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),* }
             }
 
             /// Returns the evidence that the finding rests on.
-            pub const fn rests_on(self) -> RestsOn {
+            pub fn rests_on(self) -> RestsOn {
                 match self { $(Self::$name => RestsOn::$rests_on),* }
             }
         }
@@ -133,7 +133,7 @@ whats! {
 }
 
 impl fmt::Display for FindingKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.word())
     }
 }
@@ -350,7 +350,7 @@ pub struct AuditCounts {
 
 impl AuditCounts {
     /// Counts a decision.
-    pub(crate) const fn add(&mut self, verdict: EntryVerdict) {
+    pub(crate) fn add(&mut self, verdict: EntryVerdict) {
         match verdict {
             EntryVerdict::Stands => self.stand += 1,
             EntryVerdict::Differs => self.differ += 1,

@@ -72,14 +72,14 @@ pub struct SavedGrant {
     /// Approvers who signed the grant.
     pub signers: Vec<Name>,
     /// The holder of the key that revoked the grant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_by: Option<String>,
     /// Number of uses.
     pub used: u64,
     /// Times of the uses that the rate still counts.
     pub recent: Vec<Timestamp>,
     /// Time of the last use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Timestamp>,
     /// Log entries of the receipts with an unknown end that nobody has settled.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]

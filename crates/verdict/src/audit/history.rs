@@ -177,7 +177,7 @@ impl Auditor {
     }
 
     /// Returns the number of entries that this audit and earlier audits of this state have read.
-    pub const fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.tree.size()
     }
 
@@ -221,7 +221,7 @@ impl Auditor {
     }
 
     /// Returns the roster versions that are known so far.
-    pub const fn rosters(&self) -> &Chain {
+    pub fn rosters(&self) -> &Chain {
         self.rosters.chain()
     }
 

@@ -99,7 +99,7 @@ documents::words! {
 }
 
 impl fmt::Display for CheckName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.word())
     }
 }
@@ -183,7 +183,7 @@ impl TrustBasis {
 impl CheckName {
     /// Returns the evidence on which an established check depends. Times, exclusions, active layers and the outcome
     /// depend on the boundary's signature.
-    pub const fn rests_on(self) -> TrustBasis {
+    pub fn rests_on(self) -> TrustBasis {
         match self {
             Self::Bundle => TrustBasis::Form,
             Self::RosterChain | Self::KeysStillRostered => TrustBasis::Roster,

@@ -40,16 +40,16 @@ pub struct ReviewedRun {
     /// The decision in the receipt. It names the people who may not review.
     pub decision: Decision,
     /// The grant that the run used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
     /// Who may review, or nothing if the sealed state can't be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rules: Option<ReviewRules>,
     /// What an emergency needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub emergency: Option<EmergencyState>,
     /// What an unknown end needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<UnsettledEnd>,
     /// The newest review of each person.
     #[serde(default)]
@@ -62,10 +62,10 @@ pub struct ReviewedRun {
 #[schemars(rename = "KeptEmergency")]
 pub struct EmergencyState {
     /// Maximum number of emergencies without a review, by the policy of the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unreviewed: Option<u64>,
     /// Log entry of the review that closed the emergency.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<u64>,
     /// True if the audit has reported that too many emergencies were open.
     #[serde(default)]
@@ -78,7 +78,7 @@ pub struct EmergencyState {
 #[schemars(rename = "KeptUnsettledEnd")]
 pub struct UnsettledEnd {
     /// Log entry of the review that settled the end, and how the run ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<(u64, ObservedEnd)>,
     /// True if people say different things.
     #[serde(default)]

@@ -31,10 +31,10 @@ pub struct SessionChains(BTreeMap<SessionId, SessionEnd>);
 #[schemars(rename = "KeptSession")]
 pub struct SessionEnd {
     /// State that the last receipt states.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<ContentDigest>,
     /// Log entry and item of the last consumption, if it has no receipt yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     open: Option<(u64, u64)>,
 }
 

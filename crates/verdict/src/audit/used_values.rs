@@ -79,7 +79,7 @@ impl UsedValue<'_> {
 }
 
 /// Returns the short hash of a value with this hash.
-pub const fn short(hash: u128) -> u64 {
+pub fn short(hash: u128) -> u64 {
     (hash >> 64) as u64
 }
 
@@ -127,12 +127,12 @@ impl UsedValues {
     }
 
     /// Number of nonces and proposals that this audit has read.
-    pub const fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.count
     }
 
     /// Number of short hashes of earlier audits that were compared.
-    pub const fn compared(&self) -> u64 {
+    pub fn compared(&self) -> u64 {
         self.compared
     }
 
@@ -250,7 +250,7 @@ pub struct SavedAudit {
     /// Id of the boundary that owns the log.
     pub boundary: SealDigest,
     /// Time of the audit, by the auditor's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<Timestamp>,
     /// Signed note of the verified head, without changes.
     pub checkpoint: String,
@@ -277,14 +277,14 @@ pub struct SavedAudit {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engines: Vec<String>,
     /// Previous log of the boundary, if this log continues another log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub follows: Option<FollowedLog>,
     /// State of the runs.
     pub runs: SavedRuns,
     /// Number of short hashes of nonces and proposals in the file beside the state.
     pub used_values: u64,
     /// Digest of the beginning of that file, as far as it belongs to this state.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub used_digest: Option<Blake3Digest>,
 }
 

@@ -109,7 +109,7 @@ impl GrantError {
 
     /// Returns true if another program version may decide differently, because the decision depends on the parsing of
     /// the script.
-    pub const fn rests_on_reading(&self) -> bool {
+    pub fn rests_on_reading(&self) -> bool {
         matches!(self, Self::Permissions(error) if error.rests_on_reading())
     }
 

@@ -67,7 +67,7 @@ impl PreparedGrant {
     }
 
     /// Returns the grant with its verified signatures.
-    pub const fn document(&self) -> &Verified<Grant> {
+    pub fn document(&self) -> &Verified<Grant> {
         &self.document
     }
 }
@@ -96,12 +96,12 @@ pub struct Covered {
 
 impl Covered {
     /// Returns the people whose signatures do not count: the parties of the run and of the grant.
-    pub const fn excluded(&self) -> &ExcludedSigners {
+    pub fn excluded(&self) -> &ExcludedSigners {
         &self.excluded
     }
 
     /// Returns true if no earlier run of the log may have used the session of this run.
-    pub const fn needs_fresh_session(&self) -> bool {
+    pub fn needs_fresh_session(&self) -> bool {
         self.needs_fresh_session
     }
 }
@@ -117,7 +117,7 @@ pub enum Authority {
 }
 
 impl Authority {
-    const fn met(&self) -> &QuorumMet {
+    fn met(&self) -> &QuorumMet {
         match self {
             Self::Signed(met) => met,
             Self::Granted(covered) => &covered.met,

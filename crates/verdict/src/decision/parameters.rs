@@ -10,7 +10,7 @@ pub struct ParametersFit(Params);
 
 impl ParametersFit {
     /// The parameters.
-    pub const fn params(&self) -> &Params {
+    pub fn params(&self) -> &Params {
         &self.0
     }
 }
@@ -49,7 +49,7 @@ pub enum ParametersError {
 
 impl ParametersError {
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidParams,
             Self::OtherDigest => Code::ParamsMismatch,

@@ -44,7 +44,7 @@ pub enum PasskeyError {
 
 impl PasskeyError {
     /// The stable code.
-    pub const fn code(self) -> Code {
+    pub fn code(self) -> Code {
         match self {
             Self::NoRule => Code::UnknownSigner,
             Self::Synced => Code::NotPermittedSigner,

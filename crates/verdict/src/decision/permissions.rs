@@ -92,12 +92,12 @@ pub enum PermissionsError {
 impl PermissionsError {
     /// Returns true if another program version may decide differently, because the decision depends on the parsing of
     /// the script.
-    pub const fn rests_on_reading(&self) -> bool {
+    pub fn rests_on_reading(&self) -> bool {
         !matches!(self, Self::Denied(PolicyDenied::NothingAllowed { .. }))
     }
 
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::Denied(_) => Code::PolicyDenied,
             Self::NotSigned { .. } | Self::OtherSandbox { .. } => Code::ContextChanged,

@@ -55,7 +55,7 @@ pub enum PlaceError {
 
 impl PlaceError {
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::OtherBoundary { .. } => Code::WrongBoundary,
             Self::OtherEpoch { .. } => Code::Revoked,

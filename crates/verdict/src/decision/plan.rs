@@ -144,7 +144,7 @@ pub enum PlanError {
 
 impl PlanError {
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::TooOld { .. } => Code::Expired,
             _ => Code::ContextChanged,

@@ -169,7 +169,7 @@ impl QuorumError {
 }
 
 impl fmt::Display for QuorumError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let progress = &self.progress;
         write!(
             f,

@@ -57,13 +57,13 @@ impl QuorumRules {
     }
 
     /// Lets these passkeys of policy count. Without this call, no passkey counts.
-    pub const fn with_passkeys(mut self, rule: Option<PasskeysRule>) -> Self {
+    pub fn with_passkeys(mut self, rule: Option<PasskeysRule>) -> Self {
         self.passkeys = rule;
         self
     }
 
     /// Returns the passkeys that count.
-    pub(super) const fn passkeys(&self) -> Option<PasskeysRule> {
+    pub(super) fn passkeys(&self) -> Option<PasskeysRule> {
         self.passkeys
     }
 
@@ -273,7 +273,7 @@ pub enum RuleError {
 
 impl RuleError {
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         Code::PolicyDenied
     }
 }

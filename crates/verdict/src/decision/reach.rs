@@ -151,7 +151,7 @@ impl Person {
 }
 
 impl fmt::Display for OutOfReach {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let groups = joined(&self.from, ", ");
         let people = joined(&self.people, ", ");
         let (approvals, needed) = if self.needed == 1 {

@@ -72,17 +72,17 @@ pub struct CountedReview {
 
 impl CountedReview {
     /// Returns the person who signed.
-    pub const fn reviewer(&self) -> &Name {
+    pub fn reviewer(&self) -> &Name {
         &self.reviewer
     }
 
     /// Returns true if the review counts towards the end of an emergency.
-    pub const fn counts_for_review(&self) -> bool {
+    pub fn counts_for_review(&self) -> bool {
         self.closes
     }
 
     /// Returns true if the review counts towards the settlement of an unknown end.
-    pub const fn counts_for_settle(&self) -> bool {
+    pub fn counts_for_settle(&self) -> bool {
         self.settles
     }
 
@@ -152,7 +152,7 @@ pub struct ReviewOpinion {
     /// True if the review counts towards the settlement of an unknown end.
     pub settles: bool,
     /// How the run ended, by this person.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<ObservedEnd>,
     /// Id of the key that signed the review.
     pub keyid: KeyId,
@@ -288,7 +288,7 @@ pub enum ReviewError {
 
 impl ReviewError {
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::DoesNotCount(signature) => match signature.why {
                 NotCounted::Revoked => Code::Revoked,

@@ -42,12 +42,12 @@ impl Revocations {
     }
 
     /// Returns the revocations before the log entry `entry`. They decide about this entry.
-    pub const fn before(&self, entry: u64) -> RevokedBefore<'_> {
+    pub fn before(&self, entry: u64) -> RevokedBefore<'_> {
         RevokedBefore { all: self, entry }
     }
 
     /// Returns all revocations, which decide about the next log entry.
-    pub const fn now(&self) -> RevokedBefore<'_> {
+    pub fn now(&self) -> RevokedBefore<'_> {
         self.before(u64::MAX)
     }
 
@@ -346,7 +346,7 @@ pub enum RevocationError {
 
 impl RevocationError {
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::UnknownSigner { .. } => Code::UnknownSigner,
             Self::RevokedSigner { .. } => Code::Revoked,

@@ -28,7 +28,7 @@ pub struct CountedSigner {
 }
 
 impl CountedSigner {
-    pub(super) const fn for_rules(&self) -> RuleSigner<'_> {
+    pub(super) fn for_rules(&self) -> RuleSigner<'_> {
         RuleSigner {
             groups: &self.groups,
             program: self.program,
@@ -93,7 +93,7 @@ pub enum NotCounted {
 
 impl SignatureCount {
     #[cfg(test)]
-    pub(super) const fn of(counted: Vec<CountedSigner>) -> Self {
+    pub(super) fn of(counted: Vec<CountedSigner>) -> Self {
         Self {
             counted,
             uncounted: Vec::new(),

@@ -96,7 +96,7 @@ impl HashedStep {
     }
 
     /// Returns true if the script is a template that is not filled in.
-    pub const fn is_template(&self) -> bool {
+    pub fn is_template(&self) -> bool {
         self.template.is_some()
     }
 
@@ -138,17 +138,17 @@ impl HashedStep {
     }
 
     /// Returns the checked declaration of the parameters.
-    pub const fn schema(&self) -> &ParameterSchema {
+    pub fn schema(&self) -> &ParameterSchema {
         &self.schema
     }
 
     /// Returns the SHA-256 digest of the definition's canonical JSON.
-    pub const fn digest(&self) -> StepDigest {
+    pub fn digest(&self) -> StepDigest {
         self.digest
     }
 
     /// Returns the SHA-256 digest of the filled-in script, or of the source if the script has no templates.
-    pub const fn rendered(&self) -> RenderedDigest {
+    pub fn rendered(&self) -> RenderedDigest {
         self.rendered
     }
 }
@@ -160,7 +160,7 @@ pub struct StepSealed(HashedStep);
 
 impl StepSealed {
     /// Returns the step with the script that runs.
-    pub const fn step(&self) -> &HashedStep {
+    pub fn step(&self) -> &HashedStep {
         &self.0
     }
 }
@@ -297,7 +297,7 @@ pub enum StepError {
 
 impl StepError {
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::Unknown { .. } => Code::UnknownStep,
             Self::Changed { .. } => Code::StepChanged,

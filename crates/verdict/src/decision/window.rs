@@ -9,7 +9,7 @@ pub struct WithinWindow(OpenWindow);
 
 impl WithinWindow {
     /// Returns the time of the decision.
-    pub const fn at(&self) -> Timestamp {
+    pub fn at(&self) -> Timestamp {
         self.0.at()
     }
 }
@@ -104,7 +104,7 @@ impl RunWindow {
     }
 
     /// Returns the bounds.
-    pub const fn bounds(&self) -> WindowBounds {
+    pub fn bounds(&self) -> WindowBounds {
         self.0
     }
 }

@@ -208,7 +208,7 @@ const MOST_NAMED: usize = 16;
 
 impl fmt::Display for ThresholdTally {
     /// Formats the tally, for example: `1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol must`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let names = |names: &[Name]| first_of(names, MOST_NAMED);
         if self.required == 0 {
             return write!(
@@ -235,7 +235,7 @@ impl fmt::Display for ThresholdTally {
 }
 
 impl fmt::Display for SuccessionTallies {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}; {}", self.of_before, self.of_next)
     }
 }

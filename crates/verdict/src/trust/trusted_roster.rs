@@ -50,7 +50,7 @@ pub enum KeyHolder {
 }
 
 impl fmt::Display for KeyHolder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Approver(name) => write!(f, "approver {name}"),
             Self::Proposer(name) => write!(f, "proposer {name}"),
@@ -94,7 +94,7 @@ impl TrustedRoster {
     }
 
     /// Returns the tables.
-    pub const fn tables(&self) -> &Roster {
+    pub fn tables(&self) -> &Roster {
         &self.roster
     }
 
@@ -104,22 +104,22 @@ impl TrustedRoster {
     }
 
     /// Returns the SHA-256 digest of the payload.
-    pub const fn digest(&self) -> RosterDigest {
+    pub fn digest(&self) -> RosterDigest {
         self.digest
     }
 
     /// Returns the version, counted from 1.
-    pub const fn version(&self) -> u64 {
+    pub fn version(&self) -> u64 {
         self.roster.version
     }
 
     /// Returns the digest of the policy that belongs to this version.
-    pub const fn policy(&self) -> PolicyDigest {
+    pub fn policy(&self) -> PolicyDigest {
         self.roster.policy
     }
 
     /// Returns true if the next version needs at least one signature. Otherwise every verifier reports *unguarded*.
-    pub const fn is_guarded(&self) -> bool {
+    pub fn is_guarded(&self) -> bool {
         self.roster.threshold > 0
     }
 

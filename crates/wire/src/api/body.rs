@@ -275,7 +275,7 @@ pub fn percent_encoded(text: &str) -> String {
 
 /// Returns true if a proxy answers with this status while the boundary can't be reached for a short time, or after too many
 /// calls.
-pub const fn may_pass(status: u16) -> bool {
+pub fn may_pass(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504)
 }
 

@@ -122,12 +122,12 @@ documents::words! {
 
 impl FeedKind {
     /// Returns true if such an event asks people for signatures.
-    pub const fn is_request(self) -> bool {
+    pub fn is_request(self) -> bool {
         matches!(self, Self::Pending | Self::GrantPending)
     }
 
     /// Returns true if the proposal of such an event has ended.
-    pub const fn is_end(self) -> bool {
+    pub fn is_end(self) -> bool {
         matches!(
             self,
             Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused

@@ -119,26 +119,26 @@ documents::words! {
 }
 
 impl fmt::Display for ProposalStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.word())
     }
 }
 
 impl ProposalStatus {
     /// Returns true if the proposal can still run.
-    pub const fn waits(self) -> bool {
+    pub fn waits(self) -> bool {
         matches!(self, Self::Pending | Self::Approved)
     }
 
     /// Returns true if the status is final.
-    pub const fn is_over(self) -> bool {
+    pub fn is_over(self) -> bool {
         !self.waits() && !matches!(self, Self::Running)
     }
 }
 
 impl ProposalStatus {
     /// Returns true if the status can't change any more.
-    pub const fn has_ended(self) -> bool {
+    pub fn has_ended(self) -> bool {
         match self {
             Self::Pending | Self::Approved | Self::Running => false,
             Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused => true,

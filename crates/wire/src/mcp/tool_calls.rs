@@ -86,7 +86,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     }
 
     /// Creates the calls of one request. A receipt and an output are reported as the boundary's word.
-    pub const fn of_request(api: A, new_nonce: NewNonce) -> Self {
+    pub fn of_request(api: A, new_nonce: NewNonce) -> Self {
         Self {
             api,
             new_nonce,

@@ -229,7 +229,7 @@ impl DatabaseTls {
 }
 
 impl fmt::Debug for DatabaseTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("DatabaseTls")
     }
 }

@@ -238,7 +238,7 @@ impl ServerPair {
     }
 
     /// Returns the time in which the certificate of the service is valid.
-    pub const fn valid(&self) -> ValidTime {
+    pub fn valid(&self) -> ValidTime {
         self.valid
     }
 }

@@ -274,7 +274,7 @@ pub struct AuthorPreview {
 }
 
 impl std::fmt::Debug for AuthorPreview {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.debug_struct("AuthorPreview")
             .field("rules", &self.rules().from)
             .finish_non_exhaustive()

@@ -64,7 +64,7 @@ pub struct RuleArgs {
 
 impl RuleArgs {
     /// Returns true if the options disable the policy.
-    pub const fn allows_all(&self) -> bool {
+    pub fn allows_all(&self) -> bool {
         self.allow_all && !self.deny_all
     }
 
@@ -600,7 +600,7 @@ impl Question {
     }
 
     /// Returns the noun for this kind of permission.
-    pub const fn noun(&self) -> &'static str {
+    pub fn noun(&self) -> &'static str {
         match self.asked.kind {
             _ if self.for_secrets => "variables",
             PermissionKind::Run => "command",

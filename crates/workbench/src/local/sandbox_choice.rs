@@ -17,7 +17,7 @@ pub struct SandboxArgs {
 
 impl SandboxArgs {
     /// Returns the chosen level. Without a policy, the default is no sandbox.
-    pub const fn wanted(self, allows_all: bool) -> SandboxChoice {
+    pub fn wanted(self, allows_all: bool) -> SandboxChoice {
         if self.no_sandbox {
             SandboxChoice::Off("--no-sandbox")
         } else if self.sandbox {

@@ -231,7 +231,7 @@ pub fn worst(verdicts: impl Iterator<Item = PolicyVerdict>) -> PolicyVerdict {
 }
 
 /// Returns the answer for a reader.
-pub const fn verdict(verdict: PolicyVerdict) -> &'static str {
+pub fn verdict(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allowed",
         PolicyVerdict::Ask(_) => "asked",
@@ -299,7 +299,7 @@ pub fn to_json(one: &ScriptAnswer) -> Value {
 }
 
 /// Returns the word for a verdict in JSON.
-pub const fn word_of(verdict: PolicyVerdict) -> &'static str {
+pub fn word_of(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allow",
         PolicyVerdict::Ask(_) => "ask",

@@ -182,7 +182,7 @@ impl WorkingDirectory {
     }
 
     /// Returns the name of the kind for JSON output.
-    pub const fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::InPlace { .. } | Self::Given { .. } => "in-place",
             Self::Overlay { .. } => "overlay",

@@ -532,7 +532,7 @@ pub fn expect_kept_heads(
 
 impl NotBegun {
     /// Returns the result of the command.
-    pub(super) const fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Untrusted { .. } => Exit::NoTrust,
             Self::Broken(_) => Exit::CheckSaidNo,

@@ -228,7 +228,7 @@ impl AuditRow {
     }
 
     /// Returns true for the row of a bundle.
-    pub const fn is_bundle(&self) -> bool {
+    pub fn is_bundle(&self) -> bool {
         matches!(self.place, RowPlace::File(..) | RowPlace::Upload(..))
     }
 

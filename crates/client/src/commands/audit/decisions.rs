@@ -38,7 +38,7 @@ pub struct DecisionFilter {
 
 impl DecisionFilter {
     /// Returns true if an option requires the table of decisions.
-    pub(super) const fn table(&self) -> bool {
+    pub(super) fn table(&self) -> bool {
         self.decisions
             || self.since.is_some()
             || self.until.is_some()

@@ -608,7 +608,7 @@ impl ProposedRoster {
 
     /// Returns true if all versions, starting with version 1, were found. A removed key can be detected only with all
     /// versions.
-    pub const fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.chain.is_some()
     }
 }

@@ -28,7 +28,7 @@ pub struct SessionClaim {
 }
 
 impl fmt::Debug for SessionClaim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "SessionClaim({})", self.signed.id)
     }
 }

@@ -44,7 +44,7 @@ impl YamlSource {
     }
 
     /// Returns the number of the first line, for the YAML reader.
-    pub const fn first_line(&self) -> usize {
+    pub fn first_line(&self) -> usize {
         match self {
             Self::Fence { first_line, .. } => *first_line,
             Self::File { .. } => 1,

@@ -106,7 +106,7 @@ impl UnitLabel {
 }
 
 impl fmt::Display for UnitLabel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Number(number) => write!(f, "{number}"),
             Self::Dynamic => f.write_str("{N}"),
@@ -186,7 +186,7 @@ pub struct UnitTarget {
 }
 
 impl fmt::Display for UnitTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match &self.substep {
             Some(substep) => write!(f, "{}.{}", self.step, substep.substep_text()),
             None => write!(f, "{}", self.step),

@@ -31,7 +31,7 @@ pub struct SymbolBits {
 }
 
 impl SymbolBits {
-    pub const fn fits(self, symbol: u8) -> bool {
+    pub fn fits(self, symbol: u8) -> bool {
         symbol & self.mask == self.value
     }
 }

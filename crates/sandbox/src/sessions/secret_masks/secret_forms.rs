@@ -149,11 +149,11 @@ impl FormReader {
 }
 
 /// Makes `+` and the blank equal, because `+` is a blank in the percent-encoding of web forms.
-pub const fn folded(byte: u8) -> u8 {
+pub fn folded(byte: u8) -> u8 {
     if byte == b'+' { b' ' } else { byte }
 }
 
-const fn symbol(symbol: u8, start: u64, end: u64) -> FormEvent {
+fn symbol(symbol: u8, start: u64, end: u64) -> FormEvent {
     FormEvent::Symbol { symbol, start, end }
 }
 
@@ -215,7 +215,7 @@ fn hex(digits: &[u8], count: usize, decoded: impl FnOnce(u32) -> Escape) -> Esca
     }
 }
 
-const fn base64_digit(byte: u8) -> Option<u8> {
+fn base64_digit(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
         b'a'..=b'z' => Some(byte - b'a' + 26),

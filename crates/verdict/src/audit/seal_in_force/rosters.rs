@@ -35,7 +35,7 @@ impl Rosters {
         self.pinned.digest()
     }
 
-    pub const fn chain(&self) -> &Chain {
+    pub fn chain(&self) -> &Chain {
         &self.chain
     }
 
