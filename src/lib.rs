@@ -41,7 +41,9 @@ pub(crate) use cli::{
     seal::ask_service,
 };
 pub(crate) use node::{
-    config::{FILE, LISTEN, LogFormat, NotifyTable, TargetKind, TlsTable, ntfy_topic},
+    config::{
+        FILE, InFile, InStore, LISTEN, LogFormat, NotifyTable, TargetKind, TlsTable, ntfy_topic,
+    },
     control::{ControlReply, ControlRequest, NodeStatus, ServedAddress},
     files::{BoundaryFiles, read_policy},
     handover::StandbyKey,
@@ -52,6 +54,5 @@ pub(crate) use node::{
     serve::Started,
     served_certificate::ServedCertificate,
     start::{AssembledBoundary, TakenChanges},
-    store_problem::{InFile, InStore},
     stored_state::StoredState,
 };

@@ -4,15 +4,20 @@
 //! the default value. The operator always names the file: the program never searches for a configuration.
 //!
 //! The targets of messages (`[[notify]]` in `countersign.toml`).
+//!
+//! Errors as problems of a file or of the store.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 
 use boundary::{ConfiguredSecret, NoticeFilter};
 use documents::{BoundaryName, ConfiguredLimits, Level, Limits, Name, SecretName};
-use reading::{InvalidFiles, Pattern, RunbookDirectories};
-use store::{Database, Replicas, Retention, ServerTable};
+use reading::{FileProblem, InvalidFiles, Pattern, RunbookDirectories};
+use store::{Database, Replicas, Retention, ServerTable, StoreResult};
 use wire::{FeedKind, ProxyAddress};
 
 /// Name of the configuration file.
@@ -556,6 +561,33 @@ pub fn ntfy_topic(url: &str) -> Option<(&str, &str)> {
             .bytes()
             .all(|c| c.is_ascii_alphanumeric() || b"_-".contains(&c));
     (known && server.contains("://")).then_some((server, topic))
+}
+
+/// An error that becomes a problem of a file.
+pub trait InFile<T> {
+    /// Names the file, or another path, to which the error belongs.
+    fn at(self, path: &Path) -> Result<T, FileProblem>;
+}
+
+impl<T, E: Display> InFile<T> for Result<T, E> {
+    fn at(self, path: &Path) -> Result<T, FileProblem> {
+        self.map_err(|error| FileProblem::whole(path, error.to_string()))
+    }
+}
+
+/// A fault that becomes a problem of its store.
+pub trait InStore<T> {
+    /// Names the store. A node waits if its database server can't be used now.
+    fn in_store(self, database: &Database) -> Result<T, FileProblem>;
+}
+
+impl<T> InStore<T> for StoreResult<T> {
+    fn in_store(self, database: &Database) -> Result<T, FileProblem> {
+        self.map_err(|fault| FileProblem {
+            can_pass: fault.is_unreachable(),
+            ..FileProblem::of_store(database, fault)
+        })
+    }
 }
 
 #[cfg(test)]

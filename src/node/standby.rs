@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     Config, InFile as _, ServedCertificate, StandbyKey,
-    node::{open_store, read_heads::ReadHeads, service_manager::Notifier},
+    node::{open_store, serve::ReadHeads, service_manager::Notifier},
 };
 use boundary::{SeenNodes, StandbyReason, standby};
 use client::FileSigner;

@@ -43,8 +43,7 @@ pub use http::{
     app::HttpConfig,
     limit::Rates,
     metrics_listener,
-    openapi::openapi,
-    route_table::routes,
+    openapi::{openapi, routes},
     standby::{self, StandbyReason},
 };
 pub use notices::{Notice, NoticeFilter, NoticeNext, TargetStatus, ToldTargets};

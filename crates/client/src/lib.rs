@@ -49,8 +49,8 @@ pub use commands::{
         self, SealedStepsCommand,
         printed::{print_list, print_step, rules},
     },
+    review::find_subject,
     review_run::{self, RunReview, SaidOfRun, run_to_review},
-    review_subject::find_subject,
     revocation::{self, RevokingBoundary},
     revoke,
     roster::{
@@ -84,13 +84,12 @@ pub use remote::{
     run_printer::{OutputForm, RunPrinter, held_up_words, piece_of, truncated_words},
 };
 pub use review::{
-    compare::{StatementVerdict, definitions_diff},
+    compare::{ReviewSources, RosterSource, StatementVerdict, definitions_diff},
     comparison::DefinitionDifferences,
     derive::derive,
     gather::{ReviewSubject, roster_in_force},
     proposal_review::{ProposalReview, check_open},
     render::{self, draw_differences, profile_words},
-    sources::{ReviewSources, RosterSource},
     value_words,
 };
 pub use signers::signer::{FileSigner, Signer, write_secret_key};
@@ -123,7 +122,7 @@ pub(crate) use commands::{
     inbox::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
     inbox_table::ProposalFilterArgs,
     output::Hashed,
-    review_subject::{boundary_with, is_file, search_names},
+    review::{boundary_with, is_file, search_names},
     verdict_screen::VerdictInputs,
 };
 pub(crate) use home::{
@@ -144,7 +143,8 @@ pub(crate) use remote::{
 };
 pub(crate) use review::{
     compare::{
-        COVERED, Derived, EmergencyApproval, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, TRUSTED,
+        COVERED, Derived, EmergencyApproval, LastRun, ReportedState, ReviewFinding, SANDBOX,
+        SCRIPT_DIGEST, SEALED, TRUSTED,
     },
     comparison::{LineDifference, RunComparison},
     line::{
@@ -155,7 +155,6 @@ pub(crate) use review::{
     render::{SIGNED, text_lines},
     reviewed_content::ReviewedContent,
     signed_field::{FieldReason, SignedField},
-    sources::{LastRun, ReportedState},
     value_words::{duration_ms, list_words, plain_or_quoted, rule_words, short_id, told_rules},
 };
 pub(crate) use signers::{

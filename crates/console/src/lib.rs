@@ -39,12 +39,10 @@ pub use web::{
 
 pub(crate) use auditor::kept_table::{KeptTable, UPLOAD_PATH};
 pub(crate) use companion::{
-    held::HeldReview,
     inbox::BoundaryInbox,
-    open_review::{MadeReview, SentSignature, still_open},
     requests::{Companion, PageState, Sent, Shared, SharedPages, after_signature, take_held},
     review_view::RefusedReview,
-    signing::Signing,
+    signing::{HeldReview, MadeReview, SentSignature, Signing, still_open},
     views::{NavPlace, companion_page, path_of},
 };
 pub(crate) use desk::{

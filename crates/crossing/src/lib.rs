@@ -45,10 +45,10 @@ pub use log_span::{log_about, run_span};
 pub use revoked::Freeze;
 pub use run_end::outcome_of;
 pub use seal::{
-    current_seal::{CurrentSeal, revocations},
     refusal::{Fault, Refusal, RefusalCase, RequestResult, Stopped, fault, not_filled, refuse},
     sealed::{
-        BundleShare, SealContent, SealDraft, SealError, SealPredecessor, Sealed, lacks_boundary,
+        BundleShare, CurrentSeal, SealContent, SealDraft, SealError, SealPredecessor, Sealed,
+        lacks_boundary, revocations,
     },
     stored_documents::{receipt_of, stored_receipt},
 };

@@ -53,7 +53,8 @@ pub use record::{
     declared::{self, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, Limit},
     denial::{Denial, denied},
     document::{
-        PREDICATE_BASE, Predicate, Statement, Subject, check_no_null, check_sorted, predicate_type,
+        Malformed, PREDICATE_BASE, Predicate, Statement, Subject, check_no_null, check_sorted,
+        predicate_type,
     },
     enforcement::{
         self, Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus,
@@ -73,18 +74,12 @@ pub use record::{
     },
     joined::{first_of, joined},
     kinds::{self, Carrier, KINDS, LeafKind, StatementKind, schema_of},
-    malformed::Malformed,
     network_host::{
         AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_origin, check_reach,
         check_unresolved, check_user, is_localhost, shortened,
     },
     parameter::{Parameter, ParameterType, parameter_variable, secret_name},
     profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir},
-    program_list::{
-        Execution, Executions, ListedProgram, MAX_PROGRAM_FACTS_BYTES, MAX_PROGRAMS,
-        MAX_PROGRAMS_BYTES, MAX_REFUSED, MAX_STARTED, OnlyListed, ProgramFacts, ProgramList,
-        ProgramMode, SEARCHED,
-    },
     receipt::{
         ConsumptionRef, Decision, Files, MAX_REST_BYTES, Outcome, Output, Receipt, ReceiptBoundary,
         Status, Stream, Usage,
@@ -98,9 +93,11 @@ pub use record::{
         RosteredApprover, Scope, SealedToken, UserConfiguration, Witness,
     },
     run_extensions::{
-        Artifact, Artifacts, Emergency, GrantUse, MAX_ARTIFACTS_BYTES, MAX_GRANT_S,
-        MAX_MANIFEST_ENTRIES, MAX_USES, Manifest, ManifestEntry, OUTPUTS_PATH, PlanReference,
-        SessionChange, SessionReference,
+        Artifact, Artifacts, Emergency, Execution, Executions, GrantUse, ListedProgram,
+        MAX_ARTIFACTS_BYTES, MAX_GRANT_S, MAX_MANIFEST_ENTRIES, MAX_PROGRAM_FACTS_BYTES,
+        MAX_PROGRAMS, MAX_PROGRAMS_BYTES, MAX_REFUSED, MAX_STARTED, MAX_USES, Manifest,
+        ManifestEntry, OUTPUTS_PATH, OnlyListed, PlanReference, ProgramFacts, ProgramList,
+        ProgramMode, SEARCHED, SessionChange, SessionReference,
     },
     schema::{self, settings},
     seal::{

@@ -16,7 +16,6 @@ mod written;
 pub mod yaml;
 
 pub use policy::{
-    applied_rule::AppliedRule,
     builtins::{self, Builtins, CANONICAL},
     closures::Closures,
     decide::{
@@ -39,7 +38,7 @@ pub use policy::{
     required_permissions::{
         self, MAX_SHOWN, PolicyDenied, decide_at_boundary, decide_file, decide_step, is_read,
     },
-    ruling::{self, Ruling, resolve, resolve_path},
+    ruling::{self, AppliedRule, Ruling, resolve, resolve_path},
     session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session, plural},
     signed_programs::{check_list, check_programs, moved, without_denied, without_list},
     step_profile::{PolicyProfile, RequiredLayers, effective, profile_of_step},
@@ -47,13 +46,13 @@ pub use policy::{
 pub use registry::{
     FileSteps, Registry,
     attributes::{self, LIMITS},
+    evaluate::{ParameterError, escape},
     file_problem::{FileProblem, Problems, lines_of},
     gruntwork::{self, OtherBlock},
     lock_file::{LOCK_FILE, LockFile, changed_fields, differences},
     markdown,
     on_all_cores::on_all_cores,
     page::{Page, ReadPage, RunbookFiles},
-    parameter_error::{ParameterError, escape},
     parameter_schema::{self, ParameterSchema, Params},
     prose_tree::{kind_of_element, original, prose_tree, text_attribute},
     runbook_directories::{InvalidFiles, Locks, RunbookDirectories},
@@ -103,15 +102,14 @@ pub(crate) use registry::{
     fenced_block::{FencedBlock, check_characters, fenced_blocks},
     found_step::{FoundStep, add_step, plain_definition},
     front_matter::FrontMatter,
-    gruntwork::{elements::Element, notes::YamlSource, variable::Variable},
+    gruntwork::elements::{Element, Variable, YamlSource},
     markdown::check_file_name,
     rundown::header::is_identifier,
     script_remarks::{
         BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang,
         step_ref,
     },
-    shared_schemas::SharedSchemas,
-    step_contents::{ScriptCheck, named_files, put_files},
+    step_contents::{ScriptCheck, SharedSchemas, named_files, put_files},
     text_lines::TextLines,
 };
 pub(crate) use shell::{

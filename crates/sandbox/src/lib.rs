@@ -11,10 +11,11 @@ pub use isolation::{
     launcher,
     planned_secret::{self, PlannedSecret, secret_path},
     probe::{HostProbe, Missing, Unavailable},
-    protocol::{LAUNCH, check_messages, check_request},
-    session_request::{SESSION_STATE_FILE, SESSION_WRAPPER_FILE},
+    protocol::{
+        LAUNCH, SESSION_STATE_FILE, SESSION_WRAPPER_FILE, check_messages, check_request,
+        check_start,
+    },
     session_tree::SessionTree,
-    start_packet::check_start,
 };
 pub use programs::{
     program_lookup::{
@@ -56,14 +57,12 @@ pub(crate) use isolation::{
     opened::FileId,
     probe::ProbeFailures,
     protocol::{
-        self, AnnouncedPrograms, CodeInMemory, Confined, HelperMessage, HostId, HostSharing, KILL,
-        RunForm, RunRequest, RunTexts, SizeLimit, Sockets, SpentResources, StepEnd, SyscallFilter,
-        TERMINATE,
+        self, AnnouncedPrograms, CodeInMemory, Confined, Descriptors, HelperMessage, HostId,
+        HostSharing, InputEntry, KILL, RunForm, RunRequest, RunTexts, SessionRequest, SizeLimit,
+        Sockets, SpentResources, Start, StepEnd, SyscallFilter, TERMINATE, WrapperRequest,
     },
     run_dir::RunDir,
-    session_request::{InputEntry, SessionRequest, WrapperRequest},
     setup_failure::{AtStage, SetupFailure, SetupResult, SetupStage},
-    start_packet::{Descriptors, Start},
     step_files::PutFiles,
     step_paths::{HOME, StepPaths, host_paths},
     syscalls::{ForkSide, notifications::WaitingCall},
@@ -71,7 +70,6 @@ pub(crate) use isolation::{
     trees::Disk,
 };
 pub(crate) use programs::{
-    library_search::LibrarySearch,
     program_format::{FileFormat, format_of},
     program_recorder::ProgramRecorder,
 };

@@ -12,7 +12,7 @@ use crate::{
     FinishRow, GrantClaim, LeafRow, NewProposal, ProposalPrecedent, ProposalState, ProposalStatus,
     ReviewRow, RunRow, Signature, SpentUse, StoreFault, StoreHead, StoreResult, StoredDenial,
     StoredGrant, TileRow, ToldTarget, Window,
-    column_values::{observed_number, place, presence_number, status_number},
+    fields::{observed_number, place, presence_number, status_number},
     grant_bytes, id_bytes, tile_id,
 };
 use documents::{

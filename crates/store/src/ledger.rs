@@ -18,7 +18,7 @@ use crate::{
     PruneResult, PublishedState, Retention, Retired, ReviewWrite, RevocationResult,
     RevocationWrite, SealStored, SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault,
     StoreHead, StoreReads, StoreResult, StoredGrant, StoredRevocation, Subtrees, Telling, TreeEdge,
-    WriteStop, Writer, WriterMessage, check_state, open_proposals::OpenProposalCounts,
+    WriteStop, Writer, WriterMessage, batch_questions::OpenProposalCounts, check_state,
     read_revocations, refused, writer::messages::BoxedMessage,
 };
 use documents::{ProposalId, Timestamp, locked, merkle};

@@ -14,7 +14,6 @@ mod read_statements;
 mod backend;
 mod batch_questions;
 mod batch_rows;
-mod column_values;
 mod copied_check;
 mod copied_tables;
 pub mod crash_points;
@@ -24,7 +23,6 @@ mod fault;
 mod ledger;
 mod lock;
 mod metrics;
-mod open_proposals;
 mod postgres;
 mod rare_changes;
 mod reads;
@@ -86,26 +84,25 @@ pub use wire::ProposalStatus;
 
 pub(crate) use backend::PruneResult;
 pub(crate) use batch_questions::{ClosedWindows, check_state};
+pub(crate) use batch_questions::{OpenProposals, StatusChange};
 pub(crate) use batch_rows::{
     Answers, BatchQuestion, BatchRows, DenialPrecedent, DenialQuestion, EachAnswer,
     MOST_MARK_AHEAD_S, OpenBatch, OtherWrites, StepRow,
 };
-pub(crate) use column_values::{grant_bytes, id_bytes, tile_id};
 pub(crate) use copied_tables::{CHUNK, CHUNK_ROWS, CopiedRow, CopiedTable, PIECE, TABLES};
 pub(crate) use crash_points::WriteKind;
 pub(crate) use fields::{Cell, EngineRow, Fields, FromCell};
+pub(crate) use fields::{grant_bytes, id_bytes, tile_id};
 pub(crate) use lock::StoreLock;
-pub(crate) use open_proposals::{OpenProposals, StatusChange};
 pub(crate) use postgres::{
     durability::LOG_TABLES,
     link::{Link, Value},
-    lock_key::lock_key,
     pool::Pool,
     questions::{BEGIN, LOCK},
     role::ServerRole,
     schema::{ADD_ONLY, CHANGED, OBJECTS},
     server_identity::server_of,
-    settings::ServerSettings,
+    settings::{ServerSettings, lock_key},
     writes::{BATCH, BatchRow, COMMIT, batch_id},
 };
 pub use postgres::{nodes::NodesReader, objects::Objects};

@@ -8,11 +8,9 @@
 pub(crate) mod link;
 
 pub(crate) mod durability;
-mod encryption;
 pub mod export;
 pub mod import;
 mod known_nodes;
-pub(crate) mod lock_key;
 pub mod nodes;
 pub mod objects;
 pub(crate) mod pool;

@@ -10,7 +10,7 @@ use crate::{
     ProposalQuery, RunQuery, SIGNATURES_OF, SPENT, Signature, SpentUse, StoreFault, StoreResult,
     StoredDenial, StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, TokenBindings,
     ToldTarget, Unfinished,
-    column_values::unplace,
+    fields::unplace,
     grant_bytes, id_bytes,
     read_statements::{
         BLOB, CHECKPOINT_OVER, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER,

@@ -2,7 +2,7 @@
 
 use crate::{
     ProposalStatus,
-    column_values::{STATUSES, status_number},
+    fields::{STATUSES, status_number},
 };
 use documents::{GrantId, KeyId, Name, ProposalId, StepRef, Timestamp};
 

@@ -46,15 +46,12 @@ pub use tls::{
 
 pub(crate) use api::body::of_value;
 pub(crate) use mcp::{
-    answer_limit::within_limit,
     answers::{
         CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, OutputWindow,
-        ProposalProgress, ReceiptFacts, StatedReason, StepDetails, StepPage, WaitArgs,
+        ProposalProgress, ReceiptFacts, StatedReason, StepDetails, StepPage, ToolProblem, WaitArgs,
+        visible_detail, visible_json, within_limit,
     },
     grantee_key::GrantNote,
     progress::ProgressNotes,
-    served_boundaries::BOUNDARY,
-    tool_calls::Answer,
-    tool_problem::ToolProblem,
-    visible_text::{visible_detail, visible_json},
+    tool_calls::{Answer, BOUNDARY},
 };

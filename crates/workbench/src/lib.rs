@@ -8,20 +8,18 @@ mod local;
 mod notebook;
 
 pub use local::{
-    author_preview::{AuthorPreview, PreviewRules},
+    author_preview::{AuthorPreview, PreviewRules, SealedSteps},
     decide::{LocalRules, RuleArgs},
     host_sandbox::HostSandbox,
     local_secrets::LocalSecrets,
-    network_programs::uses_network,
     project::{FoundPolicy, Project, real_program},
     runbook::{Runbook, WalkStep, how_to_write_a_step},
-    runbook_check::{RunbookCheck, missing_programs, of_sound_files},
+    runbook_check::{RunbookCheck, missing_programs, of_sound_files, uses_network},
     runbook_test::RunbookTests,
     sandbox_choice::{SandboxArgs, SandboxChoice},
     script_answer::{
         JudgedScript, ScriptAnswer, heading, heads, not_understood, to_json, word_of, worst,
     },
-    sealed_steps::SealedSteps,
     signals::Signals,
     step_run::RunbookWalk,
     test_run::{TestResult, TestedRunbook},
@@ -39,8 +37,8 @@ pub use notebook::{
 };
 
 pub(crate) use local::{
-    decide::Question, runbook::ChosenStep, sealed_steps::ComparedStep, step_programs::StepPrograms,
-    working_directory::WorkingDirectory,
+    author_preview::ComparedStep, decide::Question, runbook::ChosenStep,
+    step_programs::StepPrograms, working_directory::WorkingDirectory,
 };
 pub(crate) use notebook::{
     board::{PlaceOnPage, ShownStep, StepState, WORKFLOW, file_path, file_words},

@@ -33,7 +33,6 @@ mod receipts;
 mod registry;
 mod reviews;
 mod revocations;
-pub(crate) mod route_table;
 mod sessions;
 pub mod standby;
 

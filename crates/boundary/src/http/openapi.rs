@@ -1,13 +1,22 @@
 //! Generator of the OpenAPI 3.1 document from the route table and the types.
+//!
+//! The table of all routes.
 
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use schemars::{Schema, generate::SchemaGenerator, transform::RecursiveTransform};
+use schemars::Schema;
+use schemars::generate::SchemaGenerator;
+use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    BodyShape, JSON, MEDIA_TYPE, OCTETS, Route, RouteAccess, Verb, http::problem::FAULT, routes,
+    BodyShape, JSON, MEDIA_TYPE, OCTETS, Route, RouteAccess, Verb,
+    http::{
+        admissions, artifacts, authorizations, challenges, denials, feed, grants, log_routes, mcp,
+        metrics_route, outputs, probes, problem::FAULT, proposals, receipts, registry, reviews,
+        revocations, sessions,
+    },
 };
 use documents::{Code, schema};
 use wire::Problem;
@@ -195,6 +204,32 @@ fn content(shape: BodyShape, schemas: &mut SchemaGenerator) -> Value {
         // OpenAPI 3.1 gives no schema to a response of raw bytes.
         BodyShape::Bytes => json!({}),
     }
+}
+
+/// Returns all routes.
+pub fn routes() -> impl Iterator<Item = &'static Route> {
+    [
+        registry::ROUTES,
+        proposals::ROUTES,
+        sessions::ROUTES,
+        artifacts::ROUTES,
+        denials::ROUTES,
+        revocations::ROUTES,
+        authorizations::ROUTES,
+        receipts::ROUTES,
+        outputs::ROUTES,
+        challenges::ROUTES,
+        admissions::ROUTES,
+        log_routes::ROUTES,
+        mcp::ROUTES,
+        feed::ROUTES,
+        grants::ROUTES,
+        reviews::ROUTES,
+        probes::ROUTES,
+        metrics_route::ROUTES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]

@@ -72,7 +72,12 @@ pub const fn ok<T: JsonSchema>(about: &'static str) -> Reply {
     reply(200, JSON, json::<T>(), about)
 }
 
-pub const fn reply(status: u16, media: &'static str, shape: BodyShape, about: &'static str) -> Reply {
+pub const fn reply(
+    status: u16,
+    media: &'static str,
+    shape: BodyShape,
+    about: &'static str,
+) -> Reply {
     Reply {
         status,
         media,

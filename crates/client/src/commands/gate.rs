@@ -13,7 +13,7 @@ use crate::{
     AgeLimit, ChosenTrust, CommandFailure, CommandResult, Exit, GateReport, GateRequirements,
     GivenParameter, JudgedBundle, LineTone, PrintableText, RequirementResult, SandboxRequirement,
     Screen, Terminal, TrustArgs, VerdictInputs, check_own, decide_gate,
-    home::{checkout::CheckoutDirectories, roster_versions::join},
+    home::{roster_versions::join, trusted_rosters::CheckoutDirectories},
     named, now, read_bundle, read_params, with_any,
 };
 use documents::{BlobDigest, Layer, RosterDigest, STRICT, SealDigest, StepDigest, StepRef, joined};

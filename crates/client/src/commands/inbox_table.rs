@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     LineWeight, PrintableText, RemarkSeverity, leaves, plain_or_quoted, read_predicate,
-    review::{remarks, script_places::ScriptPlaces},
+    review::{remarks, value_words::ScriptPlaces},
 };
 use documents::{Authorization, Name, Timestamp};
 use reading::Pattern;

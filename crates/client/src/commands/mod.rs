@@ -28,7 +28,6 @@ pub mod propose;
 pub mod registry;
 pub mod review;
 pub mod review_run;
-pub mod review_subject;
 pub mod revocation;
 pub mod revoke;
 pub mod roster;

@@ -8,8 +8,8 @@ use std::{
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, LineTone,
     PrintableText, ReadReceipt, RevokingBoundary, Screen, SignaturePurpose, Terminal,
-    commands::review_subject::read_envelope, home::keys, is_file, leaves, observed_word,
-    outcome_words, read_statement, revocation, verdict_word, write_document,
+    commands::review::read_envelope, home::keys, is_file, leaves, observed_word, outcome_words,
+    read_statement, revocation, verdict_word, write_document,
 };
 use documents::{
     Base64, BoundaryName, Envelope, KeyId, ObservedEnd, PAYLOAD_TYPE, ReceiptId, ReviewStatement,

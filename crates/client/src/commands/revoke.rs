@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Address, Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys,
-    RevokingBoundary, Terminal, commands::review_subject::read_envelope, find_grant, is_grant,
+    RevokingBoundary, Terminal, commands::review::read_envelope, find_grant, is_grant,
     read_statement, revocation, write_document,
 };
 use documents::{Base64, BoundaryRef, Envelope, KeyId, Name, Revocation, RevokedSubject};

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::{
     CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, OutputForm, RunPrinter, Terminal,
-    commands::review_subject::read_envelope, outcome_words, read_statement,
-    remote::follow_run::follow, write_document,
+    commands::review::read_envelope, outcome_words, read_statement, remote::follow_run::follow,
+    write_document,
 };
 use documents::{Authorization, Base64, Envelope, Predicate, Receipt};
 use wire::{ProposalStatus, ProposalView};

@@ -1,6 +1,5 @@
 //! Files of the user on this machine: directories, keys, trusted rosters, and files that the user names as arguments.
 pub mod boundaries;
-pub mod checkout;
 pub mod directories;
 pub mod keys;
 pub mod named_file;

@@ -17,8 +17,8 @@ use crate::{
         coverage,
         derive::comparisons::{differences, parameters, rendered},
         run_inputs::{self, INPUTS},
-        script_places::ScriptPlaces,
         step_files::{self, FILES},
+        value_words::ScriptPlaces,
     },
 };
 use documents::{

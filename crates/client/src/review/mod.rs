@@ -14,15 +14,12 @@ pub mod render;
 mod checked_contents;
 pub mod comparison;
 pub mod line;
-mod permission_line;
 mod program_lines;
 pub mod proposal_review;
 pub mod reviewed_content;
 pub mod run_inputs;
-pub mod script_places;
 pub mod secrets_line;
 pub mod signed_field;
-pub mod sources;
 pub mod step_files;
 pub mod value_words;
 

@@ -2,7 +2,10 @@
 
 use crate::{
     PrintableText, ReviewLine, list_words,
-    review::{remarks, script_places::ScriptPlaces, value_words::short_list_words},
+    review::{
+        remarks,
+        value_words::{ScriptPlaces, short_list_words},
+    },
 };
 use documents::{Authorization, PermissionKind, PermissionReason, Profile, StepDefinition};
 

@@ -7,11 +7,9 @@ use crate::{
     PrintableText, RemarkSeverity, ReviewFinding, ReviewLine, ReviewSources, RosterSource,
     RunComparison, TRUSTED, leaves, lines_of, path_key, plain_or_quoted,
     review::{
-        permission_line::permission_line,
-        render::hidden,
+        render::{hidden, permission_line},
         run_inputs,
-        script_places::ScriptPlaces,
-        value_words::{clock, counted, day, grouped},
+        value_words::{ScriptPlaces, clock, counted, day, grouped},
     },
     rule_words, short_id, told_rules,
 };

@@ -19,8 +19,8 @@ use crate::{
     ANSWER_FIELDS, FieldError, FieldErrors, HeldReview, MadeReview, NavPlace, PageAnswer,
     PageState, PasskeyQuestion, ReachedBoundary, RefusedRequest, answer_fields,
     companion::{
-        held::{HeldReviews, LIFE, replaced},
         requests::{failed, not_done, take_review, ways},
+        signing::{HeldReviews, LIFE, replaced},
     },
     companion_page, hidden, path_of, plain, screen_lines,
     web::secrets::FormKey,

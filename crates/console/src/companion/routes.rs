@@ -17,11 +17,11 @@ use crate::{
     Sent, Shared,
     companion::{
         freeze, grant_pages,
-        held::HeldReviews,
         inbox::read_all,
         requests::after_review,
         review_view::{Reviewer, answered, review},
         run_pages, run_review_pages,
+        signing::HeldReviews,
         views::inbox,
     },
 };

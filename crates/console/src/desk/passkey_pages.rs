@@ -20,10 +20,10 @@ use crate::{
     BoundaryInbox, DeskPerson, HeldReview, LOG_OUT, MadeReview, PageAnswer, PageState,
     PasskeyQuestion, ReachedBoundary, RefusedReview, Sent, SentSignature, browser_answer,
     companion::{
-        held::HeldReviews,
         requests::{after_review, not_done, take_review, ways},
         review_view::{Reviewer, answered, review},
         run_pages,
+        signing::HeldReviews,
         views::inbox,
     },
     desk::{

@@ -17,7 +17,7 @@ use maud::{Markup, html};
 
 use crate::{
     DeskPerson, HeldReview, NavPlace, PageAnswer, PageState, RefusedReview, Sent, browser_answer,
-    companion::{freeze, held::HeldReviews, requests::not_done},
+    companion::{freeze, requests::not_done, signing::HeldReviews},
     companion_page, plain, signing_page, take_held,
 };
 

@@ -1,8 +1,6 @@
 //! The seal in force, and what it says about a request: the sealed steps, and the reason of a refusal.
 
 pub mod carried_variables;
-pub mod current_seal;
-pub mod known_grants;
 pub mod refusal;
 pub mod sealed;
 pub mod stored_documents;

@@ -2,26 +2,31 @@
 //!
 //! A [`Sealed`] is built only from the seal's log entry and its blobs, never from files. So after a restart the sealed
 //! content is in force, even if the files have changed. [`SealContent`] makes a new seal from the files.
-mod lookup;
+//!
+//! Grants that a run used under the seal in force. Their signatures are verified once.
+//!
+//! The sealed state that is in force, and what is revoked.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, OnceLock},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::seal::known_grants::KnownGrants;
 use documents::{
     BlobDigest, BoundaryName, BoundaryRef, Configuration, ContentDigest, ENGINE, Envelope, Epoch,
     Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, Malformed, RegistryLeaf, Seal, SealDigest,
-    SealedBoundary, SealedToken, StepDefinition, StepFile, Timestamp, canonical, json, sha256,
+    SealedBoundary, SealedToken, StepDefinition, StepFile, Timestamp, canonical, json, locked,
+    sha256,
 };
 use reading::{Builtins, FileProblem, Policy, Registry, StoredStep, builtins};
+use store::StoredRevocation;
 use verdict::{
-    Chain, SealedTokens, StepsInForce, TrustedRoster, share_needs, steps_in_force, steps_to_seal,
+    Chain, PreparedGrant, Revocations, SealedTokens, StepsInForce, TrustedRoster, share_needs,
+    steps_in_force, steps_to_seal,
 };
+
+mod lookup;
 
 /// Content of a seal before the seal is signed.
 #[derive(Clone)]
@@ -522,6 +527,80 @@ fn rosters_of(
         )));
     }
     Ok(chain)
+}
+
+/// Maximum number of grants in memory. A grant has at most 36 KiB.
+const MOST_KNOWN: usize = 256;
+
+/// Grants of the log with the digests of their payloads. A new seal begins without grants, because it can have other
+/// approvers.
+#[derive(Default)]
+pub struct KnownGrants(Mutex<BTreeMap<ContentDigest, Arc<PreparedGrant>>>);
+
+impl KnownGrants {
+    /// Returns a grant that was kept before.
+    pub fn get(&self, digest: &ContentDigest) -> Option<Arc<PreparedGrant>> {
+        locked(&self.0).get(digest).cloned()
+    }
+
+    /// Keeps a grant of the log.
+    pub fn keep(&self, digest: ContentDigest, grant: &Arc<PreparedGrant>) {
+        let mut known = locked(&self.0);
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.insert(digest, grant.clone());
+    }
+}
+
+/// Sealed state in force, for all readers. A new state replaces the whole old state, so that a reader never sees parts
+/// of two seals.
+pub struct CurrentSeal {
+    sealed: Mutex<Arc<Sealed>>,
+    /// The revocations of the log, as its list of them and as each verdict needs them.
+    revoked: Mutex<(Arc<Vec<StoredRevocation>>, Arc<Revocations>)>,
+    /// Keys that closed logs revoked. A restore begins a new log, in which these keys count as little as before.
+    earlier: Vec<StoredRevocation>,
+}
+
+impl CurrentSeal {
+    /// Creates the value with `sealed` in force, and with the revocations of keys of the closed logs.
+    pub fn new(sealed: Sealed, earlier: Vec<StoredRevocation>) -> Self {
+        let known = Mutex::new((Arc::default(), Arc::new(revocations(&earlier, &[]))));
+        Self {
+            sealed: Mutex::new(Arc::new(sealed)),
+            revoked: known,
+            earlier,
+        }
+    }
+
+    /// Returns the sealed state in force.
+    pub fn get(&self) -> Arc<Sealed> {
+        locked(&self.sealed).clone()
+    }
+
+    /// Puts a new state in force. The seal of the new state must already be in the log.
+    pub fn put(&self, sealed: Sealed) {
+        *locked(&self.sealed) = Arc::new(sealed);
+    }
+
+    /// Returns the revocations of these log entries, which are built again only after a new revocation.
+    pub fn revoked(&self, stored: &Arc<Vec<StoredRevocation>>) -> Arc<Revocations> {
+        let mut known = locked(&self.revoked);
+        if !Arc::ptr_eq(&known.0, stored) {
+            *known = (stored.clone(), Arc::new(revocations(&self.earlier, stored)));
+        }
+        known.1.clone()
+    }
+}
+
+/// Returns the revocations of the log together with the earlier revocations of keys.
+pub fn revocations(earlier: &[StoredRevocation], stored: &[StoredRevocation]) -> Revocations {
+    earlier
+        .iter()
+        .chain(stored)
+        .map(|one| (one.subject, one.leaf))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,22 @@
 //! In-toto statements, the common form of all signed documents.
 //!
 //! `{"_type":"https://in-toto.io/Statement/v1","predicate":{…},"predicateType":"https://countersign.dev/<kind>/v1","subject":[…]}`
+//!
+//! An error in a document, with its place.
+
+use std::fmt::Display;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{KeyId, Malformed, canonical, crypto::digest, json};
+use crate::{
+    Code, JsonError, KeyId, ReadError, Reason,
+    canonical::{self, CanonicalError},
+    crypto::digest,
+    json,
+};
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -298,6 +308,79 @@ fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
         .enumerate()
         .find_map(|(at, (value, again))| differing(value, again, &format!("{pointer}/{at}"))),
         _ => (given != again).then(|| pointer.to_owned()),
+    }
+}
+
+/// The error of a document: the place and the reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", if .pointer.is_empty() { String::new() } else { format!("at {}: ", .pointer) })]
+pub struct Malformed {
+    /// RFC 6901 pointer into the document. It is empty for an error of the whole document.
+    pub pointer: String,
+    /// The error and the expected form.
+    pub message: String,
+    /// True if the document is too large, so that nothing else was checked.
+    pub too_large: bool,
+}
+
+impl Malformed {
+    /// Returns an error at `pointer`.
+    pub fn at(pointer: impl Into<String>, message: impl Display) -> Self {
+        Self {
+            pointer: pointer.into(),
+            message: message.to_string(),
+            too_large: false,
+        }
+    }
+
+    /// Makes an error about the size of a document.
+    pub fn too_large(pointer: impl Into<String>, message: impl Display) -> Self {
+        Self {
+            pointer: pointer.into(),
+            message: message.to_string(),
+            too_large: true,
+        }
+    }
+
+    /// Returns the same error with a place below `pointer`.
+    #[must_use]
+    pub fn below(mut self, pointer: &str) -> Self {
+        self.pointer.insert_str(0, pointer);
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        if self.too_large {
+            Code::TooLarge
+        } else {
+            Code::Malformed
+        }
+    }
+}
+
+impl From<JsonError> for Malformed {
+    fn from(error: JsonError) -> Self {
+        Self {
+            pointer: String::new(),
+            too_large: error.reason == Reason::TooLarge,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<CanonicalError> for Malformed {
+    fn from(error: CanonicalError) -> Self {
+        Self::at("", error.to_string())
+    }
+}
+
+impl From<ReadError> for Malformed {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Json(error) => error.into(),
+            ReadError::Type { pointer, message } => Self::at(pointer, message),
+        }
     }
 }
 

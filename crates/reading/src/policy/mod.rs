@@ -3,7 +3,6 @@
 //! The functions of this module have no side effects. [`ruling`] collects the rules that apply to a step. [`decide`]
 //! decides the commands of a script under these rules. [`required_permissions`] lists the permissions that approvers of
 //! a boundary sign. [`session`] stores the answers of a person at a terminal.
-pub mod applied_rule;
 pub mod builtins;
 pub mod closures;
 pub mod decide;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     ParameterError, escape,
-    registry::{evaluate::evaluate, parameter_pattern::ParameterPatterns},
+    registry::evaluate::{ParameterPatterns, evaluate},
     yaml,
 };
 use documents::{Parameter, ParameterType, parameter_variable};

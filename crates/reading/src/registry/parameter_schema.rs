@@ -9,7 +9,10 @@ use serde_json::Value;
 
 use crate::{
     ParameterError,
-    registry::{declarations, evaluate::evaluate, parameter_pattern::ParameterPatterns},
+    registry::{
+        declarations,
+        evaluate::{ParameterPatterns, evaluate},
+    },
 };
 use documents::{
     MAX_PARAMS_BYTES, Malformed, Parameter, ParamsDigest, canonical_of, check_no_null, json,

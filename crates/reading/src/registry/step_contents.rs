@@ -3,20 +3,26 @@
 //! A step of a registry, and the checks before a step is registered.
 //!
 //! Declarations of a step's outputs.
+//!
+//! Declarations of parameters that several steps of a registry share.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
 use crate::{
     FileProblem, FoundStep, ParameterError, ParameterSchema, RenderError, RunbookFiles,
-    ScriptTemplate, SharedSchemas, StepPlace, TemplateFlaw, registry::script_flaws::script_flaws,
+    ScriptTemplate, StepPlace, TemplateFlaw,
+    registry::{evaluate::ParameterPatterns, script_flaws::script_flaws},
     step_template,
 };
 use documents::{
     ContentDigest, GroupSource, MAX_DEFINITION_BYTES, MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES,
     MAX_SOURCE_BYTES, Malformed, Parameter, RelativePath, SCRIPT_NAMES, StepDefinition, StepDigest,
-    StepFile, StepOutput, StepRef, canonical_of, inside_a_file, joined,
+    StepFile, StepOutput, StepRef, canonical_of, inside_a_file, joined, locked,
 };
 
 /// A file of a step with its content.
@@ -427,6 +433,32 @@ fn first(outputs: &[StepOutput], flaws: Vec<ParameterError>) -> Malformed {
         None => "/step/outputs".to_owned(),
     };
     Malformed::at(place, flaw.message)
+}
+
+/// Parameter schemas of a registry. Several steps with equal schemas share one checked schema.
+#[derive(Default)]
+pub struct SharedSchemas {
+    patterns: Arc<ParameterPatterns>,
+    known: Mutex<HashMap<Arc<Parameter>, ParameterSchema>>,
+}
+
+impl SharedSchemas {
+    /// Replaces the schema of a step with an equal schema that is already stored. `register` reports the flaws of a
+    /// schema.
+    pub fn share(&self, step: &mut StepDefinition) {
+        if let Ok(schema) = self.get(&step.params) {
+            step.params = Arc::clone(schema.declared());
+        }
+    }
+
+    pub fn get(&self, schema: &Arc<Parameter>) -> Result<ParameterSchema, Vec<ParameterError>> {
+        let known = || locked(&self.known);
+        if let Some(known) = known().get(schema) {
+            return Ok(known.clone());
+        }
+        let checked = ParameterSchema::shared(Arc::clone(schema), Arc::clone(&self.patterns))?;
+        Ok(known().entry(Arc::clone(schema)).or_insert(checked).clone())
+    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use crate::{
     opens_index,
     shell::{
         commands::{assigns_for_bash, writes_a_file},
-        positional_parameters::MOVES,
         script_walk::{
-            ArgumentText, NO_NAME, OF_THE_KERNEL, TRAP, budget, check_nesting, raw, reads_all,
+            ArgumentText, MOVES, NO_NAME, OF_THE_KERNEL, TRAP, budget, check_nesting, raw,
+            reads_all,
         },
         settings,
         traps::is_whole_trap,

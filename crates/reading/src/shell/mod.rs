@@ -25,7 +25,6 @@ pub mod found;
 mod git;
 pub mod grammars;
 pub mod options;
-mod positional_parameters;
 pub mod programs;
 pub mod script_walk;
 pub mod settings;

@@ -14,7 +14,7 @@ use std::{
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt::Timeout};
 
-use crate::{Descriptors, LAUNCH, Start, isolation::start_packet::send_start};
+use crate::{Descriptors, LAUNCH, Start, isolation::protocol::send_start};
 use documents::locked;
 
 /// The current helper process, and the data to start a new one.

@@ -5,30 +5,32 @@
 //! and then single-byte commands. Init answers with length-prefixed messages.
 //!
 //! The protocol has no version, because all processes run the same binary. A message with an unknown field is refused.
+//!
+//! The packet with which the service asks the helper to start a run.
+//!
+//! The parts of a request for a run that describe its inputs and its session.
 
-use std::{
-    io::{self, Read, Write},
-    mem::MaybeUninit,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::net::UnixStream,
-    },
-    path::PathBuf,
-};
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use rustix::net::{
     self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    Controllers, ExecutableFiles, FileId, InputEntry, SessionRequest, SetupFailure, WrapperRequest,
+    Controllers, ExecutableFiles, FileId, SetupFailure,
     isolation::planned_secret::MAX_SECRETS_BYTES,
 };
 use documents::{
-    MAX_FILES_BYTES, NetworkMode, Profile, SecretName, SecretValue, StepFile, Workdir,
+    ArtifactName, ContentDigest, MAX_FILES_BYTES, NetworkMode, Profile, SecretName, SecretValue,
+    StepFile, Workdir,
 };
 
 /// The first argument of the binary that starts the helper.
@@ -492,6 +494,117 @@ fn read_body<T: DeserializeOwned>(from: &mut impl Read, length: u32, limit: u32)
 
 pub fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Request to the helper for the first process of a run. Init reads the rest of the request from its own socket.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    pub form: RunForm,
+    /// User of the run on the host, or `None` for the user of the service.
+    pub host_id: Option<HostId>,
+    /// True if the run gets a network namespace (only with [`RunForm::Namespaces`]).
+    pub own_network: bool,
+}
+
+/// The descriptors that the service sends with a [`Start`], in this order.
+pub struct Descriptors {
+    pub control: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+    /// The control group in which the new process is created.
+    pub cgroup: Option<OwnedFd>,
+}
+
+/// Maximum size of a [`Start`] in bytes.
+const MAX_START: usize = 1024;
+
+/// Requests a run from the helper with one packet.
+pub fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors) -> io::Result<()> {
+    let packet = serde_json::to_vec(start)?;
+    let mut all = vec![
+        descriptors.control.as_fd(),
+        descriptors.stdout.as_fd(),
+        descriptors.stderr.as_fd(),
+    ];
+    all.extend(descriptors.cgroup.as_ref().map(AsFd::as_fd));
+    send(to, &packet, &all)
+}
+
+/// Receives one packet, or returns `None` if the service has exited.
+pub fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descriptors)>> {
+    let mut packet = [0; MAX_START];
+    let (bytes, descriptors) = receive(from, &mut packet)?;
+    if bytes == 0 {
+        return Ok(None);
+    }
+    let start = parse_start(&packet[..bytes])?;
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || {
+        descriptors
+            .next()
+            .ok_or_else(|| invalid("a descriptor is missing"))
+    };
+    let (control, stdout, stderr) = (next()?, next()?, next()?);
+    Ok(Some((
+        start,
+        Descriptors {
+            control,
+            stdout,
+            stderr,
+            cgroup: descriptors.next(),
+        },
+    )))
+}
+
+fn parse_start(packet: &[u8]) -> io::Result<Start> {
+    serde_json::from_slice(packet).map_err(|error| invalid(&error.to_string()))
+}
+
+/// Parses bytes as the helper parses a start packet.
+///
+/// # Errors
+/// Returns an error if the helper would refuse the packet.
+pub fn check_start(bytes: &[u8]) -> io::Result<()> {
+    parse_start(bytes).map(drop)
+}
+
+/// Text that stands for the path of the state in a wrapper.
+pub const SESSION_STATE_FILE: &str = "{state}";
+/// Text that stands for the path of the file of a wrapper.
+pub const SESSION_WRAPPER_FILE: &str = "{wrapper}";
+
+/// An input of a run.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputEntry {
+    pub name: ArtifactName,
+    pub bytes: u64,
+    pub digest: ContentDigest,
+}
+
+/// What a run gets from its session.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionRequest {
+    pub env_bytes: u64,
+    /// Names of defaults that the run does not get.
+    pub unset: Vec<Vec<u8>>,
+    /// The directory in which the step starts, as bytes.
+    pub cwd: Option<Vec<u8>>,
+    /// True if the content of the work directory follows the inputs.
+    pub tree: bool,
+    pub wrapper: Option<WrapperRequest>,
+}
+
+/// The file through which a shell saves its state.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrapperRequest {
+    pub name: String,
+    pub bytes: u64,
+    pub env: Vec<(String, String)>,
+    pub arguments: Option<Vec<String>>,
 }
 
 #[cfg(test)]

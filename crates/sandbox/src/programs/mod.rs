@@ -1,7 +1,6 @@
 //! The programs that a run may execute, and the record of the programs that it executed.
 
 mod called_program;
-pub mod library_search;
 pub mod listed_programs;
 pub mod program_format;
 pub mod program_lookup;

@@ -1,34 +1,33 @@
 //! One connection to the database. One thread of the process moves the bytes of all connections. A caller blocks until
 //! the answers to its statements arrive, or until a time limit ends.
+//!
+//! Connects the PostgreSQL client with the TLS of this program.
 
-use std::{
-    collections::HashMap,
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::{Arc, Mutex, OnceLock},
-    task::{Context, Poll, Wake, Waker},
-    thread::Thread,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
-use tokio::{
-    runtime::{Handle, RuntimeFlavor},
-    task::AbortHandle,
-};
-use tokio_postgres::{
-    AsyncMessage, Client, Error, NoTls, Row, Socket, Statement, config::Config, error::Severity,
-    tls::MakeTlsConnect, types::ToSql,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::AbortHandle;
+use tokio_postgres::config::Config;
+use tokio_postgres::error::Severity;
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Socket, Statement};
 
 use crate::{
     Fields, FromCell, ServerSettings, StoreFault, StoreResult,
-    postgres::{
-        encryption::Encryption,
-        settings::{POOLER, fault, unreachable, words},
-    },
+    postgres::settings::{POOLER, fault, unreachable, words},
     refused, waits,
 };
 use documents::locked;
+use wire::{DatabaseStream, DatabaseTls};
 
 /// Time limit of a connection attempt to one server, from the first packet to the end of the authentication.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -355,6 +354,82 @@ fn block_on<F: Future>(future: F, limit: Duration) -> Option<F::Output> {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(run),
         _ => run(),
+    }
+}
+
+/// Makes the encrypted stream of one connection.
+pub struct Encryption(pub DatabaseTls);
+
+/// The handshake with one server.
+pub struct Handshake {
+    tls: DatabaseTls,
+    host: String,
+}
+
+/// An encrypted stream to the server.
+pub struct Encrypted<S>(DatabaseStream<S>);
+
+impl<S> MakeTlsConnect<S> for Encryption
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Stream = Encrypted<S>;
+    type TlsConnect = Handshake;
+    type Error = io::Error;
+
+    fn make_tls_connect(&mut self, host: &str) -> io::Result<Handshake> {
+        Ok(Handshake {
+            tls: self.0.clone(),
+            host: host.to_owned(),
+        })
+    }
+}
+
+impl<S> TlsConnect<S> for Handshake
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Stream = Encrypted<S>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        Box::pin(async move { self.tls.connect(stream, self.host).await.map(Encrypted) })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
+    /// The certificate of the server is checked in any case, so the password needs no binding to the channel.
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 

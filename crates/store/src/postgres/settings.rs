@@ -1,24 +1,22 @@
 //! Settings of the database server: the URL of the database and the table `[postgres]` of the configuration.
 //!
 //! Conversions from errors of the database to faults of the store.
+//!
+//! The key of the lock that excludes the other writers of a schema.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::fmt;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tokio_postgres::{
-    Config, Error,
-    config::{ChannelBinding, Host, SslMode, TargetSessionAttrs},
-    error::SqlState,
-};
+use tokio_postgres::config::{ChannelBinding, Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Config, Error};
 
 use crate::{Replicas, ServerTable, StoreFault, StoreResult, refused, waits};
-use documents::Name;
+use documents::{Name, sha256};
 use wire::{ClientCertificatePem, DatabaseTls};
 
 /// The schema of a URL without the parameter `schema`.
@@ -397,4 +395,12 @@ pub fn words(error: &Error) -> String {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
+}
+
+/// Returns 64 bits of a hash of the names of the database and of the schema.
+pub fn lock_key(database: &str, schema: &str) -> i64 {
+    let digest = sha256(format!("{database}\0{schema}").as_bytes());
+    let mut key = [0; 8];
+    key.copy_from_slice(&digest[..8]);
+    i64::from_be_bytes(key)
 }

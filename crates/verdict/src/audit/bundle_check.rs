@@ -16,9 +16,10 @@ use crate::{
             check_seal, check_still_rostered, check_subjects, read_rules,
         },
         documents::{
-            check_checkpoint, check_document, check_roster_in_seal, verify_by_boundary, verify_seal,
+            check_checkpoint, check_document, check_roster_in_seal, item, verify_by_boundary,
+            verify_seal,
         },
-        grant_uses::{BundledGrant, check_in_log, check_present, item, read_grant, verify_signers},
+        grant_uses::{BundledGrant, check_in_log, check_present, read_grant, verify_signers},
         receipt_facts,
         report::{MissingVersions, TrustFacts},
         session_chains::RunOfPlan,

@@ -7,8 +7,7 @@ use crate::{
     QuorumRules, SealedRoster, SignatureCount, Tokens, TrustedRoster,
     audit::{
         check_ledger::{ensure, failed},
-        documents::leaf_of,
-        grant_uses::item,
+        documents::{item, leaf_of},
     },
     check_permissions, exclusion, judge_excluded, quorum, rules_of_run,
 };

@@ -2,15 +2,13 @@
 
 use crate::{
     Chain, CheckStop, Checked, KeyHolder, TrustedRoster,
-    audit::{
-        check_ledger::{ensure, failed},
-        seen_head::signed_text,
-    },
+    audit::check_ledger::{ensure, failed},
 };
 use documents::{
-    Authorization, Base64, BlobDigest, BoundaryRef, Bundle, Checkpoint, Envelope, Hash, Note,
-    Predicate, Seal, SealDigest, Signed, Statement, StatementKey, TlogProof, Verified, canonical,
-    checkpoint, merkle,
+    Authorization, Base64, BlobDigest, BoundaryRef, Bundle, Checkpoint, Consumption, Envelope,
+    Hash, Note, Predicate, Receipt, Seal, SealDigest, Signed, Spent, SshKey, Statement,
+    StatementKey, TlogProof, Verified, canonical, checkpoint, merkle,
+    note::{self, NoteError},
 };
 
 /// Seal in force, with its roster and the boundary's id.
@@ -188,6 +186,30 @@ pub fn check_included(envelope: &Envelope, proof: &TlogProof, log: &LogProofs) -
 /// Returns the RFC 6962 leaf hash of an envelope's canonical JSON.
 pub fn leaf_of(envelope: &Envelope) -> Result<Hash, CheckStop> {
     Ok(merkle::leaf_hash(&canonical::canonical_of(envelope)?))
+}
+
+/// Text of a note if one of the keys signed it. Each signature by one of the keys must be valid.
+pub fn signed_text<'n>(
+    note: &'n Note,
+    origin: &str,
+    keys: &[SshKey],
+) -> Result<Option<&'n str>, NoteError> {
+    let mut text = None;
+    for key in keys {
+        match note::verify_note(note, origin, key.public()) {
+            Ok(verified) => text = Some(verified.as_str()),
+            Err(NoteError::NotSignedBy(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(text)
+}
+
+/// Returns the item of the consumption that the receipt names.
+pub fn item<'c>(receipt: &Receipt, consumption: &'c Consumption) -> Option<&'c Spent> {
+    consumption
+        .spent
+        .get(usize::try_from(receipt.consumption.item).ok()?)
 }
 
 pub fn verify_authorization(

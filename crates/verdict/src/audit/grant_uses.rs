@@ -30,8 +30,8 @@ use crate::{
 };
 use documents::{
     Authorization, Base64, Bundle, Consumption, ContentDigest, Grant, GrantedSession, Name,
-    Receipt, RevokedSubject, RosterDigest, Signed, Spent, Statement, Status, Timestamp, TlogProof,
-    Verified, locked,
+    RevokedSubject, RosterDigest, Signed, Spent, Statement, Status, Timestamp, TlogProof, Verified,
+    locked,
 };
 use reading::without_list;
 
@@ -519,13 +519,6 @@ impl BundledGrant {
             signatures: self.signatures as u64,
         }
     }
-}
-
-/// Returns the item of the consumption that the receipt names.
-pub fn item<'c>(receipt: &Receipt, consumption: &'c Consumption) -> Option<&'c Spent> {
-    consumption
-        .spent
-        .get(usize::try_from(receipt.consumption.item).ok()?)
 }
 
 const NO_GRANT: &str = "the run uses no grant";

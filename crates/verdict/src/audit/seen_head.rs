@@ -1,11 +1,7 @@
 //! Signed heads of a log from other sources or earlier audits, and the check of a head's signature.
 
-use crate::{SealInForce, TrustedRoster};
-use documents::{
-    BoundaryRef, Checkpoint, Note, SshKey, Timestamp,
-    note::{self, NoteError},
-    origin,
-};
+use crate::{SealInForce, TrustedRoster, audit::documents::signed_text};
+use documents::{BoundaryRef, Checkpoint, Note, Timestamp, origin};
 
 /// Signed checkpoint of a log, from another source or an earlier audit.
 #[derive(Debug, Clone)]
@@ -82,23 +78,6 @@ pub fn verify_head(
         Checkpoint::parse(text).map_err(|error| error.to_string())?,
         &origin,
     )
-}
-
-/// Text of a note if one of the keys signed it. Each signature by one of the keys must be valid.
-pub fn signed_text<'n>(
-    note: &'n Note,
-    origin: &str,
-    keys: &[SshKey],
-) -> Result<Option<&'n str>, NoteError> {
-    let mut text = None;
-    for key in keys {
-        match note::verify_note(note, origin, key.public()) {
-            Ok(verified) => text = Some(verified.as_str()),
-            Err(NoteError::NotSignedBy(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(text)
 }
 
 fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {

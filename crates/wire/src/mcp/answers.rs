@@ -1,12 +1,28 @@
 //! Arguments and answers of the tools.
 //!
 //! The doc comments become descriptions in the JSON Schemas that agents read.
+//!
+//! What a tool reports to the agent in place of an answer: a refusal or a failure, with advice.
+//!
+//! Text of other people in the answers for an agent.
+//!
+//! Control characters and invisible characters become visible escapes, because they can hide instructions from the
+//! person who reads the conversation. All other characters stay, so that output in any language is readable.
+//!
+//! The maximum size of an answer and of a resource. An agent pays for each byte that it reads.
+
+use std::fmt::Display;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::api::body::params_object;
+use crate::{
+    ApiAnswer, Problem, ProblemError,
+    api::{body::params_object, view::for_tools},
+    foreign_answer, may_pass,
+};
+use documents::{Code, HiddenCharacter, push_visible, visible};
 
 /// Arguments of `list_steps`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -381,4 +397,445 @@ pub struct ReceiptCheck {
     pub finding: String,
     /// Result or reason.
     pub detail: String,
+}
+
+/// Maximum number of errors in one problem.
+const MAX_ERRORS: usize = 16;
+
+/// Refusal or failure that a tool reports to the agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolProblem {
+    shown: Value,
+    /// True if the boundary sent no answer, so the call may have arrived.
+    is_unanswered: bool,
+}
+
+impl ToolProblem {
+    /// Returns the problem for arguments that the tool does not accept.
+    pub fn arguments(detail: impl Display) -> Self {
+        Self::new(
+            "malformed",
+            &detail.to_string(),
+            "correct the arguments and call the tool again",
+        )
+    }
+
+    /// Returns the problem of a call without an answer. The advice is for a call that can be repeated.
+    pub fn no_answer(detail: &str) -> Self {
+        Self {
+            is_unanswered: true,
+            ..Self::new(
+                "unreachable",
+                detail,
+                "wait some seconds, then call the tool again",
+            )
+        }
+    }
+
+    /// Returns the problem of a call that reached [`CALL_LIMIT`](crate::mcp::tool_calls::CALL_LIMIT).
+    pub fn too_slow() -> Self {
+        Self::no_answer("the boundary did not answer within 45 s")
+    }
+
+    /// Returns the problem of a server with too many calls in progress.
+    pub fn too_many_calls() -> Self {
+        Self::new(
+            "busy",
+            "too many calls of this client are in progress",
+            "wait for the answers, then call again",
+        )
+    }
+
+    /// Returns the problem of a proposal that this machine could not make.
+    pub fn not_proposed(detail: &str) -> Self {
+        Self::new(
+            "fault",
+            detail,
+            "nothing was proposed: tell the user of this machine",
+        )
+    }
+
+    /// Returns a problem with this code.
+    pub fn new(code: &str, detail: &str, advice: &str) -> Self {
+        let shown = json!({"code": code, "detail": visible_detail(detail), "advice": advice});
+        Self {
+            shown,
+            is_unanswered: false,
+        }
+    }
+
+    /// Returns the problem of an answer that this program does not understand.
+    pub fn odd(what: impl Display) -> Self {
+        let detail = format!(
+            "this version of the program does not understand the boundary's answer: {what}"
+        );
+        Self::new("unreachable", &detail, "tell the operator of the boundary")
+    }
+
+    /// Returns the problem of an answer with a status of failure.
+    pub fn of_answer(answer: &ApiAnswer) -> Self {
+        let Ok(problem) = serde_json::from_slice::<Problem>(&answer.body) else {
+            let detail = foreign_answer(answer.status, &answer.body);
+            if may_pass(answer.status) {
+                return Self::no_answer(&detail);
+            }
+            return Self::new("unreachable", &detail, "tell the operator of the boundary");
+        };
+        let word = problem.kind.rsplit('/').next().unwrap_or_default();
+        let known = Code::ALL
+            .iter()
+            .map(|code| code.word())
+            .chain(["fault"])
+            .find(|known| *known == word);
+        let code = known.unwrap_or("unknown");
+        let mut shown = json!({
+            "code": code, "title": visible_detail(&problem.title), "detail": visible_detail(&for_tools(&problem.detail)),
+            "status": answer.status, "advice": advice(code, answer.status, problem.proposal.is_some()),
+        });
+        if !problem.errors.is_empty() {
+            let cut = |error: &ProblemError| json!({"pointer": visible_detail(&error.pointer), "detail": visible_detail(&error.detail)});
+            shown["errors"] = problem.errors.iter().take(MAX_ERRORS).map(cut).collect();
+        }
+        for (name, value) in [
+            (
+                "proposal",
+                problem.proposal.as_ref().map(ToString::to_string),
+            ),
+            ("receipt", problem.receipt.as_ref().map(ToString::to_string)),
+            ("fault", problem.fault.as_deref().map(visible_detail)),
+        ] {
+            if let Some(value) = value {
+                shown[name] = value.into();
+            }
+        }
+        Self {
+            shown,
+            is_unanswered: false,
+        }
+    }
+
+    /// Returns the problem with advice for `propose`.
+    pub fn of_propose(mut self) -> Self {
+        let advice = match self.code() {
+            _ if self.is_unanswered => {
+                "call the tool again with the same arguments: a repeated `propose` makes no second run"
+            }
+            "rate-limited" => {
+                "`detail` names the limit. If too many of your proposals wait for people, withdraw some with `cancel`, or \
+                 wait until some have ended. Otherwise wait as long as `detail` says. Then call the tool again"
+            }
+            _ => return self,
+        };
+        self.shown["advice"] = advice.into();
+        self
+    }
+
+    /// Returns whether the same call can succeed some seconds later.
+    pub fn may_pass(&self) -> bool {
+        self.is_unanswered
+            || matches!(
+                self.code(),
+                "busy" | "standby" | "database" | "rate-limited"
+            )
+    }
+
+    /// Returns whether the boundary refused the call. Otherwise the program has sent nothing, or has no answer that it
+    /// understands.
+    pub fn is_refusal(&self) -> bool {
+        !self.shown["status"].is_null()
+    }
+
+    /// Returns the code of the problem.
+    pub fn code(&self) -> &str {
+        self.shown["code"].as_str().unwrap_or_default()
+    }
+
+    /// Returns the description of the problem.
+    pub fn detail(&self) -> &str {
+        self.shown["detail"].as_str().unwrap_or_default()
+    }
+
+    /// Returns the problem as JSON.
+    pub fn into_json(self) -> Value {
+        within_limit(json!({"problem": visible_json(self.shown)}))
+    }
+}
+
+/// Returns the advice for a refusal of the boundary. `is_about_proposal` is true if the refusal names a proposal.
+fn advice(code: &str, status: u16, is_about_proposal: bool) -> &'static str {
+    match code {
+        "unauthenticated" => {
+            "the token or the key is missing or not valid any more: ask the operator for a token"
+        }
+        "forbidden" => "ask the operator for a token with the required scope or steps",
+        "rate-limited" | "busy" | "standby" | "database" => {
+            "wait some seconds, then call the tool again"
+        }
+        "unknown-step" => "list the steps with `list_steps`",
+        // Deleted content never comes back.
+        "not-found" if status == 410 => {
+            "do not repeat the call. If the boundary has deleted the output, `get_receipt` still has its digests. If the \
+             session is over, ask the user for a new session"
+        }
+        // A proposal that the token may read, but whose run has not ended.
+        "not-found" if is_about_proposal => {
+            "call `wait` with the id in `proposal`: only a run that has ended has a receipt and an output"
+        }
+        "not-found" => "check the ids of the call: `detail` says what does not exist",
+        "invalid-params" | "malformed" | "too-large" => {
+            "correct the arguments and call the tool again"
+        }
+        _ => "do not repeat the call without a change; tell the user what the boundary answered",
+    }
+}
+
+/// Maximum number of bytes of a description that the boundary wrote.
+const MAX_DETAIL_BYTES: usize = 2 << 10;
+
+/// Escapes the beginning of a text. The result has at most `most` bytes, and is the whole text if the flag is false.
+pub fn visible_up_to(text: &str, most: usize) -> (String, bool) {
+    let (out, used) = visible_start(text.as_bytes(), most);
+    (out, used < text.len())
+}
+
+/// Escapes a description that the boundary wrote, and cuts it after 2 KiB.
+pub fn visible_detail(text: &str) -> String {
+    visible_cut(text, MAX_DETAIL_BYTES)
+}
+
+/// Escapes a text, and cuts it after `most` bytes.
+pub fn visible_cut(text: &str, most: usize) -> String {
+    let (shown, is_cut) = visible_up_to(text, most);
+    if is_cut { shown + " (cut)" } else { shown }
+}
+
+/// Escapes the beginning of the bytes. The result has at most `most` bytes. Returns also how many of the bytes the
+/// result shows. The result ends at the end of a character, so that the texts of all windows together are the whole
+/// text.
+pub fn visible_start(bytes: &[u8], most: usize) -> (String, usize) {
+    let (mut out, mut used) = (String::new(), 0);
+    let push = |out: &mut String, c: char| {
+        let before = out.len();
+        push_visible(out, ' ', c);
+        let fits = out.len() <= most;
+        if !fits {
+            out.truncate(before);
+        }
+        fits
+    };
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if !push(&mut out, c) {
+                return (out, used);
+            }
+            used += c.len_utf8();
+        }
+        let invalid = chunk.invalid();
+        // The next window begins with the incomplete character at the end of this window.
+        let is_begun = used + invalid.len() == bytes.len()
+            && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+        if invalid.is_empty()
+            || (is_begun && used > 0)
+            || !push(&mut out, char::REPLACEMENT_CHARACTER)
+        {
+            break;
+        }
+        used += invalid.len();
+    }
+    (out, used)
+}
+
+/// Escapes the end of the bytes. The result has at most `most` bytes, and is the whole text if the flag is false.
+pub fn visible_end(bytes: &[u8], most: usize) -> (String, bool) {
+    let text = String::from_utf8_lossy(bytes);
+    let (mut first, mut length) = (text.len(), 0);
+    for (at, c) in text.char_indices().rev() {
+        length += visible(c.encode_utf8(&mut [0; 4])).len();
+        if length > most {
+            break;
+        }
+        first = at;
+    }
+    (visible(&text[first..]), first > 0)
+}
+
+/// Escapes all strings and all keys of a JSON value.
+pub fn visible_json(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(visible(&text)),
+        Value::Array(items) => items.into_iter().map(visible_json).collect(),
+        Value::Object(members) => Value::Object(
+            members
+                .into_iter()
+                .map(|(key, value)| (visible(&key), visible_json(value)))
+                .collect(),
+        ),
+        other => other,
+    }
+}
+
+/// Writes the characters that [`visible`] escapes as escapes of JSON. The text is still the same JSON document.
+pub fn visible_json_text(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for c in document.chars() {
+        // JSON allows the characters before U+0020 only between two values.
+        if c >= '\u{7f}' && HiddenCharacter::is_escaped(c) {
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Maximum number of bytes of the JSON of an answer or a resource.
+pub const MAX_ANSWER_BYTES: usize = 64_000;
+/// Part of [`MAX_ANSWER_BYTES`] for the note about what is cut out.
+const NOTE_BYTES: usize = 1000;
+/// Number of bytes from which a text is cut out.
+const LONG_TEXT_BYTES: usize = 1000;
+/// How a person or a program gets what is cut out.
+pub const WHOLE: &str = "on the command line, `countersign registry show STEP --json` or `countersign wait ID --bundle \
+    FILE`; over HTTP, `/v1/registry?under=FOLDER`, `/v1/steps/STEP`, `/v1/proposals/ID` or `/v1/receipts/RECEIPT/bundle`";
+
+/// Cuts the largest members out of an answer until the answer is small enough. The member `cut` then names these members.
+pub fn within_limit(mut answer: Value) -> Value {
+    let mut cut: Vec<String> = Vec::new();
+    while size(&answer) > MAX_ANSWER_BYTES - NOTE_BYTES {
+        let members = answer.as_object_mut().into_iter().flatten();
+        let largest = members
+            .filter(|(name, _)| !cut.contains(name))
+            .max_by_key(|(_, value)| size(value));
+        let Some((name, value)) = largest else { break };
+        *value = emptied(value.take());
+        cut.push(name.clone());
+    }
+    if !cut.is_empty() {
+        answer["cut"] = json!({"members": cut, "whole": WHOLE});
+    }
+    answer
+}
+
+fn size(value: &Value) -> usize {
+    value.to_string().len()
+}
+
+/// Returns a value without its lists and long texts. A client still finds the same types at the same places.
+fn emptied(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.len() > LONG_TEXT_BYTES => "".into(),
+        Value::Array(_) => json!([]),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, emptied(value)))
+            .collect(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod visible_text_tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn control_characters_and_invisible_characters_are_escaped_and_all_others_stay() {
+        for (text, shown) in [
+            ("done\n\tgrün, 完了", "done\n\tgrün, 完了"),
+            ("\x1b[2J\r\x00\x7f", "\\x1b[2J\\x0d\\x00\\x7f"),
+            (
+                "a\u{202e}b\u{200b}c\u{2028}",
+                "a\\u{202e}b\\u{200b}c\\u{2028}",
+            ),
+            (
+                "\u{e0041}\u{e007f}\u{fe0f}\u{e0100}",
+                "\\u{e0041}\\u{e007f}\\u{fe0f}\\u{e0100}",
+            ),
+            ("\u{85}\u{e000}", "\\u{85}\\u{e000}"),
+            (
+                "\u{3164}\u{115f}\u{1160}\u{180b}",
+                "\\u{3164}\\u{115f}\\u{1160}\\u{180b}",
+            ),
+            (
+                "\u{34f}\u{ffa0}\u{2800}\u{17b4}",
+                "\\u{34f}\\u{ffa0}\\u{2800}\\u{17b4}",
+            ),
+            ("\u{3000}\u{a0}", "\u{3000}\u{a0}"),
+        ] {
+            assert_eq!(visible(text), shown);
+        }
+        assert_eq!(
+            visible_json_text("{\r\n\"\u{7f}ü\u{e0041}\": 1}"),
+            "{\r\n\"\\u007fü\\udb40\\udc41\": 1}"
+        );
+        assert_eq!(
+            visible_json(json!({"a\x1b": ["\x07", 1, null]})),
+            json!({"a\\x1b": ["\\x07", 1, null]})
+        );
+    }
+
+    #[test]
+    fn a_limit_counts_the_escapes_and_splits_neither_an_escape_nor_a_character() {
+        assert_eq!(
+            visible_start("a\x1b\x1b".as_bytes(), 5),
+            ("a\\x1b".to_owned(), 2)
+        );
+        assert_eq!(
+            visible_start("a\x1b\x1b".as_bytes(), 9),
+            ("a\\x1b\\x1b".to_owned(), 3)
+        );
+        assert_eq!(visible_start(b"ab\xe2\x82", 9), ("ab".to_owned(), 2));
+        assert_eq!(visible_start(b"\xe2\x82", 9), ("\u{fffd}".to_owned(), 2));
+        assert_eq!(
+            visible_start(b"a\xffb\xe2", 9),
+            ("a\u{fffd}b".to_owned(), 3)
+        );
+        assert_eq!(visible_up_to("ab", 1), ("a".to_owned(), true));
+        assert_eq!(visible_up_to("ab", 2), ("ab".to_owned(), false));
+        assert_eq!(
+            visible_end("\x1b\x1bz".as_bytes(), 6),
+            ("\\x1bz".to_owned(), true)
+        );
+        assert_eq!(visible_end(b"az", 6), ("az".to_owned(), false));
+    }
+}
+
+#[cfg(test)]
+mod answer_limit_tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_over_64_kb_is_cut_and_it_names_the_cut_members_and_keeps_its_types() {
+        let small = json!({"script": "x".repeat(60_000)});
+        assert_eq!(within_limit(small.clone()), small);
+        let hosts: Vec<String> = (0..5000).map(|at| format!("host-{at}.example")).collect();
+        let sandbox = json!({"network": {"hosts": hosts, "mode": "listed"}, "timeout_s": 20});
+        let script = "x".repeat(9000);
+        let cut = within_limit(json!({"step": "a:b", "sandbox": sandbox, "script": script}));
+        assert_eq!(
+            cut["sandbox"],
+            json!({"network": {"hosts": [], "mode": "listed"}, "timeout_s": 20})
+        );
+        assert_eq!(
+            (&cut["cut"]["members"], &cut["script"]),
+            (&json!(["sandbox"]), &json!(script))
+        );
+        assert!(
+            cut["cut"]["whole"]
+                .as_str()
+                .is_some_and(|how| how.contains("/v1/steps/STEP")),
+            "{cut}"
+        );
+        let text = "\"".repeat(40_000);
+        let cut = within_limit(
+            json!({"a": text, "b": [text], "problem": {"errors": vec![&text; 9], "code": "denied"}}),
+        );
+        assert!(
+            size(&cut) <= MAX_ANSWER_BYTES && cut["problem"]["code"] == "denied",
+            "{cut}"
+        );
+    }
 }

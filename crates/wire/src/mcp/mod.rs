@@ -4,7 +4,6 @@
 //! token of the agent or the key of a grantee. The module contains no signing code, and it cannot import the store, the
 //! sandbox or the service.
 
-pub mod answer_limit;
 pub mod answers;
 pub mod boundary_api;
 mod granted_use;
@@ -12,13 +11,8 @@ pub mod grantee_key;
 pub mod line_transport;
 mod output_reading;
 pub mod progress;
-mod registry_reading;
-mod rpc_errors;
 pub mod run_evidence;
 pub mod sent_proposals;
-pub mod served_boundaries;
 pub mod server;
 pub mod tool_calls;
-pub mod tool_problem;
 pub mod tools;
-pub mod visible_text;

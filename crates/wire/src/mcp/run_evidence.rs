@@ -13,10 +13,11 @@ use crate::{
     Answer, ApiRequest, BoundaryApi, GetOutputArgs, GetReceiptArgs, OutputWindow, ReceiptCheck,
     ReceiptFacts, ReceiptVerification, ToolCalls, ToolProblem, VerificationBasis,
     mcp::{
-        answer_limit::{MAX_ANSWER_BYTES, WHOLE},
-        answers::{FAILED, McpStream, OutputTail},
+        answers::{
+            FAILED, MAX_ANSWER_BYTES, McpStream, OutputTail, WHOLE, visible_end, visible_json_text,
+            visible_start,
+        },
         tool_calls::{BEFORE_END, object, outcome_of, receipt_id, succeeded},
-        visible_text::{visible_end, visible_json_text, visible_start},
     },
 };
 use documents::{

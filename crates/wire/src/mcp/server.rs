@@ -2,47 +2,46 @@
 //!
 //! The server never asks the client for anything: no elicitation, no sampling, no prompts. An answer to such a question
 //! would be no proof that a person answered.
+//!
+//! JSON-RPC errors, for requests that are no calls of a tool or that the program can't read.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
 
-use rmcp::{
-    ErrorData,
-    handler::server::ServerHandler,
-    model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
-        CompleteRequestParams, CompleteResult, CompletionInfo, CreateTaskResult, CustomRequest,
-        CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation, JsonObject,
-        ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesResult,
-        ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
-        ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities,
-        ServerConfig, Task, TaskPayload, TaskStatus, Tool,
-    },
-    service::{RequestContext, RoleServer, ServerInitializeError},
-    transport::Transport,
+use rmcp::ErrorData;
+use rmcp::handler::server::ServerHandler;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
+    CompleteRequestParams, CompleteResult, CompletionInfo, CreateTaskResult, CustomRequest,
+    CustomResult, DetailedTask, ErrorCode, GetTaskParams, GetTaskResult, Implementation,
+    JsonObject, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+    ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities, ServerConfig,
+    Task, TaskPayload, TaskStatus, Tool,
 };
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout_at},
-};
+use rmcp::service::{RequestContext, RoleServer, ServerInitializeError};
+use rmcp::transport::Transport;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     BOUNDARY, BoundaryApi, CancelArgs, GetStepArgs, ListStepsArgs, ProgressNotes, ProposalStatus,
     ProposalView, ProposeArgs, ToolCalls, ToolProblem,
     api::body::whole,
     mcp::{
-        rpc_errors::{refused, task_id, unknown_resource, unread_request, wrong_params},
-        served_boundaries::ServedBoundaries,
-        tool_calls::{CALL_LIMIT, waiting_words},
+        tool_calls::{CALL_LIMIT, ServedBoundaries, waiting_words},
         tools::{
             INSTRUCTIONS, INSTRUCTIONS_OF_LIST, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName,
             resource_templates, resources, tools,
         },
     },
-    of_value, visible_json, within_limit,
+    of_value, visible_detail, visible_json, within_limit,
 };
-use documents::{ReceiptId, StepRef};
+use documents::{ProposalId, ReceiptId, StepRef};
 
 /// Maximum number of tool calls of one client at the same time.
 const MAX_CALLS: usize = 32;
@@ -427,4 +426,72 @@ fn done(answer: &impl Serialize) -> Result<CallToolResponse, ToolProblem> {
 
 fn failed(problem: ToolProblem) -> CallToolResponse {
     CallToolResult::structured_error(problem.into_json()).into()
+}
+
+/// Returns the error for a request whose method is unknown, or whose parameters do not fit the method. `rmcp` does not
+/// distinguish these requests.
+pub fn unread_request(request: &CustomRequest) -> ErrorData {
+    let params = request
+        .params
+        .clone()
+        .unwrap_or_else(|| Value::Object(Map::new()));
+    let error = match request.method.as_str() {
+        "tools/call" => misfit::<CallToolRequestParams>(&params),
+        "resources/read" => misfit::<ReadResourceRequestParams>(&params),
+        "tasks/get" => misfit::<GetTaskParams>(&params),
+        "tasks/cancel" => misfit::<CancelTaskParams>(&params),
+        unknown => {
+            return ErrorData::new(ErrorCode::METHOD_NOT_FOUND, visible_detail(unknown), None);
+        }
+    };
+    wrong_params(error)
+}
+
+/// Returns the reason why `params` are not of type `T`. The reason names the field.
+fn misfit<T: DeserializeOwned>(params: &Value) -> String {
+    let read: Result<T, String> = of_value(params);
+    read.err()
+        .unwrap_or_else(|| "they do not fit the method".to_owned())
+}
+
+/// Returns the error for parameters with a wrong value.
+pub fn wrong_params(error: impl Display) -> ErrorData {
+    ErrorData::invalid_params(
+        visible_detail(&format!("the parameters are wrong: {error}")),
+        None,
+    )
+}
+
+/// Parses the id of a task, which is the id of a proposal.
+pub fn task_id(text: &str) -> Result<ProposalId, ErrorData> {
+    text.parse()
+        .map_err(|error| wrong_params(format_args!("/taskId: {error}")))
+}
+
+/// Returns the error for a request that failed with this problem.
+pub fn refused(problem: ToolProblem) -> ErrorData {
+    let is_refusal = problem.is_refusal();
+    let data = problem.into_json();
+    match data["problem"]["code"].as_str().unwrap_or_default() {
+        "not-found" | "unknown-step" => ErrorData::resource_not_found(
+            "the boundary has no such document for this token",
+            Some(data),
+        ),
+        _ if is_refusal => {
+            ErrorData::internal_error("the boundary refused the request", Some(data))
+        }
+        "busy" => ErrorData::internal_error(
+            "too many calls of this client are in progress: wait for the answers, then call again",
+            Some(data),
+        ),
+        _ => ErrorData::internal_error("there is no usable answer of the boundary", Some(data)),
+    }
+}
+
+/// Returns the error for the URI of no resource.
+pub fn unknown_resource() -> ErrorData {
+    ErrorData::resource_not_found(
+        "there is no such resource: see resources/templates/list",
+        None,
+    )
 }

@@ -1,22 +1,35 @@
 //! What each tool does: its HTTP calls, and the answer that the agent gets.
+//!
+//! The steps of a boundary: a search, one step, and the folders.
+//!
+//! The boundaries of a server: one boundary, or all boundaries of the user's list. With a list, each call names a boundary.
 
-use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tokio::{
-    sync::Mutex,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
-    ApiAnswer, ApiRequest, BoundaryApi, CancelArgs, DeniedView, GrantNote, GrantView, GranteeKey,
-    Problem, ProgressNotes, ProposalProgress, ProposalStatus, ProposalView, ProposeArgs,
-    ReceiptVerification, StatedReason, ToolProblem, WaitArgs, foreign_answer,
-    mcp::{answers::PersonWords, output_reading::OutputReading, sent_proposals::SentProposals},
-    of_value, visible_detail, visible_json,
+    ApiAnswer, ApiRequest, BoundaryApi, CancelArgs, DeniedView, GetStepArgs, GrantNote, GrantView,
+    GranteeKey, ListStepsArgs, Problem, ProgressNotes, ProposalProgress, ProposalStatus,
+    ProposalView, ProposeArgs, ReceiptVerification, RegistryView, StatedReason, StepDetails,
+    StepPage, StepView, ToolProblem, WaitArgs, foreign_answer,
+    mcp::{
+        answers::{PersonWords, StepLine, visible_cut, visible_up_to},
+        output_reading::OutputReading,
+        sent_proposals::SentProposals,
+    },
+    of_value, percent_encoded, visible_detail, visible_json,
 };
-use documents::{Nonce, Outcome, ProposalId, ReceiptId, RefusedPart, Status, visible};
+use documents::{Nonce, Outcome, ProposalId, ReceiptId, RefusedPart, Status, StepRef, visible};
 
 /// Time limit of every call, because clients end a call after 60 s without an answer.
 pub const CALL_LIMIT: Duration = Duration::from_secs(45);
@@ -446,6 +459,171 @@ pub fn object(value: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(value).map(visible_json) {
         Ok(Value::Object(members)) => members,
         _ => Map::new(),
+    }
+}
+
+/// Maximum number of bytes of a script in an answer.
+const MAX_SCRIPT_BYTES: usize = 16 << 10;
+/// Maximum number of bytes of the schema of the parameters in an answer.
+const MAX_SCHEMA_BYTES: usize = 16 << 10;
+/// Maximum number of bytes of each text of a step in a list.
+const MAX_LINE_BYTES: usize = 150;
+
+impl<A: BoundaryApi> ToolCalls<A> {
+    /// Lists the steps that the token may see. With a query, the steps that fit best come first.
+    pub async fn list_steps(&self, args: ListStepsArgs) -> Answer<StepPage> {
+        let mut path = format!(
+            "/v1/registry?query={}",
+            percent_encoded(&args.query.unwrap_or_default())
+        );
+        if let Some(cursor) = args.cursor {
+            path += &format!("&cursor={}", percent_encoded(&cursor));
+        }
+        let registry: RegistryView = self.read(&path).await?;
+        let page = registry
+            .page
+            .ok_or_else(|| ToolProblem::odd("the list of the steps is no page"))?;
+        let short = |text: &str| visible_cut(text, MAX_LINE_BYTES);
+        let steps = registry.steps.iter().map(|step| StepLine {
+            step: step.reference.to_string(),
+            title: short(&step.title),
+            parameters: short(&step.parameters.join(", ")),
+            unavailable: step.unavailable.as_deref().map(short),
+        });
+        Ok(StepPage {
+            boundary: registry.boundary.name.to_string(),
+            steps: steps.collect(),
+            found_steps: page.found_steps,
+            visible_steps: page.visible_steps,
+            next_cursor: page.cursor,
+        })
+    }
+
+    /// Describes one step.
+    pub async fn get_step(&self, args: GetStepArgs) -> Answer<StepDetails> {
+        // The boundary answers the path of a runbook with the steps of the runbook.
+        let end = if args.step.contains(':') { "" } else { ":x" };
+        let _: StepRef = parse("step", &format!("{}{end}", args.step))?;
+        let view: StepView = self.read(&format!("/v1/steps/{}", args.step)).await?;
+        let text = |name: &str| view.definition[name].as_str().unwrap_or_default();
+        let (script, script_is_cut) = visible_up_to(text("source"), MAX_SCRIPT_BYTES);
+        let parameters = object(&view.definition["params"]);
+        let parameters_is_cut =
+            serde_json::to_vec(&parameters).is_ok_and(|json| json.len() > MAX_SCHEMA_BYTES);
+        Ok(StepDetails {
+            step: args.step,
+            digest: view.digest.to_string(),
+            title: visible(text("title")),
+            parameters: if parameters_is_cut {
+                Map::new()
+            } else {
+                parameters
+            },
+            parameters_is_cut,
+            approvals: view.approvals.iter().map(object).collect(),
+            permissions: view.permissions.iter().map(object).collect(),
+            denied: view.denied.as_deref().map(visible_detail),
+            needs_session: matches!(text("session"), "read" | "write"),
+            plan_step: view.definition["plan"]["step"].as_str().map(visible),
+            sandbox: object(&view.sandbox),
+            interpreter: visible(text("interpreter")),
+            script,
+            script_is_cut,
+        })
+    }
+
+    /// Returns the seal in force, and each folder of runbooks with the number of its steps.
+    pub(super) async fn folders(&self) -> Answer<Value> {
+        let registry: RegistryView = self.read("/v1/registry").await?;
+        let mut folders: BTreeMap<&str, u64> = BTreeMap::new();
+        for step in &registry.steps {
+            let folder = step
+                .reference
+                .path()
+                .rsplit_once('/')
+                .map_or("", |(folder, _)| folder);
+            *folders.entry(folder).or_default() += 1;
+        }
+        let folders: Vec<Value> = folders
+            .iter()
+            .map(|(folder, steps)| json!({"folder": folder, "steps": steps}))
+            .collect();
+        Ok(visible_json(json!({
+            "boundary": registry.boundary,
+            "seal": registry.seal,
+            "frozen": registry.frozen,
+            "visible_steps": registry.steps.len(),
+            "folders": folders,
+        })))
+    }
+}
+
+/// Name of the argument that names a boundary.
+pub const BOUNDARY: &str = "boundary";
+/// Time after which a search of all boundaries ends without the answer of a boundary.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum number of steps of each boundary in the answer to a search of all boundaries.
+const STEPS_OF_EACH: usize = 5;
+
+/// The boundaries by their names in the user's list. Without a list, the only boundary has an empty name.
+#[derive(Clone)]
+pub struct ServedBoundaries<A>(pub Arc<BTreeMap<String, ToolCalls<A>>>);
+
+impl<A: BoundaryApi> ServedBoundaries<A> {
+    /// Returns the only boundary, or `None` if the server has a list.
+    pub fn only(&self) -> Option<&ToolCalls<A>> {
+        self.0.get("")
+    }
+
+    /// Returns the boundary that the arguments name, and removes the name.
+    pub fn of_arguments(&self, arguments: &mut Map<String, Value>) -> Answer<&ToolCalls<A>> {
+        self.only().map_or_else(
+            || {
+                let name = arguments.remove(BOUNDARY);
+                name.as_ref()
+                    .and_then(Value::as_str)
+                    .and_then(|name| self.0.get(name))
+                    .ok_or_else(|| {
+                        let names = self
+                            .0
+                            .keys()
+                            .map(String::as_str)
+                            .collect::<Vec<_>>()
+                            .join(", ");
+                        ToolProblem::arguments(format_args!("/{BOUNDARY}: expected one of {names}"))
+                    })
+            },
+            Ok,
+        )
+    }
+
+    /// Searches the steps of all boundaries at the same time, and returns the first steps of each. A boundary that does not
+    /// answer in time is named with its problem, and does not stop the others.
+    pub async fn search_all(&self, args: &ListStepsArgs) -> Value {
+        let mut searches = JoinSet::new();
+        for (name, calls) in self.0.iter() {
+            let (name, calls, args) = (name.clone(), calls.clone(), args.clone());
+            searches.spawn(async move {
+                let late = |_| {
+                    Err(ToolProblem::no_answer(
+                        "the boundary did not answer within 10 s",
+                    ))
+                };
+                match timeout(PATIENCE, calls.list_steps(args))
+                    .await
+                    .unwrap_or_else(late)
+                {
+                    Ok(page) => {
+                        let steps: Vec<_> = page.steps.into_iter().take(STEPS_OF_EACH).collect();
+                        json!({BOUNDARY: name, "steps": steps, "found_steps": page.found_steps})
+                    }
+                    Err(problem) => json!({BOUNDARY: name, "problem": problem.detail()}),
+                }
+            });
+        }
+        let mut found = searches.join_all().await;
+        found.sort_by_key(|one| one[BOUNDARY].to_string());
+        json!({"boundaries": found})
     }
 }
 

@@ -1,19 +1,21 @@
 //! Everything about runbook files that their author should know: errors, remarks, missing programs, and what policy says.
 //!
 //! Conversion from errors in a person's files to a command failure.
+//!
+//! Advice for the author of a step.
+//!
+//! Names of programs that usually need the network. The names only lead to advice and decide nothing.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use crate::{ScriptAnswer, heading, heads, local::step_advice::advice};
+use crate::{ScriptAnswer, heading, heads};
 use boundary::{refused_steps, some_of, without_maximum};
 use client::{aligned, value_words::counted};
-use documents::{OWN_PROGRAMS, Program, StepRef};
+use documents::{DeclaredNetwork, OWN_PROGRAMS, Program, StepRef, joined};
 use reading::{
-    DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Registry,
-    RunbookDirectories, lines_of,
+    AppliedRule, Decided, DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy,
+    PolicyVerdict, RegisteredStep, Registry, RunbookDirectories, is_read, lines_of,
 };
 use sandbox::program_path;
 
@@ -208,3 +210,77 @@ pub fn missing_programs(registry: &Registry) -> BTreeMap<&Program, Vec<&StepRef>
     }
     missing
 }
+
+/// Returns what the author of a step should add, so that a run with a list of programs finds what the script needs.
+/// `secrets` is true if no configuration says which secrets the step gets.
+pub fn advice(registered: &RegisteredStep, answer: &ScriptAnswer, secrets: bool) -> Vec<String> {
+    let step = &registered.definition;
+    let mut messages = Vec::new();
+    let needed = step.needed_secrets();
+    if secrets && !needed.is_empty() {
+        let names = needed.join(", ");
+        messages.push(format!(
+            "the block needs {names}: configure them for the step in [secrets] of countersign.toml"
+        ));
+    }
+    let builds_in_place = |all: &Vec<Program>| all.iter().any(|one| one.as_str().contains('*'));
+    if step.interpreter == "go" && !step.programs.as_ref().is_some_and(builds_in_place) {
+        messages.push(
+            "go builds a program in the work directory and starts it: if policy has a list of programs, write \
+             programs=\"{work}/**\" into the braces of the block"
+                .to_owned(),
+        );
+    }
+    let is_unknown = |one: &&Decided| {
+        matches!(
+            one.rule,
+            AppliedRule::OnlyListed | AppliedRule::Unknown { .. }
+        )
+    };
+    let unknown: BTreeSet<String> = answer
+        .decision
+        .decided
+        .iter()
+        .filter(is_unknown)
+        .filter_map(|one| one.place)
+        .map(|at| answer.words_of(at))
+        .collect();
+    if !unknown.is_empty() {
+        messages.push(format!(
+            "the programs at {} are known only when the script runs: name them with `programs=` in the block",
+            joined(unknown, ", ")
+        ));
+    }
+    if !is_read(&step.interpreter) && step.interpreter != "zsh" {
+        messages.push(format!(
+            "policy can't read a script of {}: name the programs that it starts with `programs=` in the block",
+            step.interpreter
+        ));
+    }
+    let declares = !matches!(step.sandbox.network, None | Some(DeclaredNetwork::None));
+    let named = answer.decision.decided.iter().map(|one| one.what.as_str());
+    let reaching: BTreeSet<&str> = named
+        .filter(|name| !declares && uses_network(name))
+        .collect();
+    if !reaching.is_empty() {
+        messages.push(format!(
+            "{} can need the network, which the block does not declare: `--write-policy FILE` writes what to declare",
+                        joined(reaching, ", ")
+        ));
+    }
+    messages
+        .into_iter()
+        .map(|message| format!("{}: {message}", step.reference))
+        .collect()
+}
+
+/// Returns true if the program usually connects to another host or to a service of this host.
+pub fn uses_network(program: &str) -> bool {
+    let name = program.rsplit('/').next();
+    NETWORK.split(' ').any(|known| Some(known) == name)
+}
+
+/// Programs that usually connect to another host or to a service of this host, with a blank between them.
+const NETWORK: &str = "ansible ansible-playbook apt apt-get aws az brew cargo curl dig docker gcloud gh git glab go gsutil \
+    helm host kubectl mysql nc npm npx nslookup ping pip pip3 pnpm podman psql redis-cli rsync scp sftp \
+    ssh terraform terragrunt tofu wget yarn";

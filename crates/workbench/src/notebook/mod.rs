@@ -23,7 +23,6 @@
 pub mod board;
 pub mod form;
 pub mod open_pages;
-pub mod preview_view;
 pub mod propose_routes;
 pub mod propose_view;
 pub mod routes;

@@ -12,8 +12,7 @@ use crate::{
     notebook::{
         board::id,
         form::errors_of,
-        preview_view::painted_differences,
-        view::contents,
+        view::{contents, painted_differences},
         wish::{fields_of, other_fields},
     },
 };

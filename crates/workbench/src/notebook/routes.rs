@@ -30,8 +30,7 @@ use crate::{
         board::id,
         form::{field_errors, fields, given},
         open_pages::{ShownFile, missing},
-        preview_view::ShownPreview,
-        view::text_of_file,
+        view::{ShownPreview, text_of_file},
         worker::Order,
     },
 };

@@ -14,7 +14,7 @@ use documents::{
 use reading::{RegisteredStep, Registry};
 use wire::{RegistryView, SessionList, StepSummary, StepView};
 
-use crate::{OpenPage, local::sealed_steps::differences_from};
+use crate::{OpenPage, local::author_preview::differences_from};
 
 /// A step of a boundary, whose definition has the digest that the boundary states.
 pub struct SealedStep {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Variable, YamlKind, YamlNode, YamlSource,
-    registry::gruntwork::{notes::Notes, validations},
+    registry::gruntwork::{elements::Notes, validations},
     yaml::unknown,
 };
 use documents::{Parameter, ParameterType};

@@ -1,26 +1,35 @@
 //! Finds the elements of an MDX page, with their attributes and fences, as a reader of the page sees them.
+//!
+//! Errors and remarks about a page, and the places of YAML in it.
+//!
+//! A variable of Boilerplate, as a parameter of a step.
+//!
+//! Secrets of a step that names a sign-in block, for example `awsAuthId="aws"`.
+//!
+//! Gruntwork's blocks sign in through a browser and put the result into variables. The registry names the same
+//! variables as secrets of the step: `aws.AWS_REGION` is the variable `AWS_REGION` of the block with the id `aws`.
 
-use std::{
-    cell::Cell,
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::cell::Cell;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use markdown::{
-    Constructs, MdxSignal, ParseOptions,
-    mdast::{AttributeContent, AttributeValue, Node, Stop},
-    message::{Message, Place},
-};
+use markdown::mdast::{AttributeContent, AttributeValue, Node, Stop};
+use markdown::message::{Message, Place};
+use markdown::{Constructs, MdxSignal, ParseOptions};
 use serde_json::Value;
 
 use crate::{
     TextLines, TextPlace, YamlFlaw, refuse,
-    registry::gruntwork::{
-        entities,
-        literal::{self, ExpressionEnd},
-        nesting,
+    registry::{
+        fence_remarks::SharedRemarks,
+        gruntwork::{
+            entities,
+            literal::{self, ExpressionEnd},
+            nesting,
+        },
     },
 };
+use documents::{Parameter, SecretAs, StepSecret};
 
 /// Element of a page, for example `<Command id="a" />`.
 pub struct Element {
@@ -383,3 +392,214 @@ fn end_of(stops: &[Stop], text: &str) -> Option<usize> {
 /// Maximum number of bytes of expressions that the reader scans for one page. Each brace in an expression makes the
 /// reader scan the expression again.
 const MAX_EXPRESSION_BYTES: usize = 8 << 20;
+
+/// Errors and remarks that the reader has found.
+#[derive(Default)]
+pub struct Notes {
+    pub flaws: Vec<YamlFlaw>,
+    pub remarks: Vec<YamlFlaw>,
+    /// Remarks of which the page has one for each kind.
+    pub shared: SharedRemarks,
+}
+
+/// Origin of a YAML document.
+#[derive(Clone)]
+pub enum YamlSource {
+    /// Fence of the page. The list contains the number of columns before each line of the YAML, beginning with the line
+    /// after the fence.
+    Fence {
+        first_line: usize,
+        indents: Vec<usize>,
+    },
+    /// File that an attribute at `place` of the page names.
+    File { path: String, place: TextPlace },
+}
+
+impl YamlSource {
+    /// Returns the origin of the YAML in a fence.
+    pub fn of_fence(fence: &Fence, page: &TextLines<'_>) -> Self {
+        let first_line = fence.place.line + 1;
+        let indent = |(index, yaml): (usize, &str)| {
+            let written = page.line(first_line + index).trim_end_matches('\n');
+            written
+                .strip_suffix(yaml)
+                .map_or(0, |indent| indent.chars().count())
+        };
+        Self::Fence {
+            first_line,
+            indents: fence.text.lines().enumerate().map(indent).collect(),
+        }
+    }
+
+    /// Returns the number of the first line, for the YAML reader.
+    pub fn first_line(&self) -> usize {
+        match self {
+            Self::Fence { first_line, .. } => *first_line,
+            Self::File { .. } => 1,
+        }
+    }
+
+    /// Returns an error or a remark at a place of the YAML.
+    pub fn flaw(&self, place: TextPlace, message: &str) -> YamlFlaw {
+        match self {
+            Self::Fence {
+                first_line,
+                indents,
+            } => {
+                let indent = place
+                    .line
+                    .checked_sub(*first_line)
+                    .and_then(|index| indents.get(index))
+                    .unwrap_or(&0);
+                YamlFlaw::new(place.after(*indent), message)
+            }
+            Self::File { path, place: named } => {
+                YamlFlaw::new(*named, format!("{path}:{place}: {message}"))
+            }
+        }
+    }
+}
+
+/// Variable of an `<Inputs>` or `<Template>` block.
+#[derive(Clone)]
+pub struct Variable {
+    pub name: String,
+    pub declared: Parameter,
+    pub source: YamlSource,
+    pub place: TextPlace,
+    /// True for a map whose keys are unknown. No schema can describe such a map.
+    pub open_map: bool,
+    /// True for a number that only the scripts that use it require.
+    pub if_used: bool,
+}
+
+impl Variable {
+    /// Returns a flaw or a remark about the variable.
+    pub fn flaw(&self, message: &str) -> YamlFlaw {
+        self.source
+            .flaw(self.place, &format!("{}: {message}", self.name))
+    }
+}
+
+/// Attributes of a step that name a sign-in block.
+pub const SIGN_INS: [&str; 4] = ["awsAuthId", "githubAuthId", "gitAuthId", "googleAuthId"];
+
+const AWS: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+];
+const GITHUB: &[&str] = &["GITHUB_TOKEN", "GITHUB_USER"];
+const GITLAB: &[&str] = &["GITLAB_TOKEN", "GITLAB_USER"];
+const GOOGLE: &[&str] = &[
+    "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+    "CLOUDSDK_CORE_ACCOUNT",
+    "CLOUDSDK_CORE_PROJECT",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_CLOUD_PROJECT",
+    "GOOGLE_PROJECT",
+];
+/// Variables of Google that contain the path of a file with the credentials.
+const FILES: [&str; 2] = [
+    "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+];
+
+/// Adds the secrets of the sign-in blocks to the secrets that a step declares, and sorts all by name.
+pub fn add_secrets(
+    step: &Element,
+    page: &[Element],
+    found: &mut Vec<StepSecret>,
+    flaws: &mut Vec<YamlFlaw>,
+) {
+    for name in SIGN_INS {
+        let Some(id) = step.text(name, flaws) else {
+            continue;
+        };
+        let place = step.place_of(name);
+        let Some(block) = page
+            .iter()
+            .find(|block| is_sign_in(block) && text(block, "id") == Some(id))
+        else {
+            let message = format!(
+                "no sign-in block of the page has the id {id:?}: correct `{name}`, or add the block"
+            );
+            refuse(flaws, place, message);
+            continue;
+        };
+        let Some(variables) = variables(name, block) else {
+            let message = format!(
+                "the block {id:?} is a <{}>, which `{name}` can't name: correct the id",
+                block.name
+            );
+            refuse(flaws, place, message);
+            continue;
+        };
+        for name in variables {
+            let given = if FILES.contains(name) {
+                SecretAs::File
+            } else {
+                SecretAs::Env
+            };
+            let (Ok(secret), Ok(variable)) = (format!("{id}.{name}").parse(), name.parse()) else {
+                let message = format!(
+                    "{id:?} can't be part of the name of a secret: use letters, digits and . _ -, begin with a letter, \
+                     and use at most 24 bytes"
+                );
+                refuse(flaws, place, message);
+                break;
+            };
+            if found
+                .iter()
+                .any(|other| other.variable.as_ref() == Some(&variable) || other.name == secret)
+            {
+                let message = format!(
+                    "{} is already set by another sign-in block or by `secrets` of this step: name only one of the two",
+                    variable.as_str()
+                );
+                refuse(flaws, place, message);
+                break;
+            }
+            found.push(StepSecret {
+                name: secret,
+                given,
+                variable: Some(variable),
+            });
+        }
+    }
+    found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+}
+
+fn is_sign_in(element: &Element) -> bool {
+    [
+        "AwsAuth",
+        "GitHubAuth",
+        "GitLabAuth",
+        "GitAuth",
+        "GoogleAuth",
+    ]
+    .contains(&element.name.as_str())
+}
+
+fn text<'a>(element: &'a Element, name: &str) -> Option<&'a str> {
+    element
+        .attribute(name)?
+        .value
+        .as_ref()
+        .and_then(Value::as_str)
+}
+
+/// Returns the variables that Gruntwork documents for a block, or `None` if the attribute can't name such a block.
+fn variables(attribute: &str, block: &Element) -> Option<&'static [&'static str]> {
+    let gitlab = text(block, "provider") == Some("gitlab");
+    match (attribute, block.name.as_str()) {
+        ("awsAuthId", "AwsAuth") => Some(AWS),
+        ("googleAuthId", "GoogleAuth") => Some(GOOGLE),
+        ("gitAuthId", "GitLabAuth") => Some(GITLAB),
+        ("gitAuthId", "GitAuth") if gitlab => Some(GITLAB),
+        ("gitAuthId" | "githubAuthId", "GitHubAuth") => Some(GITHUB),
+        ("gitAuthId" | "githubAuthId", "GitAuth") if !gitlab => Some(GITHUB),
+        _ => None,
+    }
+}

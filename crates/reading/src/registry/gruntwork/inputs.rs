@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Element, Page, ParameterSchema, TextLines, Variable, YamlFlaw, YamlSource, noted, refuse,
-    registry::gruntwork::{boilerplate, notes::Notes},
+    registry::gruntwork::{boilerplate, elements::Notes},
     yaml::{self, unknown},
 };
 use documents::{Parameter, parameter_variable};

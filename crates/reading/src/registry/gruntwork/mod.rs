@@ -11,10 +11,7 @@ mod gruntwork_bytes;
 mod inputs;
 mod literal;
 mod nesting;
-pub(crate) mod notes;
-mod sign_ins;
 mod validations;
-pub(crate) mod variable;
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -27,9 +24,9 @@ use crate::{
     registry::{
         declared_needs, front_matter,
         gruntwork::{
+            elements::Notes,
             gruntwork_bytes::GruntworkScript,
             inputs::{InputBlocks, has_word},
-            notes::Notes,
         },
     },
     step_ref, step_template,
@@ -219,7 +216,7 @@ impl Reader<'_> {
             notes,
         );
         let mut needs = needs(element, &mut notes.flaws);
-        sign_ins::add_secrets(element, self.elements, &mut needs.secrets, &mut notes.flaws);
+        elements::add_secrets(element, self.elements, &mut needs.secrets, &mut notes.flaws);
         let script = script?;
         let interpreter =
             interpreter(&script).map_err(|message| script.flaw(TextPlace::START, message));
@@ -381,7 +378,7 @@ fn check_attributes(element: &Element, notes: &mut Notes) {
             let message = format!("`{name}` occurs twice: keep one of the two");
             refuse(&mut notes.flaws, attribute.place, message);
         } else if !ATTRIBUTES.contains(&name)
-            && !sign_ins::SIGN_INS.contains(&name)
+            && !elements::SIGN_INS.contains(&name)
             && !need_names().any(|need| need == name)
         {
             notes

@@ -2,7 +2,7 @@
 
 use crate::{
     Variable, YamlKind, YamlNode,
-    registry::{gruntwork::notes::Notes, parameter_pattern::ParameterPatterns},
+    registry::{evaluate::ParameterPatterns, gruntwork::elements::Notes},
 };
 
 /// Adds the validations to the schema of a variable, and returns true if the variable is required. A validation that the

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rusqlite::params;
 
 use crate::{
-    AuthorizationCore, LOST, Look, Proposal, ProposalStatus, StoreResult, column_values::place,
-    end_detail, id_bytes, opened,
+    AuthorizationCore, LOST, Look, Proposal, ProposalStatus, StoreResult, end_detail,
+    fields::place, id_bytes, opened,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, Consumption, Denial, Envelope, Genesis, Grant,

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::{
     Entries, EntryRow, LOST, Look, OwedReview, StoreResult, TOKENS,
-    column_values::place,
+    fields::place,
     id_bytes, opened,
     sqlite::{
         check::{DURING, LogRow, file_of, files_below},
