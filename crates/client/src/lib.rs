@@ -121,7 +121,7 @@ pub(crate) use commands::{
     grant::is_grant,
     inbox::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
     inbox_table::ProposalFilterArgs,
-    output::Hashed,
+    output::HashingWriter,
     review::{boundary_with, is_file, search_names},
     verdict_screen::VerdictInputs,
 };

@@ -131,7 +131,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             continue;
         }
         // Nothing is printed before the digests are known. Large output waits in a temporary file without a name.
-        let mut kept = Hashed::new(SpooledTempFile::new(KEPT_IN_MEMORY));
+        let mut kept = HashingWriter::new(SpooledTempFile::new(KEPT_IN_MEMORY));
         client.copy(
             &format!("/v1/outputs/{}", stream.blake3),
             stream.recorded,
@@ -187,7 +187,7 @@ fn write_files(
             .create_new(true)
             .mode(mode)
             .open(&path);
-        let mut file = Hashed::new(file.map_err(|error| unwritable(&path, &error))?);
+        let mut file = HashingWriter::new(file.map_err(|error| unwritable(&path, &error))?);
         if entry.bytes > 0 {
             client.copy(
                 &format!("/v1/outputs/{}", entry.blake3),
@@ -231,14 +231,14 @@ fn receipt_of(view: &ReceiptView) -> CommandResult<Receipt> {
 }
 
 /// A sink that hashes what it gets.
-pub struct Hashed<W> {
+pub struct HashingWriter<W> {
     to: W,
     blake3: Blake3Stream,
     /// The SHA-256 of what the sink got.
     pub sha256: Sha256Stream,
 }
 
-impl<W> Hashed<W> {
+impl<W> HashingWriter<W> {
     /// Returns a sink that passes all on to `to`.
     pub fn new(to: W) -> Self {
         Self {
@@ -253,7 +253,7 @@ impl<W> Hashed<W> {
     }
 }
 
-impl<W: io::Write> io::Write for Hashed<W> {
+impl<W: io::Write> io::Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.to.write(bytes)?;
         self.blake3.update(&bytes[..written]);

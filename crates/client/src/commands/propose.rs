@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Client, CommandFailure, CommandResult, Exit, GlobalOptions, Hashed, JobArgs, KeyArgs,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, HashingWriter, JobArgs, KeyArgs,
     OutputForm, PrintableText, RunPrinter, Terminal, WantedBundle,
     commands::grant::signing::{WantedUse, sign_use},
     find_grant, now, read_params, revocation, step_parameters, typed, wait_for, write_document,
@@ -309,7 +309,7 @@ fn upload(client: &Client, given: &str) -> CommandResult<ProposedArtifact> {
         .map_err(|error: IdentError| bad(error.to_string()))?;
     let unreadable = |error: io::Error| bad(format!("can't read the file: {error}"));
     let mut file = File::open(path).map_err(unreadable)?;
-    let mut hashed = Hashed::new(io::sink());
+    let mut hashed = HashingWriter::new(io::sink());
     let _size = io::copy(&mut file, &mut hashed).map_err(unreadable)?;
     file.rewind().map_err(unreadable)?;
     let digest = ContentDigest::from_bytes(hashed.sha256.finish());

@@ -8,7 +8,7 @@ use std::{fmt, io};
 
 use serde_json::{Value, json};
 
-use crate::{PrintableText, value_words::counted};
+use crate::PrintableText;
 use documents::{Code, ObservedEnd, Outcome, ReviewVerdict, Status};
 use reading::{FileProblem, Problems};
 use wire::DeniedView;
@@ -188,10 +188,11 @@ impl From<Problems> for CommandFailure {
     /// Converts all errors of the files that a command reads.
     fn from(problems: Problems) -> Self {
         let places = problems.list();
-        let count = counted(places.len(), "thing");
+        let count = places.len();
+        let things = if count == 1 { "thing" } else { "things" };
         Self {
             problem: Some(json!({ "errors": places })),
-            ..Self::usage(format!("{count} to fix:\n{problems}"))
+            ..Self::usage(format!("{count} {things} to fix:\n{problems}"))
         }
     }
 }
