@@ -1051,3 +1051,35 @@ mod checker {
         assert_eq!(check("src/helpers.rs", "").len(), 1);
     }
 }
+
+/// The header of a directory is its table of contents, and files that join others must not leave their names there.
+#[test]
+fn each_file_that_the_header_of_a_directory_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut named, mut wrong) = (0, Vec::new());
+    for (path, source) in ["src", "crates"]
+        .iter()
+        .flat_map(|top| rust_files(&root.join(top)))
+    {
+        if !path.ends_with("mod.rs") {
+            continue;
+        }
+        for line in source.lines().take_while(|line| line.starts_with("//!")) {
+            for part in line.split("[`").skip(1) {
+                let name = part.split('`').next().unwrap();
+                if name.contains("::") {
+                    continue;
+                }
+                named += 1;
+                let directory = path.parent().unwrap();
+                let exists =
+                    directory.join(name).is_dir() || directory.join(format!("{name}.rs")).exists();
+                if !exists {
+                    wrong.push(format!("{}: no file {name}.rs", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    assert!(named > 40, "only {named} names found");
+}

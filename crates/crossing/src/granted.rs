@@ -1,4 +1,4 @@
-//! Standing grants, as the crossing and its callers use them.
+//! Who allowed a run: its approvers, or the people who signed its standing grant.
 
 use std::{cell::RefCell, sync::Arc};
 

@@ -1,13 +1,13 @@
 //! The command `countersign console`: the companion of an approver, in a browser on the approver's own machine.
 //!
 //! - [`options`]: the command and its options
-//! - [`signing`]: the keys; only this module loads and uses them, and no other room can name it
-//! - [`open_review`]: what signing a proposal needs besides a key
-//! - [`held`]: reviews that a page shows, until they are signed, denied or too old
+//! - [`signing`]: the keys, and the reviews that a page shows until they are signed, denied or too old; only this module loads
+//!   and uses keys, and no other room can name it
 //! - [`inbox`]: the proposals of all boundaries
 //! - [`views`], [`review_view`], [`compare_view`]: the markup
 //! - [`grant_pages`], [`run_review_pages`]: a standing grant, and a run that people must review
-//! - [`boundary_pages`], [`boundary_views`]: steps, sessions, ended proposals and the log of one boundary
+//! - [`freeze`]: the freeze of a boundary
+//! - [`boundary_pages`]: steps, sessions, ended proposals and the log of one boundary
 //! - [`requests`]: what each request needs
 //! - [`run_pages`]: comparisons, runs and the pages of a boundary, which need no key
 //! - [`routes`]: the requests of the browser

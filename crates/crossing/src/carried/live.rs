@@ -1,5 +1,5 @@
-//! Live output of runs. The boundary records the output of a run in progress, and any number of readers can follow the
-//! recording.
+//! Live output of runs, and the digests of the output that a receipt states. The boundary records the output of a run in
+//! progress, and any number of readers can follow the recording.
 //!
 //! A recording stores the output in the order of its arrival, up to the limit of recorded bytes. Output that does not
 //! fit into a small buffer goes to an unlinked file, so that large output uses disk space and not memory.

@@ -1,8 +1,8 @@
 //! DSSE envelopes: the untrusted type `Signed<T>` and the trusted type `Verified<T>`.
 //!
 //! A caller can read only the payload's digest and the key ids of the signatures of a [`Signed`] document.
-//! [`Signed::verify`] checks every signature over the received bytes, and only this function returns a [`Verified`]
-//! document.
+//! [`Signed::verify`] checks every signature over the received bytes. Only this function and its variants, whose names begin
+//! with `verify`, return a [`Verified`] document.
 //!
 //! ```compile_fail,E0616
 //! # use documents::{Authorization, Signed};

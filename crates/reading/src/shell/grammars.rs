@@ -1,6 +1,5 @@
-//! Option grammars of the programs whose arguments the parser reads exactly.
-//!
-//! Parser of lists, pipelines and simple commands.
+//! Parser of lists, pipelines and simple commands, and the option grammars of the programs whose arguments the parser
+//! reads exactly.
 
 use OptionValue::{Nothing, Optional, Value};
 

@@ -1,18 +1,15 @@
 //! Parser of shell scripts, which finds the commands that a script would run.
 //!
 //! - [`commands`] is the public interface: it returns every command of a script with its place.
-//! - `command_walk` walks through the syntax tree, and `script_walk` contains the state of the walk. `assignments`,
-//!   `positional_parameters` and `nested_text` are the other parts of the walk.
-//! - `comparison` compares the structure of two scripts.
-//! - [`script_calls`] has the calls with their arguments, for remarks to authors.
-//! - `programs` is the list of programs that run other programs, and `git` contains the everyday commands of git.
-//! - `wrappers` finds the commands that a program of the list runs, with the parts `shells`, `launchers` and
-//!   `shell_builtins`. `options` parses the options of these programs with the grammars in `grammars`.
-//! - `reasons` contains the messages for unknown commands.
-//! - `settings` lists the variables that change later commands.
-//! - `syntax` defines the tree and its limits.
-//! - `grammar`, `compounds` and `redirects` parse commands.
-//! - `words`, `quotes`, `expansions` and `arithmetic` parse the parts of a command.
+//! - [`command_walk`] walks through the syntax tree, and [`script_walk`] contains the state of the walk. [`found`] is what
+//!   it found.
+//! - [`comparison`] compares the structure of two scripts.
+//! - [`programs`] is the list of programs that run other programs, and [`git`] contains the everyday commands of git.
+//! - [`wrappers`] finds the commands that a program of the list runs, with the parts [`shells`] and [`shell_builtins`].
+//!   [`options`] parses the options of these programs with the grammars in [`grammars`].
+//! - [`settings`] lists the variables that change later commands, and [`traps`] finds texts that bash evaluates a second time.
+//! - [`syntax`] defines the tree and its limits. [`grammars`] and [`compounds`] parse commands, [`words`] and
+//!   [`expansions`] their parts.
 //!
 //! The parser is small and conservative: it refuses a script that bash or dash might read in another way.
 //! docs/design.md explains why no library is used, and which constructs the parser does not read.

@@ -3,9 +3,6 @@
 //! The parser reads exactly what people write every day. Of any other program of the list, the parser says only that its
 //! commands are unknown, because such tables have no end. A closed list of programs holds what this list does not contain.
 //! The list is frozen (CONTRIBUTING.md).
-//!
-//! The check `step` of a verifier depends on the uses (`Use`) and on [`RUNS_PROGRAM`], because they decide where a template
-//! may have a placeholder (docs/formats.md, "Templates"). Never change a use of a released version.
 
 use std::{collections::HashMap, sync::LazyLock};
 

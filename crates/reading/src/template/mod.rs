@@ -1,14 +1,13 @@
 //! Templates: scripts with placeholders for parameters, whose values can never change the structure of the script.
 //!
 //! - [`script_template`] parses, checks and renders a template, [`step_template`] those of a step.
-//! - [`flaw`] contains the errors.
-//! - `syntax` and `condition` parse the actions of a template.
-//! - `variant` expands conditions and repetitions.
+//! - [`syntax`] parses the actions of a template.
+//! - [`variant`] expands conditions and repetitions.
 //! - [`shell_quoting`] defines the places of values, and how a value is written in each place of a shell script.
-//! - `shell_places` finds the place of each placeholder of a shell script, by the rules of the format.
-//! - `shell_plan` checks the places and the rendered script with the shell parser.
-//! - `shell_roles` and `shell_commands` decide in which words of which commands a value is allowed.
-//! - `code_plan` and `code_reader` do the same for other languages.
+//! - [`shell_places`] finds the place of each placeholder of a shell script, by the rules of the format.
+//! - [`shell_plan`] checks the places and the rendered script with the shell parser.
+//! - [`shell_roles`] and [`shell_commands`] decide in which words of which commands a value is allowed.
+//! - [`code_plan`] and [`code_reader`] do the same for other languages.
 mod code_plan;
 pub mod code_reader;
 pub mod script_template;

@@ -1,8 +1,8 @@
 //! The isolation of a run: its namespaces, its file system, its system calls and its limits.
 //!
 //! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
-//! into new namespaces. The first process builds the root file system (`filesystem`, `system_paths`, `run_hosts`, `step_paths`,
-//! `mount_points`, `trees`, `denied_names`, `step_files`, `run_places`), drops its privileges (`confine`, `seccomp`, `grants`) and executes the step.
+//! into new namespaces. The first process builds the root file system ([`filesystem`], with [`mounts`], [`trees`],
+//! [`denied_names`], [`step_files`] and [`run_hosts`]), drops its privileges ([`confine`], [`seccomp`]) and executes the step.
 //! [`probe`] says what the host supports.
 
 pub mod bpf;

@@ -1,6 +1,4 @@
-//! Compares paths with the mount table, because a file can be mounted at several places.
-//!
-//! Directories, files and mounts below a new root.
+//! Directories, files and mounts below a new root, and the mount table, because a file can be mounted at several places.
 
 use std::{
     ffi::OsString,

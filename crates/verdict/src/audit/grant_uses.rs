@@ -1,6 +1,4 @@
-//! Follows the grants of a log and their uses.
-//!
-//! Checks the grant of a run in a bundle.
+//! Follows the grants of a log and their uses, and checks the grant of a run in a bundle.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,8 +1,5 @@
-//! Follows the states of the sessions in a log.
-//!
-//! Remembers the receipts of plans until no run can carry them out any more.
-//!
-//! Checks the plan of a run in a bundle.
+//! Follows the states of the sessions in a log, remembers the receipts of plans until no run can carry them out any more,
+//! and checks the plan of a run in a bundle.
 
 use std::collections::BTreeMap;
 

@@ -4,11 +4,10 @@
 //! audit then searches the log for both uses. For the values of about one day, the audit keeps 16 bytes and the place, so the
 //! finding comes with the entry of the second use.
 //!
-//! Stored state from which the next audit resumes, with the verified checkpoint.
-//!
-//! The auditor owns the state file and trusts the file as much as the roster. The file is written only after an audit
-//! without failures. The next audit computes the root from the stored tree and the new entries. If this root differs
-//! from the signed root, the log no longer begins with the same entries.
+//! The stored state from which the next audit resumes stands here too, with the verified checkpoint. The auditor owns the
+//! state file and trusts it as much as the roster. The file is written only after an audit without failures. The next
+//! audit computes the root from the stored tree and the new entries. If this root differs from the signed root, the log no
+//! longer begins with the same entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,15 +1,11 @@
 //! The command `countersign open`: a runbook in a browser on this machine, with what `countersign run` enforces.
 //!
-//! - [`open_pages`]: the pages that one command opens
-//! - [`page_rules`]: the policy of each page
+//! - [`open_pages`]: the pages that one command opens, their policy and their files
 //! - [`saved_files`]: looks for saved files
-//! - [`shown_step`]: what one step shows
 //! - [`board`]: what all steps show now, and the questions to the person
 //! - [`worker`]: runs the steps, one at a time
-//! - [`form`], [`field_inputs`]: the fields of a step
-//! - [`shown_file`]: images of the prose, and files that a step left
-//! - [`view`]: the markup of a runbook
-//! - [`preview_view`]: the markup of the author's preview
+//! - [`form`]: the fields of a step
+//! - [`view`]: the markup of a runbook and of the author's preview
 //! - [`routes`]: the requests of the browser
 //!
 //! With `--boundary`, nothing runs here, and a person proposes the sealed steps:
