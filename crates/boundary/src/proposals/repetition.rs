@@ -9,13 +9,13 @@ use store::{
 };
 use wire::{ProposalView, SameRun};
 
-/// Seconds in which a run that succeeded or was denied is named to approvers of the same run.
+/// Seconds for which approvers of a run still see that the same run succeeded or was denied.
 const RECENT_S: i64 = 3600;
 /// Maximum number of open proposals that are compared with a proposal that an approver reads.
 const MOST_OPEN: usize = 1000;
 /// Maximum number of denied proposals that are compared.
 const MOST_DENIED: usize = 100;
-/// Maximum number of open and denied proposals of the same run that are named.
+/// Maximum number of open and denied proposals of the same run that an approver sees.
 const MOST_NAMED: usize = 4;
 
 impl Proposals {

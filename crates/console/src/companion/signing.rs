@@ -214,7 +214,7 @@ impl Signing {
         ))
     }
 
-    /// Makes the review of a run with what the person says.
+    /// Creates the review of a run from the verdict and the words of the person.
     pub fn review_run(
         &self,
         run: ReadReceipt,

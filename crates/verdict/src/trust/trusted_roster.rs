@@ -493,7 +493,7 @@ impl Reader {
     }
 }
 
-/// Returns what a reader sees of a name at first sight.
+/// Returns a text that is equal for two names that look alike.
 fn shape(name: &Name) -> String {
     let plain = name.as_str().trim_end_matches(['.', '_', '-', '@']);
     plain
