@@ -491,7 +491,7 @@ impl KnownKeys {
         Err(Refusal::new(Code::Busy, detail).retry_after(wait.unsigned_abs()))
     }
 
-    /// Notes the end of a request because of the key `kid`.
+    /// Records the answer to a request for the key `kid`.
     fn end(&mut self, kid: &str, answer: Result<IssuerKeys, String>, now: Timestamp) {
         match answer {
             Ok(keys) => {

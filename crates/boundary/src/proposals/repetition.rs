@@ -77,7 +77,7 @@ impl Proposals {
         match result {
             ProposeResult::New => Ok((self.view_for(caller, &self.row(&asked.proposal)?)?, true)),
             ProposeResult::Same(row) => self.repeated(caller, &row.core.id, &asked.reason),
-            // After a new seal or a run in its session, the same call asks for another statement.
+            // If the seal or the state of the session has changed since, the same call leads to another statement.
             ProposeResult::Conflict(row) if self.is_same_call(&row, asked) => {
                 self.repeated(caller, &row.core.id, &asked.reason)
             }

@@ -1,10 +1,8 @@
-//! The keys of the approver. Only this module of the pages loads and uses keys.
+//! The keys of the approver, and the reviews that the pages show.
 //!
-//! The type has no constructor outside of the companion, so the other pages have nothing that can sign.
-//!
-//! Reviews of proposals that are open, for all pages that sign. This module has no key.
-//!
-//! Reviews that a page shows. The signature covers the bytes that are held here, and nothing that comes later.
+//! Only this module of the pages loads and uses keys. [`Signing`] has no constructor outside of the companion, so the other
+//! pages have nothing that can sign. A signature covers the bytes of the review that is held here, and nothing that comes
+//! later.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -213,7 +213,7 @@ impl TrustedRoster {
         self.roster.groups.get(group)?.presence
     }
 
-    /// Returns the keys of other types than Ed25519, with their holders. They never sign a roster.
+    /// Returns the keys of other types than Ed25519, with their holders. Such a key never signs a roster.
     pub fn foreign_keys(&self) -> &[(KeyHolder, ForeignKey)] {
         &self.index.foreign
     }
