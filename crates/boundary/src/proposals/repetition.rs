@@ -190,8 +190,8 @@ impl Proposals {
         Ok(found)
     }
 
-    /// Returns true if the proposal with the same nonce came from the same call. A proposal that was handed in came from
-    /// no call.
+    /// Returns true if the proposal with the same nonce came from the same call of `propose`. A submitted statement came
+    /// from no such call.
     fn is_same_call(&self, row: &Proposal, asked: &Authorization) -> bool {
         row.request.is_some()
             && self.statement(&row.core.id).is_ok_and(|stored| {

@@ -251,8 +251,8 @@ pub struct MadeReview {
     pub approver: Result<Name, String>,
 }
 
-/// A signature that was made and sent, with the answer of the boundary and what the person did, in words. Before this value,
-/// nothing was signed.
+/// The answer of the boundary to a signature that was made and sent, and words for what the person did. If a call
+/// returns an error instead, nothing was signed.
 pub struct SentSignature<T>(pub CommandResult<T>, pub String);
 
 impl MadeReview {

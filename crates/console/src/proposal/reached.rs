@@ -55,7 +55,7 @@ pub struct ReachedBoundary {
     /// The part of the log that was verified here.
     pub hashes: VerifiedHashes,
     make: ClientMaker,
-    /// The client. Its access is used until the access ends. `None` before the first request.
+    /// The client with its access, which is used until it expires. `None` before the first request.
     client: Mutex<Option<Client>>,
     places: Arc<Semaphore>,
 }

@@ -1,4 +1,4 @@
-//! The writes of the writer:
+//! The rows that the writer adds, changes and deletes:
 //!
 //! - new proposals, their signatures, and changes of their status
 //! - standing grants, and the claims of their uses
