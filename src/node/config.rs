@@ -251,11 +251,11 @@ table! {
 table! {
     /// How long the service keeps data that is not evidence, for example `90d`, `12h` or `30s`.
     pub struct RetentionTable {
-        /// Time for recorded outputs, from the end of their run, by default `90d`. The receipt keeps their digests.
+        /// How long recorded outputs stay after the end of their run, by default `90d`. The receipt keeps their digests.
         #[schemars(with = "Option<String>")]
         pub outputs: i64,
-        /// Time for proposals that never ran, and for signatures that are in no receipt, from the end of the proposal. By
-        /// default `90d`.
+        /// How long proposals that never ran, and signatures that are in no receipt, stay after the end of the proposal.
+        /// By default `90d`.
         #[schemars(with = "Option<String>")]
         pub proposals: i64,
         /// Age from which log entries are stored in compressed form in an SQLite file, by default `30d`. Their bytes stay.

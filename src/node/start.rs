@@ -92,7 +92,7 @@ pub async fn assemble<S>(
             Some(id) => Some(HostLock::take(config, &id).await?),
             None => None,
         };
-        // If another service of this boundary listens, the lock gives the better message.
+        // The lock comes before the sockets, because its message is better if another service of this boundary listens.
         let sockets = sockets.await?;
         let closed = closed_ledgers(config, &files.key, &mut notes)?;
         // A key that a closed log revoked counts as little in the new log of a restore.

@@ -1,8 +1,5 @@
-//! The caller of a request and the caller's rights.
-//!
-//! A caller that the ID token of a job admitted.
-//!
-//! Callers create, show, reset and end sessions.
+//! The caller of a request, also one that the ID token of a job admitted; the caller's rights, and the sessions that callers
+//! create, show, reset and end.
 
 use std::sync::Arc;
 

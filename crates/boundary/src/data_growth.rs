@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn sizes_from_the_future_of_a_wrong_clock_do_not_count() {
-        // The clock was 300 days ahead for one size.
+        // One size was recorded while the clock was 300 days ahead.
         assert_eq!(
             growth(&[(0, 100), (24 * 300, 110), (6, 110), (24, 140)]),
             Some((40, 1))

@@ -670,7 +670,7 @@ impl Proposals {
 
     async fn end_overtaken_of(self: &Arc<Self>, ids: Vec<ProposalId>) -> u64 {
         let proposals = self.clone();
-        // The lookup of programs reads the disk.
+        // The lookup of programs reads the disk, so it must not block this thread.
         let search = move || {
             let found = ids
                 .into_iter()

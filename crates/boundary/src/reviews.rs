@@ -283,7 +283,7 @@ impl Proposals {
             let (rule, roster, counts) = (&rule.value, &sealed.roster, |name: &_| {
                 !excluded.contains(name)
             });
-            // People who can approve and can't review are no loss for the review.
+            // An approver who may not review anyway does not reduce the number of reviewers by signing.
             let only_approve = roster.approvers().filter(|one| {
                 let is_of = |groups: &[_]| one.groups.iter().any(|group| groups.contains(group));
                 counts(&one.name) && is_of(&rule.from) && !is_of(&rule.review.from)

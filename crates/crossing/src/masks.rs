@@ -8,8 +8,7 @@ use crate::{RequestResult, receipt_of};
 use documents::{Authorization, Base64, Enforcement, Envelope, Profile, Statement, StepReference};
 use store::{Ledger, ProposalQuery, ProposalStatus};
 
-/// Maximum number of earlier receipts of the step that are read. More than one may be needed, because receipts of runs
-/// with another profile are skipped.
+/// Maximum number of earlier receipts of the step that are read, because receipts of runs with another profile are skipped.
 const LOOKED_AT: usize = 8;
 
 /// Returns the enforcement facts of a run. If this run masked no names, the facts contain the number of names that the

@@ -23,8 +23,8 @@ macro_rules! words {
     };
 }
 
-/// Reads and writes a type in documents as its text, which it also has as `Display` and `FromStr`. `$write` writes the text, and
-/// the schema describes it.
+/// Implements serde and the JSON schema for a type that is a text in documents. The type must have `FromStr`, `$write` writes
+/// the text, and `$schema` describes it.
 macro_rules! written_as_text {
     ($name:ident, |$this:ident, $serializer:ident| $write:expr, $schema:tt) => {
         impl serde::Serialize for $name {

@@ -1,11 +1,8 @@
-//! What a database must do for the store.
+//! What a database must do for the store, and the times after which the store deletes rows.
 //!
-//! Large outputs, uploaded files and cosignatures in the database of several nodes, so that each node has them.
-//!
-//! An object is written over a connection of its own, before a batch refers to it, so neither the writer nor its lock waits.
-//! The name of an object is the digest of its bytes, so a second write of the same object changes nothing.
-//!
-//! Times after which the store deletes rows.
+//! With several nodes, the database also contains large outputs, uploaded files and cosignatures (*objects*), so that each
+//! node has them. An object is written over a connection of its own, before a batch refers to it, so neither the writer nor
+//! its lock waits. The name of an object is the digest of its bytes, so a second write of the same object changes nothing.
 
 use std::{io, ops::Range};
 

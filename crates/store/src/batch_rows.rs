@@ -22,8 +22,8 @@ use documents::{
 
 /// A statement of a batch: it writes rows, or asks a question.
 pub struct BatchStatement {
-    /// The statement for one row. If it writes, its columns are `?1`, `?2` and so on, bound by place, and it may leave out the
-    /// last ones. A question has `$1`, `$2` and so on, bound by name.
+    /// The statement for one row. A write has `?1`, `?2` and so on, bound by place, and may leave out the last columns. A
+    /// question has `$1`, `$2` and so on, bound by name.
     pub(super) sqlite: &'static str,
     /// The statement for all rows, whose columns are the arrays `$1`, `$2` and so on.
     pub(super) postgres: &'static str,

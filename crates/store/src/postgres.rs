@@ -198,7 +198,7 @@ impl Store for PostgresStore {
         }
         // The caller may have left a batch after an error of its own.
         self.rollback();
-        // The connection of the role is a new one, so the server may be another one.
+        // If the connection of the role is new, it may lead to another server.
         if self.server_changes() != self.changes {
             self.writer = None;
         }

@@ -1,18 +1,12 @@
-//! Proposals and their signatures: requests, queries and results.
+//! The requests to the ledger and its answers:
 //!
-//! The status of a proposal, and the details of the status.
-//!
-//! Runs: the request to spend a nonce, the request to store the receipt of a run, and the answers of the ledger.
-//!
-//! Standing grants: drafts with their signatures, the grants of the log, and their uses.
-//!
-//! Denials: the request to store a denial, and the denials in the store.
-//!
-//! Reviews: the runs that need a review, the reviews in the log, and the request to store a review.
-//!
-//! Seals: the request to append a seal, and the seals of the log.
-//!
-//! Tokens without their secrets, and the changes of tokens in a seal.
+//! - proposals and their signatures: requests, queries and results, and the status with its details
+//! - runs: the request to spend a nonce, and the request to store the receipt
+//! - standing grants: drafts with their signatures, the grants of the log, and their uses
+//! - denials: the request to store a denial, and the denials in the store
+//! - reviews: the runs that need a review, the reviews in the log, and the request to store a review
+//! - seals: the request to append a seal, and the seals of the log
+//! - tokens without their secrets, and the changes of tokens in a seal
 
 use std::{fmt, sync::Arc};
 

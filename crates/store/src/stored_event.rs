@@ -1,4 +1,4 @@
-//! Events: what happened at the boundary, in the order of the commits, and how far each target of messages was told.
+//! Events: what happened at the boundary, in the order of the commits, and the last event that each target of messages got.
 
 use crate::{
     ProposalStatus,
@@ -209,7 +209,7 @@ impl EventFact {
     }
 }
 
-/// How far a target of messages was told.
+/// The last event that a target of messages got.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToldTarget {
     /// Name of the target.

@@ -1,6 +1,6 @@
 //! A person's own machine: runbooks run at a terminal, and the notebook in a browser.
 //!
-//! - `local`: the command `countersign run`, and what authors want to know of their files
+//! - `local`: the command `countersign run`, and checks for authors of runbooks
 //! - `notebook`: the command `countersign open`
 #![forbid(unsafe_code)]
 

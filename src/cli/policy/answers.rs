@@ -179,7 +179,7 @@ impl PolicyAtHand {
     }
 }
 
-/// Reads the steps of a runbook of any format. There is at least one.
+/// Reads the steps of a runbook of any format. The list has at least one step.
 pub fn steps_of(file: &Path) -> CommandResult<Vec<Arc<RegisteredStep>>> {
     let shown = file.display().to_string();
     let name = file

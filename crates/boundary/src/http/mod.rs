@@ -118,7 +118,7 @@ pub async fn serve(
 /// Waits until all calls and runs have ended, for at most the time `within`.
 async fn drain(app: &App, within: Duration) {
     let began = Instant::now();
-    // `/ready` reports the end, and the boundary verifies no new requests.
+    // From now on, `/ready` reports that the service ends, and the boundary verifies no new requests.
     app.boundary.crossing.capacity().close_verification();
     let waited_for = app.is_waited_for();
     if tokio::time::timeout(within, app.finished()).await.is_err() {

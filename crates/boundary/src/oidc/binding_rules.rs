@@ -272,7 +272,7 @@ fn job_page(issuer: &str, claims: SignedClaims<'_>) -> Option<String> {
     ))
 }
 
-/// Returns true if an issuer is this one, or an issuer below its path.
+/// Returns true if `issuer` is `known`, or an address below the path of `known`.
 fn is_of(issuer: &str, known: &str) -> bool {
     issuer
         .strip_prefix(known)

@@ -383,15 +383,15 @@ impl IssuerKeys {
     }
 }
 
-/// Seconds for which keys are used without another look.
+/// Seconds for which keys are used without a new request.
 const FRESH_S: i64 = 3600;
 /// Seconds for which keys stay usable while their issuer does not answer.
 const USABLE_S: i64 = 86_400;
 /// Minimum time in seconds between two requests because of old keys, and mean time between two requests because of unknown
 /// keys.
 const ASK_AGAIN_S: i64 = 300;
-/// Number of requests because of unknown keys that can follow each other at once. Anybody can name an unknown key, and a
-/// stranger must not use up the request for a new key of the issuer.
+/// Maximum burst of requests because of unknown keys. Anybody can name an unknown key, and a stranger must not use up the
+/// request for a new key of the issuer.
 const UNKNOWN_AT_ONCE: i64 = 2;
 /// Minimum time in seconds between two requests while no keys are known, or after a request without an answer.
 const RETRY_S: i64 = 10;
@@ -491,7 +491,7 @@ impl KnownKeys {
         Err(Refusal::new(Code::Busy, detail).retry_after(wait.unsigned_abs()))
     }
 
-    /// Notes the end of a request because of the key `kid`.
+    /// Records the answer to a request for the key `kid`.
     fn end(&mut self, kid: &str, answer: Result<IssuerKeys, String>, now: Timestamp) {
         match answer {
             Ok(keys) => {

@@ -9,13 +9,13 @@ use store::{
 };
 use wire::{ProposalView, SameRun};
 
-/// Seconds in which a run that succeeded or was denied is named to approvers of the same run.
+/// Seconds for which approvers of a run still see that the same run succeeded or was denied.
 const RECENT_S: i64 = 3600;
 /// Maximum number of open proposals that are compared with a proposal that an approver reads.
 const MOST_OPEN: usize = 1000;
 /// Maximum number of denied proposals that are compared.
 const MOST_DENIED: usize = 100;
-/// Maximum number of open and denied proposals of the same run that are named.
+/// Maximum number of open and denied proposals of the same run that an approver sees.
 const MOST_NAMED: usize = 4;
 
 impl Proposals {
@@ -77,7 +77,7 @@ impl Proposals {
         match result {
             ProposeResult::New => Ok((self.view_for(caller, &self.row(&asked.proposal)?)?, true)),
             ProposeResult::Same(row) => self.repeated(caller, &row.core.id, &asked.reason),
-            // After a new seal or a run in its session, the same call asks for another statement.
+            // If the seal or the state of the session has changed since, the same call leads to another statement.
             ProposeResult::Conflict(row) if self.is_same_call(&row, asked) => {
                 self.repeated(caller, &row.core.id, &asked.reason)
             }
@@ -190,8 +190,8 @@ impl Proposals {
         Ok(found)
     }
 
-    /// Returns true if the proposal with the same nonce came from the same call. A proposal that was handed in came from
-    /// no call.
+    /// Returns true if the proposal with the same nonce came from the same call of `propose`. A submitted statement came
+    /// from no such call.
     fn is_same_call(&self, row: &Proposal, asked: &Authorization) -> bool {
         row.request.is_some()
             && self.statement(&row.core.id).is_ok_and(|stored| {

@@ -1,8 +1,5 @@
-//! The table of the inbox: one line for each proposal.
-//!
-//! Options that choose proposals by their step and their proposer.
-//!
-//! The clock of this machine.
+//! The table of the inbox with one line for each proposal, the options that choose proposals by their step and their
+//! proposer, and the clock of this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,7 +6,7 @@
 //! digest on each line). The current directory is not searched, because it may be a checkout with files of other
 //! people.
 //!
-//! Checks whether the author of a commit under review could control a file.
+//! This file also checks whether the author of a commit under review could control a file.
 //!
 //! The author of a commit can write every file of the checkout. With a trusted roster from the checkout, the author
 //! could approve the commit alone. The check follows symbolic links and covers each directory that a lookup of the path

@@ -1,10 +1,9 @@
-//! Addresses of boundaries and mirrors.
+//! How a client reaches a boundary:
 //!
-//! The ID token of the CI job in which the client runs. It opens a token of the boundary without a stored secret.
-//!
-//! Options of a client for TLS: the trusted authorities, the client certificate and the proxy.
-//!
-//! A secret that no message shows.
+//! - addresses of boundaries and mirrors
+//! - the ID token of the CI job in which the client runs, which opens a token of the boundary without a stored secret
+//! - options for TLS: the trusted authorities, the client certificate and the proxy
+//! - a secret that no message shows
 
 use std::{
     fmt,

@@ -244,7 +244,8 @@ impl PrintableText {
         Self::bare_path(path).and(" = ")
     }
 
-    /// Escapes a plus sign at the beginning of the text, because the line would look like a continuation line.
+    /// Escapes a plus sign at the beginning of the text, because the line would otherwise look like a continuation
+    /// line.
     pub(super) fn without_leading_plus(self) -> Self {
         match self.0.strip_prefix('+') {
             Some(rest) => Self(format!("\\x2b{rest}")),

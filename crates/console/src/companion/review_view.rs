@@ -63,7 +63,7 @@ pub async fn review<R: Reviewer>(
     show_review(&*own, at, id, &RefusedReview::default()).await
 }
 
-/// Makes a review, shows it with what was wrong with an earlier form, and holds it for the forms of the page.
+/// Makes a review, shows it with the errors of an earlier form, and holds it for the forms of the page.
 async fn show_review(
     own: &impl Reviewer,
     at: usize,
@@ -74,7 +74,7 @@ async fn show_review(
     let made = pages.place(at)?.read(work).await;
     let made = made.map_err(not_done(at, "No review", ways(at, &id)))?;
     let digest = made.review.found.digest.to_string();
-    // The person typed the digits of the review before.
+    // The person typed the digits of the earlier review.
     refused.check_digest(at, &digest, id.as_str(), ways(at, &id))?;
     let (number, passkey) = (pages.forms.issue(), own.question(&made));
     let page = ReviewView {

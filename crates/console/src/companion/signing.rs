@@ -1,10 +1,8 @@
-//! The keys of the approver. Only this module of the pages loads and uses keys.
+//! The keys of the approver, and the reviews that the pages show.
 //!
-//! The type has no constructor outside of the companion, so the other pages have nothing that can sign.
-//!
-//! Reviews of proposals that are open, for all pages that sign. This module has no key.
-//!
-//! Reviews that a page shows. The signature covers the bytes that are held here, and nothing that comes later.
+//! Only this module of the pages loads and uses keys. [`Signing`] has no constructor outside of the companion, so the other
+//! pages have nothing that can sign. A signature covers the bytes of the review that is held here, and nothing that comes
+//! later.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -214,7 +212,7 @@ impl Signing {
         ))
     }
 
-    /// Makes the review of a run with what the person says.
+    /// Creates the review of a run from the verdict and the words of the person.
     pub fn review_run(
         &self,
         run: ReadReceipt,
@@ -253,8 +251,8 @@ pub struct MadeReview {
     pub approver: Result<Name, String>,
 }
 
-/// A signature that was made and sent, with the answer of the boundary and what the person did, in words. Before this value,
-/// nothing was signed.
+/// The answer of the boundary to a signature that was made and sent, and words for what the person did. If a call
+/// returns an error instead, nothing was signed.
 pub struct SentSignature<T>(pub CommandResult<T>, pub String);
 
 impl MadeReview {

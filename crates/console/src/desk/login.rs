@@ -1,6 +1,6 @@
 //! The login: a passkey signs a challenge of a boundary, and the boundary gives access for ten minutes.
 //!
-//! A person types a name. The answer is the same for each name, so the desk tells nobody who is in a roster.
+//! The answer is the same for each name that a person types, so the desk tells nobody who is in a roster.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! The page on which the passkey signs a statement of few words.
+//! The page on which the passkey signs a short statement.
 
 use maud::{Markup, html};
 
@@ -6,7 +6,7 @@ use crate::{
     ANSWER_FIELDS, NavPlace, PageState, PasskeyQuestion, answer_fields, companion_page, hidden,
 };
 
-/// Returns the page on which the passkey signs a statement of few words.
+/// Returns the page on which the passkey signs a short statement.
 pub fn signing_page(
     pages: &PageState,
     (at, title): (usize, &str),

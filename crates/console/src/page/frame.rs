@@ -1,14 +1,9 @@
-//! The frame of each page: its head, its title and its two files.
+//! The frame of each page (its head, its title and its two files), and the parts that several pages share:
 //!
-//! Errors of a form: a summary above the form, and each error beside its field.
-//!
-//! Text from outside on a page.
-//!
-//! The output of a step as markup.
-//!
-//! The parts of a form that a passkey signs. The script of the pages asks the passkey, and fills the hidden fields.
-//!
-//! The lines of a screen as markup: the same text as at a terminal.
+//! - errors of a form: a summary above the form, and each error beside its field
+//! - text from outside, and the output of a step, as markup
+//! - the parts of a form that a passkey signs: the script of the pages asks the passkey, and fills the hidden fields
+//! - the lines of a screen as markup: the same text as at a terminal
 //!
 //! Each line is an element with two columns: the prefix, which only the program chooses, and the content. A line that is
 //! too long continues in the second column, so no external text begins where a line of the program begins.
@@ -300,7 +295,7 @@ mod screen_lines_tests {
             }
             let page = screen_lines(&screen, 2).into_string();
             prop_assert_eq!(text_of_lines(&page), screen.paint(usize::MAX, false));
-            // Nothing but the elements of lines: external text makes no tag and no attribute.
+            // The page has only the elements of lines: external text adds no tag and no attribute.
             let tags = page.split('<').skip(1).map(|tag| tag.split('>').next().unwrap_or_default());
             let known = |tag: &str| ["div", "span", "h2", "/div", "/span", "/h2"].iter().any(|name| tag.split(' ').next() == Some(name));
             prop_assert!(tags.into_iter().all(known));

@@ -92,7 +92,7 @@ impl Walker<'_> {
                 self.confirm
                     .extend(text_attribute(node, "confirmationText").map(|text| shown(&text)));
             }
-            // An element such as an admonition can have steps between its prose.
+            // Walk into an element such as an admonition, because steps can be between its prose.
             let opens =
                 element.is_some() && !children(node).is_empty() && !is_step_element(element);
             if opens && !steps.is_empty() {

@@ -1,10 +1,9 @@
-//! The boundaries of the person, and the requests to them.
+//! The boundaries of the person, and for each boundary:
 //!
-//! What the person trusts at one boundary: its id in the list of boundaries, and its roster.
-//!
-//! The signed head of a boundary's log. Each new head must continue the newest head that was verified here before.
-//!
-//! The events of a run, from the boundary to the page, while the run happens.
+//! - the requests to it
+//! - what the person trusts: its id in the list of boundaries, and its roster
+//! - the signed head of its log: each new head must continue the newest head that was verified here before
+//! - the events of a run, from the boundary to the page, while the run happens
 
 use std::{
     collections::BTreeMap,
@@ -51,12 +50,12 @@ pub struct ReachedBoundary {
     /// Name that the boundary states, after the first answer.
     own_name: Mutex<Option<BoundaryName>>,
     options: GlobalOptions,
-    /// What the person trusts here.
+    /// What the person trusts at this boundary.
     pub trust: BoundaryTrust,
     /// The part of the log that was verified here.
     pub hashes: VerifiedHashes,
     make: ClientMaker,
-    /// The client. Its access is used until the access ends. `None` before the first request.
+    /// The client with its access, which is used until it expires. `None` before the first request.
     client: Mutex<Option<Client>>,
     places: Arc<Semaphore>,
 }

@@ -23,8 +23,8 @@ use crate::{
     web::refused_request::with_page,
 };
 
-/// What a page may load and do. Trusted types let no text become script. `same-origin` as the policy of the referrer,
-/// because under `no-referrer` Chromium sends the origin `null` with the form of a page, and every sandboxed frame sends
+/// What a page may load and do. Trusted types let no text become script. The referrer policy is `same-origin`, because
+/// under `no-referrer` Chromium sends the origin `null` with the form of a page, and every sandboxed frame sends
 /// `null` too.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";

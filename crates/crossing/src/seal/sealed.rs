@@ -267,8 +267,8 @@ impl SealContent {
         })
     }
 
-    /// Returns an error if a receipt under this seal may not fit into a bundle. Then a step could run and no bundle could
-    /// prove the run.
+    /// Returns an error if a receipt under this seal may not fit into a bundle. Otherwise a step could run although no
+    /// bundle could prove the run.
     fn too_large_for_bundles(&self, versions: usize) -> Option<String> {
         let common =
             versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;

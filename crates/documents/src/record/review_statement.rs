@@ -59,7 +59,7 @@ impl Predicate for ReviewStatement {
 /// Returns the digest of the receipt that a review is about.
 ///
 /// # Errors
-/// Returns an error if the statement has other subjects.
+/// Returns an error if the subject is not exactly one receipt.
 pub fn reviewed(statement: &Statement<ReviewStatement>) -> Result<ContentDigest, Malformed> {
     only_subject(&statement.subject, "receipt").map(ContentDigest::from_bytes)
 }

@@ -91,7 +91,7 @@ pub struct FollowedLog {
     pub checkpoint: String,
 }
 
-/// Name and version of this program in seals. The number after `+` is that of the parser of scripts.
+/// Name and version of this program in seals. The number after `+` is the version of the script parser.
 pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"), "+3");
 
 /// Engines that decide like this program, except in how they parse scripts.

@@ -347,24 +347,24 @@ impl Judge<'_> {
     }
 
     fn command(&self, name: &str) -> Judged {
-        let lies = Lies::of(name, self.flags.real);
+        let location = CommandLocation::of(name, self.flags.real);
         let places = self.flags.places.as_ref();
         let find = |list: &PatternList, side: ListSide| match side {
             ListSide::Deny => {
-                let real = lies
+                let real = location
                     .real
                     .as_deref()
                     .and_then(|real| list.find_denied(real, places));
                 list.find_denied(name, places).or(real).cloned()
             }
-            ListSide::Allow => lies.allowed_by(list, name, places).cloned(),
+            ListSide::Allow => location.allowed_by(list, name, places).cloned(),
         };
         let (verdict, mut rule) = self.by_lists(PermissionKind::Run, &find);
         let by_policy_file =
             matches!(&rule, AppliedRule::Listed { origin, .. } if *origin != RuleOrigin::BuiltIn);
         if verdict != PolicyVerdict::Allow
             && !by_policy_file
-            && let Some(rule) = self.named_program(&lies, name)
+            && let Some(rule) = self.named_program(&location, name)
         {
             return (PolicyVerdict::Allow, rule);
         }
@@ -389,7 +389,7 @@ impl Judge<'_> {
 
     /// Returns the rule for a program that is in every list of the policy. A question about it would be without effect,
     /// because an unknown command of each step can execute it.
-    fn named_program(&self, lies: &Lies, name: &str) -> Option<AppliedRule> {
+    fn named_program(&self, location: &CommandLocation, name: &str) -> Option<AppliedRule> {
         if self.at != DecisionPlace::ListedBoundary {
             return None;
         }
@@ -399,7 +399,8 @@ impl Judge<'_> {
                 .programs
                 .get_key_value(&text.parse::<Program>().ok()?)
         };
-        let (name, origin) = find(name).or_else(|| if lies.trusted { find(base) } else { None })?;
+        let (name, origin) =
+            find(name).or_else(|| if location.trusted { find(base) } else { None })?;
         Some(AppliedRule::NamedProgram {
             name: name.clone(),
             origin: origin.clone(),
@@ -542,14 +543,14 @@ impl Judge<'_> {
 }
 
 /// Location of a command, which decides whether an allow list applies.
-struct Lies {
+struct CommandLocation {
     /// True for a name without a slash, and for a path in a directory that only the system's owner can write.
     trusted: bool,
     /// Path with resolved links, or `None` if the path is unknown.
     real: Option<String>,
 }
 
-impl Lies {
+impl CommandLocation {
     fn of(name: &str, real: Option<fn(&str) -> Option<String>>) -> Self {
         if !name.contains('/') {
             let real =

@@ -68,7 +68,7 @@ impl LockFile {
         Ok(Some(lock))
     }
 
-    /// Writes the lock into a runbook directory. A lock that exists is replaced at once.
+    /// Writes the lock into a runbook directory. An existing lock is replaced atomically.
     ///
     /// # Errors
     /// Returns the error of the system.

@@ -1,10 +1,8 @@
-//! Contents of the files of a step, and the rules for the files that a runbook names.
+//! A step of a registry, and the checks before a step is registered:
 //!
-//! A step of a registry, and the checks before a step is registered.
-//!
-//! Declarations of a step's outputs.
-//!
-//! Declarations of parameters that several steps of a registry share.
+//! - contents of the files of a step, and the rules for the files that a runbook names
+//! - declarations of a step's outputs
+//! - declarations of parameters that several steps of a registry share
 
 use std::borrow::Cow;
 use std::collections::HashMap;

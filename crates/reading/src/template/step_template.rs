@@ -51,7 +51,7 @@ pub fn of_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Ve
 /// Reads the template of a sealed step by the rules of its form, or returns `None` if the step has no template.
 ///
 /// # Errors
-/// Returns the flaws for which no version renders the template.
+/// Returns the flaws because of which no program version can render the template.
 pub fn of_sealed_step(
     definition: &StepDefinition,
 ) -> Result<Option<ScriptTemplate>, Vec<TemplateFlaw>> {

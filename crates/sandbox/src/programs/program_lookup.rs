@@ -148,7 +148,7 @@ struct Files {
     /// Names with the real path of each file.
     named: BTreeSet<(Program, PathBuf)>,
     /// Real paths of interpreters and of files in closures, each with the name of the program that needs the file. The list
-    /// contains such a file once, and only if it does not contain the file under a name.
+    /// contains such a file once, and only if `named` does not contain the file.
     needed: BTreeMap<PathBuf, Program>,
 }
 

@@ -51,8 +51,8 @@ fn lab(name: &str, port_asked: u16) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// The hosts of this module with a relay whose listeners are on this host. The loopback counts as another host, unless the
-/// test says otherwise.
+/// A relay with listeners on this host. This module resolves its names. The loopback counts as another host, unless the test
+/// says otherwise.
 struct Bench {
     relay: Relay,
     ports: Vec<u16>,

@@ -15,7 +15,7 @@ use crate::{
 };
 use documents::{Blake3Digest, Hash, TilePath, locked, merkle};
 
-/// The ledger also answers what its readers answer.
+/// A ledger also has the methods of its readers.
 impl Deref for Ledger {
     type Target = StoreReads;
 
@@ -25,7 +25,7 @@ impl Deref for Ledger {
 }
 
 impl Ledger {
-    /// Returns the readers of the store. Some have another method with the name of a method of the ledger.
+    /// Returns the readers of the store. Some of their methods have the name of another method of the ledger.
     pub fn reads(&self) -> &StoreReads {
         self
     }

@@ -109,7 +109,7 @@ impl WriterLink {
     }
 
     /// Searches for the row of an unknown batch, and then commits a batch of its own. A row that is only visible can be on
-    /// no replica, for example after a restart of the server. A later commit without a warning shows that it is durable.
+    /// no replica, for example after a restart of the server. A later commit without a warning shows that the row is durable.
     pub fn settle(&self, unknown: &UnknownBatch, node: &str, id: Vec<u8>) -> StoreResult<Settled> {
         const DURING: &str = "finding out whether a batch is stored";
         // The lock below shows whether the old connection has ended, so a failure here does no harm.

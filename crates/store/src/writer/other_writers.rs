@@ -91,7 +91,7 @@ impl Writer {
         self.edge = edge;
         self.head = head;
         self.revoked = revoked;
-        // The next reader reads the tokens without a secret again.
+        // Drop the cached tokens without a secret, so that the next reader reads them again.
         *locked(&self.shared.bindings) = None;
         self.take_held();
         Ok(open)

@@ -1,14 +1,11 @@
-//! Writes about proposals: new proposals, their signatures, and changes of their status.
+//! The rows that the writer adds, changes and deletes:
 //!
-//! Writes of standing grants, and the claims of their uses.
-//!
-//! Writes of denials, and the limit on denials of unknown authorizations.
-//!
-//! Writes of reviews.
-//!
-//! Writes of revocations.
-//!
-//! Positions of targets of messages, and deletions: nonces that have expired, and rows whose retention has ended.
+//! - new proposals, their signatures, and changes of their status
+//! - standing grants, and the claims of their uses
+//! - denials, and the limit on denials of unknown authorizations
+//! - reviews and revocations
+//! - the last event that each target of messages got
+//! - deletions: nonces that have expired, and rows whose retention has ended
 
 use std::{
     collections::{HashMap, HashSet},
@@ -571,7 +568,7 @@ impl Writer {
 }
 
 impl<'m> Batch<'m> {
-    /// Records how far targets of messages were told.
+    /// Records the last event that each target of messages got.
     pub fn tell(&mut self, telling: &'m Telling) {
         self.writes.told.extend(&telling.targets);
         for (at, words) in &telling.attention {

@@ -31,7 +31,7 @@ pub struct SealInForce {
     /// True if this program version made the seal, or if the auditor accepts no differences of other versions. In
     /// this case, every difference is a failure.
     pub ours: bool,
-    /// The same for findings that depend on how a program version parses scripts.
+    /// Like `ours`, for findings that depend on how a program version parses scripts.
     pub parsed_alike: bool,
     /// State of the seal, or `None` if the state could not be read.
     pub state: Option<Arc<SealedState>>,

@@ -123,7 +123,7 @@ pub fn missing_words(first: u64, last: u64) -> String {
 }
 
 impl ChainError {
-    /// Returns true if the versions may be valid, but are connected with no trusted version.
+    /// Returns true if the versions may be valid, but do not connect to a trusted version.
     pub fn is_of_trust(&self) -> bool {
         matches!(self, Self::NotTrusted { .. } | Self::TooNew { .. })
     }

@@ -213,7 +213,7 @@ impl TrustedRoster {
         self.roster.groups.get(group)?.presence
     }
 
-    /// Returns the keys of other types than Ed25519, with their holders. They never sign a roster.
+    /// Returns the keys of other types than Ed25519, with their holders. Such a key never signs a roster.
     pub fn foreign_keys(&self) -> &[(KeyHolder, ForeignKey)] {
         &self.index.foreign
     }
@@ -493,7 +493,7 @@ impl Reader {
     }
 }
 
-/// Returns what a reader sees of a name at first sight.
+/// Returns a text that is equal for two names that look alike.
 fn shape(name: &Name) -> String {
     let plain = name.as_str().trim_end_matches(['.', '_', '-', '@']);
     plain

@@ -1,10 +1,5 @@
-//! JSON bodies of the HTTP interface, except the boundary's views.
-//!
-//! What a caller sends to propose a run.
-//!
-//! Text in the query of an address.
-//!
-//! Answers that the boundary did not send: those of a proxy in between, or of another server.
+//! JSON bodies of the HTTP interface, except the boundary's views: what a caller sends to propose a run, text in the query of
+//! an address, and answers that the boundary did not send but a proxy or another server.
 
 use schemars::JsonSchema;
 use serde::{

@@ -1,20 +1,12 @@
-//! Views of the registry, of steps, of proposals and of events.
+//! Views of the boundary, the same types for the HTTP API, the command line and OpenAPI:
 //!
-//! The HTTP API, the command line and OpenAPI use the same types.
-//!
-//! The approvals of a proposal.
-//!
-//! Standing grants, as the HTTP API shows them.
-//!
-//! The registry, the seal and the steps, as the API shows them.
-//!
-//! Runs that people must review, and the reviews so far.
-//!
-//! Advice of the boundary in the words of the reader: HTTP, the command line, or the tools of MCP.
-//!
-//! The boundary writes its refusals for HTTP. The client and the MCP server replace the words in this table.
-//!
-//! ID tokens of OpenID Connect: the jobs that open a token without a secret, and what the boundary says about such a job.
+//! - the registry, the seal and the steps
+//! - proposals, their approvals and their events
+//! - standing grants
+//! - runs that people must review, and the reviews so far
+//! - jobs whose ID tokens open a token without a secret, and what the boundary says about such a job
+//! - advice in the words of the reader: the boundary writes its refusals for HTTP, and the client and the MCP
+//!   server replace its words
 
 use std::{collections::BTreeMap, fmt};
 

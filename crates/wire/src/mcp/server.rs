@@ -153,7 +153,7 @@ impl<A: BoundaryApi> McpServer<A> {
         self.boundaries.only().is_none()
     }
 
-    /// Returns the boundary of the resources and the tasks. A server with a list has only tools.
+    /// Returns the only boundary of this server. A server with a list of boundaries has tools, but no resources and no tasks.
     fn only(&self) -> Result<&ToolCalls<A>, ErrorData> {
         self.boundaries.only().ok_or_else(unknown_resource)
     }

@@ -247,7 +247,7 @@ pub enum TlsProblem {
         "the server's certificate is the certificate of an authority (CA:TRUE), not the certificate of a server; the connection was refused before any data was sent"
     )]
     AuthorityAsServer,
-    /// The server's certificate is for other names, or for no name. The text says this.
+    /// The server's certificate is for other names, or for no name. The text states the names.
     #[error("the server's certificate {0}; the connection was refused before any data was sent")]
     OtherName(String),
     /// The server's certificate has expired. The text has the day, if the library names the time.
@@ -255,7 +255,7 @@ pub enum TlsProblem {
         "the server's certificate has expired{0}; the connection was refused before any data was sent"
     )]
     Expired(String),
-    /// The server's certificate is not valid yet. The text has the first day.
+    /// The server's certificate is not valid yet. The text states the first valid day.
     #[error(
         "the server's certificate is not valid yet{0}; the connection was refused before any data was sent"
     )]

@@ -1,6 +1,6 @@
 //! Reads `runbook_test.yml`, the tests of a Gruntwork runbook.
 //!
-//! Unknown keys are errors. Parts that this program can't test make their test skipped, with the reason.
+//! Unknown keys are errors. A test with parts that this program can't test is skipped, with the reason.
 
 use regex::Regex;
 use serde_json::Value;

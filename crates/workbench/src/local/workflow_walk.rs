@@ -247,8 +247,8 @@ impl<'a> WorkflowWalk<'a> {
         }
     }
 
-    /// Goes on after the last substep. Without transitions of its own, a step passes: a substep that fails has stopped
-    /// the workflow, unless the substep says otherwise.
+    /// Goes on after the last substep. A step without transitions passes, because a failed substep stops the workflow
+    /// unless the substep says otherwise.
     fn end_step(&mut self) -> Move {
         let Some(transitions) = &self.current_step().unit.transitions else {
             return self.after_step();

@@ -397,7 +397,7 @@ fn back(notebook: &Notebook) -> Redirect {
     running.map_or_else(|| Redirect::to("/"), to_step)
 }
 
-/// Returns the hidden fields of a new form for a path, as JSON. A form works once, and a step can run again and again.
+/// Returns the hidden fields of a new form for a path, as JSON. A form works once, so each run needs a new form.
 async fn fresh(State(notebook): Shared, Query(query): Query<BTreeMap<String, String>>) -> Response {
     let number = notebook.forms.issue();
     let seal = notebook

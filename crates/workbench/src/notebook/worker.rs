@@ -193,5 +193,5 @@ impl Workshop {
     }
 }
 
-/// Shortest time between two looks for a session that nobody uses.
+/// Minimum time between two checks for a session that nobody uses.
 const LEAST_WAIT: Duration = Duration::from_millis(50);

@@ -1,12 +1,9 @@
-//! The output of an audit: findings, decisions, progress and the summary.
+//! The output of an audit: findings, decisions, progress and the summary. Before and beside it:
 //!
-//! The beginning of an audit: the trusted roster that is connected with the log, and the heads that were seen before.
-//!
-//! Audits a whole log for a table: every decision, every denial, every run without a receipt.
-//!
-//! Reads the entries of a log in order.
-//!
-//! Compares the audited log with another copy of the log.
+//! - the trusted roster that is connected with the log, and the heads that were seen before
+//! - the table of a whole log: every decision, every denial, every run without a receipt
+//! - the entries of a log, read in order
+//! - the comparison of the audited log with another copy of the log
 
 use std::{
     collections::BTreeMap,

@@ -1,8 +1,7 @@
-//! The complete list of changes between two versions of a roster.
+//! A version of the roster that people will sign, with the versions before it, and all changes:
 //!
-//! What changes from one policy to the next: values, and verdicts on the steps of a boundary.
-//!
-//! A version of the roster that people will sign, with the versions before it.
+//! - between two versions of a roster
+//! - from one policy to the next: values, and verdicts on the steps of a boundary
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -1,10 +1,9 @@
-//! What a person reads if the boundary refuses a request or does not answer.
+//! Requests of the client, and their failures:
 //!
-//! Read access with a key of the roster: the challenge of the boundary, and its answer.
-//!
-//! Uploads and downloads of files, which can be large.
-//!
-//! Exchanges the ID token of a CI job for a bearer.
+//! - what a person reads if the boundary refuses a request or does not answer
+//! - read access with a key of the roster: the challenge of the boundary, and the answer to the challenge
+//! - uploads and downloads of files, which can be large
+//! - the exchange of the ID token of a CI job for a bearer
 
 use std::{
     fs::File,

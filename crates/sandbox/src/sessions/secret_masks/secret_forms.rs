@@ -96,7 +96,7 @@ impl FormReader {
                     emit(symbol(folded(byte), self.pending_at, at + 1));
                 }
             }
-            // The first byte is no escape. The others may begin one.
+            // The first byte begins no escape, but a later byte may begin one.
             Escape::None => self.release(emit),
         }
     }

@@ -1,4 +1,4 @@
-//! Database servers that restarted, lost batches, or have another clock. The test store plays them.
+//! Database servers that restarted, lost batches, or have another clock. The test store imitates such servers.
 
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 

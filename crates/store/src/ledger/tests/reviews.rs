@@ -270,7 +270,8 @@ async fn a_grant_pauses_until_each_run_with_an_unknown_end_is_settled() {
         assert!(spend(&ledger, 5, 1, 9, None).await.is_ok());
         ledger.close().await.expect("closed");
         drop(ledger);
-        // A review that opens a settled end again pauses the grant. A use in the same commit was checked in an earlier state.
+        // A review that opens a settled end again pauses the grant. A use in the same commit is refused, because it was checked
+        // in the state before the review.
         let (ledger, commits) = world.open_failing();
         let first = commits
             .hold(&ledger, |ledger| async move {

@@ -1,10 +1,5 @@
-//! Check of the tables outside the log, by comparison with each other and with signed documents.
-//!
-//! The entries of the log for the check, packed or not.
-//!
-//! Check of standing grants and of their uses.
-//!
-//! Check of reviews, and of the runs that need a review.
+//! Check of the tables outside the log, by comparison with each other and with signed documents: standing grants and their
+//! uses, reviews and the runs that need a review. The entries of the log can be packed or not.
 
 use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path};
 
