@@ -90,7 +90,7 @@ impl Node {
             let assembled = assembled.await;
             drop(opening.take());
             // Values are dropped in the reverse order. If the start fails, the file of the control socket is deleted before
-            // the lock is released.
+            // the lock is released, so that this process does not delete the file of the next service.
             let recovered = async {
                 let ((assembled, bound), role_state) = assembled?;
                 let recovered =

@@ -22,14 +22,14 @@ use boundary::{
     Boundary, DataGrowth, NoteSource, Surroundings, check_on_host, restore, secret_sources,
     tokens_in_force, write_seal,
 };
-use client::Signer as _;
+use client::{Signer as _, now};
 use crossing::{
     ArtifactStore, BoundaryKey, CapacityLimits, CrossingParts, CurrentSeal, LateReceipts, Outputs,
     SealContent, SealError, SealPredecessor, Sealed, Sessions, revocations,
 };
 use documents::{
     Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, SealedToken,
-    Signed, Timestamp, json,
+    Signed, json,
 };
 use reading::{FileProblem, Problems, Registry};
 use sandbox::{LinuxSandbox, Starter};
@@ -512,9 +512,7 @@ pub fn surroundings() -> Surroundings {
             .unwrap_or_default()
     };
     Surroundings {
-        now: Arc::new(move || {
-            Timestamp::from_unix(i64::try_from(since().as_secs()).unwrap_or(i64::MAX))
-        }),
+        now: Arc::new(now),
         millis: Arc::new(move || u64::try_from(since().as_millis()).unwrap_or(u64::MAX)),
         random: Arc::new(|bytes| {
             if let Err(error) = getrandom::fill(bytes) {

@@ -102,15 +102,14 @@ const WITHOUT_KEYS: [(&str, &[&str]); 7] = [
     ("crates/workbench/src/notebook/", &[]),
 ];
 /// Modules that hold keys or sign.
-const OF_KEYS: [&str; 9] = [
+const OF_KEYS: [&str; 8] = [
     "client::home::keys",
-    "client::home::usable_keys",
     "client::commands::approve",
     "client::commands::deny",
     "client::commands::key",
     "client::signers::signer",
-    "client::signers::open_signer",
     "client::signers::ssh_agent",
+    "console::companion::signing",
     "documents::crypto::signature",
 ];
 

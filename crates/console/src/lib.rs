@@ -42,7 +42,7 @@ pub(crate) use companion::{
     inbox::BoundaryInbox,
     requests::{Companion, PageState, Sent, Shared, SharedPages, after_signature, take_held},
     review_view::RefusedReview,
-    signing::{HeldReview, MadeReview, SentSignature, Signing, still_open},
+    reviews::{HeldReview, MadeReview, SentSignature, still_open},
     views::{NavPlace, companion_page, path_of},
 };
 pub(crate) use desk::{

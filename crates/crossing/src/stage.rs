@@ -364,13 +364,13 @@ pub struct Closing {
 pub struct Ran {
     pub(super) closing: Closing,
     pub(super) report: Box<Report>,
-    /// `None` if no program saw the run to its end.
+    /// `None` after a crash: the recording ended with the process.
     pub(super) recorded: Option<Box<RecordedRun>>,
     pub(super) started_at: Timestamp,
     pub(super) finished_at: Timestamp,
 }
 
-/// Recorded output and results of a run whose end the boundary saw.
+/// Recorded output and results of a run that this process started.
 pub struct RecordedRun {
     pub output: RecordedOutput,
     pub recording: RunInProgress,

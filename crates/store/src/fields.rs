@@ -256,8 +256,7 @@ impl FromCell<'_> for Timestamp {
 
 impl FromCell<'_> for ProposalStatus {
     fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
-        let place = usize::from(u8::from_cell(cell)?);
-        STATUSES.get(place).copied().ok_or("an unknown status")
+        numbered_status(u8::from_cell(cell)?).ok_or("an unknown status")
     }
 }
 
@@ -498,25 +497,24 @@ pub fn grant_id(bytes: [u8; 16]) -> Option<GrantId> {
         .ok()
 }
 
-/// The statuses of a proposal. A row stores the place in this list.
-pub const STATUSES: [ProposalStatus; 8] = [
-    ProposalStatus::Running,
-    ProposalStatus::Finished,
-    ProposalStatus::Pending,
-    ProposalStatus::Approved,
-    ProposalStatus::Denied,
-    ProposalStatus::Expired,
-    ProposalStatus::Cancelled,
-    ProposalStatus::Refused,
-];
-
 /// Returns the number that a row of `proposal` or `event` stores for the status.
 pub fn status_number(status: ProposalStatus) -> u8 {
-    STATUSES
-        .iter()
-        .take_while(|each| **each != status)
-        .map(|_| 1)
-        .sum()
+    match status {
+        ProposalStatus::Running => 0,
+        ProposalStatus::Finished => 1,
+        ProposalStatus::Pending => 2,
+        ProposalStatus::Approved => 3,
+        ProposalStatus::Denied => 4,
+        ProposalStatus::Expired => 5,
+        ProposalStatus::Cancelled => 6,
+        ProposalStatus::Refused => 7,
+    }
+}
+
+/// Returns the status with this number.
+pub fn numbered_status(number: u8) -> Option<ProposalStatus> {
+    let mut all = ProposalStatus::ALL.into_iter();
+    all.find(|status| status_number(*status) == number)
 }
 
 /// Returns the number that a row of `signature` stores for the presence of the signer.

@@ -349,12 +349,14 @@ pub struct ProposalPage {
 /// - running → finished
 /// - pending → running, if an envelope arrives with all signatures of its quorum
 pub fn may_become(from: ProposalStatus, to: ProposalStatus) -> bool {
-    use ProposalStatus::{Approved, Finished, Pending, Running};
+    use ProposalStatus::{
+        Approved, Cancelled, Denied, Expired, Finished, Pending, Refused, Running,
+    };
     match from {
         Pending => !matches!(to, Pending | Finished),
         Approved => !matches!(to, Pending | Approved | Finished),
         Running => matches!(to, Finished),
-        _ => false,
+        Finished | Denied | Expired | Cancelled | Refused => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     ProposalStatus,
-    fields::{STATUSES, status_number},
+    fields::{numbered_status, status_number},
 };
 use documents::{GrantId, KeyId, Name, ProposalId, StepRef, Timestamp};
 
@@ -199,7 +199,7 @@ impl EventFact {
                 })
             }
             (kind, Some((id, step, proposer))) => Some(Self::Proposal {
-                status: *STATUSES.get(usize::from(kind))?,
+                status: numbered_status(kind)?,
                 id,
                 step,
                 proposer,

@@ -62,7 +62,7 @@ pub struct RouteCall {
 /// Mark of a request that this service makes itself to answer another request, which was charged. A client cannot set
 /// the mark.
 #[derive(Clone)]
-pub struct AlreadyCharged;
+pub(super) struct AlreadyCharged;
 
 impl RouteCall {
     /// Checks the query, the bearer token, the rate limit and the access to the route, but not the body.

@@ -1,8 +1,8 @@
 //! The HTTP interface.
 //!
-//! The router and the OpenAPI document are built from the table of routes in [`openapi`]. Each request first passes `reply`, which
-//! checks Host and Origin, catches panics, writes the log line and adds common headers. Then `RouteCall::enter`
-//! authenticates the caller, and the handler of the route runs.
+//! The router and the OpenAPI document are built from the table of routes in `openapi.rs`. Each request first passes
+//! `reply`, which checks Host and Origin, catches panics, writes the log line and adds common headers. Then
+//! `RouteCall::enter` authenticates the caller, and the handler of the route runs.
 
 pub(crate) mod openapi;
 pub(crate) mod problem;

@@ -49,7 +49,7 @@ async fn show_grant(
         .read(move |place, client| signing.grant(&asked, &place.trust, client))
         .await;
     let made = made.map_err(not_done(at, "No grant", way.clone()))?;
-    let digest = made.review.digest.to_string();
+    let digest = made.review.digest().to_string();
     // The person answered for the grant of the page before.
     refused.check_digest(at, &digest, id.as_str(), way)?;
     let number = own.pages.forms.issue();
@@ -71,7 +71,7 @@ fn page(
         view,
         approver,
     } = made;
-    let (errors, digest) = (&refused.errors, review.digest.to_string());
+    let (errors, digest) = (&refused.errors, review.digest().to_string());
     let (sign, end) = (
         format!("/b/{at}/grant/{}", view.id),
         format!("/b/{at}/revoke/{}", view.id),

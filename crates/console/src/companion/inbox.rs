@@ -8,7 +8,7 @@ use client::{
 use documents::{Name, RosteredApprover, StepDigest, Timestamp};
 use wire::{GrantView, ProposalView};
 
-use crate::{BoundaryState, ReachedBoundary, Signing};
+use crate::{BoundaryState, ReachedBoundary, companion::signing::Signing};
 
 /// Maximum number of ended proposals of one boundary and one status.
 const MOST_ENDED: usize = 20;

@@ -1,8 +1,8 @@
 //! The command `countersign console`: the companion of an approver, in a browser on the approver's own machine.
 //!
 //! - [`options`]: the command and its options
-//! - [`signing`]: the keys, and the reviews that a page shows until they are signed, denied or too old; only this module loads
-//!   and uses keys, and no other room can name it
+//! - [`signing`]: the keys; only this module loads and uses them, and no other room can name it
+//! - [`reviews`]: reviews that a page shows, until they are signed, denied or too old
 //! - [`inbox`]: the proposals of all boundaries
 //! - [`views`], [`review_view`], [`compare_view`]: the markup
 //! - [`grant_pages`], [`run_review_pages`]: a standing grant, and a run that people must review
@@ -19,8 +19,9 @@ pub mod inbox;
 pub mod options;
 pub mod requests;
 pub mod review_view;
+pub mod reviews;
 mod routes;
 pub mod run_pages;
 mod run_review_pages;
-pub mod signing;
+mod signing;
 pub mod views;

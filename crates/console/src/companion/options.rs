@@ -5,7 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use client::{CommandResult, GlobalOptions, Terminal, TrustArgs};
 
 use crate::{
-    Companion, OpenOptions, PageState, ReachedBoundary, Signing, companion::routes::routes,
+    Companion, OpenOptions, PageState, ReachedBoundary,
+    companion::{routes::routes, signing::Signing},
     serve_pages,
 };
 

@@ -17,7 +17,9 @@ use maud::{Markup, html};
 
 use crate::{
     HeldReview, NavPlace, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunWatchers,
-    SentSignature, Signing, TakenForm, companion::signing::HeldReviews, companion_page, status_of,
+    SentSignature, TakenForm,
+    companion::{reviews::HeldReviews, signing::Signing},
+    companion_page, status_of,
     web::secrets::FormKey,
 };
 use wire::ProposalView;

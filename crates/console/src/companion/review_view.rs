@@ -20,7 +20,7 @@ use crate::{
     PageState, PasskeyQuestion, ReachedBoundary, RefusedRequest, answer_fields,
     companion::{
         requests::{failed, not_done, take_review, ways},
-        signing::{HeldReviews, LIFE, replaced},
+        reviews::{HeldReviews, LIFE, replaced},
     },
     companion_page, hidden, path_of, plain, screen_lines,
     web::secrets::FormKey,

@@ -20,8 +20,8 @@ use crate::{
         inbox::read_all,
         requests::after_review,
         review_view::{Reviewer, answered, review},
+        reviews::HeldReviews,
         run_pages, run_review_pages,
-        signing::HeldReviews,
         views::inbox,
     },
 };

@@ -19,7 +19,7 @@ use wire::{UnsettledList, UnsettledRun};
 use crate::{
     Companion, HeldReview, NavPlace, PageAnswer, RefusedReview, Sent, SentSignature, Shared,
     after_signature,
-    companion::{requests::not_done, signing::replaced},
+    companion::{requests::not_done, reviews::replaced},
     companion_page, hidden, plain, screen_lines, take_held,
 };
 

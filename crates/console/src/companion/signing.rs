@@ -1,20 +1,18 @@
-//! The keys of the approver, and the reviews that the pages show.
+//! The keys of the approver. Only this module of the pages loads and uses keys.
 //!
-//! Only this module of the pages loads and uses keys. [`Signing`] has no constructor outside of the companion, so the other
-//! pages have nothing that can sign. A signature covers the bytes of the review that is held here, and nothing that comes
-//! later.
+//! [`Signing`] has no constructor outside of the companion, so the other pages have nothing that can sign. A signature covers
+//! the bytes of the review that the page showed.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
-use crate::BoundaryTrust;
+use crate::{
+    BoundaryTrust, HeldReview, MadeReview, SentSignature, companion::reviews::replaced, still_open,
+};
 use client::{
-    Client, CommandFailure, CommandResult, GrantReview, KeyArgs, Keys, ProposalReview, ReadReceipt,
-    ReviewSubject, RevokingBoundary, RunReview, SaidOfRun, approve, check_open, check_pending,
-    check_typed, deny, find_grant, find_subject, now, review_run, revocation, revoke,
-    signing as grants,
+    Client, CommandResult, GrantReview, KeyArgs, Keys, ProposalReview, ReadReceipt,
+    RevokingBoundary, RunReview, SaidOfRun, approve, check_pending, check_typed, deny, find_grant,
+    now, review_run, revocation, revoke, signing as grants,
 };
 use documents::{GrantId, Name, ProposalId, ReceiptId, locked};
 use wire::{GrantView, ProposalView, ReviewedView, RevocationView};
@@ -50,17 +48,17 @@ impl Signing {
     }
 
     /// Returns the option of the keys, for read access.
-    pub fn key_options(&self) -> &KeyArgs {
+    pub(super) fn key_options(&self) -> &KeyArgs {
         &self.keys
     }
 
     /// Loads the keys.
-    pub fn keys(&self) -> CommandResult<Keys> {
+    pub(super) fn keys(&self) -> CommandResult<Keys> {
         self.keys.find()
     }
 
     /// Reads a proposal and makes its review. A proposal that is over has no review.
-    pub fn review(
+    pub(super) fn review(
         &self,
         id: &ProposalId,
         trust: &BoundaryTrust,
@@ -78,7 +76,7 @@ impl Signing {
     }
 
     /// Signs the bytes that the page showed, after all checks were made again, and sends the signature.
-    pub fn approve(
+    pub(super) fn approve(
         &self,
         held: HeldReview<ProposalId, ProposalReview>,
         typed: &str,
@@ -101,7 +99,7 @@ impl Signing {
     }
 
     /// Signs a denial of the statement that the page showed, and sends it.
-    pub fn deny(
+    pub(super) fn deny(
         &self,
         held: HeldReview<ProposalId, ProposalReview>,
         reason: &str,
@@ -127,7 +125,7 @@ impl Signing {
     }
 
     /// Signs and sends the freeze of the boundary.
-    pub fn freeze(
+    pub(super) fn freeze(
         &self,
         reason: &str,
         trust: &BoundaryTrust,
@@ -141,7 +139,7 @@ impl Signing {
     }
 
     /// Reads a grant and makes its review.
-    pub fn grant(
+    pub(super) fn grant(
         &self,
         id: &GrantId,
         trust: &BoundaryTrust,
@@ -149,7 +147,7 @@ impl Signing {
     ) -> CommandResult<MadeGrant> {
         let view = find_grant(id.as_str(), client)?;
         let review = GrantReview::make(&view, client, &trust.rosters()?)?;
-        trust.check_id(review.terms.boundary.id)?;
+        trust.check_id(review.terms().boundary.id)?;
         let can_sign = check_pending(&view)
             .and_then(|()| review.check_sound())
             .and_then(|()| self.keys());
@@ -163,7 +161,7 @@ impl Signing {
     }
 
     /// Signs the grant that the page showed, after all checks were made again, and sends the signature.
-    pub fn approve_grant(
+    pub(super) fn approve_grant(
         &self,
         held: HeldReview<GrantId, GrantReview>,
         typed: &str,
@@ -171,7 +169,7 @@ impl Signing {
         client: &Client,
     ) -> CommandResult<SentSignature<GrantView>> {
         let MadeGrant { review, view, .. } = self.grant(&held.id, trust, client)?;
-        if review.payload != held.review.payload {
+        if review.payload() != held.review.payload() {
             return Err(replaced(held.id.as_str()));
         }
         check_pending(&view)?;
@@ -189,7 +187,7 @@ impl Signing {
     }
 
     /// Signs and sends the revocation of the grant with this digest. Returns the words for the grant too.
-    pub fn end_grant(
+    pub(super) fn end_grant(
         &self,
         id: &GrantId,
         digest: &str,
@@ -213,7 +211,7 @@ impl Signing {
     }
 
     /// Creates the review of a run from the verdict and the words of the person.
-    pub fn review_run(
+    pub(super) fn review_run(
         &self,
         run: ReadReceipt,
         said: &SaidOfRun,
@@ -225,7 +223,7 @@ impl Signing {
     }
 
     /// Signs the review of a run that the page showed, and sends it.
-    pub fn sign_review(
+    pub(super) fn sign_review(
         &self,
         held: &HeldReview<ReceiptId, RunReview>,
         client: &Client,
@@ -238,192 +236,5 @@ impl Signing {
             review_run::send(client, &held.id, &signed),
             String::new(),
         ))
-    }
-}
-
-/// A review that was just made.
-pub struct MadeReview {
-    /// The review.
-    pub review: ProposalReview,
-    /// The proposal, as the boundary reports it.
-    pub view: ProposalView,
-    /// The approver whose key would sign, or why no key can sign.
-    pub approver: Result<Name, String>,
-}
-
-/// The answer of the boundary to a signature that was made and sent, and words for what the person did. If a call
-/// returns an error instead, nothing was signed.
-pub struct SentSignature<T>(pub CommandResult<T>, pub String);
-
-impl MadeReview {
-    /// Reads a proposal and makes its review. A proposal that is over has no review. `approver` says whose key would sign.
-    pub fn read(
-        (id, trust, client): (&ProposalId, &BoundaryTrust, &Client),
-        make: impl FnOnce(&ReviewSubject) -> CommandResult<ProposalReview>,
-        approver: impl FnOnce(&ProposalReview) -> CommandResult<Name>,
-    ) -> CommandResult<Self> {
-        let subject = find_subject(Some(id.as_str()), client)?;
-        let ReviewSubject::Proposal(view) = &subject else {
-            return Err(odd());
-        };
-        check_open(view, true)?;
-        let review = make(&subject)?;
-        if let Some(statement) = &review.found.statement {
-            trust.check_id(statement.predicate.boundary.id)?;
-        }
-        let approver = approver(&review).map_err(|failure| failure.message);
-        let ReviewSubject::Proposal(view) = subject else {
-            return Err(odd());
-        };
-        Ok(Self {
-            review,
-            view: *view,
-            approver,
-        })
-    }
-}
-
-/// Reads the proposal again. The boundary must still return the statement that the page showed, and the proposal must
-/// still be open. The review is judged again at the present time.
-pub fn still_open(
-    id: &ProposalId,
-    review: ProposalReview,
-    stops: bool,
-    trust: &BoundaryTrust,
-    client: &Client,
-) -> CommandResult<ProposalReview> {
-    let subject = find_subject(Some(id.as_str()), client)?;
-    let ReviewSubject::Proposal(view) = &subject else {
-        return Err(odd());
-    };
-    check_open(view, stops)?;
-    if subject.payload()? != review.sources.payload {
-        return Err(CommandFailure::refused(format!(
-            "nothing was signed: the boundary now returns another statement for {id} than this page showed \
-                 ({} instead of {}). Don't trust this boundary, and tell its operator",
-            view.digest, review.found.digest
-        )));
-    }
-    let review = review.again(now());
-    let statement = review.found.statement.as_ref();
-    statement.map_or(Ok(()), |statement| {
-        trust.check_id(statement.predicate.boundary.id)
-    })?;
-    Ok(review)
-}
-
-fn odd() -> CommandFailure {
-    CommandFailure::refused("nothing was signed: the address names no proposal")
-}
-
-/// Longest time between the review and the signature.
-pub const LIFE: Duration = Duration::from_secs(600);
-/// Maximum number of reviews. A review can hold several MiB. The oldest review stops working first.
-const MOST: usize = 32;
-
-/// A review `R` that a page shows, of the document with the id `K`.
-pub struct HeldReview<K, R> {
-    /// Place of the boundary in the list.
-    pub boundary: usize,
-    /// The document.
-    pub id: K,
-    /// Digest in the form of the page.
-    pub digest: String,
-    /// The review, with the bytes that a signature covers.
-    pub review: R,
-    /// Time of the review.
-    pub made: Instant,
-}
-
-/// The reviews of all pages, by the numbers of their forms.
-pub struct HeldReviews<K, R>(Mutex<BTreeMap<u64, HeldReview<K, R>>>);
-
-impl<K, R> HeldReview<K, R> {
-    pub fn new(boundary: usize, id: K, digest: String, review: R) -> Self {
-        Self {
-            boundary,
-            id,
-            digest,
-            review,
-            made: Instant::now(),
-        }
-    }
-}
-
-impl<K, R> Default for HeldReviews<K, R> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<K, R> HeldReviews<K, R> {
-    /// Keeps a review for the form with this number.
-    pub fn keep(&self, number: &str, held: HeldReview<K, R>) {
-        let Ok(number) = number.parse() else { return };
-        let mut all = locked(&self.0);
-        let time = held.made;
-        all.retain(|_, other| time.saturating_duration_since(other.made) < LIFE);
-        while all.len() >= MOST {
-            all.pop_first();
-        }
-        all.insert(number, held);
-    }
-
-    /// Takes the review of a form, so that no other request can use it. Returns `None` if the review is too old, or was
-    /// used.
-    pub fn take(&self, number: &str, now: Instant) -> Option<HeldReview<K, R>> {
-        let mut all = locked(&self.0);
-        let held = all.remove(&number.parse().ok()?)?;
-        (now.saturating_duration_since(held.made) < LIFE).then_some(held)
-    }
-}
-
-/// Returns the failure for a document that the boundary replaced after a page had shown it.
-pub fn replaced(what: &str) -> CommandFailure {
-    let words = format!(
-        "nothing was signed: the boundary now returns another statement for {what}. Don't trust this boundary, and tell its \
-         operator"
-    );
-    CommandFailure::refused(words)
-}
-
-#[cfg(test)]
-mod held_tests {
-    use super::*;
-
-    fn held(made: Instant) -> HeldReview<u8, &'static str> {
-        HeldReview {
-            boundary: 0,
-            id: 1,
-            digest: "sha256:x".to_owned(),
-            review: "a review",
-            made,
-        }
-    }
-
-    #[test]
-    fn a_review_is_used_once_and_for_ten_minutes() {
-        let (reviews, began) = (HeldReviews::default(), Instant::now());
-        reviews.keep("1", held(began));
-        assert!(
-            reviews
-                .take("1", began + LIFE - Duration::from_secs(1))
-                .is_some()
-        );
-        assert!(reviews.take("1", began).is_none(), "it was used");
-        reviews.keep("2", held(began));
-        assert!(reviews.take("2", began + LIFE).is_none(), "it is too old");
-        assert!(reviews.take("2", began).is_none(), "it is gone");
-        assert!(reviews.take("x", began).is_none());
-    }
-
-    #[test]
-    fn the_oldest_of_many_reviews_stops_working() {
-        let (reviews, began) = (HeldReviews::default(), Instant::now());
-        for number in 0..=MOST {
-            reviews.keep(&number.to_string(), held(began));
-        }
-        assert!(reviews.take("0", began).is_none() && reviews.take("1", began).is_some());
-        assert!(reviews.take(&MOST.to_string(), began).is_some());
     }
 }

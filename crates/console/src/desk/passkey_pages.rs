@@ -22,8 +22,8 @@ use crate::{
     companion::{
         requests::{after_review, not_done, take_review, ways},
         review_view::{Reviewer, answered, review},
+        reviews::HeldReviews,
         run_pages,
-        signing::HeldReviews,
         views::inbox,
     },
     desk::{

@@ -33,7 +33,7 @@ async fn grant(
             client,
             &place.trust.rosters()?,
         )?;
-        place.trust.check_id(review.terms.boundary.id)?;
+        place.trust.check_id(review.terms().boundary.id)?;
         Ok(review.screen(now()))
     });
     let screen = read.await.map_err(not_done(at, "No grant", html! {}))?;

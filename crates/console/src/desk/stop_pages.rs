@@ -17,7 +17,7 @@ use maud::{Markup, html};
 
 use crate::{
     DeskPerson, HeldReview, NavPlace, PageAnswer, PageState, RefusedReview, Sent, browser_answer,
-    companion::{freeze, requests::not_done, signing::HeldReviews},
+    companion::{freeze, requests::not_done, reviews::HeldReviews},
     companion_page, plain, signing_page, take_held,
 };
 

@@ -168,7 +168,7 @@ impl PlanRun {
     pub fn ends_at(&self, asked: &StepPlan) -> Timestamp {
         self.receipt
             .finished_at
-            .after(asked.max_age_s.saturating_add(1))
+            .plus_seconds(asked.max_age_s.saturating_add(1))
     }
 
     /// Returns the output of the plan as an input of the run.

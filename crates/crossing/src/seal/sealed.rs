@@ -494,15 +494,15 @@ impl Sealed {
     }
 }
 
+fn typed<T: DeserializeOwned>(what: &str, value: &Value) -> Result<T, SealError> {
+    json::typed(value).map_err(|error| one(format!("sealed {what}: {error}")))
+}
+
 /// Returns all versions of the roster up to the version that a seal names, and checks that each version follows the
 /// version before it.
 ///
 /// # Errors
 /// Returns an error if a version is missing or the versions lead to another roster.
-fn typed<T: DeserializeOwned>(what: &str, value: &Value) -> Result<T, SealError> {
-    json::typed(value).map_err(|error| one(format!("sealed {what}: {error}")))
-}
-
 fn rosters_of(
     seal: &Seal,
     payload: &[u8],

@@ -48,6 +48,7 @@ pub struct Roster {
     /// name.
     pub operators: BTreeMap<Name, KeyList>,
     /// The boundaries and their keys, by the name that the seals of the boundary contain.
+    #[schemars(extend("propertyNames" = {"maxLength": 40}))]
     pub boundaries: BTreeMap<BoundaryName, KeyList>,
     /// The witnesses that sign checkpoints of the log, by the name in their signatures: not empty, without whitespace, control
     /// characters and `+`.

@@ -31,7 +31,7 @@ impl Timestamp {
     }
 
     /// Returns the time `seconds` later.
-    pub fn after(self, seconds: u64) -> Self {
+    pub fn plus_seconds(self, seconds: u64) -> Self {
         self.plus(i64::try_from(seconds).unwrap_or(i64::MAX))
     }
 }

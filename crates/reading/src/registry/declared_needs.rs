@@ -226,6 +226,7 @@ mod tests {
     fn values_of_the_attributes_are_checked() {
         for (name, text, words) in [
             ("session", "on", "unknown value of session: \"on\""),
+            ("session", "none", "unknown value of session: \"none\""),
             ("plan-max-age", "soon", "\"soon\" is not valid"),
             ("plan-max-age", "1500ms", "whole number of seconds"),
             ("plan-max-age", "0s", "is zero"),

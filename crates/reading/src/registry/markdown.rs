@@ -181,7 +181,7 @@ pub(super) fn step(
         )
     };
     let place_of = |name: &str| at(name).unwrap_or(info.id.place);
-    let files = noted(needs.contents(directory), place_of("files"), flaws)?;
+    let files = noted(needs.contents(directory), place_of("files"), flaws).unwrap_or_default();
     let put = needs.put(&mut definition, &files);
     let plan = at("plan").unwrap_or(place_of("plan-max-age"));
     Some(FoundStep {

@@ -172,8 +172,9 @@ fn runnable_step(
         .map(|(file, bytes)| FileContent { file, bytes })
         .collect();
     files.extend_from_slice(of_page);
-    noted(check_files(&mut files), block.fence, flaws)?;
-    found.contents = put_files(&mut found.definition, &files);
+    if noted(check_files(&mut files), block.fence, flaws).is_some() {
+        found.contents = put_files(&mut found.definition, &files);
+    }
     Some(found)
 }
 

@@ -20,9 +20,13 @@ use documents::{
     Workdir, check_host,
 };
 
+/// Reads one of the words in `known`, which can be a part of the words of the type.
 pub fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Result<T, String> {
-    serde_json::from_value(text.into())
-        .map_err(|_| unknown(&format!("value of {name}"), text, known))
+    let read = known
+        .contains(&text)
+        .then(|| serde_json::from_value(text.into()).ok());
+    read.flatten()
+        .ok_or_else(|| unknown(&format!("value of {name}"), text, known))
 }
 
 /// Reads one of the words in `known`.
@@ -357,7 +361,7 @@ pub fn approvals_among(
                 rule.required = u64::try_from(*count).unwrap_or_default();
                 if rule.required == 0 {
                     let message =
-                        "`required: 0` would let a step run without a signature: write 1 or more";
+                        "`required` must be 1 or more, because no step may run without a signature";
                     refuse(flaws, value.place, message);
                 }
             }

@@ -142,7 +142,7 @@ impl Report {
         Self::without_run(End::NotStarted(why))
     }
 
-    /// Returns the report of a run whose sandbox no longer answers, for the reason `why`.
+    /// Returns the report of a run whose end nobody saw, for the reason `why`.
     pub fn lost(why: String) -> Self {
         Self::without_run(End::Lost(why))
     }

@@ -330,6 +330,7 @@ pub fn verify(
     rosters: &mut Rosters,
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<UnderRoster, (FindingKind, String)>, Unreadable> {
+    // Before the roster is read: a document with other signatures gives no finding about rosters.
     if let Err(stop) = check_lone_signature(&signed) {
         return Ok(Err((FindingKind::Signature, stop.to_string())));
     }

@@ -92,12 +92,12 @@ pub struct PlanReceipts(BTreeMap<ContentDigest, SavedPlan>);
 #[schemars(rename = "KeptPlan")]
 pub struct SavedPlan {
     /// Index of its log entry.
-    pub entry: u64,
-    pub step: StepRef,
-    pub params: ParamsDigest,
-    pub output: ContentDigest,
-    pub status: Status,
-    pub finished_at: Timestamp,
+    pub(super) entry: u64,
+    pub(super) step: StepRef,
+    pub(super) params: ParamsDigest,
+    pub(super) output: ContentDigest,
+    pub(super) status: Status,
+    pub(super) finished_at: Timestamp,
 }
 
 impl PlanReceipts {
@@ -113,7 +113,7 @@ impl PlanReceipts {
     /// Drops the plans that are too old for every run from `since` on.
     pub(crate) fn forget(&mut self, since: Timestamp) {
         self.0
-            .retain(|_, plan| plan.finished_at.after(MAX_GRANT_S) >= since);
+            .retain(|_, plan| plan.finished_at.plus_seconds(MAX_GRANT_S) >= since);
     }
 
     /// Returns the reason why the run whose nonce was spent at the entry `consumed` could not carry out its plan.

@@ -136,6 +136,7 @@ pub trait EvidenceFiles {
 }
 
 /// Error that stops an audit because the source of the log can't be read.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+///
+/// It is no [`std::error::Error`], so that `?` can't turn it into a failed check of a boundary.
+#[derive(Debug)]
 pub struct Unreadable(pub String);

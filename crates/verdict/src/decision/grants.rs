@@ -571,7 +571,8 @@ impl RecentUses {
     /// # Errors
     /// Returns an error if the uses in the period before `at` and this use are more than the rate permits.
     pub fn add(&mut self, rate: &GrantRate, at: Timestamp) -> Result<(), GrantError> {
-        self.0.retain(|earlier| earlier.after(rate.seconds) > at);
+        self.0
+            .retain(|earlier| earlier.plus_seconds(rate.seconds) > at);
         self.0.push_back(at);
         let most = usize::try_from(rate.uses).unwrap_or(usize::MAX);
         match self
@@ -584,7 +585,7 @@ impl RecentUses {
             Some(oldest) => Err(GrantError::TooOften {
                 uses: rate.uses,
                 seconds: rate.seconds,
-                until: oldest.after(rate.seconds),
+                until: oldest.plus_seconds(rate.seconds),
             }),
         }
     }

@@ -69,7 +69,7 @@ pub fn check_plan(run: &PlannedRun<'_>, plan: &PlanFacts) -> Result<PlanFits, Pl
             finished_at: plan.finished_at,
             at: run.at,
         }
-    } else if run.at > plan.finished_at.after(run.asked.max_age_s) {
+    } else if run.at > plan.finished_at.plus_seconds(run.asked.max_age_s) {
         PlanError::TooOld {
             finished_at: plan.finished_at,
             at: run.at,

@@ -155,11 +155,14 @@ impl TestedRunbook {
             .filter(|step| step.expect != ExpectedStatus::Skip);
         let mut planned: Vec<PlannedTestStep<'_>> = Vec::new();
         for step in steps {
-            if let Some(block) = self.block(&step.block) {
-                let step = Some(step);
-                planned.push(PlannedTestStep { block, step });
+            match (self.block(&step.block), self.other(&step.block)) {
+                (Some(block), _) => {
+                    let step = Some(step);
+                    planned.push(PlannedTestStep { block, step });
+                }
+                (None, Some(other)) => reasons.push(not_run(other)),
+                (None, None) => reasons.push(format!("the page has no block {:?}", step.block)),
             }
-            reasons.extend(self.other(&step.block).map(not_run));
         }
         if test.steps.is_empty() {
             planned = self

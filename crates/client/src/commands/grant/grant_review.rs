@@ -34,11 +34,11 @@ const HEADING: &str = "== STANDING GRANT: nobody is asked again ==";
 /// A grant with everything that an approver must see.
 pub struct GrantReview {
     /// The exact bytes of the statement.
-    pub payload: Vec<u8>,
+    payload: Vec<u8>,
     /// Digest of the statement.
-    pub digest: ContentDigest,
+    digest: ContentDigest,
     /// The terms in the statement.
-    pub terms: Grant,
+    terms: Grant,
     document: Value,
     /// The steps of the grant, each with its documents and the results of the checks.
     steps: Vec<(ReviewSources, Derived)>,
@@ -95,6 +95,21 @@ impl GrantReview {
         };
         review.remarks = review.all_remarks();
         Ok(review)
+    }
+
+    /// Returns the exact bytes of the statement.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Returns the digest of the statement.
+    pub fn digest(&self) -> ContentDigest {
+        self.digest
+    }
+
+    /// Returns the terms in the statement.
+    pub fn terms(&self) -> &Grant {
+        &self.terms
     }
 
     /// Returns the roster that the approver trusts.

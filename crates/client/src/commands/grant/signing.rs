@@ -48,11 +48,11 @@ pub fn approve(
         )));
     }
     let consent = match expect {
-        Some(expected) if expected.as_bytes() == review.digest.as_bytes() => GrantConsent(()),
+        Some(expected) if expected.as_bytes() == review.digest().as_bytes() => GrantConsent(()),
         Some(expected) => {
             let words = format!(
                 "nothing was signed: --expect names {expected}, but the grant is {}",
-                review.digest
+                review.digest()
             );
             return Err(CommandFailure::refused(words));
         }
@@ -137,7 +137,7 @@ pub fn sign(
         signer,
         SignaturePurpose::Grant,
         PAYLOAD_TYPE,
-        &review.payload,
+        review.payload(),
     )
 }
 

@@ -34,7 +34,7 @@ impl Open {
     /// `None` if the state of the run's seal could not be read.
     pub fn until(&self) -> Option<Timestamp> {
         let longest = self.in_force.state.as_ref()?.steps.longest_ms;
-        Some(self.at.after(longest / 1000))
+        Some(self.at.plus_seconds(longest / 1000))
     }
 }
 
