@@ -160,8 +160,8 @@ pub fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> SetupResult {
     given.doing("give the output pipes to the run's user")
 }
 
-/// Changes to the id `id` and keeps the capabilities.
-pub fn take_inner_id(id: u32) -> SetupResult {
+/// Changes to the user and group `id`. In the run's own user namespace, the process keeps its capabilities.
+pub fn become_id(id: u32) -> SetupResult {
     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
     thread::set_thread_res_gid(gid, gid, gid)
         .and_then(|()| thread::set_thread_res_uid(uid, uid, uid))
@@ -171,7 +171,7 @@ pub fn take_inner_id(id: u32) -> SetupResult {
 /// Changes to the id `id` and drops the supplementary groups.
 pub fn take_id(id: u32) -> SetupResult {
     thread::set_thread_groups(&[]).doing("drop the supplementary groups")?;
-    take_inner_id(id)
+    become_id(id)
 }
 
 /// Restricts this process and executes the step's program. The names of the enforced layers are written to `outcome`

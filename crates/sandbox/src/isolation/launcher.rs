@@ -409,7 +409,7 @@ fn init(
     bounded: bool,
 ) -> SetupResult {
     // At this point, the helper has written the id maps.
-    confine::take_inner_id(INNER_ID)?;
+    confine::become_id(INNER_ID)?;
     follow_helper(handover)?;
     process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("become undumpable")?;
     let (request, texts) = read_request(control, start)?;

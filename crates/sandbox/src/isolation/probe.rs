@@ -361,7 +361,16 @@ impl Unavailable {
     /// Returns true if the reason remains until the host is changed and the service is restarted, because layers are
     /// probed only at the start. Any other reason (a path, a user, a directory's mode) may be gone at the next attempt.
     pub fn is_of_the_host(&self) -> bool {
-        matches!(self, Self::Layer { .. } | Self::Broken { .. })
+        match self {
+            Self::Layer { .. } | Self::Broken { .. } => true,
+            Self::Invalid { .. }
+            | Self::Programs { .. }
+            | Self::User { .. }
+            | Self::Path { .. }
+            | Self::Private { .. }
+            | Self::Unwritable { .. }
+            | Self::Scratch { .. } => false,
+        }
     }
 }
 

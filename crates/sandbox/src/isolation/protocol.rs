@@ -6,9 +6,7 @@
 //!
 //! The protocol has no version, because all processes run the same binary. A message with an unknown field is refused.
 //!
-//! The packet with which the service asks the helper to start a run.
-//!
-//! The parts of a request for a run that describe its inputs and its session.
+//! This file also has the packet that starts a run, and the inputs and the session of a request.
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
@@ -321,10 +319,11 @@ pub fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, RunTexts)> 
         .secrets
         .iter()
         .fold(0, |sum: u64, secret| sum.saturating_add(secret.bytes));
-    if files > MAX_FILES_BYTES || secrets > MAX_SECRETS_BYTES {
-        return Err(invalid(
-            "the files or the secrets of the request are too large",
-        ));
+    if files > MAX_FILES_BYTES {
+        return Err(invalid("the files of the request are too large"));
+    }
+    if secrets > MAX_SECRETS_BYTES {
+        return Err(invalid("the secrets of the request are too large"));
     }
     let mut text = |bytes: u64| {
         if bytes > MAX_TEXT {
@@ -485,7 +484,7 @@ fn write_frame(to: &mut impl Write, value: &impl Serialize, limit: u32) -> io::R
 
 fn read_body<T: DeserializeOwned>(from: &mut impl Read, length: u32, limit: u32) -> io::Result<T> {
     if length > limit {
-        return Err(invalid("a frame is too large"));
+        return Err(invalid("a message is too large"));
     }
     let mut body = vec![0; length as usize];
     from.read_exact(&mut body)?;

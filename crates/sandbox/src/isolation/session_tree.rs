@@ -7,7 +7,7 @@
 use std::{
     ffi::OsStr,
     fs::File,
-    io::{self, Read, Write},
+    io::{self, BufWriter, Read, Write},
     os::{
         fd::{AsRawFd as _, OwnedFd},
         unix::{
@@ -154,19 +154,22 @@ impl SessionTree {
     /// # Errors
     /// Returns an error of the socket, or an error whose text names the entry that can't be read.
     pub(crate) fn send(&self, to: &mut impl Write) -> io::Result<()> {
+        let mut to = BufWriter::with_capacity(64 << 10, to);
         let mut one = |directory: &OwnedFd, name: &Path, stat: &Stat, step: Step| match step {
-            Step::Into => to.write_all(&head(DIRECTORY, stat, name)),
-            Step::Out => to.write_all(&[UP]),
+            Step::Into => to.write_all(&head(DIRECTORY, stat.st_mode, name)),
+            Step::Out => to.write_all(&head(UP, 0, Path::new(""))),
             Step::Link => {
                 let target = fs::readlinkat(directory, name, Vec::new())?;
-                let mut entry = head(LINK, stat, name);
-                push_text(&mut entry, target.to_bytes());
+                let mut entry = head(LINK, stat.st_mode, name);
+                entry.extend((target.to_bytes().len() as u32).to_be_bytes());
+                entry.extend(target.to_bytes());
                 to.write_all(&entry)
             }
-            Step::File => send_file(to, directory, name, stat),
+            Step::File => send_file(&mut to, directory, name, stat),
         };
         walk(self.top()?, 0, &mut one)?;
-        to.write_all(&[END])
+        to.write_all(&head(END, 0, Path::new("")))?;
+        to.flush()
     }
 }
 
@@ -295,24 +298,22 @@ const END: u8 = b'e';
 /// Maximum size of a name or of the target of a link, in bytes (`PATH_MAX`).
 const MAX_NAME: usize = 4096;
 
-/// Returns the beginning of an entry: its kind, its mode and its name.
-fn head(kind: u8, stat: &Stat, name: &Path) -> Vec<u8> {
+/// Returns the beginning of an entry: its kind, its mode and the size of its name in nine bytes, and its name, which the
+/// kernel limits to [`MAX_NAME`]. The receiver can't read ahead, because commands follow the last entry, so an entry has few
+/// parts.
+fn head(kind: u8, mode: u32, name: &Path) -> Vec<u8> {
+    let name = name.as_os_str().as_bytes();
     let mut head = vec![kind];
-    head.extend((stat.st_mode & 0o777).to_be_bytes());
-    push_text(&mut head, name.as_os_str().as_bytes());
+    head.extend((mode & 0o777).to_be_bytes());
+    head.extend((name.len() as u32).to_be_bytes());
+    head.extend(name);
     head
-}
-
-/// Adds a name or the target of a link, which the kernel limits to [`MAX_NAME`].
-fn push_text(entry: &mut Vec<u8>, text: &[u8]) {
-    entry.extend((text.len() as u32).to_be_bytes());
-    entry.extend(text);
 }
 
 fn send_file(to: &mut impl Write, directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<()> {
     let file = open_file(directory, name, stat).map_err(|error| at(name, &error))?;
     let bytes = u64::try_from(stat.st_size).unwrap_or(0);
-    let mut entry = head(FILE, stat, name);
+    let mut entry = head(FILE, stat.st_mode, name);
     entry.extend(u64::try_from(stat.st_mtime).unwrap_or(0).to_be_bytes());
     entry.extend(u32::try_from(stat.st_mtime_nsec).unwrap_or(0).to_be_bytes());
     entry.extend(bytes.to_be_bytes());
@@ -330,8 +331,9 @@ fn array<const N: usize>(from: &mut impl Read) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-fn text(from: &mut impl Read) -> io::Result<PathBuf> {
-    let size = u32::from_be_bytes(array(from)?) as usize;
+/// Reads a text of this size.
+fn text(from: &mut impl Read, size: [u8; 4]) -> io::Result<PathBuf> {
+    let size = u32::from_be_bytes(size) as usize;
     if size > MAX_NAME {
         return Err(io::ErrorKind::InvalidData.into());
     }
@@ -372,7 +374,7 @@ fn receive_all(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     let mut open = vec![(open(to, flags)?, None)];
     loop {
-        let [kind] = array(from)?;
+        let [kind, m0, m1, m2, m3, size @ ..] = array::<9>(from)?;
         let (directory, mode) = open.last().ok_or(io::ErrorKind::InvalidData)?;
         if matches!(kind, UP | END) {
             if let Some(mode) = *mode {
@@ -385,8 +387,8 @@ fn receive_all(
                 _ => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
-        let mode = Mode::from_raw_mode(u32::from_be_bytes(array(from)?) & 0o777);
-        *name = text(from)?;
+        let mode = Mode::from_raw_mode(u32::from_be_bytes([m0, m1, m2, m3]) & 0o777);
+        *name = text(from, size)?;
         if name.components().count() != 1 || name.file_name() != Some(name.as_os_str()) {
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -397,7 +399,8 @@ fn receive_all(
                 open.push((below, Some(mode)));
             }
             LINK => {
-                fs::symlinkat(&text(from)?, directory, &*name)?;
+                let size = array(from)?;
+                fs::symlinkat(&text(from, size)?, directory, &*name)?;
                 if let Some(id) = owner {
                     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
                     fs::chownat(
@@ -562,7 +565,7 @@ mod tests {
                 entry.extend(u32::try_from(text.len()).expect("short").to_be_bytes());
                 entry.extend(text);
             }
-            entry.push(END);
+            entry.extend(head(END, 0, Path::new("")));
             entry
         };
         receive(&mut &hostile(b"plain")[..], &to, None).expect("a plain name");

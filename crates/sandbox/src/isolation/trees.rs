@@ -321,17 +321,16 @@ pub fn cover(
             );
             return Err(SetupFailure::other(many));
         }
-        let mask = || {
-            let place = open_beneath(&path)?;
-            mount_onto(&things.fresh(*kind == FileType::Directory)?, &place)
-        };
-        match mask() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => gone = true,
-            masked => {
-                masked.doing(what())?;
-                things.covered.insert(path);
+        let place = match open_beneath(&path) {
+            Err(Errno::NOENT) => {
+                gone = true;
+                continue;
             }
-        }
+            place => place.doing(what())?,
+        };
+        let thing = things.fresh(*kind == FileType::Directory).doing(what())?;
+        mount_onto(&thing, &place).doing(what())?;
+        things.covered.insert(path);
     }
     Ok(gone)
 }

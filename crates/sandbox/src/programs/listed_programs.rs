@@ -1,21 +1,18 @@
-//! Finds the files of a list of programs on this host.
+//! Finds the files of a list of programs on this host, the paths that match a path with `*`, and the programs between
+//! shared libraries.
 //!
-//! Finds the files of a list, and remembers them until a directory that the search has read changes.
+//! The files of a list are remembered until a directory that the search has read changes. inotify(7) tells of each change
+//! in these directories at once. It does not tell of a new mount or of a change that another host makes on a network file
+//! system, so a result is used again for a limited time only.
 //!
-//! inotify(7) tells of each change in these directories at once. It does not tell of a new mount or of a change that
-//! another host makes on a network file system, so a result is used again for a limited time only.
-//!
-//! In a test build, the search for 30 programs takes 25 ms without a memory, 1.1 ms if the results of `library_search` are
+//! In a test build, the search for 30 programs takes 25 ms without a memory, 1.1 ms if the results of [`LibrarySearch`] are
 //! remembered, and 0.01 ms from this memory. A run with this list takes 5 ms in total. A boundary checks each list at its
-//! start, so a registry with 1,000 lists would start 24 s later without the memory of `library_search`.
+//! start, so a registry with 1,000 lists would start 24 s later without the memory of [`LibrarySearch`].
 //!
-//! Finds the paths of this host that match a path with `*`.
-//!
-//! Finds the programs between shared libraries, and remembers the result of the last search.
-//!
-//! A run with a list of programs must not map these programs. A search reads the beginning of each file below the
-//! directories with shared libraries, which takes milliseconds, so a result stays valid until one of the directories
-//! changes. A file that somebody overwrites in its place changes no directory: the caller then begins a new search.
+//! A run with a list of programs must not map the programs between shared libraries. Their search reads the beginning of
+//! each file below the directories with shared libraries, which takes milliseconds, so a result stays valid until one of
+//! the directories changes. A file that somebody overwrites in its place changes no directory: the caller then begins a new
+//! search.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
