@@ -377,6 +377,11 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
         "NOT verified: not all checks could be made".to_owned()
     };
 
+    let finding = |finding| match finding {
+        CheckFinding::Established => "established",
+        CheckFinding::Failed => "failed",
+        CheckFinding::NotChecked => "not-checked",
+    };
     let not_checked = report
         .checks
         .iter()
@@ -395,7 +400,7 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
             .iter()
             .map(|check| ReceiptCheck {
                 name: check.name.word().to_owned(),
-                finding: check.finding.words().replace(' ', "-"),
+                finding: finding(check.finding).to_owned(),
                 detail: visible(&check.detail),
             })
             .collect(),

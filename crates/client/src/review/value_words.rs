@@ -306,6 +306,20 @@ mod tests {
     use crate::review::tests::review_case::program_list;
 
     #[test]
+    fn a_duration_has_its_two_largest_units() {
+        for (seconds, words) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min 0 s"),
+            (3600, "1 h 0 min"),
+            (172_799, "47 h 59 min"),
+            (172_800, "2 days 0 h"),
+        ] {
+            assert_eq!(span(seconds), words);
+        }
+    }
+
+    #[test]
     fn the_default_tools_in_their_usual_files_are_one_phrase() {
         type Programs = Vec<(&'static str, String)>;
         let words = |change: &dyn Fn(&mut Programs)| {

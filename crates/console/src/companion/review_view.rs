@@ -107,6 +107,9 @@ pub async fn answered(
     Ok((held, refused))
 }
 
+/// Maximum number of characters of the reason of a revocation.
+const MOST_REASON: usize = 2_000;
+
 /// A form of a review that was refused before anything was signed.
 #[derive(Default)]
 pub struct RefusedReview {
@@ -207,6 +210,11 @@ impl RefusedReview {
     /// Compares the typed word with the word that the page asks for.
     pub fn of_word(word: &str, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self::of(sent);
+        if found.reason().chars().count() > MOST_REASON {
+            let message =
+                format!("the reason has more than {MOST_REASON} characters: write a shorter one");
+            found.wrong("reason", "Reason", message);
+        }
         if found.value("word").trim() != word {
             found.wrong(
                 "word",

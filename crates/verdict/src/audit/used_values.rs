@@ -343,7 +343,7 @@ pub struct SavedOpenRun {
 
 impl SavedAudit {
     /// Version of the state format.
-    pub const VERSION: u64 = 1;
+    pub const VERSION: u64 = 2;
     /// Name and version of this program.
     pub const PROGRAM: &'static str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 

@@ -370,8 +370,6 @@ pub fn begin(
         rosters_in(&LogEntry::of(first), place).map_err(|error| place.unreadable(error))?;
     if trust.is_empty() {
         let message = "there is no trusted roster: give one with --roster".to_owned();
-        // The message does not propose to trust the roster of the log, because an attacker could have replaced this
-        // roster.
         let first = versions.as_deref().and_then(|versions| versions.first());
         let first = first.and_then(|version| payload_of(version, Base64::Strict).ok());
         let first = first.map(|payload| RosterDigest::of(&payload));
@@ -423,6 +421,8 @@ pub fn begin(
                     contradicts_log(&[*trust], &longest)
                         .unwrap_or_else(|| format!("{}: {error}", trust.from))
                 });
+                // The message does not propose to trust the roster of the log, because an attacker could have replaced
+                // this roster.
                 Err(NotBegun::Untrusted {
                     message,
                     first: None,
@@ -711,7 +711,11 @@ pub fn compare(
         }
     };
     let path = merkle::consistency_path(here.size, there.size, |level, index| {
-        other.subtree(level, index, there.size)
+        let part = other.subtree(level, index, there.size);
+        part.map_err(|failure| CommandFailure {
+            message: format!("{}: {}", seen.from, failure.message),
+            ..failure
+        })
     })?;
     let path = path.unwrap_or_default();
     Ok(

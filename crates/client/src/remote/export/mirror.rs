@@ -82,8 +82,14 @@ impl<'a> LogMirror<'a> {
 
     /// Reads the checkpoint of the copy.
     pub fn earlier(&self) -> CommandResult<Option<ExportHead>> {
-        let head = self.copy.head()?.map(ExportHead::parse).transpose();
-        head.map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
+        let Some(bytes) = read_file(&self.directory.join("checkpoint"), MAX_NOTE_BYTES)? else {
+            return Ok(None);
+        };
+        let head = String::from_utf8(bytes)
+            .map_err(|error| error.to_string())
+            .and_then(ExportHead::parse);
+        head.map(Some)
+            .map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
     }
 
     /// Returns an error if this export would change the kind of the copy (whole entries or hashes).

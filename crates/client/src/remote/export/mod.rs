@@ -9,6 +9,7 @@
 pub(crate) mod mirror;
 
 use std::{
+    cell::Cell,
     io::{self, Write as _},
     path::Path,
     time::{Duration, Instant},
@@ -94,12 +95,16 @@ pub fn export(
         hashes_only,
         trust,
         terminal,
+        used_leftovers: Cell::new(false),
     };
     // The first attempt uses the files of an interrupted export. If these files are wrong, the second attempt fetches
     // everything.
     for leftovers in [true, false] {
         if let Some(done) = growth.grow(leftovers)? {
             return Ok(done);
+        }
+        if !growth.used_leftovers.get() {
+            break;
         }
     }
     Err(CommandFailure::check_said_no(format!(
@@ -190,6 +195,8 @@ struct Growth<'a> {
     hashes_only: bool,
     trust: &'a [ChosenTrust],
     terminal: &'a Terminal,
+    /// True after an attempt that used a file of an interrupted export.
+    used_leftovers: Cell<bool>,
 }
 
 /// Maximum size of a registry in bytes, enough for more than 20 000 steps.
@@ -225,7 +232,10 @@ impl Growth<'_> {
                 .filter(|tile| tile.leaves.starts_with(&held));
             let fetched = left.is_none();
             let tile = match left {
-                Some(tile) => tile,
+                Some(tile) => {
+                    self.used_leftovers.set(true);
+                    tile
+                }
                 None => self.fetch(&path, &held)?,
             };
             for entry in tile.entries().into_iter().skip(held.len()) {
