@@ -406,3 +406,23 @@ pub fn review_text(review: &ProposalReview) -> Markup {
         section #review aria-label="The review" { (screen_lines(&review.screen(), 2)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_and_a_wrong_word_are_said_beside_their_fields() {
+        let sent = |reason: usize, word: &str| {
+            let field = |name: &str, value: String| (name.to_owned(), value);
+            let fields = [
+                field("reason", "é".repeat(reason)),
+                field("word", word.to_owned()),
+            ];
+            RefusedReview::of_word("freeze", BTreeMap::from(fields)).errors
+        };
+        assert!(sent(MOST_REASON, "freeze").0.is_empty());
+        let errors = sent(MOST_REASON + 1, "no");
+        assert!(errors.of("reason").is_some() && errors.of("word").is_some());
+    }
+}

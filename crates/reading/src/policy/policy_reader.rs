@@ -596,7 +596,7 @@ grants:
                 "7:17: pattern \"*.pem\": the pattern is relative and never matches a whole path: write {repo}/*.pem, **/*.pem, or a path that begins with /",
                 "8:8: `env` must be a map, not a list",
                 "9:3: `grants` belongs at the top of the file, not in default: move it there",
-                "10:25: `required: 0` would let a step run without a signature: write 1 or more",
+                "10:25: `required` must be 1 or more, because no step may run without a signature",
                 "11:13: `network` is allowed only for named runbooks: move the key into an override",
                 "11:54: `wall_ms` must be above 0: 0 is not a valid limit",
                 "11:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",

@@ -287,7 +287,7 @@ fn every_error_of_a_file_has_its_place() {
         (front("defaults: {timeout: 60}"), "a.md:3:21: \"60\" is not valid: write for example 90s, 5m or 1h"),
         (front("defaults: {cpu: 0.5}"), "a.md:3:17: \"0.5\" is not a whole number"),
         (front("defaults: {interpreter: fish}"), "a.md:3:25: unknown interpreter: \"fish\""),
-        (front("approvals: {required: 0}"), "a.md:3:23: `required: 0`"),
+        (front("approvals: {required: 0}"), "a.md:3:23: `required` must be 1 or more"),
         (front("approvals: {each: true}"), "a.md:3:12: `from` names no group"),
         (front("params: [a]"), "a.md:3:9: `params` must be a map"),
         (
