@@ -249,10 +249,11 @@ fn notebook_auditor_and_desk_name_nothing_that_holds_a_key() {
         {
             paths(&tokens, i, &[], &mut named);
         }
-        for path in named
-            .iter()
-            .map(|path| resolved(path, &contents).join("::"))
-        {
+        for path in &mut named {
+            if path[0] == "crate" {
+                place(&file).0.clone_into(&mut path[0]);
+            }
+            let path = resolved(path, &contents).join("::");
             let holds =
                 |module: &&str| path == **module || path.starts_with(&format!("{module}::"));
             let mut keys = OF_KEYS.iter().filter(|module| !given.contains(module));
