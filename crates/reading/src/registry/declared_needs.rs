@@ -9,7 +9,11 @@ use std::sync::Arc;
 use crate::{
     LIMITS, LINKS, RunbookFiles, SandboxPermission, check_written_program, declared_secrets,
     named_files, put_files,
-    registry::{attributes::limit, front_matter::declare, step_contents::FileContent},
+    registry::{
+        attributes::{limit, listed_names},
+        front_matter::declare,
+        step_contents::FileContent,
+    },
     written::declared_sandbox::word,
     yaml::unknown,
 };
@@ -135,23 +139,12 @@ impl DeclaredNeeds {
 /// Reads the programs of a step. The names are sorted like every array of a definition.
 fn program_names(text: &str) -> Result<Vec<Program>, String> {
     let mut names: Vec<Program> = Vec::new();
-    for name in text.split(',').map(str::trim) {
-        if name.is_empty() {
-            return Err(
-                "a name is empty: remove one comma, or write the name of a program".to_owned(),
-            );
-        }
+    for name in listed_names(text, "program")? {
         check_written_program(name)?;
-        let name: Program = name
-            .parse()
-            .map_err(|error: IdentError| error.to_string())?;
-        if names.contains(&name) {
-            return Err(format!(
-                "{:?} is listed twice: name the program once",
-                name.as_str()
-            ));
-        }
-        names.push(name);
+        names.push(
+            name.parse()
+                .map_err(|error: IdentError| error.to_string())?,
+        );
     }
     // A definition sorts its arrays by the canonical JSON of the elements.
     names.sort_by_cached_key(|name| canonical_of(name).unwrap_or_default());

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     FileProblem, FoundStep, ParameterError, ParameterSchema, RenderError, RunbookFiles,
     ScriptTemplate, StepPlace, TemplateFlaw,
-    registry::{evaluate::ParameterPatterns, script_flaws::script_flaws},
+    registry::{attributes::listed_names, evaluate::ParameterPatterns, script_flaws::script_flaws},
     step_template,
 };
 use documents::{
@@ -90,19 +90,11 @@ pub fn check_file_path(path: &str) -> Result<(), String> {
 /// Returns a message about the first name that is no file of the runbook's directory, or about a limit.
 pub fn named_files(text: &str, directory: &RunbookFiles) -> Result<Vec<FileContent>, String> {
     let mut found: Vec<FileContent> = Vec::new();
-    for name in text.split(',').map(str::trim) {
-        if name.is_empty() {
-            return Err(
-                "a name is empty: remove one comma, or write the path of a file".to_owned(),
-            );
-        }
+    for name in listed_names(text, "file")? {
         if found.len() == MAX_FILES {
             return Err(format!(
                 "the step has more than {MAX_FILES} files: name fewer files"
             ));
-        }
-        if found.iter().any(|other| other.file.path == name) {
-            return Err(format!("{name:?} is listed twice: name the file once"));
         }
         let (bytes, executable) = directory.content(name, MAX_FILE_BYTES)?;
         check_file_path(name)?;

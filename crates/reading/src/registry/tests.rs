@@ -313,7 +313,7 @@ fn every_error_of_a_file_has_its_place() {
         (fenced("bash {#-a}", "true\n"), "a.md:5:11: \"-a\" is not a valid step id"),
         (fenced("bash {#a memory=1GB}", "true\n"), "a.md:5:20: \"1GB\" is not valid: write for example 64KiB"),
         (fenced("bash {#a params=b}", "true\n"), "a.md:5:20: unknown parameter: \"b\""),
-        (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" occurs twice"),
+        (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" is listed twice"),
         (fenced("bash {#a exclusive=\"a b\"}", "true\n"), "a.md:5:23: \"a b\" is not a valid name for exclusive runs"),
         (fenced("bash {#a check=yes}", "true\n"), "a.md:5:19: unknown value of check: \"yes\""),
         (fenced("bash {#a proc=all}", "true\n"), "a.md:5:18: unknown value of proc: \"all\""),
