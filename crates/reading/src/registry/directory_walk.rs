@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use crate::{
     FileProblem, Page, ReadPage, RunbookFiles, TextPlace, YamlFlaw, gruntwork, markdown,
-    registry::fence_remarks, rundown, runnable, shell::commands::place,
+    registry::{fence_remarks, page::check_writers},
+    rundown, runnable,
+    shell::commands::place,
 };
 
 /// Runbook files and errors found in one runbook directory.
@@ -178,27 +179,9 @@ impl RunbookDirectoryWalk {
         }
     }
 
-    /// Refuses a path that another user can write. A user who can write or replace a runbook controls the steps of
-    /// the next seal.
     fn check_writers(&mut self, real: &Path, relative: &str) {
-        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else {
-            return;
-        };
-        let path = real.display();
-        if found.uid() != owner && found.uid() != 0 {
-            let message = format!(
-                "the path belongs to user {}, who could change the runbooks: run `chown {owner} {path}`",
-                found.uid()
-            );
+        if let Err(message) = check_writers(self.owner, real) {
             self.refuse(relative, message);
-        } else if found.mode() & 0o022 != 0 {
-            let mode = found.mode() & 0o7777;
-            self.refuse(
-                relative,
-                format!(
-                    "other users can write the path (mode {mode:04o}): run `chmod go-w {path}`"
-                ),
-            );
         }
     }
 

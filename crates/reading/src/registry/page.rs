@@ -118,7 +118,7 @@ impl RunbookFiles {
             ));
         }
         for place in real.ancestors().take_while(|place| *place != directory) {
-            self.check_writers(place)?;
+            check_writers(self.owner, place)?;
         }
         let mut bytes = Vec::new();
         // Without O_NONBLOCK, opening a pipe would wait for a writer.
@@ -142,19 +142,28 @@ impl RunbookFiles {
         }
         Ok((bytes, found.mode() & 0o111 != 0))
     }
+}
 
-    fn check_writers(&self, real: &Path) -> Result<(), String> {
-        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else {
-            return Ok(());
-        };
-        if found.uid() != owner && found.uid() != 0 || found.mode() & 0o022 != 0 {
-            let path = real.display();
-            return Err(format!(
-                "other users can change {path}: run `chown {owner} {path}` and `chmod go-w {path}`"
-            ));
-        }
-        Ok(())
+/// Refuses a path that another user can write. A user who can write or replace a runbook controls the steps of the next
+/// seal. If there is no `owner`, every user may write the path.
+pub(super) fn check_writers(owner: Option<u32>, real: &Path) -> Result<(), String> {
+    let (Some(owner), Ok(found)) = (owner, real.metadata()) else {
+        return Ok(());
+    };
+    let path = real.display();
+    if found.uid() != owner && found.uid() != 0 {
+        return Err(format!(
+            "the path belongs to user {}, who could change the runbooks: run `chown {owner} {path}`",
+            found.uid()
+        ));
     }
+    if found.mode() & 0o022 != 0 {
+        let mode = found.mode() & 0o7777;
+        return Err(format!(
+            "other users can write the path (mode {mode:04o}): run `chmod go-w {path}`"
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -714,7 +714,7 @@ fn a_gruntwork_runbook_reads_the_files_of_its_directory_and_gives_remarks() {
         .map(|page| page.steps.len())
         .expect_err("writable");
     assert!(
-        flaws[0].message.contains("other users can change"),
+        flaws[0].message.contains("other users can write"),
         "{flaws:?}"
     );
 }
