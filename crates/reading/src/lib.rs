@@ -107,7 +107,7 @@ pub(crate) use registry::{
     rundown::header::is_identifier,
     script_remarks::{
         BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang,
-        step_ref,
+        shebang, step_ref,
     },
     step_contents::{ScriptCheck, SharedSchemas, named_files, put_files},
     text_lines::TextLines,

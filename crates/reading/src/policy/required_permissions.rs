@@ -14,7 +14,7 @@ use crate::{
         lists::{AllPermissionLists, word},
         program_names::program_of,
     },
-    with_closures, worst,
+    shebang, with_closures, worst,
 };
 use documents::{
     MAX_PERMISSION_BYTES, MAX_PERMISSIONS, OWN_PROGRAMS, Permission, PermissionKind, Program,
@@ -248,7 +248,7 @@ pub fn decide_step(
     );
     // A definition that does not come from a runbook may name one interpreter in its field and another in the first
     // line of the script.
-    if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
+    if step.source.starts_with("#!") && plain_interpreter(&step.source) != Some(&step.interpreter) {
         decision.add_first(decide_unknown(ruling, &step.source, SHEBANG, at, flags));
     }
     let declared = step
@@ -276,7 +276,7 @@ pub fn decide_file(
     flags: &Flags,
 ) -> (String, PolicyDecision) {
     let name = if source.starts_with("#!") {
-        shebang(&without_settings(source)).map(str::to_owned)
+        plain_interpreter(&without_settings(source)).map(str::to_owned)
     } else {
         Some("bash".to_owned())
     };
@@ -306,20 +306,9 @@ fn without_settings(source: &str) -> String {
 
 /// Returns the interpreter in the first line of a script, or `None` if it has options or is outside the program
 /// directories of the system.
-pub fn shebang(source: &str) -> Option<&str> {
-    let mut words = source
-        .strip_prefix("#!")?
-        .lines()
-        .next()?
-        .split_ascii_whitespace();
-    let (directory, mut name) = words.next()?.rsplit_once('/')?;
-    if name == "env" {
-        name = words.next()?;
-    }
-    let plain = TRUSTED.contains(&directory)
-        && !name.starts_with('-')
-        && !name.contains('/')
-        && words.next().is_none();
+fn plain_interpreter(source: &str) -> Option<&str> {
+    let (directory, name, has_options) = shebang(source)?;
+    let plain = TRUSTED.contains(&directory) && !name.contains('/') && !has_options;
     plain.then_some(name)
 }
 
