@@ -51,40 +51,37 @@ pub struct CompiledPattern {
 }
 
 /// The policy file: which approvals a step needs, and what its runs may do. A person writes the file in YAML or JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
     /// Version of the format: 1.
     pub version: u64,
     /// `none`: only the lists of this file apply. If the field is absent, the built-in lists apply too.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub extends: Option<BasePolicy>,
     /// The first rule, which applies to every step.
     #[serde(default)]
+    #[schemars(extend("default" = {}))]
     pub default: PolicyRule,
     /// Rules for some runbooks. Every override that matches the runbook applies, in the order of the file. A later rule
     /// replaces the single values of earlier rules. Lists of all rules are joined.
     #[serde(default)]
-    #[schemars(length(max = MAX_OVERRIDES))]
+    #[schemars(length(max = MAX_OVERRIDES), extend("default" = []))]
     pub overrides: Vec<Override>,
     /// Commands, paths and variables that a person allowed permanently, in addition to the lists.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[schemars(length(max = MAX_GRANTS))]
     pub grants: Vec<PolicyGrant>,
     /// The people who must state how a run ended whose end the boundary did not see. If the field is absent, one person
     /// of the groups in the step's rules.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub settle: Option<PeopleRule>,
     /// What a freeze does. If the field is absent, a freeze cancels the running steps.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<FreezeRule>,
     /// The passkeys that count. If the field is absent, none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub passkeys: Option<PasskeysRule>,
 }
 
 /// The lists that a policy extends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Extends")]
 pub enum BasePolicy {
@@ -109,33 +106,24 @@ macro_rules! rule {
         pub struct $name {
             $($(#[$own_about])* pub $own: $type,)?
             /// What policy does with commands, paths and variables that no list names. By default `prompted`.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub mode: Option<Mode>,
             /// Patterns of commands: a name such as `git`, or a path.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub run: Option<AllowDeny>,
             /// Patterns of paths that a step may read. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub read: Option<AllowDeny>,
             /// Patterns of paths that a step may write. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub write: Option<AllowDeny>,
             /// Patterns of names of environment variables that a step may use or inherit.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub env: Option<AllowDeny>,
             /// The approvals that a run needs.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub approvals: Option<Approvals>,
             #[doc = $sandbox]
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub sandbox: Option<SandboxRule>,
             /// The standing grants that policy permits. If no rule has the field, none. A later rule replaces the whole
             /// value.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub standing: Option<StandingRule>,
             /// The runs in an emergency that policy permits. If no rule has the field, none. A later rule replaces the
             /// whole value.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub emergency: Option<EmergencyRule>,
         }
 
@@ -155,7 +143,7 @@ macro_rules! rule {
 
 rule! {
     /// A rule of the policy. An absent field changes nothing.
-    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
     #[schemars(rename = "Rule")]
     PolicyRule {}
     "The sandbox of every step: only `limits`, `proc`, `deny` and `programs`. The other fields are for overrides."
@@ -163,7 +151,7 @@ rule! {
 
 rule! {
     /// A rule for the runbooks that a pattern matches. Needs at least one field besides `runbook`.
-    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
     Override {
         /// Glob for the path of a runbook, for example `deploy/**`. The ending, such as `.md`, may be left out.
         runbook: String,
@@ -172,7 +160,7 @@ rule! {
 }
 
 /// Patterns that policy allows and denies. If patterns of both lists match, `deny` decides.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Patterns")]
 pub struct AllowDeny {
@@ -187,7 +175,7 @@ pub struct AllowDeny {
 }
 
 /// A pattern that a person allowed permanently.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Grant")]
 pub struct PolicyGrant {
@@ -197,12 +185,11 @@ pub struct PolicyGrant {
     /// Glob that policy allows.
     pub pattern: String,
     /// Glob for the runbooks to which the grant applies. If the field is absent, the grant applies to all runbooks.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
     /// Always `permanent`. Grants for one session are never in a file.
     pub scope: GrantScope,
     /// Time of the grant, as Rundown writes it. A note for people, without effect.
-    #[serde(default, rename = "grantedAt", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "grantedAt")]
     #[schemars(regex(
         pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
     ))]
@@ -210,7 +197,7 @@ pub struct PolicyGrant {
 }
 
 /// Duration of a grant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Scope")]
 pub enum GrantScope {
@@ -220,7 +207,7 @@ pub enum GrantScope {
 
 documents::words! {
     /// What policy does with commands, paths and variables that no list names.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum Mode {
         /// Approvers must sign a permission for each of them.
@@ -449,7 +436,7 @@ pub struct EmergencyRule {
 }
 
 /// What happens to the running steps when the boundary is frozen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FreezeRule {
     /// `finish`: the running steps continue to their end.
@@ -457,7 +444,7 @@ pub struct FreezeRule {
 }
 
 /// What the running steps do when the boundary is frozen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunsWhenFrozen {
     /// They continue to their end. Without this word, the boundary cancels them.
@@ -465,7 +452,7 @@ pub enum RunsWhenFrozen {
 }
 
 /// The passkeys that count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Passkeys")]
 pub struct PasskeysRule {
@@ -673,9 +660,9 @@ mod people_rules_tests {
     const WHOLE: &str = "
 version: 1
 default:
-  approvals: {from: [ops]}
+  approvals: {required: 1, from: [ops]}
   standing: {max_uses: 20, max_days: 7, session: none}
-  emergency: {from: [ops], max_unreviewed: 3, max_window_s: 3600, review: {required: 2, from: [ops]}}
+  emergency: {required: 1, from: [ops], max_unreviewed: 3, max_window_s: 3600, review: {required: 2, from: [ops]}}
 overrides:
   - {runbook: \"deploy/*\", standing: {max_uses: 1, max_days: 30}}
 settle: {required: 2, from: [ops]}
@@ -756,8 +743,7 @@ passkeys: {most: 1, alone: false, synced: true}
 
     #[test]
     fn each_bound_is_checked() {
-        let whole: serde_json::Value =
-            serde_json::to_value(Policy::load(WHOLE).expect("a policy").file()).expect("JSON");
+        let whole = crate::yaml::parse(WHOLE, 1).expect("YAML").to_json();
         let edited = |pointer: &str, value: serde_json::Value| {
             let mut edited = whole.clone();
             *edited.pointer_mut(pointer).expect(pointer) = value;

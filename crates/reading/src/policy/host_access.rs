@@ -190,7 +190,7 @@ mod tests {
                     write: [/srv/x], workdir: in-place, network: {allow: [\"a.example:443\"]}, sockets: [/run/x], run_as: web, may_be_off: true}\n";
         let policy = Policy::load(good).expect("a policy");
         assert_eq!(
-            Policy::from_sealed(&serde_json::to_value(policy.file()).expect("JSON"))
+            Policy::from_sealed(&crate::yaml::parse(good, 1).expect("YAML").to_json())
                 .expect("the same")
                 .file(),
             policy.file()
