@@ -96,7 +96,6 @@ pub(crate) use policy::{
 pub(crate) use registry::{
     attributes::{FenceInfo, LINKS, PlacedText},
     declared_needs::DeclaredNeeds,
-    declared_secrets::declared_secrets,
     directory_walk::{read_page, read_text},
     fence_remarks::RemarkKind,
     fenced_block::{FencedBlock, check_characters, fenced_blocks},
