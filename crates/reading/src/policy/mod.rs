@@ -16,7 +16,6 @@ pub mod possible_names;
 pub mod program_names;
 pub mod required_permissions;
 pub mod ruling;
-pub mod sandbox_rule;
 pub mod session;
 pub mod signed_programs;
 pub mod step_profile;

@@ -2,9 +2,7 @@
 //!
 //! The rule behind a decision of policy, and its description in words.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     Builtins, Closures, CompiledPattern, EmergencyRule, ListEntry, ListSide, Mode, PasskeysRule,

@@ -4,10 +4,12 @@
 //!
 //! Checks patterns of parameters against the closed subset, and compiles them.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};

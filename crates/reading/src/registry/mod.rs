@@ -5,7 +5,6 @@
 //! was hashed.
 pub mod attributes;
 mod call_habits;
-mod declarations;
 pub mod declared_needs;
 pub mod directory_walk;
 pub mod evaluate;

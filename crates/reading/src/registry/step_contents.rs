@@ -11,10 +11,12 @@
 //! A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author learns it
 //! before a proposer does. Steps from a store are not checked, because a step that was sealed stays in force.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use serde_json::Value;
 
@@ -460,7 +462,7 @@ impl SharedSchemas {
 
 /// Returns the errors of a script. `sample` is the script that the parser reads: a template has a value in each place.
 /// Returns no error for a script of another language.
-pub fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<TemplateFlaw> {
+fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<TemplateFlaw> {
     // The reader of the file reports an empty script.
     let Some(shell) = Shell::of(&step.interpreter).filter(|_| !step.source.trim().is_empty())
     else {

@@ -165,7 +165,7 @@ impl<'s> ReadScript<'s> {
                 quotes,
                 is_text,
             }
-            .is_same()
+            .is_same_list(&planned.list, &found.list)
         };
         Ok(planned.len() == found.len() && planned.into_iter().zip(found).all(is_same))
     }
@@ -550,21 +550,17 @@ pub fn writes_a_file(redirects: &[Redirect]) -> bool {
 }
 
 /// Two scripts that are compared.
-pub struct Comparison<'c> {
-    pub planned: &'c Script,
-    pub found: &'c Script,
+struct Comparison<'c> {
+    planned: &'c Script,
+    found: &'c Script,
     /// True if `a` and `'a'` are different words.
-    pub quotes: bool,
+    quotes: bool,
     /// Returns true if the second script has the right text in the place of the text of the first script.
-    pub is_text: &'c dyn Fn(&str, &str) -> bool,
+    is_text: &'c dyn Fn(&str, &str) -> bool,
 }
 
 impl Comparison<'_> {
-    /// Returns true if the two scripts have the same structure.
-    pub fn is_same(&self) -> bool {
-        self.is_same_list(&self.planned.list, &self.found.list)
-    }
-
+    /// Returns true if the two lists have the same structure.
     fn is_same_list(&self, planned: &CommandList, found: &CommandList) -> bool {
         all(planned, found, |planned, found| {
             (planned.and, planned.negated, planned.certain)

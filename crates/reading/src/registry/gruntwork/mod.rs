@@ -6,12 +6,9 @@
 
 mod boilerplate;
 pub(crate) mod elements;
-mod entities;
 mod gruntwork_bytes;
 mod inputs;
 mod literal;
-mod nesting;
-mod validations;
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
