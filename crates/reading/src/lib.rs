@@ -24,7 +24,6 @@ pub use policy::{
     },
     file::{
         self, EmergencyRule, MAX_FILE_BYTES, Mode, PasskeysRule, PeopleRule, Policy, PolicyFile,
-        words_of,
     },
     host_access::check_deny,
     lists::{self, KINDS, ListEntry, ListSide, PathVariables, RunbookPath, normalised},
@@ -89,7 +88,7 @@ pub use written::{
 pub use yaml::{Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest};
 
 pub(crate) use policy::{
-    file::{CompiledPattern, FreezeRule, ProfileError, StandingRule},
+    file::{CompiledPattern, FreezeRule, StandingRule},
     lists::{ListedPattern, PatternList},
     patterns::PatternError,
 };

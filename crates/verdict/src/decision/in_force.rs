@@ -269,10 +269,8 @@ fn each_in_force(
                 }
             }
         }
-        let profile = profile_of_step(&ruling, definition, &given);
-        let path = reference.path();
-        let profile = profile
-            .map_err(|errors| errors.iter().for_each(|error| refuse(&error.words(path))))
+        let profile = profile_of_step(&ruling, definition, &given)
+            .map_err(|errors| errors.iter().for_each(|error| refuse(error)))
             .ok();
         if let Some((profile, rules)) = profile.zip(rules) {
             let hashed = HashedStep::registered(step);
