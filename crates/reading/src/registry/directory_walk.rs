@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// Runbook files and errors found in one runbook directory.
+#[derive(Default)]
 pub struct RunbookDirectoryWalk {
     /// Path of the directory, with all symbolic links resolved.
     root: PathBuf,
@@ -30,14 +31,10 @@ impl RunbookDirectoryWalk {
     /// Walks through `dir`. The names of its files are relative to `within`, or else to `dir`. `prefix` is the text before
     /// the file names in errors.
     pub fn through(dir: &Path, within: Option<&Path>, prefix: String, owner: Option<u32>) -> Self {
-        let (files, errors, remarks) = (Vec::new(), Vec::new(), Vec::new());
         let mut walk = Self {
-            root: PathBuf::new(),
             owner,
             prefix,
-            files,
-            errors,
-            remarks,
+            ..Self::default()
         };
         walk.root(dir, within);
         walk
