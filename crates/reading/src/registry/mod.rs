@@ -195,10 +195,10 @@ impl Registry {
                 let step = match stored {
                     StoredStep::Known(step) => Ok(step),
                     StoredStep::Read(definition, contents) => {
-                        register(*definition, contents, None, schemas, ScriptCheck::Sealed)
+                        register(*definition, contents, &at, schemas, ScriptCheck::Sealed)
                     }
                     StoredStep::Found(definition, contents) => {
-                        register(*definition, contents, Some(at.clone()), schemas, check)
+                        register(*definition, contents, &at, schemas, check)
                     }
                 };
                 (at, reference, step)
@@ -230,7 +230,7 @@ impl Registry {
                     Ok(step) => {
                         steps.entry(reference).or_insert_with(|| Arc::new(step));
                     }
-                    Err(error) => errors.extend(error.at(&at)),
+                    Err(error) => errors.extend(error),
                 }
             }
         }

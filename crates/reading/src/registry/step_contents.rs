@@ -249,42 +249,6 @@ impl StoredStep {
     }
 }
 
-/// Reason why this version can't seal a step.
-pub enum RegisterError {
-    /// Reason that concerns the whole step.
-    Step(String),
-    /// Flaws of the template, with places in the script.
-    Template(Vec<TemplateFlaw>),
-}
-
-impl From<String> for RegisterError {
-    fn from(message: String) -> Self {
-        Self::Step(message)
-    }
-}
-
-impl RegisterError {
-    /// Returns the errors with their places. A store has no place of a step.
-    pub fn at(self, place: &StepPlace) -> Vec<FileProblem> {
-        match self {
-            Self::Template(flaws) if place.place.line > 0 => flaws
-                .iter()
-                .map(|flaw| FileProblem::of_template(place, flaw))
-                .collect(),
-            other => vec![FileProblem::of_step(place, other.to_string())],
-        }
-    }
-}
-
-impl fmt::Display for RegisterError {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Step(message) => f.write_str(message),
-            Self::Template(flaws) => f.write_str(&template_flaws(flaws)),
-        }
-    }
-}
-
 /// How the script of a step is checked before the step is registered.
 #[derive(Clone, Copy, PartialEq)]
 pub enum ScriptCheck {
@@ -296,25 +260,27 @@ pub enum ScriptCheck {
     Shell,
 }
 
-/// Seals one step, or returns the reason why this version can't seal the step.
+/// Seals one step. A step of a store has no place in a file, so `at` only names it in errors.
+///
+/// # Errors
+/// Returns the reasons why this version can't seal the step.
 pub fn register(
     definition: StepDefinition,
     contents: Vec<Arc<[u8]>>,
-    place: Option<StepPlace>,
+    at: &StepPlace,
     schemas: &SharedSchemas,
     check: ScriptCheck,
-) -> Result<RegisteredStep, RegisterError> {
-    let (definition, schema, canonical) = checked(definition, schemas)?;
+) -> Result<RegisteredStep, Vec<FileProblem>> {
+    let whole = |message: String| vec![FileProblem::of_step(at, message)];
+    let (definition, schema, canonical) = checked(definition, schemas).map_err(whole)?;
     let differs = |(file, bytes): (&StepFile, &Arc<[u8]>)| file.bytes != bytes.len() as u64;
     if !contents.is_empty()
         && (contents.len() != definition.files.len()
             || definition.files.iter().zip(&contents).any(differs))
     {
-        return Err(
-            "the contents of the step's files differ from its definition"
-                .to_owned()
-                .into(),
-        );
+        return Err(whole(
+            "the contents of the step's files differ from its definition".to_owned(),
+        ));
     }
     let mut flaws = Vec::new();
     let template = match check {
@@ -335,7 +301,14 @@ pub fn register(
         flaws.extend(more);
     }
     if !flaws.is_empty() {
-        return Err(RegisterError::Template(flaws));
+        return Err(if check == ScriptCheck::Sealed {
+            whole(joined(flaws.iter().map(TemplateFlaw::in_words), "; "))
+        } else {
+            flaws
+                .iter()
+                .map(|flaw| FileProblem::of_template(at, flaw))
+                .collect()
+        });
     }
     let template = template.map(Arc::new);
     let digest = StepDigest::of(&canonical);
@@ -347,7 +320,7 @@ pub fn register(
         definition,
         contents,
         template,
-        place,
+        place: (check != ScriptCheck::Sealed).then(|| at.clone()),
     })
 }
 
@@ -380,11 +353,6 @@ fn checked(
         ));
     }
     Ok((definition, schema, canonical))
-}
-
-/// Describes the flaws of a template. Their places are lines of the script.
-fn template_flaws(flaws: &[TemplateFlaw]) -> String {
-    joined(flaws.iter().map(TemplateFlaw::in_words), "; ")
 }
 
 /// Checks the declaration of the object that contains the outputs of a step. Every output is optional. A run gives the value
