@@ -35,7 +35,8 @@ pub use policy::{
         is_listed_by_policy, named_in, named_origins, not_listable, with_closures, with_started,
     },
     required_permissions::{
-        self, MAX_SHOWN, PolicyDenied, decide_at_boundary, decide_file, decide_step, is_read,
+        self, DenialGround, MAX_SHOWN, PolicyDenied, decide_at_boundary, decide_file, decide_step,
+        is_read,
     },
     ruling::{self, AppliedRule, Ruling, resolve, resolve_path},
     session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session, plural},
