@@ -52,8 +52,8 @@ impl LockFile {
         {
             return Ok(None);
         }
-        let bytes =
-            RunbookFiles::new(directory.to_owned(), owner).read_up_to(LOCK_FILE, MAX_LOCK_BYTES)?;
+        let files = RunbookFiles::new(directory.to_owned(), owner);
+        let (bytes, _) = files.content(LOCK_FILE, MAX_LOCK_BYTES)?;
         let broken = |why: String| {
             format!("the lock can't be read ({why}): run `countersign registry lock` again")
         };

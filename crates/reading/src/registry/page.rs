@@ -81,17 +81,15 @@ impl RunbookFiles {
         &self.directory
     }
 
-    /// Reads a file that a runbook names by its path relative to the directory of the runbook.
+    /// Reads a text file that a runbook names by its path relative to the directory of the runbook.
     ///
     /// # Errors
     /// Returns a message if the path leads out of the directory, also through a link, or if the file can't be read, is
-    /// larger than 1 MiB, or can be written by another user.
-    pub fn read(&self, relative: &str) -> Result<Vec<u8>, String> {
-        self.read_up_to(relative, MAX_NAMED_BYTES)
-    }
-
-    pub(super) fn read_up_to(&self, relative: &str, max_bytes: u64) -> Result<Vec<u8>, String> {
-        self.content(relative, max_bytes).map(|(bytes, _)| bytes)
+    /// larger than 1 MiB, is not UTF-8, or can be written by another user.
+    pub fn read(&self, relative: &str) -> Result<String, String> {
+        let (bytes, _) = self.content(relative, MAX_NAMED_BYTES)?;
+        String::from_utf8(bytes)
+            .map_err(|_| format!("the file {relative:?} is not UTF-8: save the file as UTF-8"))
     }
 
     /// Reads a file, and returns true with its bytes if a user may execute the file.
@@ -186,8 +184,8 @@ mod tests {
             .expect("mkfifo");
         assert!(made.success());
         let files = RunbookFiles::new(runbook.clone(), None);
-        assert_eq!(files.read("./scripts/a.sh").expect("inside"), b"echo a\n");
-        assert_eq!(files.read("inner").expect("inside"), b"echo a\n");
+        assert_eq!(files.read("./scripts/a.sh").expect("inside"), "echo a\n");
+        assert_eq!(files.read("inner").expect("inside"), "echo a\n");
         let outside = runbook.join("../outside").display().to_string();
         for (path, words) in [
             ("../outside", "not a path inside"),
