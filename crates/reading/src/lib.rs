@@ -109,7 +109,6 @@ pub(crate) use registry::{
         shebang, step_ref,
     },
     step_contents::{ScriptCheck, SharedSchemas, named_files, put_files},
-    text_lines::TextLines,
 };
 pub(crate) use shell::{
     commands::ReadScript,
@@ -143,4 +142,4 @@ pub(crate) use written::{
     declared_sandbox::{approvals_among, choice, network_of_rule, read_approvals},
     sandbox_permission::check_pattern,
 };
-pub(crate) use yaml::{noted, refuse};
+pub(crate) use yaml::{noted, refuse, text_lines::TextLines};

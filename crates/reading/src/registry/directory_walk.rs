@@ -6,10 +6,9 @@ use std::{
 };
 
 use crate::{
-    FileProblem, Page, ReadPage, RunbookFiles, TextPlace, YamlFlaw, gruntwork, markdown,
+    FileProblem, Page, ReadPage, RunbookFiles, TextLines, TextPlace, YamlFlaw, gruntwork, markdown,
     registry::{fence_remarks, page::check_writers},
     rundown, runnable,
-    shell::commands::place,
 };
 
 /// Runbook files and errors found in one runbook directory.
@@ -217,7 +216,7 @@ pub fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let place = place(&String::from_utf8_lossy(good), good.len());
+        let place = TextLines::of(&String::from_utf8_lossy(good)).place(good.len());
         vec![YamlFlaw::new(
             place,
             "the file is not UTF-8: save the file as UTF-8",

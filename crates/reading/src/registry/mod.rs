@@ -28,7 +28,6 @@ pub mod script_remarks;
 pub mod session_names;
 pub mod step_contents;
 pub mod step_place;
-pub mod text_lines;
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},

@@ -11,7 +11,7 @@ use std::{cell::OnceCell, collections::BTreeSet};
 use crate::{
     ByteOrigin, CommandList, Context, Dialect, FoundKind, HOLE, NOT_NAMED, NotUnderstood, Parser,
     Read, Redirect, Script, ScriptCalls, ScriptFinding, ScriptWalk, Shell, ShellNode, SyntaxFlaw,
-    TextPlace, UnknownReason, Word, WordPart, WordPosition,
+    TextLines, UnknownReason, Word, WordPart, WordPosition,
     shell::{
         script_walk::raw,
         settings,
@@ -220,22 +220,8 @@ fn check_bytes(script: &str, most: ReadLimit) -> Result<(), NotUnderstood> {
 fn not_understood(script: &str, at: usize, message: &str) -> NotUnderstood {
     NotUnderstood {
         at,
-        place: place(script, at),
+        place: TextLines::of(script).place(at),
         message: message.to_owned(),
-    }
-}
-
-/// Returns the line and the column of a byte.
-pub fn place(script: &str, at: usize) -> TextPlace {
-    let mut at = at.min(script.len());
-    while !script.is_char_boundary(at) {
-        at -= 1;
-    }
-    let before = &script[..at];
-    let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-    TextPlace {
-        line: before.matches('\n').count() + 1,
-        column: before[line..].chars().count() + 1,
     }
 }
 

@@ -59,8 +59,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             return Ok(());
         };
         if !action.one {
-            self.unknown(action, NO_TEXT);
-            return Ok(());
+            return self.unknown_rest(action, NO_TEXT);
         }
         let resets = match action.exactly() {
             Some("" | "-") => true,

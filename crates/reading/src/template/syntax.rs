@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::{TextPlace, shell::commands::place};
+use crate::{TextLines, TextPlace};
 
 /// Beginning of the names of parameters for outputs.
 pub const OUTPUTS: &str = "outputs_";
@@ -382,7 +382,7 @@ impl TemplateFlaw {
     pub fn new(source: &str, offset: usize, message: impl Into<String>) -> Self {
         Self {
             offset: offset.min(source.len()),
-            place: place(source, offset),
+            place: TextLines::of(source).place(offset),
             message: message.into(),
         }
     }

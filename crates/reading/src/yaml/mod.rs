@@ -5,6 +5,7 @@
 //! duplicate keys, floats and timestamps, and names the refused feature. The reader also refuses plain words that other
 //! YAML readers interpret as booleans or numbers. The reader also reads JSON files.
 mod node;
+pub(crate) mod text_lines;
 
 use std::{fmt, sync::LazyLock};
 
