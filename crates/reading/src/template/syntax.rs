@@ -4,8 +4,6 @@
 //!
 //! Conditions of `{{ if }}`.
 
-use std::fmt;
-
 use serde_json::Value;
 
 use crate::{TextLines, TextPlace};
@@ -398,7 +396,8 @@ impl TemplateFlaw {
 }
 
 /// Reason why a template can't be rendered with the given parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", if .parameter.is_empty() { String::new() } else { format!("/{}: ", .parameter) })]
 pub struct RenderError {
     /// Name of the parameter, empty if the error concerns several parameters together.
     pub parameter: String,
@@ -414,18 +413,6 @@ impl RenderError {
         }
     }
 }
-
-impl fmt::Display for RenderError {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if self.parameter.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "/{}: {}", self.parameter, self.message)
-        }
-    }
-}
-
-impl std::error::Error for RenderError {}
 
 /// Value to which a template refers.
 #[derive(Debug)]
