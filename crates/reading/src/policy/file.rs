@@ -34,6 +34,7 @@ pub(super) struct Compiled {
     pub(super) overrides: Vec<(Pattern, Vec<CompiledPattern>)>,
     /// Line of each override in the file, or 0 without a file.
     pub(super) override_lines: Vec<usize>,
+    /// Grants, each with the pattern for its runbooks (if there is one) and the granted pattern.
     pub(super) grants: Vec<(Option<Pattern>, [CompiledPattern; 1])>,
 }
 
@@ -224,11 +225,6 @@ impl Policy {
         &self.file
     }
 
-    /// Returns the patterns of the `default` rule.
-    pub fn of_default(&self) -> &[CompiledPattern] {
-        &self.compiled.default
-    }
-
     /// Returns the overrides with their compiled patterns, in the order of the file.
     pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override, &[CompiledPattern])> {
         let rules = &self.file.overrides;
@@ -242,14 +238,6 @@ impl Policy {
     /// Returns the line of each override in the file, in the order of the file.
     pub fn override_lines(&self) -> &[usize] {
         &self.compiled.override_lines
-    }
-
-    /// Returns the grants, each with the pattern for its runbooks (if there is one) and the granted patterns.
-    pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[CompiledPattern])> {
-        self.compiled
-            .grants
-            .iter()
-            .map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
     }
 
     /// Returns the people who must state how a run with an unknown end ended, or `None` if one person of the groups in
@@ -704,6 +692,6 @@ passkeys: {most: 1, alone: false, synced: true}
             );
         }
         let typed: PolicyFile = serde_json::from_value(whole).expect("the types");
-        assert_eq!(&typed, Policy::load(WHOLE).expect("a policy").file());
+        assert_eq!(typed, Policy::load(WHOLE).expect("a policy").file);
     }
 }

@@ -202,8 +202,8 @@ mod tests {
         assert_eq!(
             Policy::from_sealed(&crate::yaml::parse(good, 1).expect("YAML").to_json())
                 .expect("the same")
-                .file(),
-            policy.file()
+                .file,
+            policy.file
         );
         let bad = "version: 1\ndefault: {sandbox: {may_be_off: true}}\noverrides:\n  - runbook: a\n    sandbox:\n      read: [srv]\n      \
                    deny: [\"**\"]\n      network: {allow: [\"10.0.0.256:80\"]}\n      run_as: root\n      workdir: live\n      \

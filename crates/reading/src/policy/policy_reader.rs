@@ -898,7 +898,7 @@ grants:
             ),
         ] {
             let typed = serde_json::from_str::<PolicyFile>(text).ok();
-            let read = Policy::load(text).ok().map(|policy| policy.file().clone());
+            let read = Policy::load(text).ok().map(|policy| policy.file);
             assert_eq!((typed.is_some(), &typed), (good, &read), "{text}");
         }
     }
