@@ -16,8 +16,7 @@ mod written;
 pub mod yaml;
 
 pub use policy::{
-    builtins::{self, Builtins, CANONICAL},
-    closures::Closures,
+    builtins::{self, Builtins, CANONICAL, Closures},
     decide::{
         Decided, DecisionPlace, Flags, Granted, PolicyDecision, PolicyVerdict, decide_command,
         decide_env, decide_path, decide_script, worst,
@@ -26,8 +25,10 @@ pub use policy::{
         self, EmergencyRule, MAX_FILE_BYTES, Mode, PasskeysRule, PeopleRule, Policy, PolicyFile,
     },
     host_access::check_deny,
-    lists::{self, KINDS, ListEntry, ListSide, PathVariables, RunbookPath, normalised},
-    origin::{RuleOrigin, WithOrigin},
+    lists::{
+        self, KINDS, ListEntry, ListSide, PathVariables, RuleOrigin, RunbookPath, WithOrigin,
+        normalised,
+    },
     patterns::{CaseSensitivity, LeadingDots, Pattern},
     possible_names::check_program,
     program_names::{
@@ -48,6 +49,7 @@ pub use registry::{
     attributes::{self, LIMITS},
     evaluate::{ParameterError, escape},
     file_problem::{FileProblem, Problems, lines_of},
+    found_step::{ScriptOrigin, StepPlace},
     gruntwork::{self, OtherBlock},
     lock_file::{LOCK_FILE, LockFile, changed_fields, differences},
     markdown,
@@ -65,9 +67,7 @@ pub use registry::{
     },
     runnable,
     script_remarks::script_remarks,
-    session_names::session_names,
     step_contents::{RegisteredStep, StoredStep, output_schema},
-    step_place::{ScriptOrigin, StepPlace},
 };
 pub use shell::{
     commands::{self, ReadLimit, comments, find_in},

@@ -5,7 +5,7 @@ use std::{fmt, path::Path};
 use serde::Serialize;
 
 use crate::{
-    ScriptOrigin, StepPlace, TemplateFlaw, TextPlace, YamlFlaw, registry::step_place::in_other_file,
+    ScriptOrigin, StepPlace, TemplateFlaw, TextPlace, YamlFlaw, registry::found_step::in_other_file,
 };
 use documents::{StepRef, first_of};
 
