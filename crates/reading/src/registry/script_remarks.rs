@@ -259,9 +259,12 @@ pub fn interpreter_of_shebang(source: &str) -> Result<Option<String>, String> {
     let standard = ["/bin", "/usr/bin", "/usr/local/bin"];
     let (_, name, has_options) = shebang(source)
         .filter(|(directory, ..)| standard.contains(directory))
-        .ok_or(
-            "the shebang names no program by a standard path: write #!/usr/bin/env and the name of the program",
-        )?;
+        .ok_or_else(|| {
+            format!(
+                "{:?} names no program by a standard path: write #!/usr/bin/env and the name of the program",
+                source.lines().next().unwrap_or_default()
+            )
+        })?;
     if has_options {
         let instead = match name {
             "bash" | "sh" | "zsh" => {
