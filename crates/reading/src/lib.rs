@@ -16,19 +16,19 @@ mod written;
 pub mod yaml;
 
 pub use policy::{
-    builtins::{self, Builtins, CANONICAL},
-    closures::Closures,
+    builtins::{self, Builtins, CANONICAL, Closures},
     decide::{
         Decided, DecisionPlace, Flags, Granted, PolicyDecision, PolicyVerdict, decide_command,
         decide_env, decide_path, decide_script, worst,
     },
     file::{
         self, EmergencyRule, MAX_FILE_BYTES, Mode, PasskeysRule, PeopleRule, Policy, PolicyFile,
-        words_of,
     },
     host_access::check_deny,
-    lists::{self, KINDS, ListEntry, ListSide, PathVariables, RunbookPath, normalised},
-    origin::{RuleOrigin, WithOrigin},
+    lists::{
+        self, KINDS, ListEntry, ListSide, PathVariables, RuleOrigin, RunbookPath, WithOrigin,
+        normalised,
+    },
     patterns::{CaseSensitivity, LeadingDots, Pattern},
     possible_names::check_program,
     program_names::{
@@ -36,7 +36,8 @@ pub use policy::{
         is_listed_by_policy, named_in, named_origins, not_listable, with_closures, with_started,
     },
     required_permissions::{
-        self, MAX_SHOWN, PolicyDenied, decide_at_boundary, decide_file, decide_step, is_read,
+        self, DenialGround, MAX_SHOWN, PolicyDenied, decide_at_boundary, decide_file, decide_step,
+        is_read,
     },
     ruling::{self, AppliedRule, Ruling, resolve, resolve_path},
     session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session, plural},
@@ -48,6 +49,7 @@ pub use registry::{
     attributes::{self, LIMITS},
     evaluate::{ParameterError, escape},
     file_problem::{FileProblem, Problems, lines_of},
+    found_step::{ScriptOrigin, StepPlace},
     gruntwork::{self, OtherBlock},
     lock_file::{LOCK_FILE, LockFile, changed_fields, differences},
     markdown,
@@ -65,9 +67,7 @@ pub use registry::{
     },
     runnable,
     script_remarks::script_remarks,
-    session_names::session_names,
     step_contents::{RegisteredStep, StoredStep, output_schema},
-    step_place::{ScriptOrigin, StepPlace},
 };
 pub use shell::{
     commands::{self, ReadLimit, comments, find_in},
@@ -89,14 +89,13 @@ pub use written::{
 pub use yaml::{Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest};
 
 pub(crate) use policy::{
-    file::{CompiledPattern, FreezeRule, ProfileError, StandingRule},
+    file::{CompiledPattern, FreezeRule, StandingRule},
     lists::{ListedPattern, PatternList},
     patterns::PatternError,
 };
 pub(crate) use registry::{
     attributes::{FenceInfo, LINKS, PlacedText},
     declared_needs::DeclaredNeeds,
-    declared_secrets::declared_secrets,
     directory_walk::{read_page, read_text},
     fence_remarks::RemarkKind,
     fenced_block::{FencedBlock, check_characters, fenced_blocks},
@@ -107,10 +106,9 @@ pub(crate) use registry::{
     rundown::header::is_identifier,
     script_remarks::{
         BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang,
-        step_ref,
+        shebang, step_ref,
     },
     step_contents::{ScriptCheck, SharedSchemas, named_files, put_files},
-    text_lines::TextLines,
 };
 pub(crate) use shell::{
     commands::ReadScript,
@@ -144,4 +142,4 @@ pub(crate) use written::{
     declared_sandbox::{approvals_among, choice, network_of_rule, read_approvals},
     sandbox_permission::check_pattern,
 };
-pub(crate) use yaml::{noted, refuse};
+pub(crate) use yaml::{noted, refuse, text_lines::TextLines};

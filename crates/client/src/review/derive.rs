@@ -29,7 +29,7 @@ use documents::{
 };
 use reading::{
     Builtins, Policy, PolicyDenied, PolicyProfile, check_list, check_programs, profile_of_step,
-    required_permissions, ruling, step_template, without_list, words_of,
+    required_permissions, ruling, step_template, without_list,
 };
 use verdict::signing_program;
 
@@ -312,8 +312,7 @@ impl Derived {
         }
         self.approval_rules(signed, &ruling, &definition.approvals);
         let derived = configuration_in_force(sources, seal).and_then(|given| {
-            profile_of_step(&ruling, &definition, &given)
-                .map_err(|errors| words_of(&errors, definition.reference.path()))
+            profile_of_step(&ruling, &definition, &given).map_err(|errors| joined(&errors, "; "))
         });
         let same = derived.map_err(ReviewFinding::Fails).and_then(|profile| {
             let compared = without_list(&signed.sandbox, &profile);

@@ -2,8 +2,6 @@
 //!
 //! A policy contains approvals, lists for commands, paths and variables, overrides for runbooks, grants, and limits.
 //!
-//! Errors for a step whose sandbox declaration is refused.
-//!
 //! The parts of a policy about people: standing grants, emergencies, runs with an unknown end, freezes and passkeys.
 
 use std::sync::Arc;
@@ -16,8 +14,8 @@ use crate::{
     choice, refuse,
 };
 use documents::{
-    Approvals, GrantedSession, GroupName, GroupSource, Limit, MAX_SIGNATURES, MAX_USES,
-    PermissionKind, PolicyDigest, joined,
+    Approvals, GrantedSession, GroupName, GroupSource, MAX_SIGNATURES, MAX_USES, PermissionKind,
+    PolicyDigest,
 };
 
 /// A parsed policy, with its rules and the canonical JSON of the file.
@@ -36,6 +34,7 @@ pub(super) struct Compiled {
     pub(super) overrides: Vec<(Pattern, Vec<CompiledPattern>)>,
     /// Line of each override in the file, or 0 without a file.
     pub(super) override_lines: Vec<usize>,
+    /// Grants, each with the pattern for its runbooks (if there is one) and the granted pattern.
     pub(super) grants: Vec<(Option<Pattern>, [CompiledPattern; 1])>,
 }
 
@@ -51,40 +50,37 @@ pub struct CompiledPattern {
 }
 
 /// The policy file: which approvals a step needs, and what its runs may do. A person writes the file in YAML or JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
     /// Version of the format: 1.
     pub version: u64,
     /// `none`: only the lists of this file apply. If the field is absent, the built-in lists apply too.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub extends: Option<BasePolicy>,
     /// The first rule, which applies to every step.
     #[serde(default)]
+    #[schemars(extend("default" = {}))]
     pub default: PolicyRule,
     /// Rules for some runbooks. Every override that matches the runbook applies, in the order of the file. A later rule
     /// replaces the single values of earlier rules. Lists of all rules are joined.
     #[serde(default)]
-    #[schemars(length(max = MAX_OVERRIDES))]
+    #[schemars(length(max = MAX_OVERRIDES), extend("default" = []))]
     pub overrides: Vec<Override>,
     /// Commands, paths and variables that a person allowed permanently, in addition to the lists.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[schemars(length(max = MAX_GRANTS))]
     pub grants: Vec<PolicyGrant>,
     /// The people who must state how a run ended whose end the boundary did not see. If the field is absent, one person
     /// of the groups in the step's rules.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub settle: Option<PeopleRule>,
     /// What a freeze does. If the field is absent, a freeze cancels the running steps.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<FreezeRule>,
     /// The passkeys that count. If the field is absent, none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub passkeys: Option<PasskeysRule>,
 }
 
 /// The lists that a policy extends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Extends")]
 pub enum BasePolicy {
@@ -109,33 +105,24 @@ macro_rules! rule {
         pub struct $name {
             $($(#[$own_about])* pub $own: $type,)?
             /// What policy does with commands, paths and variables that no list names. By default `prompted`.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub mode: Option<Mode>,
             /// Patterns of commands: a name such as `git`, or a path.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub run: Option<AllowDeny>,
             /// Patterns of paths that a step may read. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub read: Option<AllowDeny>,
             /// Patterns of paths that a step may write. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub write: Option<AllowDeny>,
             /// Patterns of names of environment variables that a step may use or inherit.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub env: Option<AllowDeny>,
             /// The approvals that a run needs.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub approvals: Option<Approvals>,
             #[doc = $sandbox]
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub sandbox: Option<SandboxRule>,
             /// The standing grants that policy permits. If no rule has the field, none. A later rule replaces the whole
             /// value.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub standing: Option<StandingRule>,
             /// The runs in an emergency that policy permits. If no rule has the field, none. A later rule replaces the
             /// whole value.
-            #[serde(skip_serializing_if = "Option::is_none")]
             pub emergency: Option<EmergencyRule>,
         }
 
@@ -155,7 +142,7 @@ macro_rules! rule {
 
 rule! {
     /// A rule of the policy. An absent field changes nothing.
-    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
     #[schemars(rename = "Rule")]
     PolicyRule {}
     "The sandbox of every step: only `limits`, `proc`, `deny` and `programs`. The other fields are for overrides."
@@ -163,7 +150,7 @@ rule! {
 
 rule! {
     /// A rule for the runbooks that a pattern matches. Needs at least one field besides `runbook`.
-    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
     Override {
         /// Glob for the path of a runbook, for example `deploy/**`. The ending, such as `.md`, may be left out.
         runbook: String,
@@ -172,7 +159,7 @@ rule! {
 }
 
 /// Patterns that policy allows and denies. If patterns of both lists match, `deny` decides.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Patterns")]
 pub struct AllowDeny {
@@ -187,7 +174,7 @@ pub struct AllowDeny {
 }
 
 /// A pattern that a person allowed permanently.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Grant")]
 pub struct PolicyGrant {
@@ -197,12 +184,11 @@ pub struct PolicyGrant {
     /// Glob that policy allows.
     pub pattern: String,
     /// Glob for the runbooks to which the grant applies. If the field is absent, the grant applies to all runbooks.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
     /// Always `permanent`. Grants for one session are never in a file.
     pub scope: GrantScope,
     /// Time of the grant, as Rundown writes it. A note for people, without effect.
-    #[serde(default, rename = "grantedAt", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "grantedAt")]
     #[schemars(regex(
         pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
     ))]
@@ -210,7 +196,7 @@ pub struct PolicyGrant {
 }
 
 /// Duration of a grant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Scope")]
 pub enum GrantScope {
@@ -220,7 +206,7 @@ pub enum GrantScope {
 
 documents::words! {
     /// What policy does with commands, paths and variables that no list names.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum Mode {
         /// Approvers must sign a permission for each of them.
@@ -239,11 +225,6 @@ impl Policy {
         &self.file
     }
 
-    /// Returns the patterns of the `default` rule.
-    pub fn of_default(&self) -> &[CompiledPattern] {
-        &self.compiled.default
-    }
-
     /// Returns the overrides with their compiled patterns, in the order of the file.
     pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override, &[CompiledPattern])> {
         let rules = &self.file.overrides;
@@ -257,14 +238,6 @@ impl Policy {
     /// Returns the line of each override in the file, in the order of the file.
     pub fn override_lines(&self) -> &[usize] {
         &self.compiled.override_lines
-    }
-
-    /// Returns the grants, each with the pattern for its runbooks (if there is one) and the granted patterns.
-    pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[CompiledPattern])> {
-        self.compiled
-            .grants
-            .iter()
-            .map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
     }
 
     /// Returns the people who must state how a run with an unknown end ended, or `None` if one person of the groups in
@@ -302,92 +275,6 @@ pub(super) const MAX_OVERRIDES: usize = 1024;
 pub(super) const MAX_GRANTS: usize = 1024;
 /// Maximum number of patterns in one list.
 pub(super) const MAX_LIST: usize = 1024;
-
-/// Reason why the sandbox declaration of a step is refused.
-#[derive(Debug, PartialEq)]
-pub enum ProfileError {
-    /// A limit is zero, so no run could succeed.
-    ZeroLimit {
-        /// The limit.
-        limit: Limit,
-        /// Source of the limit: the step, policy or the boundary's configuration.
-        by: &'static str,
-    },
-    /// A step declares a limit above the maximum.
-    AboveMaximum {
-        /// The limit.
-        limit: Limit,
-        /// Declared value.
-        declared: u64,
-        /// Maximum value.
-        maximum: u64,
-        /// Source of the maximum: a policy rule or the boundary's configuration.
-        by: String,
-    },
-    /// The declaration is malformed.
-    Declared {
-        /// The problem, and how to correct the step.
-        why: String,
-    },
-    /// A step declares access to the host that policy does not allow.
-    NotAllowed {
-        /// The declaration.
-        asks: String,
-        /// The key of `sandbox` that allows the declaration in an override of the policy.
-        key: String,
-    },
-    /// A step declares `proc=full`, but the policy sets `minimal`.
-    ProcRefused {
-        /// Origin of the policy rule.
-        by: String,
-    },
-}
-
-impl ProfileError {
-    /// Returns the error for people. `runbook` is the path of the step's runbook.
-    pub fn words(&self, runbook: &str) -> String {
-        match self {
-            Self::ZeroLimit { limit, by } => {
-                format!(
-                    "{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it",
-                    limit.field()
-                )
-            }
-            Self::AboveMaximum {
-                limit,
-                declared,
-                maximum,
-                by,
-            } => format!(
-                "the step asks for {} {declared}, but {by} allows at most {maximum}: lower the value in the runbook, \
-                 or allow more in a policy override",
-                limit.field()
-            ),
-            Self::Declared { why } => why.clone(),
-            Self::NotAllowed { asks, key } => {
-                let inside = if key.starts_with("network") {
-                    " (a host with `private: true` may be inside your network, and with `localhost: true` on this machine)"
-                } else {
-                    ""
-                };
-                format!(
-                    "the step declares {asks}, and no policy override for the path {runbook} allows that: remove {asks} from \
-                     the runbook, or add to the end of `overrides` in the policy: \
-                     `- {{runbook: {runbook:?}, sandbox: {{{key}}}}}`{inside}"
-                )
-            }
-            Self::ProcRefused { by } => format!(
-                "the step declares proc=full, but policy ({by}) allows only minimal: remove proc=full from the \
-                 runbook, or allow `full` in a policy override"
-            ),
-        }
-    }
-}
-
-/// Returns all errors as one text.
-pub fn words_of(errors: &[ProfileError], runbook: &str) -> String {
-    joined(errors.iter().map(|error| error.words(runbook)), "; ")
-}
 
 /// Maximum validity of a grant in days.
 const MAX_DAYS: u64 = 30;
@@ -449,7 +336,7 @@ pub struct EmergencyRule {
 }
 
 /// What happens to the running steps when the boundary is frozen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FreezeRule {
     /// `finish`: the running steps continue to their end.
@@ -457,7 +344,7 @@ pub struct FreezeRule {
 }
 
 /// What the running steps do when the boundary is frozen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunsWhenFrozen {
     /// They continue to their end. Without this word, the boundary cancels them.
@@ -465,7 +352,7 @@ pub enum RunsWhenFrozen {
 }
 
 /// The passkeys that count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Passkeys")]
 pub struct PasskeysRule {
@@ -673,9 +560,9 @@ mod people_rules_tests {
     const WHOLE: &str = "
 version: 1
 default:
-  approvals: {from: [ops]}
+  approvals: {required: 1, from: [ops]}
   standing: {max_uses: 20, max_days: 7, session: none}
-  emergency: {from: [ops], max_unreviewed: 3, max_window_s: 3600, review: {required: 2, from: [ops]}}
+  emergency: {required: 1, from: [ops], max_unreviewed: 3, max_window_s: 3600, review: {required: 2, from: [ops]}}
 overrides:
   - {runbook: \"deploy/*\", standing: {max_uses: 1, max_days: 30}}
 settle: {required: 2, from: [ops]}
@@ -756,8 +643,7 @@ passkeys: {most: 1, alone: false, synced: true}
 
     #[test]
     fn each_bound_is_checked() {
-        let whole: serde_json::Value =
-            serde_json::to_value(Policy::load(WHOLE).expect("a policy").file()).expect("JSON");
+        let whole = crate::yaml::parse(WHOLE, 1).expect("YAML").to_json();
         let edited = |pointer: &str, value: serde_json::Value| {
             let mut edited = whole.clone();
             *edited.pointer_mut(pointer).expect(pointer) = value;
@@ -806,6 +692,6 @@ passkeys: {most: 1, alone: false, synced: true}
             );
         }
         let typed: PolicyFile = serde_json::from_value(whole).expect("the types");
-        assert_eq!(&typed, Policy::load(WHOLE).expect("a policy").file());
+        assert_eq!(typed, Policy::load(WHOLE).expect("a policy").file);
     }
 }

@@ -4,23 +4,34 @@
 //! it with the same keys, in an override that matches the runbook. The deny patterns of the step and of policy both
 //! apply.
 
-use crate::{Pattern, ProfileError, SandboxPermission, SandboxRule, check_declared, listed_host};
+use crate::{Pattern, SandboxPermission, SandboxRule, check_declared, listed_host};
 use documents::{DeclaredSandbox, Profile};
 
 /// Writes the declarations of a step into its profile. Returns an error for each declaration that is malformed, or that
 /// policy does not allow.
 pub fn give(
     rule: &SandboxRule,
+    runbook: &str,
     declared: &DeclaredSandbox,
     profile: &mut Profile,
-) -> Vec<ProfileError> {
+) -> Vec<String> {
     if let Err(why) = check_declared(declared) {
-        return vec![ProfileError::Declared { why }];
+        return vec![why];
     }
     let mut errors = Vec::new();
     for permission in SandboxPermission::ALL {
-        let refused = permission.check_allowed(rule, declared).err();
-        errors.extend(refused.map(|(asks, key)| ProfileError::NotAllowed { asks, key }));
+        if let Err((asks, key)) = permission.check_allowed(rule, declared) {
+            let inside = if key.starts_with("network") {
+                " (a host with `private: true` may be inside your network, and with `localhost: true` on this machine)"
+            } else {
+                ""
+            };
+            errors.push(format!(
+                "the step declares {asks}, and no policy override for the path {runbook} allows that: remove {asks} from \
+                 the runbook, or add to the end of `overrides` in the policy: \
+                 `- {{runbook: {runbook:?}, sandbox: {{{key}}}}}`{inside}"
+            ));
+        }
         permission.give(declared, profile);
     }
     for host in &profile.network.hosts {
@@ -52,11 +63,11 @@ pub fn give(
 }
 
 /// Sorts the patterns and removes duplicates. Returns an error if a pattern is malformed or matches everything.
-pub fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileError> {
+pub fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, String> {
     patterns.sort();
     patterns.dedup();
     for text in &patterns {
-        check_deny(text).map_err(|why| ProfileError::Declared { why })?;
+        check_deny(text)?;
     }
     Ok(patterns)
 }
@@ -97,7 +108,6 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words_of;
     use documents::{AllowedHost, DeclaredNetwork, Limits};
 
     fn declared(pairs: &[(&str, &str)]) -> DeclaredSandbox {
@@ -111,11 +121,11 @@ mod tests {
 
     fn resolve(rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<Profile, String> {
         let mut profile = Profile::nothing(Vec::new(), Limits::default());
-        let errors = give(rule, declared, &mut profile);
+        let errors = give(rule, "a", declared, &mut profile);
         if errors.is_empty() {
             Ok(profile)
         } else {
-            Err(words_of(&errors, "a"))
+            Err(errors.join("; "))
         }
     }
 
@@ -190,10 +200,10 @@ mod tests {
                     write: [/srv/x], workdir: in-place, network: {allow: [\"a.example:443\"]}, sockets: [/run/x], run_as: web, may_be_off: true}\n";
         let policy = Policy::load(good).expect("a policy");
         assert_eq!(
-            Policy::from_sealed(&serde_json::to_value(policy.file()).expect("JSON"))
+            Policy::from_sealed(&crate::yaml::parse(good, 1).expect("YAML").to_json())
                 .expect("the same")
-                .file(),
-            policy.file()
+                .file,
+            policy.file
         );
         let bad = "version: 1\ndefault: {sandbox: {may_be_off: true}}\noverrides:\n  - runbook: a\n    sandbox:\n      read: [srv]\n      \
                    deny: [\"**\"]\n      network: {allow: [\"10.0.0.256:80\"]}\n      run_as: root\n      workdir: live\n      \

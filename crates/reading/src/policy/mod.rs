@@ -4,19 +4,16 @@
 //! decides the commands of a script under these rules. [`required_permissions`] lists the permissions that approvers of
 //! a boundary sign. [`session`] stores the answers of a person at a terminal.
 pub mod builtins;
-pub mod closures;
 pub mod decide;
 pub mod file;
 pub mod host_access;
 pub mod lists;
-pub mod origin;
 pub mod patterns;
 mod policy_reader;
 pub mod possible_names;
 pub mod program_names;
 pub mod required_permissions;
 pub mod ruling;
-pub mod sandbox_rule;
 pub mod session;
 pub mod signed_programs;
 pub mod step_profile;

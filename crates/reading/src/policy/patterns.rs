@@ -81,20 +81,19 @@ impl Pattern {
         dots: LeadingDots,
         case: CaseSensitivity,
     ) -> Result<Self, PatternError> {
-        let (translated, ways) =
-            translate(text, dots).map_err(|message| PatternError::new(text, message))?;
-        let matcher = match translated {
-            Translated::Literal(literal) => Matcher::Literal(case.fold(literal), case),
-            Translated::Regex(regex) => RegexBuilder::new(&regex)
+        let wrong = |message| PatternError::new(text, message);
+        let (alternatives, regex) = translate(text, dots).map_err(wrong)?;
+        let ways = alternatives.len();
+        let only = alternatives.first().filter(|_| ways == 1);
+        let matcher = match only.and_then(|only| literal(only)) {
+            Some(literal) => Matcher::Literal(case.fold(literal), case),
+            None => RegexBuilder::new(&regex)
                 .size_limit(MAX_COMPILED_BYTES)
                 .case_insensitive(case == CaseSensitivity::Any)
                 .build()
                 .map(Matcher::Glob)
                 .map_err(|_| {
-                    PatternError::new(
-                        text,
-                        "the compiled pattern is too large: write several patterns",
-                    )
+                    wrong("the compiled pattern is too large: write several patterns".to_owned())
                 })?,
         };
         Ok(Self {
@@ -169,13 +168,11 @@ pub enum PatternPart {
     Slash,
 }
 
-enum Translated {
-    Literal(String),
-    Regex(String),
-}
+/// The parts of each alternative that the braces of a pattern create.
+type Alternatives = Vec<Vec<PatternPart>>;
 
-/// Translates a pattern, and returns the number of alternatives that its braces create.
-fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), String> {
+/// Translates a pattern into a regex, and returns its alternatives too.
+fn translate(text: &str, dots: LeadingDots) -> Result<(Alternatives, String), String> {
     if text.is_empty() {
         return Err("the pattern is empty: write ** to match everything".to_owned());
     }
@@ -194,15 +191,8 @@ fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), Strin
     for alternative in &alternatives {
         regexes.push(path_regex(alternative, dots)?);
     }
-    if let [only] = alternatives.as_slice()
-        && let Some(literal) = literal(only)
-    {
-        return Ok((Translated::Literal(literal), 1));
-    }
-    Ok((
-        Translated::Regex(format!(r"(?s)\A(?:{})\z", regexes.join("|"))),
-        alternatives.len(),
-    ))
+    let regex = format!(r"(?s)\A(?:{})\z", regexes.join("|"));
+    Ok((alternatives, regex))
 }
 
 /// Returns the text of the tokens, or `None` if there is a wildcard.
@@ -222,13 +212,9 @@ fn literal(tokens: &[PatternPart]) -> Option<String> {
 ///
 /// # Errors
 /// Returns the problem in the braces or in a class.
-pub fn alternatives(text: &str) -> Result<Vec<Vec<PatternPart>>, String> {
-    expand(&text.chars().collect::<Vec<char>>())
-}
-
-/// Expands the braces. Each alternative is a list of tokens.
-fn expand(chars: &[char]) -> Result<Vec<Vec<PatternPart>>, String> {
-    let (ways, used) = sequence(chars, 0, 0)?;
+pub fn alternatives(text: &str) -> Result<Alternatives, String> {
+    let chars: Vec<char> = text.chars().collect();
+    let (ways, used) = sequence(&chars, 0, 0)?;
     if used < chars.len() {
         return Err(format!(
             "a `{}` has no opening brace: write \\{}",
@@ -239,12 +225,8 @@ fn expand(chars: &[char]) -> Result<Vec<Vec<PatternPart>>, String> {
 }
 
 /// Reads tokens up to the end of the pattern, or inside braces up to a `,` or `}`.
-fn sequence(
-    chars: &[char],
-    mut at: usize,
-    depth: usize,
-) -> Result<(Vec<Vec<PatternPart>>, usize), String> {
-    let mut ways: Vec<Vec<PatternPart>> = vec![Vec::new()];
+fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Alternatives, usize), String> {
+    let mut ways: Alternatives = vec![Vec::new()];
     while at < chars.len() {
         let next = chars.get(at + 1).copied();
         let token = match chars[at] {
@@ -313,11 +295,7 @@ fn sequence(
 }
 
 /// Reads the brace list at the index `at`, and returns the alternatives and the index after the closing brace.
-fn braces(
-    chars: &[char],
-    at: usize,
-    depth: usize,
-) -> Result<(Vec<Vec<PatternPart>>, usize), String> {
+fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Alternatives, usize), String> {
     if depth >= MAX_BRACES_DEPTH {
         return Err(format!(
             "braces are nested deeper than {MAX_BRACES_DEPTH} levels: write several patterns"

@@ -1,23 +1,31 @@
 //! Parser of the policy file. Every unknown key is an error. All errors are reported together, and a file with an error
 //! is not used.
+//!
+//! The `sandbox` map of a policy rule, as written in the file.
 
 use serde_json::Value;
 
 use crate::{
     CaseSensitivity, CompiledPattern, EmergencyRule, FreezeRule, KINDS, LeadingDots, ListSide,
     ListedPattern, Mode, PasskeysRule, Pattern, PatternError, PeopleRule, Policy, PolicyFile,
-    StandingRule, TextPlace, YamlFlaw, YamlKind, YamlNode, choice,
+    ProgramsRule, SandboxPermission, SandboxRule, StandingRule, TextPlace, YamlFlaw, YamlKind,
+    YamlNode, check_deny, check_written_program, choice, network_of_rule,
     policy::{
         file::{
             AllowDeny, BasePolicy, Compiled, GrantScope, MAX_FILE_BYTES, MAX_GRANTS, MAX_LIST,
             MAX_OVERRIDES, Override, PolicyGrant, PolicyRule,
         },
         lists::word,
-        possible_names, sandbox_rule,
+        possible_names,
     },
-    read_approvals, refuse, yaml,
+    read_approvals, refuse,
+    written::declared_sandbox::list,
+    yaml,
 };
-use documents::{GroupSource, PermissionKind, PolicyDigest, Timestamp, canonical_of};
+use documents::{
+    DeclaredLimits, DeclaredSandbox, GroupSource, Limit, MAX_PROGRAMS, PermissionKind,
+    PolicyDigest, Timestamp, canonical_of,
+};
 
 impl Policy {
     /// Parses a policy file in YAML or JSON.
@@ -525,7 +533,7 @@ impl Reader {
             .value("emergency")
             .and_then(|node| EmergencyRule::read(node, &mut self.flaws));
         if let Some(sandbox) = node.value("sandbox") {
-            rule.sandbox = Some(sandbox_rule::read(
+            rule.sandbox = Some(read_sandbox_rule(
                 sandbox,
                 self.reading == Reading::Sealed,
                 what == "default",
@@ -542,6 +550,109 @@ impl Reader {
 
 /// Maximum number of patterns in a file after the expansion of braces, so that they compile in less than a second.
 const MAX_PATTERNS: usize = 4096;
+
+/// Reads the rule. `of_all` is true for the rule `default`.
+fn read_sandbox_rule(
+    node: &YamlNode,
+    is_sealed: bool,
+    of_all: bool,
+    flaws: &mut Vec<YamlFlaw>,
+) -> SandboxRule {
+    let own = [
+        &["limits", "programs"][..],
+        &SandboxPermission::ALL.map(SandboxPermission::rule_key),
+    ]
+    .concat();
+    node.closed_map("a sandbox rule", &own, flaws);
+    // A step declares its needs with the same keys, so the same parser reads both.
+    let (mut most, mut network, mut may_be_off, mut programs) =
+        (DeclaredSandbox::default(), None, None, None);
+    for (key, value) in node.entries() {
+        let known = SandboxPermission::ALL
+            .into_iter()
+            .find(|permission| permission.rule_key() == key.name);
+        match known {
+            Some(permission) if of_all && !permission.is_for_all() => {
+                let message = format!(
+                    "`{}` is allowed only for named runbooks: move the key into an override",
+                    key.name
+                );
+                refuse(flaws, key.place, message);
+            }
+            Some(SandboxPermission::Deny) => {
+                let check = if is_sealed {
+                    check_deny
+                } else {
+                    possible_names::check_deny
+                };
+                most.deny = list(value, "`deny`", check, flaws);
+            }
+            Some(SandboxPermission::Off) => may_be_off = value.boolean("`may_be_off`", flaws),
+            Some(SandboxPermission::Network) => network = network_of_rule(value, flaws),
+            Some(permission) => permission.read_yaml(value, &mut most, flaws),
+            None if key.name == "limits" => most.limits = Some(limits(value, flaws)),
+            None if key.name == "programs" => {
+                programs = Some(programs_rule(value, is_sealed, flaws))
+            }
+            None => {}
+        }
+    }
+    SandboxRule::allowing(most, network, may_be_off, programs)
+}
+
+/// Reads `{mode: any | listed, allow: [program]}`.
+fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) -> ProgramsRule {
+    let mut rule = ProgramsRule::default();
+    // A sealed policy may contain names of no program, and a verifier must still read it.
+    let check = if is_sealed {
+        check_written_program
+    } else {
+        possible_names::check_program
+    };
+    for (key, value) in node.closed_map("`programs`", &["mode", "allow"], flaws) {
+        if key.name == "mode" {
+            rule.mode = choice(value, "`mode`", &["listed", "any"], flaws);
+        } else if let Some(names) = list(value, "`allow`", check, flaws) {
+            if names.len() > MAX_PROGRAMS {
+                let message = format!(
+                    "`allow` has {} programs, but at most {MAX_PROGRAMS} are allowed",
+                    names.len()
+                );
+                refuse(flaws, value.place, message);
+            }
+            rule.allow = Some(names.iter().filter_map(|name| name.parse().ok()).collect());
+        }
+    }
+    rule
+}
+
+fn limits(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredLimits {
+    let mut limits = DeclaredLimits::default();
+    for (key, value) in node.closed_map("limits", &Limit::ALL.map(Limit::field), flaws) {
+        let Some(limit) = Limit::ALL
+            .into_iter()
+            .find(|limit| limit.field() == key.name)
+        else {
+            continue;
+        };
+        let message = match value.kind {
+            YamlKind::Integer(number) if number > 0 => {
+                limits.declare(limit, number.unsigned_abs());
+                continue;
+            }
+            YamlKind::Integer(_) => {
+                format!("`{}` must be above 0: 0 is not a valid limit", key.name)
+            }
+            _ => format!(
+                "`{}` must be a whole number, not {}",
+                key.name,
+                value.word()
+            ),
+        };
+        refuse(flaws, value.place, message);
+    }
+    limits
+}
 
 #[cfg(test)]
 mod tests {
@@ -787,7 +898,7 @@ grants:
             ),
         ] {
             let typed = serde_json::from_str::<PolicyFile>(text).ok();
-            let read = Policy::load(text).ok().map(|policy| policy.file().clone());
+            let read = Policy::load(text).ok().map(|policy| policy.file);
             assert_eq!((typed.is_some(), &typed), (good, &read), "{text}");
         }
     }

@@ -3,127 +3,41 @@
 //! The permissions depend only on the sealed policy, the sealed lists and the sealed step definition. So approvers,
 //! boundary and auditors derive the same permissions from the same seal.
 
-use std::fmt;
-
 use crate::{
     AppliedRule, Decided, DecisionPlace, Flags, ListSide, Mode, NotUnderstood, PolicyDecision,
-    PolicyVerdict, ProgramNames, ReadLimit, RuleOrigin, Ruling, Shell, TRUSTED, TextPlace,
-    decide_command, decide_script, is_listed, named_in,
+    PolicyVerdict, ProgramNames, ReadLimit, Ruling, Shell, TRUSTED, decide_command, decide_script,
+    is_listed, named_in,
     policy::{
         decide::decide_unknown,
         lists::{AllPermissionLists, word},
         program_names::program_of,
     },
-    with_closures, worst,
+    shebang, with_closures, worst,
 };
 use documents::{
     MAX_PERMISSION_BYTES, MAX_PERMISSIONS, OWN_PROGRAMS, Permission, PermissionKind, Program,
-    StepDefinition, canonical,
+    StepDefinition, canonical, joined,
 };
 
 /// Reason why policy denies the step. No signature can change this denial.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PolicyDenied {
-    /// Policy denies commands, paths or variables of the step.
-    Denied {
-        /// The denied commands, paths and variables, at most [`MAX_SHOWN`].
-        things: Vec<DeniedPermission>,
-        /// Number of further denied commands, paths and variables.
-        more: usize,
-    },
-    /// The script is not understood, so its commands are unknown.
-    NotUnderstood(NotUnderstood),
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PolicyDenied {
+    /// What the denial rests on.
+    pub ground: DenialGround,
+    message: String,
+}
+
+/// What a denial rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenialGround {
+    /// Policy denies commands, paths or variables of the step, or the script is not understood.
+    Script,
     /// The mode is `deny` and no list allows a command.
-    NothingAllowed {
-        /// Origin of the mode.
-        mode: RuleOrigin,
-    },
-    /// The step needs more permissions than an authorization can contain.
-    TooMany {
-        /// Number of needed permissions.
-        questions: usize,
-    },
-    /// A name is too long for a permission.
-    TooLong {
-        /// Beginning of the name.
-        name: String,
-        /// Place in the script.
-        place: Option<TextPlace>,
-    },
+    Mode,
+    /// The permissions do not fit into an authorization.
+    Size,
 }
-
-/// A denied command, path or variable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeniedPermission {
-    /// Kind of the command, path or variable.
-    pub kind: PermissionKind,
-    /// Name of the command, path or variable.
-    pub what: String,
-    /// Place in the script.
-    pub place: Option<TextPlace>,
-    /// Rule that denies the command, path or variable.
-    pub rule: AppliedRule,
-}
-
-impl fmt::Display for PolicyDenied {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Denied { things, more } => {
-                f.write_str("policy denies what this step does, and no signature can allow it: ")?;
-                for (at, thing) in things.iter().enumerate() {
-                    let DeniedPermission {
-                        kind,
-                        what,
-                        place,
-                        rule,
-                    } = thing;
-                    write!(
-                        f,
-                        "{}{} {what:?}",
-                        if at > 0 { "; " } else { "" },
-                        word(*kind)
-                    )?;
-                    if let Some(place) = place {
-                        write!(f, " at {place}")?;
-                    }
-                    write!(f, " ({rule})")?;
-                }
-                if *more > 0 {
-                    write!(f, "; and {more} more")?;
-                }
-                f.write_str("; remove this from the step, or change the policy")
-            }
-            Self::NotUnderstood(NotUnderstood { place, message, .. }) => write!(
-                f,
-                "policy denies this script, because the program can't parse it, and no signature can allow it: \
-                 {place}: {message}"
-            ),
-            Self::NothingAllowed { mode } => write!(
-                f,
-                "policy denies every step here, and no signature can allow one: the mode is deny ({mode}), and no list \
-                 or grant allows a command; in the policy, allow the commands of the step"
-            ),
-            Self::TooMany { questions } => write!(
-                f,
-                "policy would ask for {questions} permissions, but at most {MAX_PERMISSIONS} can be signed: allow \
-                 commands of the step in the policy, or split the step"
-            ),
-            Self::TooLong { name, place } => {
-                write!(f, "the name {name:?}... ")?;
-                if let Some(place) = place {
-                    write!(f, "at {place} ")?;
-                }
-                write!(
-                    f,
-                    "is longer than the {MAX_PERMISSION_BYTES} bytes of a permission: use a shorter path, or allow \
-                     this name in the policy"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for PolicyDenied {}
 
 /// What a step needs: permissions of its approvers, and programs of its host.
 #[derive(Clone)]
@@ -162,19 +76,28 @@ fn permissions_of(
     decision: PolicyDecision,
     names_programs: bool,
 ) -> Result<Vec<Permission>, PolicyDenied> {
+    let denied = |ground, message| Err(PolicyDenied { ground, message });
     let allowed =
         |lists: &AllPermissionLists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
     let is_empty = !names_programs && !allowed(&ruling.written) && !allowed(&ruling.built_in);
     if ruling.mode.value == Mode::Deny && is_empty {
-        return Err(PolicyDenied::NothingAllowed {
-            mode: ruling.mode.origin.clone(),
-        });
+        let message = format!(
+            "policy denies every step here, and no signature can allow one: the mode is deny ({}), and no list or grant \
+             allows a command; in the policy, allow the commands of the step",
+            ruling.mode.origin
+        );
+        return denied(DenialGround::Mode, message);
     }
-    if let Some(not_understood) = decision.not_understood {
-        return Err(PolicyDenied::NotUnderstood(not_understood));
+    if let Some(NotUnderstood { place, message, .. }) = decision.not_understood {
+        let message = format!(
+            "policy denies this script, because the program can't parse it, and no signature can allow it: {place}: \
+             {message}"
+        );
+        return denied(DenialGround::Script, message);
     }
     let mut asked: Vec<Permission> = Vec::new();
-    let mut things: Vec<DeniedPermission> = Vec::new();
+    // The kind and the name of each denied command, path or variable, with its text.
+    let mut things: Vec<(PermissionKind, String, String)> = Vec::new();
     for Decided {
         kind,
         what,
@@ -184,42 +107,53 @@ fn permissions_of(
         ..
     } in decision.decided
     {
+        let at = || place.map_or_else(String::new, |place| format!(" at {place}"));
         match verdict {
             PolicyVerdict::Allow => {}
             PolicyVerdict::Deny => {
                 if !things
                     .iter()
-                    .any(|thing| (thing.kind, &thing.what) == (kind, &what))
+                    .any(|(of, thing, _)| (*of, thing) == (kind, &what))
                 {
-                    things.push(DeniedPermission {
-                        kind,
-                        what,
-                        place,
-                        rule,
-                    });
+                    let text = format!("{} {what:?}{} ({rule})", word(kind), at());
+                    things.push((kind, what, text));
                 }
             }
             PolicyVerdict::Ask(_) if what.len() > MAX_PERMISSION_BYTES => {
-                return Err(PolicyDenied::TooLong {
-                    name: what.chars().take(64).collect(),
-                    place,
-                });
+                let name: String = what.chars().take(64).collect();
+                let message = format!(
+                    "the name {name:?}...{} is longer than the {MAX_PERMISSION_BYTES} bytes of a permission: use a \
+                     shorter path, or allow this name in the policy",
+                    at()
+                );
+                return denied(DenialGround::Size, message);
             }
             PolicyVerdict::Ask(why) => asked.push(Permission { kind, what, why }),
         }
     }
     if !things.is_empty() {
-        let more = things.len().saturating_sub(MAX_SHOWN);
-        things.truncate(MAX_SHOWN);
-        return Err(PolicyDenied::Denied { things, more });
+        let more = match things.len().saturating_sub(MAX_SHOWN) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        let shown = things.iter().take(MAX_SHOWN).map(|(.., text)| text);
+        let message = format!(
+            "policy denies what this step does, and no signature can allow it: {}{more}; remove this from the step, or \
+             change the policy",
+            joined(shown, "; ")
+        );
+        return denied(DenialGround::Script, message);
     }
     // A permission with only text fields always has a canonical form.
     asked.sort_by_cached_key(|one| canonical::canonical_of(one).unwrap_or_default());
     asked.dedup();
     if asked.len() > MAX_PERMISSIONS {
-        return Err(PolicyDenied::TooMany {
-            questions: asked.len(),
-        });
+        let message = format!(
+            "policy would ask for {} permissions, but at most {MAX_PERMISSIONS} can be signed: allow commands of the \
+             step in the policy, or split the step",
+            asked.len()
+        );
+        return denied(DenialGround::Size, message);
     }
     Ok(asked)
 }
@@ -248,7 +182,7 @@ pub fn decide_step(
     );
     // A definition that does not come from a runbook may name one interpreter in its field and another in the first
     // line of the script.
-    if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
+    if step.source.starts_with("#!") && plain_interpreter(&step.source) != Some(&step.interpreter) {
         decision.add_first(decide_unknown(ruling, &step.source, SHEBANG, at, flags));
     }
     let declared = step
@@ -276,7 +210,7 @@ pub fn decide_file(
     flags: &Flags,
 ) -> (String, PolicyDecision) {
     let name = if source.starts_with("#!") {
-        shebang(&without_settings(source)).map(str::to_owned)
+        plain_interpreter(&without_settings(source)).map(str::to_owned)
     } else {
         Some("bash".to_owned())
     };
@@ -306,20 +240,9 @@ fn without_settings(source: &str) -> String {
 
 /// Returns the interpreter in the first line of a script, or `None` if it has options or is outside the program
 /// directories of the system.
-pub fn shebang(source: &str) -> Option<&str> {
-    let mut words = source
-        .strip_prefix("#!")?
-        .lines()
-        .next()?
-        .split_ascii_whitespace();
-    let (directory, mut name) = words.next()?.rsplit_once('/')?;
-    if name == "env" {
-        name = words.next()?;
-    }
-    let plain = TRUSTED.contains(&directory)
-        && !name.starts_with('-')
-        && !name.contains('/')
-        && words.next().is_none();
+fn plain_interpreter(source: &str) -> Option<&str> {
+    let (directory, name, has_options) = shebang(source)?;
+    let plain = TRUSTED.contains(&directory) && !name.contains('/') && !has_options;
     plain.then_some(name)
 }
 
@@ -474,17 +397,10 @@ mod tests {
                 "git status\nif zed; then env /bin/rm x; fi\n",
             )
             .expect_err(policy);
-            let PolicyDenied::Denied { things, .. } = &error else {
-                panic!("{error}")
-            };
-            assert!(
-                things.iter().any(|thing| thing.what == "/bin/rm"
-                    && thing.place.is_some_and(|place| place.line == 2))
-            );
-            assert!(
-                error.to_string().contains("no signature can allow"),
-                "{error}"
-            );
+            assert_eq!(error.ground, DenialGround::Script, "{error}");
+            for words in ["no signature can allow", "run \"/bin/rm\" at 2:"] {
+                assert!(error.to_string().contains(words), "{error}");
+            }
         }
     }
 
@@ -497,10 +413,8 @@ mod tests {
             "\n",
         ] {
             assert!(
-                matches!(
-                    asked("default: {mode: execute}", "bash", source),
-                    Err(PolicyDenied::NotUnderstood(_))
-                ),
+                asked("default: {mode: execute}", "bash", source)
+                    .is_err_and(|error| error.to_string().contains("can't parse it")),
                 "{source}"
             );
         }
@@ -680,10 +594,10 @@ mod tests {
             needs_of(&policy, "git fetch\n", None).permissions
         };
         assert_eq!(needs(", allow: [git]"), Ok(vec![]));
-        assert!(matches!(
-            needs(""),
-            Err(PolicyDenied::NothingAllowed { .. })
-        ));
+        assert_eq!(
+            needs("").map_err(|denied| denied.ground),
+            Err(DenialGround::Mode)
+        );
     }
 
     #[test]
@@ -694,8 +608,8 @@ mod tests {
             Ok(64)
         );
         let error = asked("", "bash", &many(65)).expect_err("too many");
-        assert_eq!(error, PolicyDenied::TooMany { questions: 65 });
-        assert!(error.to_string().contains("split the step"));
+        assert_eq!(error.ground, DenialGround::Size);
+        assert!(error.to_string().contains("65 permissions"), "{error}");
         assert_eq!(
             asked("", "bash", &"a".repeat(128)).map(|asked| asked.len()),
             Ok(1)

@@ -2,9 +2,7 @@
 //!
 //! The rule behind a decision of policy, and its description in words.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     Builtins, Closures, CompiledPattern, EmergencyRule, ListEntry, ListSide, Mode, PasskeysRule,
@@ -85,15 +83,15 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
         closures: builtins.closures.clone(),
         host: SandboxRule::default(),
         written: AllPermissionLists::default(),
-        built_in: if policy.file().extends.is_some() {
+        built_in: if policy.file.extends.is_some() {
             Arc::new(AllPermissionLists::default())
         } else {
             builtins.lists.clone()
         },
     };
-    let default = &policy.file().default;
+    let default = &policy.file.default;
     ruling.apply(default.values(), &RuleOrigin::Default);
-    ruling.list(policy.of_default(), &RuleOrigin::Default);
+    ruling.list(&policy.compiled.default, &RuleOrigin::Default);
     for (index, (pattern, rule, written)) in policy.overrides().enumerate() {
         if runbook.is_met_by(pattern) {
             let origin = RuleOrigin::Override(index, pattern.as_str().into());
@@ -101,8 +99,11 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
             ruling.list(written, &origin);
         }
     }
-    for (index, (pattern, written)) in policy.grants().enumerate() {
-        if pattern.is_none_or(|pattern| runbook.is_met_by(pattern)) {
+    for (index, (pattern, written)) in policy.compiled.grants.iter().enumerate() {
+        if pattern
+            .as_ref()
+            .is_none_or(|pattern| runbook.is_met_by(pattern))
+        {
             ruling.list(written, &RuleOrigin::Grant(index));
         }
     }

@@ -13,52 +13,19 @@ use documents::{
 
 /// Reason why a signed list of programs is not the derived list.
 #[derive(Debug, thiserror::Error)]
-pub enum ProgramsError {
-    /// Policy and step need a list, but the signed sandbox has no list.
-    #[error(
-        "a run may execute only listed programs, but the signed sandbox has no list of programs"
-    )]
-    NoList,
-    /// The signed sandbox has a list, but neither policy nor step asks for a list.
-    #[error(
-        "the signed sandbox has a list of programs, but neither policy nor the step asks for a list"
-    )]
-    NotAsked,
-    /// The list has programs that nothing in the sealed state names.
-    #[error(
-        "the signed list of programs has {}, but neither script, step, policy nor closures name this program",
-        joined(.names, ", ")
-    )]
-    Surplus {
-        /// The names.
-        names: Vec<Program>,
-    },
-    /// The list lacks programs that the step declares, or its interpreter.
-    #[error("the signed list of programs lacks {}, which the step needs", joined(.names, ", "))]
-    Lacking {
-        /// The names.
-        names: Vec<Program>,
-    },
-    /// The list has programs that a deny list of the policy file names.
-    #[error("the signed list of programs has {}, which the policy file denies", joined(.names, ", "))]
-    Denied {
-        /// The names.
-        names: Vec<Program>,
-    },
-    /// The signed sandbox has a list, but does not require the layer `programs`.
-    #[error(
-        "the signed sandbox has a list of programs, but does not require the layer programs, so no sandbox must \
-         enforce the list"
-    )]
-    NoLayer,
+#[error("{message}")]
+pub struct ProgramsError {
+    message: String,
+    /// True if another program version may decide differently, because the decision depends on the parsing of the
+    /// script.
+    pub rests_on_reading: bool,
 }
 
-impl ProgramsError {
-    /// Returns true if another program version may decide differently, because the decision depends on the parsing of
-    /// the script.
-    pub fn rests_on_reading(&self) -> bool {
-        matches!(self, Self::Surplus { .. })
-    }
+fn refuse(message: impl Into<String>) -> Result<(), ProgramsError> {
+    Err(ProgramsError {
+        message: message.into(),
+        rests_on_reading: false,
+    })
 }
 
 /// Checks the rules of a signed list that do not depend on the script. A verifier that does not parse scripts checks
@@ -73,14 +40,17 @@ pub fn check_list(
     signed: &Profile,
 ) -> Result<(), ProgramsError> {
     match check_programs(needed, signed.programs.as_ref()) {
-        Err(error) if !error.rests_on_reading() => return Err(error),
+        Err(error) if !error.rests_on_reading => return Err(error),
         _ => {}
     }
     let (Some(needed), Some(list)) = (needed, &signed.programs) else {
         return Ok(());
     };
     if !signed.require.contains(&Layer::Programs) {
-        return Err(ProgramsError::NoLayer);
+        return refuse(
+            "the signed sandbox has a list of programs, but does not require the layer programs, so no sandbox must \
+             enforce the list",
+        );
     }
     // A pattern for names matches the last segment of a path, so the directory of the program does not matter.
     let deny = &ruling.written.of(PermissionKind::Run).deny;
@@ -107,7 +77,10 @@ pub fn check_list(
     if names.is_empty() {
         Ok(())
     } else {
-        Err(ProgramsError::Denied { names })
+        refuse(format!(
+            "the signed list of programs has {}, which the policy file denies",
+            joined(&names, ", ")
+        ))
     }
 }
 
@@ -185,8 +158,16 @@ pub fn check_programs(
 ) -> Result<(), ProgramsError> {
     let (needed, signed) = match (needed, signed) {
         (None, None) => return Ok(()),
-        (Some(_), None) => return Err(ProgramsError::NoList),
-        (None, Some(_)) => return Err(ProgramsError::NotAsked),
+        (Some(_), None) => {
+            return refuse(
+                "a run may execute only listed programs, but the signed sandbox has no list of programs",
+            );
+        }
+        (None, Some(_)) => {
+            return refuse(
+                "the signed sandbox has a list of programs, but neither policy nor the step asks for a list",
+            );
+        }
         (Some(needed), Some(signed)) => (needed, signed),
     };
     let listed = |name: &&Program| signed.list.iter().any(|one| one.name == listed_name(name));
@@ -197,7 +178,10 @@ pub fn check_programs(
         .cloned()
         .collect();
     if !lacking.is_empty() {
-        return Err(ProgramsError::Lacking { names: lacking });
+        return refuse(format!(
+            "the signed list of programs lacks {}, which the step needs",
+            joined(&lacking, ", ")
+        ));
     }
     let mut surplus: Vec<Program> = signed.list.iter().map(|one| one.name.clone()).collect();
     surplus.retain(|name| !needed.contains(name));
@@ -205,7 +189,13 @@ pub fn check_programs(
     if surplus.is_empty() {
         Ok(())
     } else {
-        Err(ProgramsError::Surplus { names: surplus })
+        Err(ProgramsError {
+            message: format!(
+                "the signed list of programs has {}, but neither script, step, policy nor closures name this program",
+                joined(&surplus, ", ")
+            ),
+            rests_on_reading: true,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 //! The profile combines the boundary's configuration, policy and the declarations of the step. Approvers sign the
 //! result. Before the run starts, the boundary resolves the profile again, and both profiles must be equal.
 
-use crate::{ProfileError, Ruling, is_listed, policy::host_access};
+use crate::{Ruling, is_listed, policy::host_access};
 use documents::{
     Configuration, DeclaredSandbox, Layer, Limit, Limits, PermissionKind, Proc, Profile, STRICT,
     StepDefinition, enforcement,
@@ -54,8 +54,8 @@ pub fn profile_of_step(
     ruling: &Ruling,
     step: &StepDefinition,
     given: &PolicyProfile,
-) -> Result<Profile, Vec<ProfileError>> {
-    let mut profile = effective(ruling, &step.sandbox, given)?;
+) -> Result<Profile, Vec<String>> {
+    let mut profile = effective(ruling, step.reference.path(), &step.sandbox, given)?;
     if is_listed(ruling, step) {
         profile.require_programs();
     }
@@ -72,9 +72,10 @@ pub fn profile_of_step(
 /// Returns every value that the step may not have.
 pub fn effective(
     ruling: &Ruling,
+    runbook: &str,
     declared: &DeclaredSandbox,
     given: &PolicyProfile,
-) -> Result<Profile, Vec<ProfileError>> {
+) -> Result<Profile, Vec<String>> {
     let mut errors = Vec::new();
     let mut limits = given.limits.clone();
     for limit in Limit::ALL {
@@ -95,30 +96,31 @@ pub fn effective(
         if let Some(asked) = by_step
             && asked > maximum
         {
-            errors.push(ProfileError::AboveMaximum {
-                limit,
-                declared: asked,
-                maximum,
-                by,
-            });
+            errors.push(format!(
+                "the step asks for {} {asked}, but {by} allows at most {maximum}: lower the value in the runbook, or \
+                 allow more in a policy override",
+                limit.field()
+            ));
         }
-        let chosen = by_step
+        let (value, by) = by_step
             .map(|value| (value, "the step"))
             .or_else(|| by_policy.map(|rule| (rule.value, "policy")))
             .unwrap_or((limit.value(&given.limits), "the boundary's configuration"));
-        if chosen.0 == 0 {
-            errors.push(ProfileError::ZeroLimit {
-                limit,
-                by: chosen.1,
-            });
+        if value == 0 {
+            errors.push(format!(
+                "{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it",
+                limit.field()
+            ));
         }
-        *limit.of(&mut limits) = chosen.0;
+        *limit.of(&mut limits) = value;
     }
     let proc = match (declared.proc, &ruling.proc) {
         (Some(Proc::Full), Some(rule)) if rule.value == Proc::Minimal => {
-            errors.push(ProfileError::ProcRefused {
-                by: rule.origin.to_string(),
-            });
+            errors.push(format!(
+                "the step declares proc=full, but policy ({}) allows only minimal: remove proc=full from the runbook, or \
+                 allow `full` in a policy override",
+                rule.origin
+            ));
             Proc::Minimal
         }
         (Some(proc), _) => proc,
@@ -129,7 +131,12 @@ pub fn effective(
         RequiredLayers::BestEffort(held) => held.clone(),
     };
     let mut profile = Profile::nothing(require, limits);
-    errors.extend(host_access::give(&ruling.host, declared, &mut profile));
+    errors.extend(host_access::give(
+        &ruling.host,
+        runbook,
+        declared,
+        &mut profile,
+    ));
     profile.proc = proc;
     if !(profile.read.is_empty() && profile.write.is_empty()) {
         let listed = listed_denies(ruling, !profile.write.is_empty());
@@ -171,7 +178,7 @@ mod tests {
     use crate::{Builtins, Policy, resolve};
     use documents::{DeclaredLimits, DeclaredNetwork, Workdir};
 
-    fn first(found: Result<Profile, Vec<ProfileError>>) -> Result<Profile, ProfileError> {
+    fn first(found: Result<Profile, Vec<String>>) -> Result<Profile, String> {
         found.map_err(|mut errors| errors.swap_remove(0))
     }
 
@@ -223,7 +230,7 @@ mod tests {
             ..DeclaredSandbox::default()
         };
         let deny = |extends: &str, declared: &DeclaredSandbox| {
-            effective(&policy(extends), declared, &given())
+            effective(&policy(extends), "a", declared, &given())
                 .expect("a profile")
                 .deny
         };
@@ -245,8 +252,8 @@ mod tests {
 
     #[test]
     fn a_step_without_limits_gets_the_defaults_of_the_boundary() {
-        let profile =
-            effective(&ruling("{}"), &DeclaredSandbox::default(), &given()).expect("a profile");
+        let profile = effective(&ruling("{}"), "a", &DeclaredSandbox::default(), &given())
+            .expect("a profile");
         assert_eq!(
             serde_json::to_string(&profile).expect("JSON"),
             concat!(
@@ -262,17 +269,12 @@ mod tests {
     #[test]
     fn a_step_may_lower_a_limit_or_raise_it_up_to_the_maximum() {
         let at = |rule: &str, asked: u64| {
-            first(effective(&ruling(rule), &wall(asked), &given())).map(|p| p.limits.wall_ms)
+            first(effective(&ruling(rule), "a", &wall(asked), &given())).map(|p| p.limits.wall_ms)
         };
         assert_eq!(at("{}", 1), Ok(1));
         assert_eq!(at("{}", 3_600_000), Ok(3_600_000));
-        assert!(matches!(
-            at("{}", 3_600_001),
-            Err(ProfileError::AboveMaximum {
-                maximum: 3_600_000,
-                ..
-            })
-        ));
+        let refused = |rule: &str, asked: u64| at(rule, asked).expect_err("refused");
+        assert!(refused("{}", 3_600_001).contains("at most 3600000"));
         assert_eq!(
             at("{limits: {wall_ms: 7200000}}", 7_200_000),
             Ok(7_200_000),
@@ -283,19 +285,11 @@ mod tests {
             Ok(5),
             "and the step still less"
         );
-        assert!(matches!(
-            at("{limits: {wall_ms: 10}}", 11),
-            Err(ProfileError::AboveMaximum { maximum: 10, .. })
-        ));
-        assert!(matches!(
-            at("{}", 0),
-            Err(ProfileError::ZeroLimit {
-                limit: Limit::Wall,
-                by: "the step"
-            })
-        ));
+        assert!(refused("{limits: {wall_ms: 10}}", 11).contains("at most 10:"));
+        assert!(refused("{}", 0).starts_with("the step sets the limit wall_ms to 0"));
         let silent = effective(
             &ruling("{limits: {wall_ms: 10}}"),
+            "a",
             &DeclaredSandbox::default(),
             &given(),
         );
@@ -307,13 +301,13 @@ mod tests {
             },
             ..given()
         };
-        assert!(matches!(
-            first(effective(&ruling("{}"), &DeclaredSandbox::default(), &zero)),
-            Err(ProfileError::ZeroLimit {
-                limit: Limit::Processes,
-                ..
-            })
+        let refused = first(effective(
+            &ruling("{}"),
+            "a",
+            &DeclaredSandbox::default(),
+            &zero,
         ));
+        assert!(refused.is_err_and(|error| error.contains("sets the limit processes to 0")));
     }
 
     #[test]
@@ -323,17 +317,17 @@ mod tests {
             ..DeclaredSandbox::default()
         };
         let proc = |rule: &str, declared: &DeclaredSandbox| {
-            first(effective(&ruling(rule), declared, &given())).map(|p| p.proc)
+            first(effective(&ruling(rule), "a", declared, &given())).map(|p| p.proc)
         };
         assert_eq!(proc("{}", &full), Ok(Proc::Full));
         assert_eq!(
             proc("{proc: full}", &DeclaredSandbox::default()),
             Ok(Proc::Full)
         );
-        assert!(matches!(
-            proc("{proc: minimal}", &full),
-            Err(ProfileError::ProcRefused { .. })
-        ));
+        assert!(
+            proc("{proc: minimal}", &full)
+                .is_err_and(|error| error.contains("allows only minimal"))
+        );
     }
 
     #[test]
@@ -342,7 +336,7 @@ mod tests {
             let text = format!("version: 1\noverrides: [{{runbook: a, sandbox: {rule}}}]\n");
             let policy = Policy::load(&text).expect("a policy");
             let ruling = resolve(&policy, Builtins::current(), &"a:b".parse().expect("a ref"));
-            effective(&ruling, declared, &given()).map(|profile| profile.require)
+            effective(&ruling, "a", declared, &given()).map(|profile| profile.require)
         };
         let network = DeclaredSandbox {
             network: Some(DeclaredNetwork::Host),
@@ -367,6 +361,7 @@ mod tests {
             RequiredLayers::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
         let profile = effective(
             &ruling("{}"),
+            "a",
             &DeclaredSandbox::default(),
             &PolicyProfile { level, ..given() },
         );

@@ -306,6 +306,23 @@ pub(crate) fn is_known(name: &str) -> bool {
     known().contains(&name)
 }
 
+/// Reads the names of a list that is separated by commas. `what` is the noun for a name.
+pub(crate) fn listed_names<'a>(text: &'a str, what: &str) -> Result<Vec<&'a str>, String> {
+    let mut names = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        if name.is_empty() {
+            return Err(format!(
+                "a name is empty: remove one comma, or name a {what}"
+            ));
+        }
+        if names.contains(&name) {
+            return Err(format!("{name:?} is listed twice: name the {what} once"));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
 /// Parses the value of a limit.
 ///
 /// # Errors

@@ -2,16 +2,17 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    FileProblem, Page, ReadPage, RunbookFiles, TextPlace, YamlFlaw, gruntwork, markdown,
-    registry::fence_remarks, rundown, runnable, shell::commands::place,
+    FileProblem, Page, ReadPage, RunbookFiles, TextLines, TextPlace, YamlFlaw, gruntwork, markdown,
+    registry::{fence_remarks, page::check_writers},
+    rundown, runnable,
 };
 
 /// Runbook files and errors found in one runbook directory.
+#[derive(Default)]
 pub struct RunbookDirectoryWalk {
     /// Path of the directory, with all symbolic links resolved.
     root: PathBuf,
@@ -29,14 +30,10 @@ impl RunbookDirectoryWalk {
     /// Walks through `dir`. The names of its files are relative to `within`, or else to `dir`. `prefix` is the text before
     /// the file names in errors.
     pub fn through(dir: &Path, within: Option<&Path>, prefix: String, owner: Option<u32>) -> Self {
-        let (files, errors, remarks) = (Vec::new(), Vec::new(), Vec::new());
         let mut walk = Self {
-            root: PathBuf::new(),
             owner,
             prefix,
-            files,
-            errors,
-            remarks,
+            ..Self::default()
         };
         walk.root(dir, within);
         walk
@@ -178,27 +175,9 @@ impl RunbookDirectoryWalk {
         }
     }
 
-    /// Refuses a path that another user can write. A user who can write or replace a runbook controls the steps of
-    /// the next seal.
     fn check_writers(&mut self, real: &Path, relative: &str) {
-        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else {
-            return;
-        };
-        let path = real.display();
-        if found.uid() != owner && found.uid() != 0 {
-            let message = format!(
-                "the path belongs to user {}, who could change the runbooks: run `chown {owner} {path}`",
-                found.uid()
-            );
+        if let Err(message) = check_writers(self.owner, real) {
             self.refuse(relative, message);
-        } else if found.mode() & 0o022 != 0 {
-            let mode = found.mode() & 0o7777;
-            self.refuse(
-                relative,
-                format!(
-                    "other users can write the path (mode {mode:04o}): run `chmod go-w {path}`"
-                ),
-            );
         }
     }
 
@@ -237,7 +216,7 @@ pub fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let place = place(&String::from_utf8_lossy(good), good.len());
+        let place = TextLines::of(&String::from_utf8_lossy(good)).place(good.len());
         vec![YamlFlaw::new(
             place,
             "the file is not UTF-8: save the file as UTF-8",

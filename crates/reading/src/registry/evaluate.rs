@@ -4,10 +4,11 @@
 //!
 //! Checks patterns of parameters against the closed subset, and compiles them.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
@@ -230,7 +231,8 @@ const MAX_SHOWN: usize = 3;
 const MAX_ERRORS: usize = 32;
 
 /// Error in the given parameters, with its place.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{}{message}", if .pointer.is_empty() { String::new() } else { format!("{}: ", .pointer) })]
 pub struct ParameterError {
     /// JSON pointer (RFC 6901) into the parameters. The pointer is empty if the error concerns all parameters
     /// together.
@@ -238,18 +240,6 @@ pub struct ParameterError {
     /// Description of the error and its correction. Long values are cut.
     pub message: String,
 }
-
-impl fmt::Display for ParameterError {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if self.pointer.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.pointer, self.message)
-        }
-    }
-}
-
-impl std::error::Error for ParameterError {}
 
 /// Returns a name as a token of a JSON pointer (RFC 6901).
 pub fn escape(token: &str) -> String {

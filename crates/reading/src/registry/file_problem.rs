@@ -5,7 +5,7 @@ use std::{fmt, path::Path};
 use serde::Serialize;
 
 use crate::{
-    ScriptOrigin, StepPlace, TemplateFlaw, TextPlace, YamlFlaw, registry::step_place::in_other_file,
+    ScriptOrigin, StepPlace, TemplateFlaw, TextPlace, YamlFlaw, registry::found_step::in_other_file,
 };
 use documents::{StepRef, first_of};
 
@@ -142,7 +142,8 @@ pub fn lines_of(problems: &[FileProblem]) -> Vec<String> {
 }
 
 /// Reasons why the boundary does not start, sorted by file, line and column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines_of(.0).join("\n"))]
 pub struct Problems(Vec<FileProblem>);
 
 impl Problems {
@@ -175,11 +176,3 @@ impl From<FileProblem> for Problems {
         Self(vec![problem])
     }
 }
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&lines_of(&self.0).join("\n"))
-    }
-}
-
-impl std::error::Error for Problems {}

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
+    fs,
     io::{self, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -52,8 +52,8 @@ impl LockFile {
         {
             return Ok(None);
         }
-        let bytes =
-            RunbookFiles::new(directory.to_owned(), owner).read_up_to(LOCK_FILE, MAX_LOCK_BYTES)?;
+        let files = RunbookFiles::new(directory.to_owned(), owner);
+        let (bytes, _) = files.content(LOCK_FILE, MAX_LOCK_BYTES)?;
         let broken = |why: String| {
             format!("the lock can't be read ({why}): run `countersign registry lock` again")
         };
@@ -112,50 +112,25 @@ impl LockFile {
     }
 }
 
-/// Difference between two registries in one step.
-pub enum StepDifference {
-    /// Only the new registry contains the step.
-    Added(StepRef),
-    /// The definition of the step changed.
-    Changed(StepRef),
-    /// Only the old registry contains the step.
-    Removed(StepRef),
-}
-
-impl fmt::Display for StepDifference {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Added(step) => write!(f, "{step} is new"),
-            Self::Changed(step) => write!(f, "{step} changed"),
-            Self::Removed(step) => write!(f, "{step} was removed"),
-        }
-    }
-}
-
-/// Returns the differences, sorted by the ref of the step.
-pub fn differences(old: &Registry, new: &Registry) -> Vec<StepDifference> {
-    let added = new.steps().filter_map(|step| {
-        let reference = step.definition.reference.clone();
-        match old.get(&step.definition.reference) {
-            None => Some((reference.clone(), StepDifference::Added(reference))),
-            Some(before) if before.digest != step.digest => {
-                Some((reference.clone(), StepDifference::Changed(reference)))
-            }
+/// Returns a text for each step in which two registries differ, sorted by the ref of the step.
+pub fn differences(old: &Registry, new: &Registry) -> Vec<String> {
+    let changed = new.steps().filter_map(|step| {
+        let reference = &step.definition.reference;
+        match old.get(reference) {
+            None => Some((reference, "is new")),
+            Some(before) if before.digest != step.digest => Some((reference, "changed")),
             Some(_) => None,
         }
     });
     let removed = old
         .steps()
-        .filter(|step| new.get(&step.definition.reference).is_none())
-        .map(|step| {
-            let reference = step.definition.reference.clone();
-            (reference.clone(), StepDifference::Removed(reference))
-        });
-    let mut found: Vec<_> = added.chain(removed).collect();
-    found.sort_by(|a, b| a.0.cmp(&b.0));
+        .map(|step| &step.definition.reference)
+        .filter(|reference| new.get(reference).is_none())
+        .map(|reference| (reference, "was removed"));
+    let found: BTreeMap<&StepRef, &str> = changed.chain(removed).collect();
     found
         .into_iter()
-        .map(|(_, difference)| difference)
+        .map(|(step, what)| format!("{step} {what}"))
         .collect()
 }
 

@@ -229,8 +229,11 @@ fn exclusive_name(text: &str) -> Result<String, String> {
 
 /// Returns the declared parameters that the step uses. If the text is empty (`params=""`), the step uses no parameters.
 fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
-    let mut names: Vec<String> = Vec::new();
-    for name in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
+    let mut names = Vec::new();
+    if text.is_empty() {
+        return Ok(names);
+    }
+    for name in attributes::listed_names(text, "parameter")? {
         if !known.contains(&name) {
             return Err(if known.is_empty() {
                 format!(
@@ -240,9 +243,6 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
             } else {
                 unknown("parameter", name, known)
             });
-        }
-        if names.iter().any(|other| other == name) {
-            return Err(format!("{name:?} occurs twice: name the parameter once"));
         }
         names.push(name.to_owned());
     }

@@ -5,9 +5,7 @@
 //! was hashed.
 pub mod attributes;
 mod call_habits;
-mod declarations;
 pub mod declared_needs;
-pub mod declared_secrets;
 pub mod directory_walk;
 pub mod evaluate;
 pub mod fence_remarks;
@@ -26,27 +24,23 @@ pub mod prose_tree;
 pub mod runbook_directories;
 pub mod rundown;
 pub mod runnable;
-mod script_flaws;
 pub mod script_remarks;
-pub mod session_names;
 pub mod step_contents;
-pub mod step_place;
-pub mod text_lines;
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::Path,
     sync::Arc,
 };
 
 use crate::{
-    FileProblem, RegisteredStep, ScriptCheck, ScriptOrigin, SharedSchemas, StepPlace, StoredStep,
-    TextPlace, Workflow, on_all_cores, read_page, read_text, registry::step_contents::register,
-    script_remarks,
+    FileProblem, RegisteredStep, ScriptCheck, ScriptOrigin, SharedSchemas, Shell, StepPlace,
+    StoredStep, TextPlace, Workflow, on_all_cores, read_page, read_text,
+    registry::step_contents::register, script_remarks, shell::commands::names_set_in,
 };
 use documents::{
-    BlobDigest, ContentDigest, RegistryLeaf, RegistryRoot, StepDefinition, StepRef, canonical_of,
-    merkle,
+    BlobDigest, ContentDigest, RegistryLeaf, RegistryRoot, SessionUse, StepDefinition, StepRef,
+    canonical_of, merkle,
 };
 
 /// Sealed set of steps.
@@ -198,10 +192,10 @@ impl Registry {
                 let step = match stored {
                     StoredStep::Known(step) => Ok(step),
                     StoredStep::Read(definition, contents) => {
-                        register(*definition, contents, None, schemas, ScriptCheck::Sealed)
+                        register(*definition, contents, &at, schemas, ScriptCheck::Sealed)
                     }
                     StoredStep::Found(definition, contents) => {
-                        register(*definition, contents, Some(at.clone()), schemas, check)
+                        register(*definition, contents, &at, schemas, check)
                     }
                 };
                 (at, reference, step)
@@ -233,7 +227,7 @@ impl Registry {
                     Ok(step) => {
                         steps.entry(reference).or_insert_with(|| Arc::new(step));
                     }
-                    Err(error) => errors.extend(error.at(&at)),
+                    Err(error) => errors.extend(error),
                 }
             }
         }
@@ -307,6 +301,25 @@ impl Registry {
     /// [`runbook_directories::InvalidFiles::Skipped`] leaves out a file.
     pub fn skipped(&self) -> &[FileProblem] {
         &self.skipped
+    }
+
+    /// Returns, for each runbook, the variables that its session carries from run to run: those that the scripts of its
+    /// steps with `session=write` set or export by name.
+    pub fn session_names(&self) -> BTreeMap<String, Arc<BTreeSet<String>>> {
+        let mut names: BTreeMap<String, Arc<BTreeSet<String>>> = BTreeMap::new();
+        for step in self
+            .steps()
+            .filter(|step| step.definition.session == SessionUse::Write)
+        {
+            let Some(shell) = Shell::of(&step.definition.interpreter) else {
+                continue;
+            };
+            let of_runbook = names
+                .entry(step.definition.reference.path().to_owned())
+                .or_default();
+            Arc::make_mut(of_runbook).extend(names_set_in(shell, &step.sample().source));
+        }
+        names
     }
 
     /// Returns the step with this ref.

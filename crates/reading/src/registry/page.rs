@@ -81,17 +81,15 @@ impl RunbookFiles {
         &self.directory
     }
 
-    /// Reads a file that a runbook names by its path relative to the directory of the runbook.
+    /// Reads a text file that a runbook names by its path relative to the directory of the runbook.
     ///
     /// # Errors
     /// Returns a message if the path leads out of the directory, also through a link, or if the file can't be read, is
-    /// larger than 1 MiB, or can be written by another user.
-    pub fn read(&self, relative: &str) -> Result<Vec<u8>, String> {
-        self.read_up_to(relative, MAX_NAMED_BYTES)
-    }
-
-    pub(super) fn read_up_to(&self, relative: &str, max_bytes: u64) -> Result<Vec<u8>, String> {
-        self.content(relative, max_bytes).map(|(bytes, _)| bytes)
+    /// larger than 1 MiB, is not UTF-8, or can be written by another user.
+    pub fn read(&self, relative: &str) -> Result<String, String> {
+        let (bytes, _) = self.content(relative, MAX_NAMED_BYTES)?;
+        String::from_utf8(bytes)
+            .map_err(|_| format!("the file {relative:?} is not UTF-8: save the file as UTF-8"))
     }
 
     /// Reads a file, and returns true with its bytes if a user may execute the file.
@@ -118,7 +116,7 @@ impl RunbookFiles {
             ));
         }
         for place in real.ancestors().take_while(|place| *place != directory) {
-            self.check_writers(place)?;
+            check_writers(self.owner, place)?;
         }
         let mut bytes = Vec::new();
         // Without O_NONBLOCK, opening a pipe would wait for a writer.
@@ -142,19 +140,28 @@ impl RunbookFiles {
         }
         Ok((bytes, found.mode() & 0o111 != 0))
     }
+}
 
-    fn check_writers(&self, real: &Path) -> Result<(), String> {
-        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else {
-            return Ok(());
-        };
-        if found.uid() != owner && found.uid() != 0 || found.mode() & 0o022 != 0 {
-            let path = real.display();
-            return Err(format!(
-                "other users can change {path}: run `chown {owner} {path}` and `chmod go-w {path}`"
-            ));
-        }
-        Ok(())
+/// Refuses a path that another user can write. A user who can write or replace a runbook controls the steps of the next
+/// seal. If there is no `owner`, every user may write the path.
+pub(super) fn check_writers(owner: Option<u32>, real: &Path) -> Result<(), String> {
+    let (Some(owner), Ok(found)) = (owner, real.metadata()) else {
+        return Ok(());
+    };
+    let path = real.display();
+    if found.uid() != owner && found.uid() != 0 {
+        return Err(format!(
+            "the path belongs to user {}, who could change the runbooks: run `chown {owner} {path}`",
+            found.uid()
+        ));
     }
+    if found.mode() & 0o022 != 0 {
+        let mode = found.mode() & 0o7777;
+        return Err(format!(
+            "other users can write the path (mode {mode:04o}): run `chmod go-w {path}`"
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -177,8 +184,8 @@ mod tests {
             .expect("mkfifo");
         assert!(made.success());
         let files = RunbookFiles::new(runbook.clone(), None);
-        assert_eq!(files.read("./scripts/a.sh").expect("inside"), b"echo a\n");
-        assert_eq!(files.read("inner").expect("inside"), b"echo a\n");
+        assert_eq!(files.read("./scripts/a.sh").expect("inside"), "echo a\n");
+        assert_eq!(files.read("inner").expect("inside"), "echo a\n");
         let outside = runbook.join("../outside").display().to_string();
         for (path, words) in [
             ("../outside", "not a path inside"),

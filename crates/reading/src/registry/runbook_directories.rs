@@ -48,6 +48,7 @@ pub enum Locks {
 }
 
 /// Content of the files, before the steps are registered.
+#[derive(Default)]
 struct FoundFiles {
     /// Steps with their places, and the index of their directory.
     steps: Vec<(StepPlace, usize, FoundStep)>,
@@ -60,25 +61,6 @@ struct FoundFiles {
     /// must not hide such an error.
     path_errors: Vec<FileProblem>,
     schemas: SharedSchemas,
-}
-
-impl FoundFiles {
-    /// Adds a page. The steps of a page with an error are added if they can only lead to more errors.
-    fn add(&mut self, file: Arc<str>, home: usize, page: ReadPage, invalid: InvalidFiles) {
-        if page.flaws.is_empty() {
-            self.remarks
-                .extend(FileProblem::of_flaws(&*file, page.remarks));
-        }
-        if page.flaws.is_empty() || invalid == InvalidFiles::Refused {
-            self.steps.extend(
-                page.steps
-                    .into_iter()
-                    .map(|step| (step.place_in(&file), home, step)),
-            );
-        }
-        self.errors
-            .extend(FileProblem::of_flaws(&*file, page.flaws));
-    }
 }
 
 impl RunbookDirectories {
@@ -188,14 +170,7 @@ impl RunbookDirectories {
     }
 
     fn read(&self) -> FoundFiles {
-        let mut found = FoundFiles {
-            steps: Vec::new(),
-            prefixes: Vec::new(),
-            remarks: Vec::new(),
-            errors: Vec::new(),
-            path_errors: Vec::new(),
-            schemas: SharedSchemas::default(),
-        };
+        let mut found = FoundFiles::default();
         for (home, dir) in self.paths.iter().enumerate() {
             let is_prefixed = self.paths.len() > 1 && self.within.is_none();
             let prefix = if is_prefixed {
@@ -215,12 +190,23 @@ impl RunbookDirectories {
             };
             let pages = on_all_cores(walk.files.iter().collect(), read);
             for ((relative, _), page) in walk.files.iter().zip(pages) {
-                found.add(
-                    format!("{}{relative}", walk.prefix).into(),
-                    home,
-                    page,
-                    self.invalid,
-                );
+                let file: Arc<str> = format!("{}{relative}", walk.prefix).into();
+                if page.flaws.is_empty() {
+                    found
+                        .remarks
+                        .extend(FileProblem::of_flaws(&*file, page.remarks));
+                }
+                // The steps of a page with an error are added if they can only lead to more errors.
+                if page.flaws.is_empty() || self.invalid == InvalidFiles::Refused {
+                    found.steps.extend(
+                        page.steps
+                            .into_iter()
+                            .map(|step| (step.place_in(&file), home, step)),
+                    );
+                }
+                found
+                    .errors
+                    .extend(FileProblem::of_flaws(&*file, page.flaws));
             }
             found.remarks.append(&mut walk.remarks);
             found.path_errors.append(&mut walk.errors);

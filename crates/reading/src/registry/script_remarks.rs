@@ -253,25 +253,19 @@ pub fn check_path(path: &str) -> Result<(), String> {
 /// # Errors
 /// Returns a message about a shebang that the boundary can't honour.
 pub fn interpreter_of_shebang(source: &str) -> Result<Option<String>, String> {
-    let Some(shebang) = source.strip_prefix("#!") else {
+    if !source.starts_with("#!") {
         return Ok(None);
-    };
-    let mut words = shebang
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .split_ascii_whitespace();
-    let program = words.next().unwrap_or_default();
-    let (directory, mut name) = program.rsplit_once('/').unwrap_or(("", program));
-    if name == "env" {
-        name = words.next().unwrap_or_default();
     }
-    if !["/bin", "/usr/bin", "/usr/local/bin"].contains(&directory) {
-        return Err(format!(
-            "{program:?} in the shebang is not a standard path: write #!/usr/bin/env and the name of the program"
-        ));
-    }
-    if name.starts_with('-') || words.next().is_some() {
+    let standard = ["/bin", "/usr/bin", "/usr/local/bin"];
+    let (_, name, has_options) = shebang(source)
+        .filter(|(directory, ..)| standard.contains(directory))
+        .ok_or_else(|| {
+            format!(
+                "{:?} names no program by a standard path: write #!/usr/bin/env and the name of the program",
+                source.lines().next().unwrap_or_default()
+            )
+        })?;
+    if has_options {
         let instead = match name {
             "bash" | "sh" | "zsh" => {
                 ", and write `set -e` or another set command below the shebang"
@@ -283,6 +277,22 @@ pub fn interpreter_of_shebang(source: &str) -> Result<Option<String>, String> {
         ));
     }
     front_matter::interpreter(name).map(Some)
+}
+
+/// Returns the directory and the name of the program in the first line of a script, and true if options follow. If this
+/// program is `env`, the name is the next word.
+pub fn shebang(source: &str) -> Option<(&str, &str, bool)> {
+    let mut words = source
+        .strip_prefix("#!")?
+        .lines()
+        .next()?
+        .split_ascii_whitespace();
+    let (directory, mut name) = words.next()?.rsplit_once('/')?;
+    if name == "env" {
+        name = words.next()?;
+    }
+    let has_options = name.starts_with('-') || words.next().is_some();
+    Some((directory, name, has_options))
 }
 
 /// Checks the size of a script.

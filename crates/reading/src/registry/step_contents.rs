@@ -3,24 +3,30 @@
 //! - contents of the files of a step, and the rules for the files that a runbook names
 //! - declarations of a step's outputs
 //! - declarations of parameters that several steps of a registry share
+//! - errors of a shell script that no run could avoid: text that the parser can't read, and variables that no parameter gives
+//!
+//! A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author learns it
+//! before a proposer does. Steps from a store are not checked, because a step that was sealed stays in force.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use serde_json::Value;
 
 use crate::{
-    FileProblem, FoundStep, ParameterError, ParameterSchema, RenderError, RunbookFiles,
-    ScriptTemplate, StepPlace, TemplateFlaw,
-    registry::{evaluate::ParameterPatterns, script_flaws::script_flaws},
+    FileProblem, FoundStep, ParameterError, ParameterSchema, ReadLimit, ReadScript, RenderError,
+    RunbookFiles, ScriptTemplate, Shell, StepPlace, TemplateFlaw, nearest,
+    registry::{attributes::listed_names, evaluate::ParameterPatterns, placeholders::advice_about},
     step_template,
 };
 use documents::{
     ContentDigest, GroupSource, MAX_DEFINITION_BYTES, MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES,
     MAX_SOURCE_BYTES, Malformed, Parameter, RelativePath, SCRIPT_NAMES, StepDefinition, StepDigest,
-    StepFile, StepOutput, StepRef, canonical_of, inside_a_file, joined, locked,
+    StepFile, StepOutput, StepRef, canonical_of, inside_a_file, joined, locked, parameter_variable,
 };
 
 /// A file of a step with its content.
@@ -88,19 +94,11 @@ pub fn check_file_path(path: &str) -> Result<(), String> {
 /// Returns a message about the first name that is no file of the runbook's directory, or about a limit.
 pub fn named_files(text: &str, directory: &RunbookFiles) -> Result<Vec<FileContent>, String> {
     let mut found: Vec<FileContent> = Vec::new();
-    for name in text.split(',').map(str::trim) {
-        if name.is_empty() {
-            return Err(
-                "a name is empty: remove one comma, or write the path of a file".to_owned(),
-            );
-        }
+    for name in listed_names(text, "file")? {
         if found.len() == MAX_FILES {
             return Err(format!(
                 "the step has more than {MAX_FILES} files: name fewer files"
             ));
-        }
-        if found.iter().any(|other| other.file.path == name) {
-            return Err(format!("{name:?} is listed twice: name the file once"));
         }
         let (bytes, executable) = directory.content(name, MAX_FILE_BYTES)?;
         check_file_path(name)?;
@@ -248,42 +246,6 @@ impl StoredStep {
     }
 }
 
-/// Reason why this version can't seal a step.
-pub enum RegisterError {
-    /// Reason that concerns the whole step.
-    Step(String),
-    /// Flaws of the template, with places in the script.
-    Template(Vec<TemplateFlaw>),
-}
-
-impl From<String> for RegisterError {
-    fn from(message: String) -> Self {
-        Self::Step(message)
-    }
-}
-
-impl RegisterError {
-    /// Returns the errors with their places. A store has no place of a step.
-    pub fn at(self, place: &StepPlace) -> Vec<FileProblem> {
-        match self {
-            Self::Template(flaws) if place.place.line > 0 => flaws
-                .iter()
-                .map(|flaw| FileProblem::of_template(place, flaw))
-                .collect(),
-            other => vec![FileProblem::of_step(place, other.to_string())],
-        }
-    }
-}
-
-impl fmt::Display for RegisterError {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Step(message) => f.write_str(message),
-            Self::Template(flaws) => f.write_str(&template_flaws(flaws)),
-        }
-    }
-}
-
 /// How the script of a step is checked before the step is registered.
 #[derive(Clone, Copy, PartialEq)]
 pub enum ScriptCheck {
@@ -295,25 +257,27 @@ pub enum ScriptCheck {
     Shell,
 }
 
-/// Seals one step, or returns the reason why this version can't seal the step.
+/// Seals one step. A step of a store has no place in a file, so `at` only names it in errors.
+///
+/// # Errors
+/// Returns the reasons why this version can't seal the step.
 pub fn register(
     definition: StepDefinition,
     contents: Vec<Arc<[u8]>>,
-    place: Option<StepPlace>,
+    at: &StepPlace,
     schemas: &SharedSchemas,
     check: ScriptCheck,
-) -> Result<RegisteredStep, RegisterError> {
-    let (definition, schema, canonical) = checked(definition, schemas)?;
+) -> Result<RegisteredStep, Vec<FileProblem>> {
+    let whole = |message: String| vec![FileProblem::of_step(at, message)];
+    let (definition, schema, canonical) = checked(definition, schemas).map_err(whole)?;
     let differs = |(file, bytes): (&StepFile, &Arc<[u8]>)| file.bytes != bytes.len() as u64;
     if !contents.is_empty()
         && (contents.len() != definition.files.len()
             || definition.files.iter().zip(&contents).any(differs))
     {
-        return Err(
-            "the contents of the step's files differ from its definition"
-                .to_owned()
-                .into(),
-        );
+        return Err(whole(
+            "the contents of the step's files differ from its definition".to_owned(),
+        ));
     }
     let mut flaws = Vec::new();
     let template = match check {
@@ -334,7 +298,14 @@ pub fn register(
         flaws.extend(more);
     }
     if !flaws.is_empty() {
-        return Err(RegisterError::Template(flaws));
+        return Err(if check == ScriptCheck::Sealed {
+            whole(joined(flaws.iter().map(TemplateFlaw::in_words), "; "))
+        } else {
+            flaws
+                .iter()
+                .map(|flaw| FileProblem::of_template(at, flaw))
+                .collect()
+        });
     }
     let template = template.map(Arc::new);
     let digest = StepDigest::of(&canonical);
@@ -346,7 +317,7 @@ pub fn register(
         definition,
         contents,
         template,
-        place,
+        place: (check != ScriptCheck::Sealed).then(|| at.clone()),
     })
 }
 
@@ -379,11 +350,6 @@ fn checked(
         ));
     }
     Ok((definition, schema, canonical))
-}
-
-/// Describes the flaws of a template. Their places are lines of the script.
-fn template_flaws(flaws: &[TemplateFlaw]) -> String {
-    joined(flaws.iter().map(TemplateFlaw::in_words), "; ")
 }
 
 /// Checks the declaration of the object that contains the outputs of a step. Every output is optional. A run gives the value
@@ -457,6 +423,84 @@ impl SharedSchemas {
         let checked = ParameterSchema::shared(Arc::clone(schema), Arc::clone(&self.patterns))?;
         Ok(known().entry(Arc::clone(schema)).or_insert(checked).clone())
     }
+}
+
+/// Returns the errors of a script. `sample` is the script that the parser reads: a template has a value in each place.
+/// Returns no error for a script of another language.
+fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<TemplateFlaw> {
+    // The reader of the file reports an empty script.
+    let Some(shell) = Shell::of(&step.interpreter).filter(|_| !step.source.trim().is_empty())
+    else {
+        return Vec::new();
+    };
+    let mut flaws = unknown_variables(step);
+    let found = sample.map(|text| {
+        ReadScript::new(shell, text, ReadLimit::Step).and_then(|script| script.found())
+    });
+    if let Some(Err(not)) = found {
+        let advice = sample
+            .and_then(|text| advice_about(text, not.place.line))
+            .map(|advice| format!(" ({advice})"));
+        let advice = advice.unwrap_or_default();
+        let message = format!(
+            "the parser can't read the script, so every policy denies it: {}{advice}",
+            not.message
+        );
+        flaws.push(TemplateFlaw {
+            offset: 0,
+            place: not.place,
+            message,
+        });
+    }
+    flaws
+}
+
+/// Returns an error for each `$PARAM_NAME` that is no parameter of the step. A name that the script also writes without
+/// `$` may be set there, and `${PARAM_NAME-}` says that the variable may be missing.
+fn unknown_variables(step: &StepDefinition) -> Vec<TemplateFlaw> {
+    let source = step.source.as_str();
+    let keys = step.params.keys();
+    let known: Vec<String> = keys.map(|(name, _)| parameter_variable(name)).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let (mut flaws, mut set) = (Vec::new(), Vec::new());
+    for (at, _) in source.match_indices("PARAM_") {
+        let before = &source[..at];
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let length = source[at..]
+            .find(|c| !is_name(c))
+            .unwrap_or(source.len() - at);
+        let (name, after) = source[at..].split_at(length);
+        let is_comment = before
+            .rsplit('\n')
+            .next()
+            .is_some_and(|line| line.trim_start().starts_with('#'));
+        if before.ends_with(is_name) || is_comment || known.contains(&name) {
+            continue;
+        }
+        let is_optional = ['-', '=', '+', '?']
+            .iter()
+            .any(|c| after.trim_start_matches(':').starts_with(*c));
+        match (before.ends_with('$'), before.ends_with("${")) {
+            (true, _) => {}
+            (_, true) if !is_optional => {}
+            _ => {
+                set.push(name);
+                continue;
+            }
+        }
+        let hint = nearest(name, &known)
+            .map(|near| format!(" (did you mean ${near}?)"))
+            .unwrap_or_default();
+        let message = format!(
+            "no parameter gives ${name}{hint}: declare the parameter, or write ${{{name}-}} if it may be missing"
+        );
+        flaws.push((name, TemplateFlaw::new(source, at, message)));
+    }
+    flaws
+        .into_iter()
+        .filter(|(name, _)| !set.contains(name))
+        .map(|(_, flaw)| flaw)
+        .collect()
 }
 
 #[cfg(test)]

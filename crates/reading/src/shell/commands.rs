@@ -3,15 +3,16 @@
 //! Assignments in a script: the variables that a command or a builtin sets, and their values.
 //!
 //! Parser of redirections and here-documents.
+//!
+//! Compares the structure of two scripts: their commands, words, redirections and here-documents.
 
 use std::{cell::OnceCell, collections::BTreeSet};
 
 use crate::{
-    ByteOrigin, Context, Dialect, FoundKind, HOLE, NOT_NAMED, NotUnderstood, Parser, Read,
-    Redirect, Script, ScriptCalls, ScriptFinding, ScriptWalk, Shell, SyntaxFlaw, TextPlace,
-    UnknownReason, Word, WordPosition,
+    ByteOrigin, CommandList, Context, Dialect, FoundKind, HOLE, NOT_NAMED, NotUnderstood, Parser,
+    Read, Redirect, Script, ScriptCalls, ScriptFinding, ScriptWalk, Shell, ShellNode, SyntaxFlaw,
+    TextLines, UnknownReason, Word, WordPart, WordPosition,
     shell::{
-        comparison::Comparison,
         script_walk::raw,
         settings,
         syntax::{self, PendingHereDocument, is_name},
@@ -164,7 +165,7 @@ impl<'s> ReadScript<'s> {
                 quotes,
                 is_text,
             }
-            .is_same()
+            .is_same_list(&planned.list, &found.list)
         };
         Ok(planned.len() == found.len() && planned.into_iter().zip(found).all(is_same))
     }
@@ -219,22 +220,8 @@ fn check_bytes(script: &str, most: ReadLimit) -> Result<(), NotUnderstood> {
 fn not_understood(script: &str, at: usize, message: &str) -> NotUnderstood {
     NotUnderstood {
         at,
-        place: place(script, at),
+        place: TextLines::of(script).place(at),
         message: message.to_owned(),
-    }
-}
-
-/// Returns the line and the column of a byte.
-pub fn place(script: &str, at: usize) -> TextPlace {
-    let mut at = at.min(script.len());
-    while !script.is_char_boundary(at) {
-        at -= 1;
-    }
-    let before = &script[..at];
-    let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-    TextPlace {
-        line: before.matches('\n').count() + 1,
-        column: before[line..].chars().count() + 1,
     }
 }
 
@@ -546,6 +533,117 @@ pub fn writes_a_file(redirects: &[Redirect]) -> bool {
             && !nowhere(&redirect.target)
             && !(redirect.operator == ">&" && descriptor(&redirect.target))
     })
+}
+
+/// Two scripts that are compared.
+struct Comparison<'c> {
+    planned: &'c Script,
+    found: &'c Script,
+    /// True if `a` and `'a'` are different words.
+    quotes: bool,
+    /// Returns true if the second script has the right text in the place of the text of the first script.
+    is_text: &'c dyn Fn(&str, &str) -> bool,
+}
+
+impl Comparison<'_> {
+    /// Returns true if the two lists have the same structure.
+    fn is_same_list(&self, planned: &CommandList, found: &CommandList) -> bool {
+        all(planned, found, |planned, found| {
+            (planned.and, planned.negated, planned.certain)
+                == (found.and, found.negated, found.certain)
+                && all(&planned.nodes, &found.nodes, |planned, found| {
+                    self.is_same_node(planned, found)
+                })
+        })
+    }
+
+    fn is_same_node(&self, planned: &ShellNode, found: &ShellNode) -> bool {
+        match (planned, found) {
+            (ShellNode::Simple(planned), ShellNode::Simple(found)) => {
+                self.are_same_words(&planned.assigns, &found.assigns)
+                    && self.are_same_words(&planned.words, &found.words)
+                    && self.are_same_redirects(&planned.redirects, &found.redirects)
+            }
+            (ShellNode::Compound(planned), ShellNode::Compound(found)) => {
+                planned.read == found.read
+                    && self.are_same_words(&planned.sets, &found.sets)
+                    && self.are_same_words(&planned.words, &found.words)
+                    && all(&planned.lists, &found.lists, |planned, found| {
+                        self.is_same_list(planned, found)
+                    })
+                    && self.are_same_redirects(&planned.redirects, &found.redirects)
+            }
+            (
+                ShellNode::Function { name, body },
+                ShellNode::Function {
+                    name: found,
+                    body: found_body,
+                },
+            ) => self.is_same_word(name, found) && self.is_same_node(body, found_body),
+            _ => false,
+        }
+    }
+
+    fn are_same_redirects(&self, planned: &[Redirect], found: &[Redirect]) -> bool {
+        all(planned, found, |planned, found| {
+            let bodies = (self.planned.body(planned), self.found.body(found));
+            let are_same_bodies = match bodies {
+                (Some(planned), Some(found)) => self.is_same_word(planned, found),
+                (planned, found) => planned.is_none() && found.is_none(),
+            };
+            are_same_bodies
+                && (planned.input, planned.operator) == (found.input, found.operator)
+                && self.is_same_word(&planned.target, &found.target)
+        })
+    }
+
+    fn are_same_words(&self, planned: &[Word], found: &[Word]) -> bool {
+        all(planned, found, |planned, found| {
+            self.is_same_word(planned, found)
+        })
+    }
+
+    fn is_same_word(&self, planned: &Word, found: &Word) -> bool {
+        let form = |word: &Word| {
+            let quoted = self.quotes && word.quoted;
+            (word.exact, word.one, quoted, word.glob, word.name)
+        };
+        form(planned) == form(found)
+            && (self.is_text)(&planned.text, &found.text)
+            && self.are_same_words(&planned.elements, &found.elements)
+            && all(
+                &effects(planned),
+                &effects(found),
+                |planned, found| match (planned, found) {
+                    (WordPart::Script(planned), WordPart::Script(found)) => {
+                        self.is_same_list(planned, found)
+                    }
+                    (WordPart::Sets(planned, _), WordPart::Sets(found, _)) => planned == found,
+                    (WordPart::Unknown(planned, _), WordPart::Unknown(found, _)) => {
+                        planned.text == found.text
+                    }
+                    _ => false,
+                },
+            )
+    }
+}
+
+/// Returns the effects of a word. Whether a text would run a command depends on the text, and the search for commands
+/// reports it.
+fn effects(word: &Word) -> Vec<&WordPart> {
+    let depends_on_text = |part: &&WordPart| matches!(part, WordPart::Trap(_));
+    word.parts
+        .iter()
+        .filter(|part| !depends_on_text(part))
+        .collect()
+}
+
+fn all<T>(planned: &[T], found: &[T], is_same: impl Fn(&T, &T) -> bool) -> bool {
+    planned.len() == found.len()
+        && planned
+            .iter()
+            .zip(found)
+            .all(|(planned, found)| is_same(planned, found))
 }
 
 #[cfg(test)]

@@ -136,22 +136,33 @@ impl Parser<'_> {
             (ByteOrigin::Fixed(place), _) => ByteOrigin::Fixed(place),
             (_, origin) => origin,
         };
-        let mut inside = Parser::new(text, self.dialect, origin, self.depth);
-        inside.substitutions = self.substitutions + 1;
-        inside.functions = self.functions;
-        inside.retries = self.retries;
-        inside.bodies = std::mem::take(&mut self.bodies);
+        let mut inside = self.inside(text, origin);
+        inside.substitutions += 1;
         let mut list = CommandList::new();
         inside.whole(&mut list)?;
-        self.bodies = std::mem::take(&mut inside.bodies);
-        self.evaluates |= inside.evaluates;
-        self.differs |= inside.differs;
-        self.retries = inside.retries;
+        self.leave(inside);
         self.pos = at + 1;
         self.close();
         w.word.parts.push(WordPart::Script(Rc::new(list)));
         w.hole(quote != QuoteKind::None);
         Ok(())
+    }
+
+    /// Returns a parser of a text in this text. The method `leave` takes its results.
+    fn inside<'i>(&mut self, text: &'i str, origin: ByteOrigin) -> Parser<'i> {
+        let mut inside = Parser::new(text, self.dialect, origin, self.depth);
+        inside.substitutions = self.substitutions;
+        inside.functions = self.functions;
+        inside.retries = self.retries;
+        inside.bodies = std::mem::take(&mut self.bodies);
+        inside
+    }
+
+    fn leave(&mut self, inside: Parser<'_>) {
+        self.bodies = inside.bodies;
+        self.evaluates |= inside.evaluates;
+        self.differs |= inside.differs;
+        self.retries = inside.retries;
     }
 
     /// Reads the name after `${`. Also returns true if the variable contains the name of another variable.
@@ -351,22 +362,16 @@ impl Parser<'_> {
                 ..Word::default()
             });
         }
-        let mut inside = Parser::new(&self.text[..end], self.dialect, self.origin, self.depth);
+        let text = &self.text[..end];
+        let mut inside = self.inside(text, self.origin);
         inside.pos = start;
-        inside.functions = self.functions;
-        inside.substitutions = self.substitutions;
-        inside.retries = self.retries;
-        inside.bodies = std::mem::take(&mut self.bodies);
         let mut w = WordBuilder::new(at);
         if let Err(mut flaw) = inside.double(&mut w, QuoteKind::Body) {
             // The shell may read more lines as the body of the here-document than this parser.
             flaw.guard = true;
             return Err(flaw);
         }
-        self.bodies = std::mem::take(&mut inside.bodies);
-        self.evaluates |= inside.evaluates;
-        self.differs |= inside.differs;
-        self.retries = inside.retries;
+        self.leave(inside);
         let mut word = finished(w, raw);
         // Bash removes the tabs before it evaluates expansions, dash after it.
         if tabs && !word.parts.is_empty() && raw.contains("\n\t") && raw.contains("<<") {

@@ -15,7 +15,6 @@
 //! docs/design.md explains why no library is used, and which constructs the parser does not read.
 mod command_walk;
 pub mod commands;
-mod comparison;
 mod compounds;
 mod expansions;
 pub mod found;

@@ -24,6 +24,14 @@ fn is_plain(name: &Word) -> bool {
     !name.text.contains(['[', HOLE])
 }
 
+/// Returns the word with another text.
+fn with_text(word: &Word, text: &str) -> Word {
+    Word {
+        text: text.to_owned(),
+        ..word.clone()
+    }
+}
+
 impl<'a> WrapperCall<'_, '_, 'a> {
     pub fn eval(&mut self) -> Done {
         let mut words: Vec<&Word> = self.arguments.iter().collect();
@@ -59,8 +67,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             return Ok(());
         };
         if !action.one {
-            self.unknown(action, NO_TEXT);
-            return Ok(());
+            return self.unknown_rest(action, NO_TEXT);
         }
         let resets = match action.exactly() {
             Some("" | "-") => true,
@@ -120,17 +127,17 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 raw: word.raw.clone(),
                 ..Word::literal(value, word.at)
             };
-            let context = self.shell_context(true);
-            if simple {
-                self.finding.text(&[&value], TextReader::Here, context)?;
+            let text = if simple {
+                value
             } else {
-                let partial = Word {
+                Word {
                     text: format!("{}{HOLE}", value.text),
                     exact: false,
                     ..value
-                };
-                self.finding.text(&[&partial], TextReader::Here, context)?;
-            }
+                }
+            };
+            let context = self.shell_context(true);
+            self.finding.text(&[&text], TextReader::Here, context)?;
         }
         Ok(())
     }
@@ -213,10 +220,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             self.finding.declares(word, context);
             self.elements(word, array)?;
             let end = word.text.find('=').unwrap_or(word.text.len());
-            let name = Word {
-                text: word.text[..end].to_owned(),
-                ..word.clone()
-            };
+            let name = with_text(word, &word.text[..end]);
             match base {
                 "export" => {}
                 "readonly" => self.finding.evaluates |= !is_plain(&name),
@@ -230,11 +234,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 );
                 match word.text.split_once('=') {
                     Some((_, name)) if !name.contains(HOLE) => {
-                        let target = Word {
-                            text: name.to_owned(),
-                            ..word.clone()
-                        };
-                        self.finding.declares(&target, context);
+                        self.finding.declares(&with_text(word, name), context);
                     }
                     Some(_) => self.finding.unknown(word, NOT_NAMED, context),
                     None => {}
@@ -301,6 +301,12 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.sums(word, &word.text[bracket..]);
     }
 
+    /// Records a word that names a variable which the builtin sets.
+    fn set_by_name(&mut self, word: &Word) {
+        self.place(word);
+        self.finding.declares(word, self.outside);
+    }
+
     /// Records the variables that a text sets if a shell evaluates the text as arithmetic.
     fn sums(&mut self, word: &Word, text: &str) {
         for name in settings::named_in(text) {
@@ -353,8 +359,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             self.finding.makes_array(value.exactly());
         }
         for word in options.rest.iter().skip(skip) {
-            self.place(word);
-            self.finding.declares(word, self.outside);
+            self.set_by_name(word);
             if skip > 0 {
                 break;
             }
@@ -373,8 +378,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 .text_and_more(value, TextReader::Here, context)?;
         }
         for word in options.rest {
-            self.place(word);
-            self.finding.declares(word, self.outside);
+            self.set_by_name(word);
             self.finding.makes_array(word.exactly());
         }
         Ok(())
@@ -384,17 +388,11 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         match self.arguments.first() {
             Some(first) if first.known() == "-v" && first.exact => {
                 if let Some(name) = self.arguments.get(1) {
-                    self.place(name);
-                    self.finding.declares(name, self.outside);
+                    self.set_by_name(name);
                 }
             }
             Some(first) if first.text.starts_with("-v") => {
-                let name = Word {
-                    text: first.text[2..].to_owned(),
-                    ..first.clone()
-                };
-                self.place(&name);
-                self.finding.declares(&name, self.outside);
+                self.set_by_name(&with_text(first, &first.text[2..]));
             }
             Some(first) if !first.exact && (first.glob || matches!(first.known(), "" | "-")) => {
                 // At run time, the word may become `-v` or nothing, so that a later word names a variable.
@@ -442,12 +440,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 .split_once('p')
                 .filter(|(flags, name)| flags.starts_with('-') && !name.is_empty());
             if let Some((_, name)) = glued {
-                let name = Word {
-                    text: name.to_owned(),
-                    ..word.clone()
-                };
-                self.place(&name);
-                self.finding.declares(&name, self.outside);
+                self.set_by_name(&with_text(word, name));
             }
         }
         Ok(())
@@ -482,24 +475,19 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         for word in self.arguments {
             match word.exactly() {
                 Some("-" | "--") => break,
-                Some(name) if CHANGES_READING.contains(&name) => {
-                    self.unknown(word, READING);
-                }
-                Some("allexport") => self.finding.exported = true,
                 Some(text)
-                    if text.starts_with('-')
-                        && text.contains(['k', 'H'])
-                        && !text.starts_with("--") =>
+                    if CHANGES_READING.contains(&text)
+                        || text.starts_with('-')
+                            && text.contains(['k', 'H'])
+                            && !text.starts_with("--") =>
                 {
                     self.unknown(word, READING);
                 }
+                Some("allexport") => self.finding.exported = true,
                 Some(text) if text.starts_with('-') && text.contains('a') => {
                     self.finding.exported = true
                 }
-                None if word.known().is_empty() => {
-                    self.unknown(word, MAY_BE_READING);
-                }
-                None if word.known().starts_with('-') => {
+                None if word.known().is_empty() || word.known().starts_with('-') => {
                     self.unknown(word, MAY_BE_READING);
                 }
                 _ => {}

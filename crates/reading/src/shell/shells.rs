@@ -75,8 +75,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         while let Some(word) = words.get(next) {
             if !word.exact {
                 if !word.one || word.known().is_empty() || word.known().starts_with(['-', '+']) {
-                    self.unknown(word, SHELL_ARGUMENT);
-                    return Ok(());
+                    return self.unknown_rest(word, SHELL_ARGUMENT);
                 }
                 break;
             }
@@ -107,8 +106,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 continue;
             }
             if text.starts_with("--") {
-                self.unknown(word, UNKNOWN_OPTION);
-                return Ok(());
+                return self.unknown_rest(word, UNKNOWN_OPTION);
             }
             long = false;
             for letter in text[1..].chars() {
@@ -117,8 +115,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     's' => input = true,
                     'o' | 'O' => {
                         if words.get(next).is_some_and(|word| !word.one) {
-                            self.unknown(&words[next], SHELL_ARGUMENT);
-                            return Ok(());
+                            return self.unknown_rest(&words[next], SHELL_ARGUMENT);
                         }
                         let reads = |word: &&Word| word.exactly().is_none_or(|name| CHANGES_READING.contains(&name));
                         if let Some(value) = words.get(next).filter(reads) {
@@ -148,14 +145,13 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 }
             }
         } else if let Some(file) = rest.first().filter(|_| !input) {
-            self.unknown(
+            return self.unknown_rest(
                 file,
                 UnknownReason::programs(
                     "a shell runs a file that is not in the script: put its commands into this script, or make the \
                      file executable and call it by its path",
                 ),
             );
-            return Ok(());
         }
         if !command || input {
             self.standard_input(reader)?;

@@ -155,6 +155,12 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.unknown(word, why, self.inside);
     }
 
+    /// Records an unknown part of the call, after which the rest of the call is not read.
+    pub fn unknown_rest(&mut self, word: &Word, why: impl Into<UnknownReason>) -> Done {
+        self.unknown(word, why);
+        Ok(())
+    }
+
     /// Returns the context of a command that the surrounding shell runs for the wrapper.
     pub fn shell_context(&self, functions: bool) -> Context<'a> {
         self.inside.within(self.outside, functions)
@@ -257,28 +263,20 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
         if options.has(&["S", "split-string"]) {
             let mut split = Vec::new();
-            for given in &options.given {
-                let (true, Some(value)) = (
-                    matches!(given.name.as_str(), "S" | "split-string"),
-                    &given.value,
-                ) else {
-                    continue;
-                };
+            for value in options.values(&["S", "split-string"]) {
                 match value.exactly().and_then(|text| split_string(text, value)) {
                     Some(words) => split.extend(words),
                     None => {
-                        self.unknown(value, NO_TEXT);
-                        return Ok(());
+                        return self.unknown_rest(value, NO_TEXT);
                     }
                 }
             }
             split.extend(options.rest.iter().cloned());
             if depth > 8 {
-                self.unknown(
+                return self.unknown_rest(
                     self.name,
                     "`env -S` contains another `env -S`: use only one",
                 );
-                return Ok(());
             }
             return self.env_with(&split, depth + 1);
         }
@@ -296,8 +294,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 break;
             }
             if !first.one {
-                self.unknown(first, SEVERAL_WORDS);
-                return Ok(());
+                return self.unknown_rest(first, SEVERAL_WORDS);
             }
             self.finding.declares(first, self.inside);
             rest = others;
@@ -324,11 +321,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             });
         let mut words: Vec<Word> = match &mark {
             Some(mark) if mark.contains(HOLE) || mark.is_empty() => {
-                self.unknown(
+                return self.unknown_rest(
                     self.name,
                     "the replacement mark of `xargs` is not literal text: write `-I{}`",
                 );
-                return Ok(());
             }
             Some(mark) => options
                 .rest
@@ -401,8 +397,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     );
                 }
                 let replaced: Vec<Word> = command.iter().map(|word| word.replaced("{}")).collect();
-                self.finding.resolve(&replaced, self.inside)?;
-                return Ok(());
+                return self.finding.resolve(&replaced, self.inside);
             };
             // An unknown word may become the end of the action and the next action. An unknown word of one field may be
             // the end of the action, so that the next action follows.
@@ -435,21 +430,21 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub fn sudo(&mut self) -> Done {
         let options = self.before_command(&SUDO, self.arguments, 0);
         if options.has(&["e", "edit"]) {
-            self.unknown(
+            return self.unknown_rest(
                 self.name,
                 "an editor runs commands that are not in the script: write the file in another way",
             );
-            return Ok(());
         }
+        let shell = options.has(&["s", "i", "shell", "login"]);
         if options.rest.is_empty() {
-            if options.has(&["s", "i", "shell", "login"]) {
-                return self.standard_input(TextReader::Sh);
-            }
-            return Ok(());
+            return if shell {
+                self.standard_input(TextReader::Sh)
+            } else {
+                Ok(())
+            };
         }
         // With `-s` or `-i`, a shell parses the command's words again, in which all special characters except `$` are
         // quoted.
-        let shell = options.has(&["s", "i", "shell", "login"]);
         if let Some(word) = options
             .rest
             .iter()
@@ -489,8 +484,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         };
         // Versions of ssh differ in whether they read options after the host.
         if first.known().starts_with('-') {
-            self.unknown(first, SSH_OPTION);
-            return Ok(());
+            return self.unknown_rest(first, SSH_OPTION);
         }
         self.finding.text(
             &words.iter().collect::<Vec<_>>(),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::{
-    CodeLanguage, Flaws, MARK_BYTES, MAX_SLOTS, RenderError, TemplatePlace, Variant,
+    CodeLanguage, Flaws, MARK_BYTES, RenderError, TemplatePlace, Variant,
     template::{
         code_reader::{CodeSegment, SegmentKind, ends_in_escape, is_name, segments},
         shell_quoting::plain,
@@ -25,12 +25,6 @@ pub struct CodePlan {
 /// Finds the place of each slot.
 pub fn plan(variant: &Variant, language: CodeLanguage) -> Result<CodePlan, Flaws> {
     let count = variant.slots.len();
-    if count > MAX_SLOTS {
-        return Err(vec![(
-            0,
-            format!("the template has more than {MAX_SLOTS} placeholders: split the script"),
-        )]);
-    }
     let text = variant.text(&mut |slot| mark(slot).to_string());
     let fail = |(at, message): (usize, &str)| (variant.offset(at, MARK_BYTES), message.to_owned());
     let parts = segments(language, &text).map_err(|flaw| vec![fail(flaw)])?;
@@ -262,10 +256,9 @@ impl CodePlan {
         for character in text.chars() {
             match character {
                 '\0' => return Err("the value contains a NUL character: remove it".to_owned()),
-                '\\' | '"' | '\'' | '`' => {
-                    let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+                ' '..='~' if !matches!(character, '\\' | '"' | '\'' | '`') => {
+                    escaped.push(character);
                 }
-                ' '..='~' => escaped.push(character),
                 _ if self.language == CodeLanguage::JavaScript => {
                     for unit in character.encode_utf16(&mut [0; 2]) {
                         let _ = write!(escaped, "\\u{unit:04x}");

@@ -8,8 +8,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    CodeLanguage, Flaws, RenderError, Shell, TemplateFlaw, TemplateNode, TemplatePlace, ValueName,
-    Variant,
+    CodeLanguage, Flaws, MAX_SLOTS, RenderError, Shell, TemplateFlaw, TemplateNode, TemplatePlace,
+    ValueName, Variant,
     template::{
         code_plan::{self, CodePlan},
         shell_plan::{self, ShellChecks, ShellPlan},
@@ -70,6 +70,12 @@ enum VariantPlan {
 
 impl VariantPlan {
     fn of(variant: &Variant, language: TemplateLanguage) -> Result<Self, Flaws> {
+        if variant.slots.len() > MAX_SLOTS {
+            return Err(vec![(
+                0,
+                format!("the template has more than {MAX_SLOTS} placeholders: split the script"),
+            )]);
+        }
         Ok(match language {
             TemplateLanguage::Shell(shell) => Self::Shell(shell, shell_plan::plan(variant)?),
             TemplateLanguage::Code(language) => Self::Code(code_plan::plan(variant, language)?),

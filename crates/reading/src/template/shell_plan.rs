@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    FoundKind, HOLE, MARK_BYTES, MAX_SLOTS, NotUnderstood, ReadLimit, ReadScript, RenderError,
-    ScriptFinding, Shell, SlotRule, TemplatePlace, Variant, find_in, shell_places,
+    FoundKind, HOLE, MARK_BYTES, NotUnderstood, ReadLimit, ReadScript, RenderError, ScriptFinding,
+    Shell, SlotRule, TemplatePlace, Variant, find_in, shell_places,
     template::{
         shell_commands::text_hazard,
         shell_places::ShellPlaces,
@@ -64,12 +64,6 @@ fn is_first_line(before: &str) -> bool {
 /// Finds the place of each slot.
 pub fn plan(variant: &Variant) -> Result<ShellPlan, Flaws> {
     let count = variant.slots.len();
-    if count > MAX_SLOTS {
-        return Err(vec![(
-            0,
-            format!("the template has more than {MAX_SLOTS} placeholders: split the script"),
-        )]);
-    }
     let marked = variant.text(&mut |slot| mark(slot).to_string());
     let found = shell_places(&marked, count);
     let place = |slot: usize| found.places[slot].filter(|_| !found.after_names.contains(&slot));

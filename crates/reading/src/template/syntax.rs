@@ -4,11 +4,9 @@
 //!
 //! Conditions of `{{ if }}`.
 
-use std::fmt;
-
 use serde_json::Value;
 
-use crate::{TextPlace, shell::commands::place};
+use crate::{TextLines, TextPlace};
 
 /// Beginning of the names of parameters for outputs.
 pub const OUTPUTS: &str = "outputs_";
@@ -382,7 +380,7 @@ impl TemplateFlaw {
     pub fn new(source: &str, offset: usize, message: impl Into<String>) -> Self {
         Self {
             offset: offset.min(source.len()),
-            place: place(source, offset),
+            place: TextLines::of(source).place(offset),
             message: message.into(),
         }
     }
@@ -398,7 +396,8 @@ impl TemplateFlaw {
 }
 
 /// Reason why a template can't be rendered with the given parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", if .parameter.is_empty() { String::new() } else { format!("/{}: ", .parameter) })]
 pub struct RenderError {
     /// Name of the parameter, empty if the error concerns several parameters together.
     pub parameter: String,
@@ -414,18 +413,6 @@ impl RenderError {
         }
     }
 }
-
-impl fmt::Display for RenderError {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if self.parameter.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "/{}: {}", self.parameter, self.message)
-        }
-    }
-}
-
-impl std::error::Error for RenderError {}
 
 /// Value to which a template refers.
 #[derive(Debug)]

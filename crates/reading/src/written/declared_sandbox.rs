@@ -10,7 +10,7 @@
 //! Reads durations and times that people write in options, forms and files.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{YamlFlaw, YamlKind, YamlNode, noted, refuse, yaml::unknown};
@@ -206,56 +206,43 @@ pub fn check_written_program(text: &str) -> Result<(), String> {
 }
 
 /// What policy decides about the sandbox: limits, `/proc`, and the access to the host that a step may declare.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxRule {
     /// Limits of a step that declares none. A step may declare at most these limits.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<DeclaredLimits>,
     /// The part of `/proc` that a step sees. With `minimal`, a step cannot declare `full`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub proc: Option<Proc>,
     /// Paths of the host. A step may declare these paths, and paths below them, in `read`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Vec<String>>,
     /// Paths of the host. A step may declare these paths, and paths below them, in `write` and in `read`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub write: Option<Vec<String>>,
     /// Patterns of paths that no step can access, even below a path that the step declares.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub deny: Option<Vec<String>>,
     /// With `in-place`, a step may change directories of the host in place. A step may declare `copy` and `overlay`
     /// without this field.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub workdir: Option<Workdir>,
     /// The network that a step may declare.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<DeclaredNetwork<AllowedHost>>,
     /// Unix sockets of the host that a step may declare.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sockets: Option<Vec<String>>,
     /// Name of the user of the host that a step may declare.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as: Option<String>,
     /// True if a step may declare that it runs without a sandbox.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub may_be_off: Option<bool>,
     /// The programs that a step may execute.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramsRule>,
 }
 
 /// What policy decides about the programs that a step may execute.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramsRule {
     /// With `listed`, a run may execute only the programs of its list, which follows from step, policy and built-in
     /// lists. With `any`, a run may execute every program of the host.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<ProgramMode>,
     /// Programs that every list contains, sorted: names, absolute paths, or `{work}/**` for programs that the step
     /// itself makes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
     pub allow: Option<Vec<Program>>,
 }

@@ -5,6 +5,7 @@
 //! duplicate keys, floats and timestamps, and names the refused feature. The reader also refuses plain words that other
 //! YAML readers interpret as booleans or numbers. The reader also reads JSON files.
 mod node;
+pub(crate) mod text_lines;
 
 use std::{fmt, sync::LazyLock};
 
@@ -214,6 +215,10 @@ fn parse_as(
     }))
 }
 
+fn refused<T>(place: TextPlace, message: impl Into<String>) -> Result<T, YamlFlaw> {
+    Err(YamlFlaw::new(place, message))
+}
+
 /// Part of the tree that is already complete.
 struct Tree<'k> {
     open: Vec<Open>,
@@ -251,32 +256,29 @@ impl Tree<'_> {
             _ => (0, false),
         };
         if anchor != 0 {
-            return Err(YamlFlaw::new(
+            return refused(
                 place,
                 "anchors (&name) are not supported: write the value itself",
-            ));
+            );
         }
         if tag {
-            return Err(YamlFlaw::new(
-                place,
-                "tags (!type) are not supported: remove the tag",
-            ));
+            return refused(place, "tags (!type) are not supported: remove the tag");
         }
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(YamlFlaw::new(
+                    return refused(
                         place,
                         "a second document begins here: write only one document in a file",
-                    ));
+                    );
                 }
                 Ok(())
             }
-            Event::Alias(..) | Event::UnresolvedAlias(..) => Err(YamlFlaw::new(
+            Event::Alias(..) | Event::UnresolvedAlias(..) => refused(
                 place,
                 "aliases (*name) are not supported: write the value itself",
-            )),
+            ),
             Event::Scalar(text, style, ..) => {
                 if self.awaits_key() {
                     return self.key(text, *style, place);
@@ -296,15 +298,15 @@ impl Tree<'_> {
             }
             Event::SequenceStart(..) | Event::MappingStart(..) => {
                 if self.awaits_key() {
-                    return Err(YamlFlaw::new(place, "a key must be text"));
+                    return refused(place, "a key must be text");
                 }
                 if self.open.len() >= MAX_DEPTH {
-                    return Err(YamlFlaw::new(
+                    return refused(
                         place,
                         format!(
                             "the values are nested deeper than {MAX_DEPTH} levels: reduce the nesting"
                         ),
-                    ));
+                    );
                 }
                 self.open.push(match event {
                     Event::SequenceStart(..) => Open::List(place, Vec::new()),
@@ -323,10 +325,10 @@ impl Tree<'_> {
                         kind: YamlKind::Map(entries),
                     },
                     None => {
-                        return Err(YamlFlaw::new(
+                        return refused(
                             place,
                             "a list or a map ends here, but its beginning is missing",
-                        ));
+                        );
                     }
                 };
                 self.add(node);
@@ -354,26 +356,26 @@ impl Tree<'_> {
         };
         if style == ScalarStyle::Plain {
             if text == "<<" {
-                return Err(YamlFlaw::new(
+                return refused(
                     place,
                     "merge keys (<<) are not supported: write the values themselves",
-                ));
+                );
             }
             if !matches!(plain(text), Ok(YamlKind::Text(_))) {
-                return Err(YamlFlaw::new(
+                return refused(
                     place,
                     format!("a key must be text: write {text:?} in quotes"),
-                ));
+                );
             }
         }
         if let Some((first, _)) = entries.iter().find(|(key, _)| key.name == text) {
-            return Err(YamlFlaw::new(
+            return refused(
                 place,
                 format!(
                     "the key {text:?} is already at {}: keep one of the two",
                     first.place
                 ),
-            ));
+            );
         }
         *waiting = Some(Key {
             place,

@@ -317,7 +317,7 @@ pub fn check_asked(
         .map_err(|error| stop(error.rests_on_reading(), &error))?;
     let list = signed.sandbox.programs.as_ref();
     check_programs(rules.programs.as_ref(), list)
-        .map_err(|error| stop(error.rests_on_reading(), &error))?;
+        .map_err(|error| stop(error.rests_on_reading, &error))?;
     let list = list.map_or_else(String::new, |programs| {
         format!(
             "; the list has only names that the step needs ({})",

@@ -18,8 +18,9 @@ use documents::{
     Approvals, Authorization, Configuration, Permission, Profile, StepProof, StepRef, hex,
 };
 use reading::{
-    Builtins, FileProblem, Policy, PolicyDenied, PolicyProfile, ProgramNames, Registry, Ruling,
-    SharedNames, on_all_cores, profile_of_step, required_permissions::needs, resolve,
+    Builtins, DenialGround, FileProblem, Policy, PolicyDenied, PolicyProfile, ProgramNames,
+    Registry, Ruling, SharedNames, on_all_cores, profile_of_step, required_permissions::needs,
+    resolve,
 };
 
 /// Rules that apply to one step under a seal. Steps share equal parts in memory.
@@ -187,15 +188,10 @@ pub fn steps_to_seal(
     let unfit = steps
         .iter()
         .filter_map(|(reference, step)| match step.asked() {
-            Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => {
+            Err(denied) if denied.ground == DenialGround::Size => {
                 Some(registry.get(reference)?.flaw(denied))
             }
-            Ok(_)
-            | Err(
-                PolicyDenied::Denied { .. }
-                | PolicyDenied::NotUnderstood(_)
-                | PolicyDenied::NothingAllowed { .. },
-            ) => None,
+            _ => None,
         });
     errors.extend(unfit);
     (steps, errors)
@@ -269,10 +265,8 @@ fn each_in_force(
                 }
             }
         }
-        let profile = profile_of_step(&ruling, definition, &given);
-        let path = reference.path();
-        let profile = profile
-            .map_err(|errors| errors.iter().for_each(|error| refuse(&error.words(path))))
+        let profile = profile_of_step(&ruling, definition, &given)
+            .map_err(|errors| errors.iter().for_each(|error| refuse(error)))
             .ok();
         if let Some((profile, rules)) = profile.zip(rules) {
             let hashed = HashedStep::registered(step);

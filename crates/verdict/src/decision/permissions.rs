@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use documents::{Code, Permission, Profile, joined};
-use reading::{PolicyDenied, SandboxPermission};
+use reading::{DenialGround, PolicyDenied, SandboxPermission};
 
 /// Proof that the approvers signed every permission that policy requires now. Only [`check_permissions`] constructs
 /// this proof.
@@ -93,7 +93,7 @@ impl PermissionsError {
     /// Returns true if another program version may decide differently, because the decision depends on the parsing of
     /// the script.
     pub fn rests_on_reading(&self) -> bool {
-        !matches!(self, Self::Denied(PolicyDenied::NothingAllowed { .. }))
+        !matches!(self, Self::Denied(denied) if denied.ground == DenialGround::Mode)
     }
 
     /// The stable code.

@@ -10,7 +10,7 @@ use crate::{
 };
 use client::{CommandFailure, CommandResult, Home, Terminal};
 use documents::{ConfiguredLimits, DeclaredSandbox, Layer, Profile, STRICT, Workdir};
-use reading::{PolicyProfile, RequiredLayers, Ruling, effective, words_of};
+use reading::{PolicyProfile, RequiredLayers, Ruling, effective};
 use sandbox::{LocalSandbox, Prepared, Setup, Unavailable};
 
 /// Sandbox of this host for one command.
@@ -46,11 +46,11 @@ pub fn profile(
         limits: default,
         maximum,
     };
-    let mut profile = effective(ruling, declared, &given).map_err(|errors| {
-                let path = rules.runbook.shown();
+    let path = rules.runbook.shown();
+    let mut profile = effective(ruling, path, declared, &given).map_err(|errors| {
         CommandFailure::refused(format!(
             "{}; policy compared its overrides with the path {path}: `--root DIR` names the directory of the runbooks",
-            words_of(&errors, path)
+            errors.join("; ")
         ))
     })?;
     match (wanted, &*work) {

@@ -14,7 +14,7 @@ use client::{
     rules,
 };
 use documents::{SessionUse, StepRef};
-use reading::{Locks, Pattern, nearest, session_names};
+use reading::{Locks, Pattern, nearest};
 use sandbox::is_carried;
 
 /// Commands that read runbook files.
@@ -116,7 +116,8 @@ pub fn show(dirs: &[PathBuf], step: &StepRef, terminal: &Terminal) -> CommandRes
     };
     let definition = serde_json::to_value(&found.definition).map_err(CommandFailure::usage)?;
     // Policy may name further variables.
-    let names = session_names(&registry)
+    let names = registry
+        .session_names()
         .remove(step.path())
         .filter(|_| found.definition.session != SessionUse::None);
     let carried = |names: &BTreeSet<String>| -> Vec<_> {

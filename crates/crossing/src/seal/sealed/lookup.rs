@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{CarriedVariables, Refusal, Sealed, Stopped};
 use documents::{Authorization, Code, KeyId, Name, Scope, StatementKey, StepRef, VerifyError};
-use reading::{RegisteredStep, session_names};
+use reading::RegisteredStep;
 use verdict::{StepError, StepInForce, StepsInForce};
 
 impl Sealed {
@@ -62,7 +62,7 @@ impl Sealed {
     pub fn carried_variables(&self, step: &StepInForce) -> CarriedVariables {
         let names = self
             .session_names
-            .get_or_init(|| session_names(&self.registry));
+            .get_or_init(|| self.registry.session_names());
         let names = names
             .get(step.hashed.definition().reference.path())
             .cloned()

@@ -8,25 +8,32 @@
 //!
 //! Gruntwork's blocks sign in through a browser and put the result into variables. The registry names the same
 //! variables as secrets of the step: `aws.AWS_REGION` is the variable `AWS_REGION` of the block with the id `aws`.
+//!
+//! Decodes the entities of attributes, such as `&amp;`. An entity without its semicolon is plain text.
+//!
+//! Limits of the nesting of a page.
+//!
+//! The MDX parser needs quadratic time for deep nesting. A page that exceeds a limit is refused before it is parsed. The
+//! limit of 100 levels is checked on the tree, because only the tree shows the exact nesting.
 
-use std::cell::Cell;
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    cell::Cell,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
-use markdown::mdast::{AttributeContent, AttributeValue, Node, Stop};
-use markdown::message::{Message, Place};
-use markdown::{Constructs, MdxSignal, ParseOptions};
+use markdown::{
+    Constructs, MdxSignal, ParseOptions,
+    mdast::{AttributeContent, AttributeValue, Node, Stop},
+    message::{Message, Place},
+};
 use serde_json::Value;
 
 use crate::{
     TextLines, TextPlace, YamlFlaw, refuse,
     registry::{
         fence_remarks::SharedRemarks,
-        gruntwork::{
-            entities,
-            literal::{self, ExpressionEnd},
-            nesting,
-        },
+        gruntwork::literal::{self, ExpressionEnd},
     },
 };
 use documents::{Parameter, SecretAs, StepSecret};
@@ -112,7 +119,7 @@ pub fn read(
             ));
         }
     };
-    nesting::check_tree(&tree).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
+    check_tree(&tree).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
     let mut found = Vec::new();
     Collector {
         text,
@@ -129,7 +136,7 @@ pub fn read(
 /// # Errors
 /// Returns the offset of the first part that the parser can't read in good time.
 pub fn checked_text(text: &str) -> Result<String, (usize, String)> {
-    nesting::check_text(text)?;
+    check_text(text)?;
     if let Some(at) = text.find(AMPERSAND) {
         return Err((
             at,
@@ -338,7 +345,7 @@ impl Collector<'_> {
     }
 
     fn without_entities(&mut self, text: &str, at: usize) -> Option<Value> {
-        match entities::decode(text) {
+        match decode_entities(text) {
             Ok(text) => Some(Value::String(text)),
             Err(entity) => {
                 let message = format!(
@@ -603,3 +610,180 @@ fn variables(attribute: &str, block: &Element) -> Option<&'static [&'static str]
         _ => None,
     }
 }
+
+/// Replaces each entity by its character, once.
+///
+/// # Errors
+/// Returns the first entity that programs read differently: the number of no printable character, or an unknown name
+/// that begins with a known name, such as `&ampx;`.
+fn decode_entities(text: &str) -> Result<String, &str> {
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        decoded.push_str(&rest[..at]);
+        rest = &rest[at..];
+        match entity(rest).and_then(|name| Some((name, character(name)?))) {
+            Some((name, character)) if character == "\u{fffd}" => return Err(name),
+            Some((name, character)) => {
+                decoded.push_str(&character);
+                rest = &rest[name.len()..];
+            }
+            None if entity(rest).is_some_and(begins_with_entity) => {
+                return Err(entity(rest).unwrap_or("&"));
+            }
+            None => {
+                decoded.push('&');
+                rest = &rest[1..];
+            }
+        }
+    }
+    decoded.push_str(rest);
+    Ok(decoded)
+}
+
+/// Returns the text from `&` to `;`, if it has the form of an entity.
+fn entity(text: &str) -> Option<&str> {
+    let end = text
+        .bytes()
+        .take(MAX_ENTITY_BYTES)
+        .position(|byte| byte == b';')?;
+    let name = &text[1..end];
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_name(name.strip_prefix('#').unwrap_or(name)).then(|| &text[..=end])
+}
+
+/// Returns true if the name of an unknown entity begins with the name of a known entity.
+fn begins_with_entity(unknown: &str) -> bool {
+    (3..unknown.len() - 1).any(|end| character(&format!("{};", &unknown[..end])).is_some())
+}
+
+/// Returns the character of an entity. Markdown has the same entities as MDX, and its parser has the table.
+fn character(entity: &str) -> Option<String> {
+    let tree = markdown::to_mdast(entity, &ParseOptions::default()).ok()?;
+    let Node::Text(text) = tree.children()?.first()?.children()?.first()? else {
+        return None;
+    };
+    (text.value != entity).then(|| text.value.clone())
+}
+
+/// Maximum length of an entity. The longest name has 31 letters.
+const MAX_ENTITY_BYTES: usize = 33;
+
+/// Checks everything that makes the parser slow.
+///
+/// # Errors
+/// Returns the offset of the first part that exceeds a limit.
+fn check_text(text: &str) -> Result<(), (usize, String)> {
+    let mut start = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        if number == MAX_LINES {
+            return Err((
+                start,
+                format!("the page has more than {MAX_LINES} lines: split the page"),
+            ));
+        }
+        if let Some(at) = deep_marker(line) {
+            return Err((start + at, too_deep()));
+        }
+        start += line.len();
+    }
+    let (mut tags, mut brackets) = (0_usize, 0_usize);
+    let mut rest = text.char_indices().peekable();
+    while let Some((at, c)) = rest.next() {
+        match (c, rest.peek().map(|(_, next)| *next)) {
+            // A tag is counted until its end tag or its `/>`. Text such as `a <b` counts too.
+            ('<', Some('/')) => {
+                rest.next();
+                tags = tags.saturating_sub(1);
+            }
+            ('/', Some('>')) => tags = tags.saturating_sub(1),
+            ('<', Some(next)) if next.is_alphabetic() || next == '>' => tags += 1,
+            ('[', _) => brackets += 1,
+            _ => {}
+        }
+        if tags > MAX_OPEN_TAGS {
+            return Err((
+                at,
+                format!(
+                    "more than {MAX_OPEN_TAGS} tags are open: close the tags, or split the page"
+                ),
+            ));
+        }
+        if brackets > MAX_BRACKETS {
+            return Err((
+                at,
+                format!("the page has more than {MAX_BRACKETS} opening brackets: split the page"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the offset of the marker that opens the block quote or list after [`MAX_LEVELS`] others in one line.
+fn deep_marker(line: &str) -> Option<usize> {
+    let bytes = line.as_bytes();
+    let (mut levels, mut at) = (0, 0);
+    loop {
+        let indent = bytes[at..]
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t'))
+            .count();
+        // Each level of a list needs at least two columns of indentation.
+        levels += indent / 2;
+        at += indent;
+        let digits = bytes[at..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        let ends = |at: usize| matches!(bytes.get(at), None | Some(b' ' | b'\t' | b'\n'));
+        let length = match bytes.get(at + digits) {
+            Some(b'>') if digits == 0 => 1,
+            Some(b'.' | b')') if digits > 0 && ends(at + digits + 1) => digits + 1,
+            Some(b'-' | b'+' | b'*') if digits == 0 && ends(at + 1) => 1,
+            _ => return None,
+        };
+        levels += 1;
+        if levels > 2 * MAX_LEVELS {
+            return Some(at);
+        }
+        at += length;
+    }
+}
+
+/// Checks the nesting of the parsed page.
+///
+/// # Errors
+/// Returns the offset of the first part that is nested too deep.
+fn check_tree(tree: &Node) -> Result<(), (usize, String)> {
+    let mut open = vec![(tree, 0_usize)];
+    while let Some((node, level)) = open.pop() {
+        if level > MAX_LEVELS {
+            return Err((
+                node.position().map_or(0, |position| position.start.offset),
+                too_deep(),
+            ));
+        }
+        open.extend(
+            node.children()
+                .into_iter()
+                .flatten()
+                .map(|child| (child, level + 1)),
+        );
+    }
+    Ok(())
+}
+
+fn too_deep() -> String {
+    format!("the page is nested deeper than {MAX_LEVELS} levels: reduce the nesting")
+}
+
+/// Maximum number of nested blocks and elements.
+const MAX_LEVELS: usize = 100;
+/// Maximum number of tags that are open at one place, as far as a look at the text shows. The parsed tree must then
+/// respect [`MAX_LEVELS`]; this larger limit bounds the time and the recursion of the parser.
+const MAX_OPEN_TAGS: usize = 1000;
+/// Maximum number of lines. The parser needs quadratic time for many short headings or blocks.
+const MAX_LINES: usize = 10_000;
+/// Maximum number of opening brackets. The parser looks through all brackets before each bracket.
+const MAX_BRACKETS: usize = 8192;

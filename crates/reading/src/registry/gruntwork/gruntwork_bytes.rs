@@ -3,34 +3,15 @@
 //! The two readers differ for rare pages only. A remark then tells the author that the two programs run different
 //! scripts.
 
-/// Id and script that Gruntwork's registry takes from the text of the attributes.
-#[derive(Debug, PartialEq)]
-pub struct GruntworkStep {
-    pub id: String,
-    pub script: GruntworkScript,
-}
-
-/// Script of a step for Gruntwork's registry.
-#[derive(Debug, PartialEq)]
-pub enum GruntworkScript {
-    Inline(String),
-    File(String),
-    None,
-}
-
-/// Reads the text between the name of the element and its `>`.
-pub fn read(attributes: &str) -> GruntworkStep {
+/// Returns true if Gruntwork's registry takes this id and this script from the text between the name of an element and its
+/// `>`. `path` is the path of the script, if it is in a file.
+pub fn takes(attributes: &str, id: &str, script: &str, path: Option<&str>) -> bool {
     let command = first_value(attributes, "command");
-    let path = first_value(attributes, "path");
-    let script = match (command.is_empty(), path.is_empty()) {
-        (false, _) => GruntworkScript::Inline(without_entities(command)),
-        (true, false) => GruntworkScript::File(path.to_owned()),
-        (true, true) => GruntworkScript::None,
-    };
-    GruntworkStep {
-        id: first_value(attributes, "id").to_owned(),
-        script,
-    }
+    first_value(attributes, "id") == id
+        && match path {
+            None => without_entities(command) == script,
+            Some(path) => command.is_empty() && first_value(attributes, "path") == path,
+        }
 }
 
 /// Returns the first text after `name=` in any form of quotes, wherever `name` occurs. The forms have a fixed order.
@@ -75,35 +56,23 @@ mod tests {
 
     #[test]
     fn the_first_occurrence_of_a_name_counts_even_inside_of_another_text() {
-        let inline = |id: &str, text: &str| GruntworkStep {
-            id: id.to_owned(),
-            script: GruntworkScript::Inline(text.to_owned()),
-        };
-        assert_eq!(
-            read(r#" id="a" command="echo &quot;x&quot;""#),
-            inline("a", "echo \"x\"")
-        );
-        assert_eq!(
-            read(r#" title='command="rm"' id="a" command="echo""#),
-            inline("a", "rm")
-        );
-        let nothing = GruntworkStep {
-            id: "b".to_owned(),
-            script: GruntworkScript::None,
-        };
-        assert_eq!(
-            read(r#" inputs-id="b" id="a" command={"a\"b"} x="y""#),
-            nothing
-        );
-        assert_eq!(
-            read(" id='a' command={`two\nlines`}"),
-            inline("a", "two\nlines")
-        );
-        let file = GruntworkStep {
-            id: "a".to_owned(),
-            script: GruntworkScript::File("a.sh".to_owned()),
-        };
-        assert_eq!(read(r#" id="a" path="a.sh""#), file);
-        assert_eq!(read(r#" id="a" path={name}"#).script, GruntworkScript::None);
+        let inline = |attributes, id, text| takes(attributes, id, text, None);
+        assert!(inline(
+            r#" id="a" command="echo &quot;x&quot;""#,
+            "a",
+            "echo \"x\""
+        ));
+        assert!(inline(
+            r#" title='command="rm"' id="a" command="echo""#,
+            "a",
+            "rm"
+        ));
+        let nothing = r#" inputs-id="b" id="a" command={"a\"b"} x="y""#;
+        assert!(inline(nothing, "b", "") && !inline(nothing, "b", "a\"b"));
+        assert!(inline(" id='a' command={`two\nlines`}", "a", "two\nlines"));
+        let file = |attributes| takes(attributes, "a", "true", Some("a.sh"));
+        assert!(file(r#" id="a" path="a.sh""#));
+        assert!(!file(r#" id="a" path={name}"#));
+        assert!(!file(r#" id="a" command="true" path="a.sh""#));
     }
 }

@@ -214,10 +214,7 @@ impl<'a> InputBlocks<'a> {
                 } else {
                     format!("{path}/{FILE}")
                 };
-                let bytes = noted(self.page.files.read(&path), place, flaws)?;
-                let text = String::from_utf8(bytes)
-                    .map_err(|_| format!("the file {path:?} is not UTF-8: save the file as UTF-8"));
-                let text = noted(text, place, flaws)?;
+                let text = noted(self.page.files.read(&path), place, flaws)?;
                 Some((text, YamlSource::File { path, place }))
             }
             _ => {

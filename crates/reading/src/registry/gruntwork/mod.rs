@@ -6,12 +6,9 @@
 
 mod boilerplate;
 pub(crate) mod elements;
-mod entities;
 mod gruntwork_bytes;
 mod inputs;
 mod literal;
-mod nesting;
-mod validations;
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -25,7 +22,7 @@ use crate::{
         declared_needs, front_matter,
         gruntwork::{
             elements::Notes,
-            gruntwork_bytes::GruntworkScript,
+            gruntwork_bytes::takes,
             inputs::{InputBlocks, has_word},
         },
     },
@@ -291,13 +288,8 @@ impl Reader<'_> {
             ),
             (None, Some(_)) => {
                 let path = element.text("path", flaws)?;
-                let text = self.page.files.read(path).and_then(|bytes| {
-                    String::from_utf8(bytes).map_err(|_| {
-                        format!("the file {path:?} is not UTF-8: save the file as UTF-8")
-                    })
-                });
                 let place = element.place_of("path");
-                let text = noted(text, place, flaws)?;
+                let text = noted(self.page.files.read(path), place, flaws)?;
                 let user = element
                     .text("id", &mut Vec::new())
                     .unwrap_or_default()
@@ -344,18 +336,9 @@ impl Reader<'_> {
 
     /// Adds a remark if Gruntwork's own registry takes another id or another script from the element.
     fn compare(&self, element: &Element, id: &str, script: &Script, notes: &mut Notes) {
-        let theirs = gruntwork_bytes::read(
-            self.page
-                .text
-                .get(element.attribute_text.clone())
-                .unwrap_or_default(),
-        );
-        let same = match (&theirs.script, &script.file) {
-            (GruntworkScript::Inline(text), None) => *text == script.text,
-            (GruntworkScript::File(path), Some(own)) => *path == own.path,
-            _ => false,
-        };
-        if theirs.id != id || !same {
+        let attributes = self.page.text.get(element.attribute_text.clone());
+        let path = script.file.as_ref().map(|file| file.path.as_str());
+        if !takes(attributes.unwrap_or_default(), id, &script.text, path) {
             let message = format!(
                 "Gruntwork's registry takes another script from <{} id={id:?}>, because it searches the text of the tag; \
                  Countersign runs what MDX shows: write the script in a file and name it with `path`, so that both are \

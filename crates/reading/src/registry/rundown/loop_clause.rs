@@ -21,13 +21,13 @@ pub fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, String> {
         },
         _ => (None, text),
     };
-    let (range, list) = match rest.split_once(" OF ") {
-        Some((range, list)) => (Some(range), Some(list)),
-        None if rest.starts_with("{{") => (None, Some(rest)),
-        None => (Some(rest), None),
-    };
-    let source = match (range, list) {
-        (_, Some(list)) => {
+    let source = match rest.split_once(" OF ") {
+        None if !rest.starts_with("{{") => {
+            let (first, last) = bounds(rest, true)?;
+            LoopSource::Range { first, last }
+        }
+        parts => {
+            let (range, list) = parts.map_or((None, rest), |(range, list)| (Some(range), list));
             let name = list_name(list).ok_or_else(wrong)?;
             if variable.is_none() {
                 return Err(format!(
@@ -39,11 +39,6 @@ pub fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, String> {
                 window: range.map(|range| bounds(range, false)).transpose()?,
             }
         }
-        (Some(range), None) => {
-            let (first, last) = bounds(range, true)?;
-            LoopSource::Range { first, last }
-        }
-        (None, None) => return Err(wrong()),
     };
     Ok(LoopClause {
         place,
