@@ -63,16 +63,17 @@ pub struct Notice {
 }
 
 impl NoticeFilter {
-    fn wants(&self, what: &EventFact) -> bool {
-        let kind = kind_of(what);
+    fn wants(&self, event: &StoredEvent) -> bool {
+        let kind = kind_of(&event.what);
         // A signature concerns its person, and each other event the proposer.
-        let name = match what {
-            EventFact::Signed { person, .. } => Some(person),
-            _ => what.proposed().map(|(_, proposer)| proposer),
+        let name = match &event.what {
+            EventFact::Signed(_, person, _) => Some(person),
+            _ => event.proposed.as_ref().map(|(_, proposer)| proposer),
         };
         self.events.contains(&kind)
-            && what
-                .proposed()
+            && event
+                .proposed
+                .as_ref()
                 .is_none_or(|(step, _)| self.wants_step(step))
             && (self.after_s.is_none() || kind.is_request())
             && (self.people.is_empty() || self.concerns(kind, name))
@@ -111,7 +112,7 @@ impl Proposals {
     pub fn notice(&self, event: &StoredEvent, filter: &NoticeFilter) -> RequestResult<NoticeNext> {
         // An emergency goes to every target, at once.
         let is_emergency = self.is_emergency(event)?;
-        if !is_emergency && !filter.wants(&event.what) {
+        if !is_emergency && !filter.wants(event) {
             return Ok(NoticeNext::Skip);
         }
         let everybody = NoticeFilter {
@@ -134,7 +135,7 @@ impl Proposals {
         if let EventFact::Grant(id, None) = &event.what {
             return self.draft_notice(view, id, filter);
         }
-        if let EventFact::Signed { id, .. } = &event.what {
+        if let EventFact::Signed(id, ..) = &event.what {
             let proposal = self
                 .ledger
                 .proposal(id)?
@@ -146,7 +147,7 @@ impl Proposals {
                 proposal.as_ref(),
             ))));
         }
-        let EventFact::Proposal { id, status, .. } = &event.what else {
+        let EventFact::Proposal(id, status) = &event.what else {
             return Ok(NoticeNext::Send(Box::new(of_entry(view, boundary))));
         };
         let (for_all, row) = (
@@ -229,17 +230,13 @@ impl Proposals {
     /// Returns true if the event is about a new proposal or a run that is an emergency.
     fn is_emergency(&self, event: &StoredEvent) -> RequestResult<bool> {
         match &event.what {
-            EventFact::Emergency { .. } => Ok(true),
-            EventFact::Proposal {
-                id,
-                status: ProposalStatus::Pending,
-                step,
-                ..
-            } => {
+            EventFact::Emergency(_) => Ok(true),
+            EventFact::Proposal(id, ProposalStatus::Pending) => {
                 // Most policies permit no emergencies, and the payload then need not be read.
                 let state = self.crossing.state();
-                if state
-                    .step(step)
+                let step = event.proposed.as_ref();
+                if step
+                    .and_then(|(step, _)| state.step(step))
                     .is_none_or(|(_, held)| held.ruling.emergency.is_none())
                 {
                     return Ok(false);

@@ -127,7 +127,7 @@ pub(crate) use sqlite::{
     table_rows::OldFile,
 };
 pub(crate) use stored::{ProposalPage, SealStored, SpentUse, StatusDetail, TokenBindings};
-pub(crate) use stored_event::{EventRow, EventWrite};
+pub(crate) use stored_event::EventRow;
 pub(crate) use stored_leaf::Leaf;
 pub(crate) use stored_tile::{DURING_TILE, tile_hashes, tile_missing};
 pub(crate) use tree::Subtrees;

@@ -397,15 +397,17 @@ impl StoreReads {
     pub fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>> {
         let values = cells![after, limit];
         self.all("reading events", EVENTS_AFTER, &values, |row| {
-            let proposal = match row.get(3)? {
+            let proposal: Option<_> = row.get(3)?;
+            let proposed = match proposal {
                 None => None,
-                Some(id) => Some((id, row.text(4)?, row.text(5)?)),
+                Some(_) => Some((row.text(4)?, row.text(5)?)),
             };
             let what = EventFact::of_row(row.get(2)?, proposal, row.get(6)?, row.get(7)?);
             Ok(StoredEvent {
                 seq: row.get(0)?,
                 at: row.get(1)?,
                 what: what.ok_or_else(|| row.odd(2, "an unknown kind"))?,
+                proposed,
             })
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Batch, CheckedState, EntryEvent, EventWrite, IdTokenUse, LeafRef, LeafRow, SealStored,
+    Batch, CheckedState, EntryEvent, EventFact, IdTokenUse, LeafRef, LeafRow, SealStored,
     SealWrite, StoreResult, WriteStop, Writer, change_tokens, rare_changes::admit,
 };
 use documents::{Hash, LeafHash, LeafKind, MAX_ENTRY_BYTES, Timestamp, merkle};
@@ -35,7 +35,7 @@ impl Writer {
         } else {
             EntryEvent::Seal
         };
-        batch.event(write.at, EventWrite::Entry(event, leaf.index));
+        batch.event(write.at, EventFact::Entry(event, leaf.index));
         batch.writes.new_epoch |= write.new_epoch;
         batch.writes.blobs.extend(&write.blobs);
         if self.head.boundary.is_none() {

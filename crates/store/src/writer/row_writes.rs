@@ -17,7 +17,7 @@ use std::{
 
 use crate::{
     AdvanceStop, Batch, ConsumeStop, DenialPrecedent, DenialResult, DenialWrite, DenialsAhead,
-    EntryEvent, EventWrite, GrantClaim, GrantStop, GrantWrite, LeafRef, NewProposal, Proposal,
+    EntryEvent, EventFact, GrantClaim, GrantStop, GrantWrite, LeafRef, NewProposal, Proposal,
     ProposalPrecedent, ProposalStatus, ProposalStep, ProposeResult, PruneResult, Retention,
     RetentionCut, Retired, ReviewRow, ReviewWrite, RevocationResult, RevocationWrite, Signature,
     SpentUse, StepRow, StoreResult, StoredDenial, StoredGrant, StoredReview, StoredRevocation,
@@ -203,7 +203,7 @@ impl<'m> Batch<'m> {
                 if by_people {
                     self.event(
                         signature.at,
-                        EventWrite::signed(id, &signature.person, &signature.keyid),
+                        EventFact::Signed(id.clone(), signature.person.clone(), signature.keyid),
                     );
                 }
                 stored.push(signature.clone());
@@ -272,7 +272,7 @@ impl Writer {
             self.head.version += 1;
         }
         if row.leaf.is_some() || known.is_none() {
-            batch.event(write.at, EventWrite::Grant(row.id.clone(), row.leaf));
+            batch.event(write.at, EventFact::Grant(row.id.clone(), row.leaf));
         }
         batch.writes.grants.push(row.clone());
         Ok(Ok(row))
@@ -506,7 +506,7 @@ impl Writer {
             closes: *closes,
             settles: *settles,
         });
-        batch.event(write.at, EventWrite::Entry(EntryEvent::Review, leaf.index));
+        batch.event(write.at, EventFact::Entry(EntryEvent::Review, leaf.index));
         self.head.version += 1;
         Ok(leaf)
     }
@@ -556,7 +556,7 @@ impl Writer {
         } else {
             EntryEvent::Revocation
         };
-        batch.event(write.at, EventWrite::Entry(event, leaf));
+        batch.event(write.at, EventFact::Entry(event, leaf));
         Arc::make_mut(&mut self.revoked).push(StoredRevocation {
             subject: write.subject,
             leaf,
@@ -575,7 +575,7 @@ impl<'m> Batch<'m> {
     pub fn tell(&mut self, telling: &'m Telling) {
         self.writes.told.extend(&telling.targets);
         for (at, words) in &telling.attention {
-            self.event(*at, EventWrite::Attention(words.clone()));
+            self.event(*at, EventFact::Attention(words.clone()));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventWrite, Finish, FinishRow,
+    Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventFact, Finish, FinishRow,
     FinishStop, GrantClaim, Hashed, LeafRef, NonceUse, ProposalStatus, RunRow, SpentNonce,
     SpentUse, StatusChange, StoreFault, StoreResult, WriteKind, Writer, rows::OwedEnd,
     stored::may_become, waits, writer::row_writes::ClaimedUses,
@@ -178,14 +178,17 @@ impl Writer {
                 };
                 batch.changes.push(change);
                 for (person, keyid) in &request.signers {
-                    batch.event(at, EventWrite::signed(&request.core.id, person, keyid));
+                    batch.event(
+                        at,
+                        EventFact::Signed(request.core.id.clone(), person.clone(), *keyid),
+                    );
                 }
                 batch.event(
                     at,
-                    EventWrite::Proposal(request.core.id.clone(), ProposalStatus::Running),
+                    EventFact::Proposal(request.core.id.clone(), ProposalStatus::Running),
                 );
                 if request.emergency.is_some() {
-                    batch.event(at, EventWrite::Emergency(request.core.id.clone()));
+                    batch.event(at, EventFact::Emergency(request.core.id.clone()));
                 }
                 self.closed
                     .spend(&request.core.nonce, request.core.expires_at);
