@@ -32,7 +32,7 @@ impl Proposals {
         let row = self.row(id)?;
         let (checked, sealed) = self.state_to_check();
         let document = self.verify_denial(envelope, &row.core.digest, &sealed)?;
-        if row.status.is_over() {
+        if row.status.has_ended() {
             return Err(wrong_state(&row).into());
         }
         let now = self.crossing.now();
@@ -78,7 +78,7 @@ impl Proposals {
             .filter(|row| row.core.digest == digest);
         let now = self.crossing.now();
         match &known {
-            Some(row) if row.status.is_over() => return Err(wrong_state(row).into()),
+            Some(row) if row.status.has_ended() => return Err(wrong_state(row).into()),
             None if now >= signed.expires_at => {
                 let detail = format!(
                     "the window ended at {}, so the statement can't run any more",

@@ -323,7 +323,7 @@ impl Proposals {
         let deadline = tokio::time::Instant::now() + up_to;
         loop {
             let row = self.row(id)?;
-            let is_known = row.status == status && !row.status.is_over();
+            let is_known = row.status == status && !row.status.has_ended();
             if !is_known
                 || !matches!(
                     tokio::time::timeout_at(deadline, changes.changed()).await,

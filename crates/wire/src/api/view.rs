@@ -130,13 +130,6 @@ impl ProposalStatus {
         matches!(self, Self::Pending | Self::Approved)
     }
 
-    /// Returns true if the status is final.
-    pub fn is_over(self) -> bool {
-        !self.waits() && !matches!(self, Self::Running)
-    }
-}
-
-impl ProposalStatus {
     /// Returns true if the status can't change any more.
     pub fn has_ended(self) -> bool {
         match self {
