@@ -335,8 +335,8 @@ fn choose_tokens(all: &[Token], keep: &[Name], now: Timestamp) -> Result<ChosenT
     }
     let left_out = all
         .iter()
-        .filter(|token| token.revoked_at.is_none() && !keeps(&token.name));
-    let left_out = left_out.map(|token| token.name.clone()).collect();
+        .filter(|row| row.revoked_at.is_none() && !keeps(&row.token.name));
+    let left_out = left_out.map(|row| row.token.name.clone()).collect();
     Ok(ChosenTokens {
         kept,
         void,

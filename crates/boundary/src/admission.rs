@@ -17,7 +17,7 @@ use documents::{
     Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, locked, pae,
     sha256, sshsig,
 };
-use store::Ledger;
+use store::{Ledger, Token};
 use verdict::{KeyHolder, SigningProgram, signing_program};
 
 /// Prefix of every bearer token, so that secret scanners can find a leaked token.
@@ -203,10 +203,12 @@ impl Admission {
             None
         };
         match token {
-            Some(token)
-                if token.revoked_at.is_none()
-                    && token.expires_at.is_none_or(|end| now < end)
-                    && self.crossing.revoked().now().token(&token.name).is_none() =>
+            Some(Token {
+                token,
+                revoked_at: None,
+                ..
+            }) if token.expires_at.is_none_or(|end| now < end)
+                && self.crossing.revoked().now().token(&token.name).is_none() =>
             {
                 let caller = Caller::new(token.name, token.scopes, &token.patterns).with_token();
                 locked(&self.admissions.open).hold(
@@ -216,7 +218,7 @@ impl Admission {
                 );
                 Ok(caller)
             }
-            Some(token) => Err(refuse(
+            Some(Token { token, .. }) => Err(refuse(
                 Code::Unauthenticated,
                 format!(
                     "the token {} has expired or was revoked; an operator makes tokens with `countersign token create`",

@@ -435,7 +435,7 @@ impl Sealing {
             Some(TokenChange::Revoke { name, at }) => {
                 let found = all
                     .iter_mut()
-                    .find(|token| token.name == *name && token.revoked_at.is_none());
+                    .find(|row| row.token.name == *name && row.revoked_at.is_none());
                 let Some(found) = found else {
                     let detail = format!("there is no token {name} that could be revoked");
                     return Err(refuse(Code::NotFound, detail));
@@ -565,20 +565,7 @@ pub fn material_of(sealed: &Sealed) -> SealContent {
 pub fn tokens_in_force(tokens: &[store::Token], now: Timestamp) -> Vec<SealedToken> {
     tokens
         .iter()
-        .filter(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end))
-        .map(|token| {
-            let mut token = SealedToken {
-                name: token.name.clone(),
-                owners: token.owners.clone(),
-                scopes: token.scopes.clone(),
-                patterns: token.patterns.clone(),
-                expires_at: token.expires_at,
-            };
-            token.scopes.sort();
-            token.scopes.dedup();
-            token.patterns.sort();
-            token.patterns.dedup();
-            token
-        })
+        .filter(|row| row.revoked_at.is_none() && row.token.expires_at.is_none_or(|end| now < end))
+        .map(store::Token::sealed)
         .collect()
 }

@@ -20,8 +20,8 @@ use crate::{CheckedState, LeafRef, StoreFault, StoreResult, WriteStop};
 use documents::{
     Authorization, AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, KeyId,
     LeafHash, Malformed, Name, Nonce, ObservedEnd, ParamsDigest, Presence, ProposalId,
-    ProposalIdEnding, ReviewVerdict, Scope, SealDigest, SessionReference, StepDigest, StepRef,
-    Timestamp, joined,
+    ProposalIdEnding, ReviewVerdict, SealDigest, SealedToken, SessionReference, StepDigest,
+    StepRef, Timestamp, joined,
 };
 use wire::{OidcBinding, ProposalStatus};
 
@@ -950,22 +950,26 @@ pub enum TokenChange {
 /// A token, without its secret.
 #[derive(Clone, PartialEq)]
 pub struct Token {
-    /// Name of the token.
-    pub name: Name,
+    /// The token as an operator made it.
+    pub token: SealedToken,
     /// SHA-256 digest of the secret, or random bytes for a token without a secret.
     pub secret: [u8; 32],
-    /// Names of the owners.
-    pub owners: Vec<Name>,
-    /// Actions that the token allows.
-    pub scopes: Vec<Scope>,
-    /// Patterns of the steps to which the token is limited.
-    pub patterns: Vec<String>,
     /// Time at which the token was created.
     pub created_at: Timestamp,
-    /// Time at which the token expires.
-    pub expires_at: Option<Timestamp>,
     /// Time at which the token was revoked.
     pub revoked_at: Option<Timestamp>,
+}
+
+impl Token {
+    /// Returns the token as a seal names it, with sorted scopes and patterns.
+    pub fn sealed(&self) -> SealedToken {
+        let mut token = self.token.clone();
+        token.scopes.sort();
+        token.scopes.dedup();
+        token.patterns.sort();
+        token.patterns.dedup();
+        token
+    }
 }
 
 /// The tokens without a secret, each with the jobs whose ID tokens open it.
@@ -982,13 +986,9 @@ pub struct IdTokenUse {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_struct("Token")
-            .field("name", &self.name)
+            .field("token", &self.token)
             .field("secret", &"[redacted]")
-            .field("owners", &self.owners)
-            .field("scopes", &self.scopes)
-            .field("patterns", &self.patterns)
             .field("created_at", &self.created_at)
-            .field("expires_at", &self.expires_at)
             .field("revoked_at", &self.revoked_at)
             .finish()
     }

@@ -297,11 +297,12 @@ impl Look<'_> {
         let rows = self.all(TOKENS, [], |row| row.token())?;
         self.counts.push(("tokens", rows.len() as u64));
         for row in &rows {
-            let place = format!("table token, row {}", row.name);
-            let said = sealed.iter().find(|sealed| sealed.name == row.name);
+            let token = &row.token;
+            let place = format!("table token, row {}", token.name);
+            let said = sealed.iter().find(|sealed| sealed.name == token.name);
             let ended =
-                row.revoked_at.is_some() || row.expires_at.is_some_and(|end| end <= seal.at);
-            let by_entry = self.revoked.contains(&RevokedSubject::token(&row.name));
+                row.revoked_at.is_some() || token.expires_at.is_some_and(|end| end <= seal.at);
+            let by_entry = self.revoked.contains(&RevokedSubject::token(&token.name));
             match said {
                 _ if row.revoked_at.is_none() && by_entry => {
                     self.defect(place, "the log revokes the token, but the row says that it is valid");
@@ -313,29 +314,15 @@ impl Look<'_> {
                     place,
                     "the row says that the token is revoked, but the token is valid in the last seal"
                 ),
-                Some(said) => {
-                    let sorted = |mut texts: Vec<String>| {
-                        texts.sort();
-                        texts.dedup();
-                        texts
-                    };
-                    let mut scopes = row.scopes.clone();
-                    scopes.sort();
-                    scopes.dedup();
-                    let same = said.owners == row.owners
-                        && said.scopes == scopes
-                        && said.patterns == sorted(row.patterns.clone())
-                        && said.expires_at == row.expires_at;
-                    if !same {
-                        self.defect(place, "the token differs from the last seal");
-                    }
+                Some(said) if *said != row.sealed() => {
+                    self.defect(place, "the token differs from the last seal");
                 }
-                None => {}
+                _ => {}
             }
         }
         for missing in sealed
             .iter()
-            .filter(|sealed| !rows.iter().any(|row| row.name == sealed.name))
+            .filter(|sealed| !rows.iter().any(|row| row.token.name == sealed.name))
         {
             self.defect(
                 format!("table token, row {}", missing.name),
