@@ -69,12 +69,6 @@ pub struct Metrics {
     checkpoint: Mutex<Instant>,
 }
 
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("Metrics")
-    }
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
