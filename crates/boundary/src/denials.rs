@@ -256,20 +256,7 @@ impl Proposals {
         };
         // The same commit logs the denial and increases the state version. If the quorum is met later, the boundary
         // finds the denial. If a verdict was made with the earlier state version, the boundary must repeat the verdict.
-        let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
-            // The state changed during the check. The caller can send the denial again.
-            WriteStop::Moved => Refusal::new(Code::Busy, stop.to_string())
-                .retry_after(1)
-                .into(),
-            WriteStop::TooLarge { .. } => refuse(Code::TooLarge, stop.to_string()),
-            WriteStop::TooManyAhead { wait_s, .. } => {
-                Refusal::new(Code::RateLimited, stop.to_string())
-                    .retry_after(wait_s)
-                    .into()
-            }
-            WriteStop::Fault(error) => error.into(),
-            stop => fault(stop),
-        })?;
+        let done = self.ledger.deny(denial).await.map_err(not_logged)?;
         if let Some(running) = &done.running {
             self.stop_run(running)?;
         }
@@ -426,16 +413,30 @@ impl Proposals {
 /// # Errors
 /// Returns the refusal of a write for which another check is no help.
 pub async fn check_again(stop: WriteStop) -> RequestResult {
-    match stop {
-        // A new seal is in the log a moment before it is in force here.
-        WriteStop::Moved => tokio::time::sleep(PAUSE).await,
-        WriteStop::TooLarge { .. } => {
-            return Err(refuse(Code::TooLarge, stop.to_string()));
-        }
-        WriteStop::Fault(error) => return Err(error.into()),
-        _ => return Err(fault(stop)),
+    if stop != WriteStop::Moved {
+        return Err(not_logged(stop));
     }
+    // A new seal is in the log a moment before it is in force here.
+    tokio::time::sleep(PAUSE).await;
     Ok(())
+}
+
+/// Returns the answer to a request whose entry the log did not accept.
+pub fn not_logged(stop: WriteStop) -> Stopped {
+    let (code, wait_s) = match stop {
+        // The state changed during the check. The caller can send the request again.
+        WriteStop::Moved => (Code::Busy, Some(1)),
+        WriteStop::ClockAhead { .. } => (Code::Busy, Some(60)),
+        WriteStop::TooManyAhead { wait_s, .. } => (Code::RateLimited, Some(wait_s)),
+        WriteStop::TooManyDrafts { .. } => (Code::RateLimited, Some(600)),
+        WriteStop::TooLarge { .. } => (Code::TooLarge, None),
+        WriteStop::Token(_) | WriteStop::GrantTaken => (Code::WrongState, None),
+        WriteStop::Fault(error) => return error.into(),
+        WriteStop::NoSeal | WriteStop::BackDated { .. } => return fault(stop),
+    };
+    let mut refusal = Refusal::new(code, stop.to_string());
+    refusal.retry_after_s = wait_s;
+    refusal.into()
 }
 
 /// Returns the refusal after [`MOST_TRIES`] checks.

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::task::JoinError;
 
-use crate::{Health, NoteSource, Proposals, Surroundings, grants};
+use crate::{Health, NoteSource, Proposals, Surroundings, grants, not_logged};
 use crossing::{
     BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, RequestResult, SealContent,
     SealDraft, SealError, SealPredecessor, Sealed, check_files, fault, refuse,
@@ -484,24 +484,7 @@ impl Sealing {
                 }
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
                 Err(SealStop::Write(WriteStop::Moved)) if revocations.is_none() => {}
-                Err(SealStop::Write(stop @ WriteStop::Moved)) => {
-                    return Err(Refusal::new(Code::Busy, stop.to_string())
-                        .retry_after(1)
-                        .into());
-                }
-                Err(SealStop::Write(WriteStop::Token(name))) => {
-                    let detail = format!(
-                        "no token {name} can be added or revoked: names are never used twice, so choose another name for a \
-                         new token"
-                    );
-                    return Err(refuse(Code::WrongState, detail));
-                }
-                Err(SealStop::Write(stop @ WriteStop::ClockAhead { .. })) => {
-                    return Err(Refusal::new(Code::Busy, stop.to_string())
-                        .retry_after(60)
-                        .into());
-                }
-                Err(SealStop::Write(WriteStop::Fault(error))) => return Err(error.into()),
+                Err(SealStop::Write(stop)) => return Err(not_logged(stop)),
                 Err(stop) => return Err(fault(stop)),
             }
         }

@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     AdvanceStop, Asked, CheckedState, CheckpointRow, Consume, ConsumeStop, DenialResult,
-    DenialWrite, Finish, FinishStop, GrantStop, GrantWrite, Hashed, IdTokenUse, LeafRef,
-    LedgerConfig, Metrics, NewProposal, OpenProposals, ProposalStatus, ProposalStep, ProposeResult,
-    PruneResult, PublishedState, Retention, Retired, ReviewWrite, RevocationResult,
-    RevocationWrite, SealStored, SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault,
-    StoreHead, StoreReads, StoreResult, StoredGrant, StoredRevocation, Subtrees, Telling, TreeEdge,
-    WriteStop, Writer, WriterMessage, batch_questions::OpenProposalCounts, check_state,
-    read_revocations, refused, writer::messages::BoxedMessage,
+    DenialWrite, Finish, FinishStop, GrantWrite, Hashed, IdTokenUse, LeafRef, LedgerConfig,
+    Metrics, NewProposal, OpenProposals, ProposalStatus, ProposalStep, ProposeResult, PruneResult,
+    PublishedState, Retention, Retired, ReviewWrite, RevocationResult, RevocationWrite, SealStored,
+    SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault, StoreHead, StoreReads,
+    StoreResult, StoredGrant, StoredRevocation, Subtrees, Telling, TreeEdge, WriteStop, Writer,
+    WriterMessage, batch_questions::OpenProposalCounts, check_state, read_revocations, refused,
+    writer::messages::BoxedMessage,
 };
 use documents::{ProposalId, Timestamp, locked, merkle};
 
@@ -293,7 +293,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns the reason why nothing is stored.
-    pub async fn put_grant(&self, write: GrantWrite) -> Result<StoredGrant, GrantStop> {
+    pub async fn put_grant(&self, write: GrantWrite) -> Result<StoredGrant, WriteStop> {
         self.ask(WriterMessage::Grant, write).await
     }
 

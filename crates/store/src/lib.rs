@@ -68,11 +68,11 @@ pub use sqlite::SqliteStore;
 pub use store_report::{LOST, RESTORE, StoreDefect, StoreReport, StoreScope};
 pub use stored::{
     AdvanceStop, AuthorizationCore, CLOSABLE_AFTER_S, Consume, ConsumeStop, DenialResult,
-    DenialWrite, Finish, FinishStop, GrantClaim, GrantStop, GrantWrite, IdTokenUse,
-    MAX_INLINE_BYTES, MOST_CLOCK_DIFFERENCE_S, MOST_COMPARED, NewProposal, NonceUse, OutputRow,
-    OwedReview, Proposal, ProposalQuery, ProposalStep, ProposeResult, ReviewWrite, RunOutcome,
-    RunQuery, SealWrite, Signature, SpentNonce, StoredDenial, StoredGrant, StoredReview, Token,
-    TokenChange, Unfinished, Window,
+    DenialWrite, Finish, FinishStop, GrantClaim, GrantWrite, IdTokenUse, MAX_INLINE_BYTES,
+    MOST_CLOCK_DIFFERENCE_S, MOST_COMPARED, NewProposal, NonceUse, OutputRow, OwedReview, Proposal,
+    ProposalQuery, ProposalStep, ProposeResult, ReviewWrite, RunOutcome, RunQuery, SealWrite,
+    Signature, SpentNonce, StoredDenial, StoredGrant, StoredReview, Token, TokenChange, Unfinished,
+    Window,
 };
 pub use stored_event::{EntryEvent, EventFact, StoredEvent, Telling, ToldTarget};
 pub use stored_leaf::{CheckedState, LeafRef, WriteStop, opened};

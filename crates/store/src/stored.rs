@@ -723,32 +723,6 @@ pub struct GrantWrite {
     pub at: Timestamp,
 }
 
-/// Reason why a grant is not stored.
-#[derive(Debug, PartialEq)]
-pub enum GrantStop {
-    /// The limit on drafts is reached.
-    TooMany {
-        /// Maximum number of drafts.
-        most: u64,
-    },
-    /// Another grant has the same id.
-    Taken,
-    /// The log does not accept the entry.
-    Write(WriteStop),
-}
-
-impl From<WriteStop> for GrantStop {
-    fn from(stop: WriteStop) -> Self {
-        Self::Write(stop)
-    }
-}
-
-impl From<StoreFault> for GrantStop {
-    fn from(fault: StoreFault) -> Self {
-        Self::Write(fault.into())
-    }
-}
-
 /// A use of a grant that a run claims when its nonce is spent.
 #[derive(Clone)]
 pub struct GrantClaim {

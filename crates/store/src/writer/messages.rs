@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     AdvanceStop, Consume, ConsumeStop, DenialQuestion, DenialResult, DenialWrite, Finish,
-    FinishStop, GrantStop, GrantWrite, IdTokenUse, LeafRef, NewProposal, PackedRow, ProposalStatus,
+    FinishStop, GrantWrite, IdTokenUse, LeafRef, NewProposal, PackedRow, ProposalStatus,
     ProposalStep, ProposeResult, PruneResult, Questions, Retention, Retired, ReviewWrite,
     RevocationResult, RevocationWrite, SealStored, SealWrite, Signature, SpentNonce, StoreFault,
     StoreResult, StoredGrant, Telling, WriteStop,
@@ -72,7 +72,7 @@ pub enum WriterMessage {
     Deny(BoxedMessage<DenialWrite, DenialResult, WriteStop>),
     Revoke(BoxedMessage<RevocationWrite, RevocationResult, WriteStop>),
     Review(BoxedMessage<ReviewWrite, LeafRef, WriteStop>),
-    Grant(BoxedMessage<GrantWrite, StoredGrant, GrantStop>),
+    Grant(BoxedMessage<GrantWrite, StoredGrant, WriteStop>),
     Tell(BoxedMessage<Telling, (), StoreFault>),
     Admit(BoxedMessage<IdTokenUse, bool, StoreFault>),
     Advance(BoxedMessage<ProposalStep, ProposalStatus, AdvanceStop>),

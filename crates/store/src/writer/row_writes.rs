@@ -17,7 +17,7 @@ use std::{
 
 use crate::{
     AdvanceStop, Batch, ConsumeStop, DenialPrecedent, DenialResult, DenialWrite, DenialsAhead,
-    EntryEvent, EventFact, GrantClaim, GrantStop, GrantWrite, LeafRef, NewProposal, Proposal,
+    EntryEvent, EventFact, GrantClaim, GrantWrite, LeafRef, NewProposal, Proposal,
     ProposalPrecedent, ProposalStatus, ProposalStep, ProposeResult, PruneResult, Retention,
     RetentionCut, Retired, ReviewRow, ReviewWrite, RevocationResult, RevocationWrite, Signature,
     SpentUse, StepRow, StoreResult, StoredDenial, StoredGrant, StoredReview, StoredRevocation,
@@ -219,9 +219,9 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'_>,
         write: &GrantWrite,
-    ) -> StoreResult<Result<StoredGrant, GrantStop>> {
+    ) -> StoreResult<Result<StoredGrant, WriteStop>> {
         if self.head.seal.is_none() {
-            return Ok(Err(WriteStop::NoSeal.into()));
+            return Ok(Err(WriteStop::NoSeal));
         }
         // Grants are rare, so the writer may use a connection of its own here.
         let earlier = batch
@@ -236,7 +236,9 @@ impl Writer {
             |row| Ok(Some(row)),
         )?;
         match &known {
-            Some(known) if known.digest != write.grant.digest => return Ok(Err(GrantStop::Taken)),
+            Some(known) if known.digest != write.grant.digest => {
+                return Ok(Err(WriteStop::GrantTaken));
+            }
             Some(known) if known.leaf.is_some() => return Ok(Ok(known.clone())),
             Some(_) => {}
             None if write.checked.is_none() => {
@@ -246,12 +248,12 @@ impl Writer {
                 if own + new().filter(|row| row.proposer == *proposer).count() as u64
                     >= MOST_DRAFTS_OF_PROPOSER
                 {
-                    return Ok(Err(GrantStop::TooMany {
+                    return Ok(Err(WriteStop::TooManyDrafts {
                         most: MOST_DRAFTS_OF_PROPOSER,
                     }));
                 }
                 if all + new().count() as u64 >= MOST_DRAFTS {
-                    return Ok(Err(GrantStop::TooMany { most: MOST_DRAFTS }));
+                    return Ok(Err(WriteStop::TooManyDrafts { most: MOST_DRAFTS }));
                 }
             }
             None => {}
@@ -260,10 +262,10 @@ impl Writer {
         if let Some(checked) = write.checked {
             // A seal or a revocation can end the right of a signer.
             if checked != self.checked() {
-                return Ok(Err(WriteStop::Moved.into()));
+                return Ok(Err(WriteStop::Moved));
             }
             if let Err(stop) = self.check_leaf(&row.envelope, None) {
-                return Ok(Err(stop.into()));
+                return Ok(Err(stop));
             }
             row.leaf = Some(
                 self.append(batch, LeafKind::Grant, row.envelope.clone())
