@@ -14,8 +14,8 @@ use crate::{
     SeenNodes, Surroundings, TargetStatus, ToldTargets, Witnessing, admission::Admissions,
     caller::SessionAccess, housekeeping::Housekeeping, oidc::id_token::KeyCache,
 };
-use crossing::{ArtifactStore, Crossing, CrossingParts, RequestResult, fault, refuse};
-use documents::{Code, STRICT, Scope, Timestamp, locked};
+use crossing::{ArtifactStore, Crossing, CrossingParts, RequestResult, fault};
+use documents::{Code, STRICT, Timestamp, locked};
 use sandbox::LinuxSandbox;
 use store::{
     CertificateReading, Ledger, Metrics, NodeReading, NodeReadings, NodeState, Readings, Retention,
@@ -271,14 +271,7 @@ impl Monitoring {
     /// Returns `forbidden` if the caller lacks the scope, or has the scope for some steps only, because the metrics are
     /// about all steps.
     pub fn scrape_for(&self, caller: &Caller) -> RequestResult<String> {
-        let name = caller.demand(Scope::Read, None)?;
-        if caller.is_limited() {
-            let detail = format!(
-                "the token of {name} is limited to some steps, and metrics are about all steps: ask an operator for a \
-                 token with the scope read and without patterns"
-            );
-            return Err(refuse(Code::Forbidden, detail));
-        }
+        caller.demand_read_of_all("metrics are about all steps")?;
         self.scrape()
     }
 

@@ -10,8 +10,8 @@ use crate::{
 use crossing::{Refusal, RequestResult, Sealed, Stopped, busy, fault, refusal_of, refuse};
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
-    ProposalId, Revocation, RevokedSubject, Scope, Signed, Statement, Timestamp, Verified, denied,
-    joined, revoked,
+    ProposalId, Revocation, RevokedSubject, Signed, Statement, Timestamp, Verified, denied, joined,
+    revoked,
 };
 use store::{
     CheckedState, DenialResult, DenialWrite, RevocationResult, RevocationWrite, StoredDenial,
@@ -115,14 +115,7 @@ impl Proposals {
         caller: &Caller,
         digest: &AuthorizationDigest,
     ) -> RequestResult<DenialsView> {
-        let name = caller.demand(Scope::Read, None)?;
-        if caller.is_limited() {
-            let detail = format!(
-                "the token of {name} is limited to some steps, and the denied statement may be of another step: ask an \
-                 operator for a token with the scope read and without patterns"
-            );
-            return Err(refuse(Code::Forbidden, detail));
-        }
+        caller.demand_read_of_all("the denied statement may be of another step")?;
         Ok(DenialsView {
             digest: *digest,
             denials: self.denials_of(digest)?,

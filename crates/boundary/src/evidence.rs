@@ -486,18 +486,6 @@ fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
     })
 }
 
-/// Log entries and blobs reveal every step, so a caller with a token for some steps can't read them.
-fn demand_read(caller: &Caller) -> RequestResult {
-    caller.demand(Scope::Read, None)?;
-    if caller.is_limited() {
-        return Err(refuse(
-            Code::Forbidden,
-            "this token is limited to some steps, and the log contains all steps",
-        ));
-    }
-    Ok(())
-}
-
 fn about_receipt(stopped: Stopped, id: &ReceiptId) -> Stopped {
     match stopped {
         Stopped::Refused(refusal) if refusal.code == Code::NotFound => refuse(
