@@ -19,6 +19,7 @@ use documents::{
 };
 use store::{Ledger, Token};
 use verdict::{KeyHolder, SigningProgram, signing_program};
+use wire::AdmissionResponse;
 
 /// Prefix of every bearer token, so that secret scanners can find a leaked token.
 const BEARER_PREFIX: &str = "cst_";
@@ -247,8 +248,8 @@ impl Admission {
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
     }
 
-    /// Checks the answer to a challenge. Returns a bearer token that is valid for some minutes, the name of the key's
-    /// holder, and the end of the validity. A passkey of an approver lets a desk read, if policy lets the passkey count.
+    /// Checks the answer to a challenge. Returns a bearer token that is valid for some minutes, with the name of the
+    /// key's holder. A passkey of an approver lets a desk read, if policy lets the passkey count.
     ///
     /// # Errors
     /// Returns `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify, `revoked`
@@ -257,7 +258,7 @@ impl Admission {
         &self,
         challenge: &str,
         signature: &EnvelopeSignature,
-    ) -> RequestResult<(String, Name, Timestamp)> {
+    ) -> RequestResult<AdmissionResponse> {
         let now = self.crossing.now();
         let sealed = self.crossing.state();
         let keyid = signature.keyid;
@@ -310,16 +311,11 @@ impl Admission {
             }
         }
         let caller = Caller::new(name.clone(), scopes, &[]);
-        let (bearer, end) = self.open_for(
-            Holder::Key(keyid),
-            caller,
-            now,
-            Timestamp::from_unix(i64::MAX),
-        )?;
-        Ok((bearer, name.clone(), end))
+        let never = Timestamp::from_unix(i64::MAX);
+        self.open_for(Holder::Key(keyid), caller, now, never)
     }
 
-    /// Opens an admission, which ends at the time `end` at the latest. Returns its bearer and its end.
+    /// Opens an admission, which ends at the time `end` at the latest.
     ///
     /// # Errors
     /// Returns `busy` if too many admissions are open.
@@ -329,11 +325,12 @@ impl Admission {
         caller: Caller,
         now: Timestamp,
         end: Timestamp,
-    ) -> RequestResult<(String, Timestamp)> {
-        let (bearer, end) = (
-            new_bearer(&self.surroundings),
-            end.min(now.plus(ADMISSION_S)),
-        );
+    ) -> RequestResult<AdmissionResponse> {
+        let answer = AdmissionResponse {
+            bearer: new_bearer(&self.surroundings),
+            name: caller.demand_name()?.clone(),
+            expires_at: end.min(now.plus(ADMISSION_S)),
+        };
         let mut open = locked(&self.admissions.open);
         open.sweep(now);
         open.make_room_for(&holder);
@@ -343,15 +340,15 @@ impl Admission {
         let number = open.number;
         open.number += 1;
         open.admitted.insert(
-            sha256(bearer.as_bytes()),
+            sha256(answer.bearer.as_bytes()),
             Opened {
                 caller,
                 holder,
-                end,
+                end: answer.expires_at,
                 number,
             },
         );
-        Ok((bearer, end))
+        Ok(answer)
     }
 
     /// Checks that the token of an admission is still in force.
