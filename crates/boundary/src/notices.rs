@@ -141,14 +141,10 @@ impl Proposals {
                 .proposal(id)?
                 .map(|row| self.view(&row))
                 .transpose()?;
-            return Ok(NoticeNext::Send(Box::new(of_signed(
-                view,
-                boundary,
-                proposal.as_ref(),
-            ))));
+            return send(of_signed(view, boundary, proposal.as_ref()));
         }
         let EventFact::Proposal(id, status) = &event.what else {
-            return Ok(NoticeNext::Send(Box::new(of_entry(view, boundary))));
+            return send(of_entry(view, boundary));
         };
         let (for_all, row) = (
             filter.people.is_empty() && filter.after_s.is_none(),
@@ -157,19 +153,15 @@ impl Proposals {
         let Some(row) = row else {
             // Only unsigned proposals are deleted, soon after their end.
             let skipped = *status == ProposalStatus::Pending && !for_all;
-            return Ok(if skipped {
-                NoticeNext::Skip
+            return if skipped {
+                Ok(NoticeNext::Skip)
             } else {
-                NoticeNext::Send(Box::new(of_end(view, boundary, None)))
-            });
+                send(of_end(view, boundary, None))
+            };
         };
         let proposal = self.view(&row)?;
         if *status != ProposalStatus::Pending {
-            return Ok(NoticeNext::Send(Box::new(of_end(
-                view,
-                boundary,
-                Some(&proposal),
-            ))));
+            return send(of_end(view, boundary, Some(&proposal)));
         }
         let waits = proposal.status == ProposalStatus::Pending;
         // A use of a grant waits for the grantee only.
@@ -182,12 +174,7 @@ impl Proposals {
             return Ok(NoticeNext::Skip);
         }
         let denied = denied_permissions(&self.payload(id)?)?;
-        Ok(NoticeNext::Send(Box::new(of_pending(
-            view,
-            boundary,
-            (&proposal, denied),
-            filter,
-        ))))
+        send(of_pending(view, boundary, (&proposal, denied), filter))
     }
 
     /// Decides whether a target gets the message about a draft of a grant.
@@ -220,11 +207,8 @@ impl Proposals {
         if !wanted {
             return Ok(NoticeNext::Skip);
         }
-        Ok(NoticeNext::Send(Box::new(of_draft(
-            event,
-            &self.crossing.state().boundary.name,
-            &grant,
-        ))))
+        let state = self.crossing.state();
+        send(of_draft(event, &state.boundary.name, &grant))
     }
 
     /// Returns true if the event is about a new proposal or a run that is an emergency.
@@ -263,6 +247,10 @@ impl Proposals {
             named && approvals.need(approver)
         })
     }
+}
+
+fn send(notice: Notice) -> RequestResult<NoticeNext> {
+    Ok(NoticeNext::Send(Box::new(notice)))
 }
 
 fn denied_permissions(payload: &[u8]) -> RequestResult<usize> {
@@ -340,10 +328,7 @@ fn of_signed(event: FeedEvent, boundary: &BoundaryName, proposal: Option<&Propos
     );
     let mut about = Vec::new();
     if let Some(proposal) = proposal {
-        waits = matches!(
-            proposal.status,
-            ProposalStatus::Pending | ProposalStatus::Approved
-        );
+        waits = proposal.status.waits();
         title = title_of(proposal);
         about.push(digits_of(proposal.digest.as_bytes()));
         about.extend((!waits).then(|| format!("no longer waits: {}", proposal.status.word())));
