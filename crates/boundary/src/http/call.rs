@@ -343,7 +343,7 @@ impl RouteCall {
         F: Future<Output = RequestResult<T>> + Send + 'static,
     {
         let work = work(self.app.boundary.clone(), self.caller.clone());
-        joined(self.app.work(work)?.await)
+        self.app.work(work)?.await.map_err(fault)?
     }
 
     /// Does work that signatures authorize. If it fails for a caller above the rate limit, the answer is about the limit.
@@ -398,18 +398,15 @@ impl RouteCall {
         work: impl FnOnce(&Boundary, &Caller) -> RequestResult<T> + Send + 'static,
     ) -> RequestResult<T> {
         let (boundary, caller) = (self.app.boundary.clone(), self.caller.clone());
-        joined(tokio::task::spawn_blocking(move || work(&boundary, &caller)).await)
+        tokio::task::spawn_blocking(move || work(&boundary, &caller))
+            .await
+            .map_err(fault)?
     }
 }
 
 #[derive(Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Empty {}
-
-/// Returns the result of a finished task. A panic in the task becomes a fault.
-pub fn joined<T>(result: Result<RequestResult<T>, tokio::task::JoinError>) -> RequestResult<T> {
-    result.unwrap_or_else(|error| Err(fault(error)))
-}
 
 /// Parses a body strictly.
 pub fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> RequestResult<T> {
