@@ -13,7 +13,7 @@ use crate::{
     node::{
         backup::{copy_file, copy_tree, sync_tree},
         kept_checkpoint, open_store,
-        places::{directories, hide_new_files, sync, workplace},
+        places::{directories, hide_new_files, workplace},
         start,
     },
     private_directory,
@@ -260,7 +260,7 @@ fn build(
         fs::remove_file(&nodes).at(&nodes)?;
     }
     fs::remove_dir_all(work).at(work)?;
-    sync(&config.data).at(from)?;
+    small_file::sync(&config.data).at(from)?;
     let lost = known.saturating_sub(entries);
     if lost > 0 {
         notes.push(format!(

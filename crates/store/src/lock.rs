@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::{StoreResult, refused};
+use crate::{StoreResult, refused, sqlite::new_store::with_suffix};
 
 /// Lock on a store. The kernel releases the lock when the process ends for any reason.
 pub struct StoreLock {
@@ -86,9 +86,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Returns the path of the lock file, which is in the directory of the database.
 pub fn lock_path(database: &Path) -> PathBuf {
-    let mut name = database.file_name().unwrap_or_default().to_owned();
-    name.push(".lock");
-    database.with_file_name(name)
+    with_suffix(database, ".lock")
 }
 
 fn check_directory(directory: &Path) -> StoreResult {
