@@ -81,9 +81,15 @@ pub async fn write_seal(
     // One commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
     // in force, because the next start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
-    let index = done.leaf.index;
-    let mut sealed = restore(ledger, seal, &payload, &envelope, index, Some(&registry))
-        .map_err(SealStop::Unreadable)?;
+    let mut sealed = restore(
+        ledger,
+        seal,
+        &payload,
+        &envelope,
+        done.index,
+        Some(&registry),
+    )
+    .map_err(SealStop::Unreadable)?;
     sealed.share_needs(&steps);
     Ok(sealed)
 }

@@ -126,12 +126,12 @@ pub(crate) use sqlite::{
     schema::{MIGRATIONS, differences_of},
     table_rows::OldFile,
 };
-pub(crate) use stored::{ProposalPage, SealStored, SpentUse, StatusDetail, TokenBindings};
+pub(crate) use stored::{ProposalPage, SpentUse, StatusDetail, TokenBindings};
 pub(crate) use stored_event::EventRow;
 pub(crate) use stored_leaf::Leaf;
 pub(crate) use stored_tile::{DURING_TILE, tile_hashes, tile_missing};
 pub(crate) use tree::Subtrees;
 pub(crate) use writer::{
     Batch, Writer,
-    messages::{Asked, Hashed, WriterMessage, answer_idle},
+    messages::{Asked, WriterMessage, answer_idle},
 };

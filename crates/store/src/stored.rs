@@ -16,7 +16,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{CheckedState, LeafRef, StoreFault, StoreResult, WriteStop};
+use crate::{CheckedState, StoreFault, StoreResult, WriteStop};
 use documents::{
     Authorization, AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, KeyId,
     LeafHash, Malformed, Name, Nonce, ObservedEnd, ParamsDigest, Presence, ProposalId,
@@ -887,15 +887,6 @@ pub struct SealWrite {
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
     /// Changes of tokens, after which the stored tokens match the seal.
     pub tokens: Vec<TokenChange>,
-}
-
-/// A seal that is now in force.
-#[derive(Debug, PartialEq)]
-pub struct SealStored {
-    /// Leaf of the seal.
-    pub leaf: LeafRef,
-    /// State version that begins with this seal.
-    pub version: u64,
 }
 
 /// A seal of the log.

@@ -7,12 +7,12 @@ use std::{
 
 use crate::{
     Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventFact, Finish, FinishRow,
-    FinishStop, GrantClaim, Hashed, LeafRef, NonceUse, ProposalStatus, RunRow, SpentNonce,
-    SpentUse, StatusChange, StoreFault, StoreResult, WriteKind, Writer, rows::OwedEnd,
-    stored::may_become, waits, writer::row_writes::ClaimedUses,
+    FinishStop, GrantClaim, LeafRef, NonceUse, ProposalStatus, RunRow, SpentNonce, SpentUse,
+    StatusChange, StoreFault, StoreResult, WriteKind, Writer, rows::OwedEnd, stored::may_become,
+    waits, writer::row_writes::ClaimedUses,
 };
 use documents::{
-    AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, LeafKind,
+    AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, Hash, LeafKind,
     MAX_ENTRY_BYTES, MAX_ITEMS, PAYLOAD_TYPE, ProposalId, Spent as SpentItem, Timestamp, pae,
 };
 
@@ -284,10 +284,10 @@ impl Writer {
     pub fn finish<'m>(
         &mut self,
         batch: &mut Batch<'m>,
-        ends: &[&'m Asked<Hashed<Finish>, LeafRef, FinishStop>],
+        ends: &[&'m Asked<(Finish, Hash), LeafRef, FinishStop>],
     ) -> StoreResult {
         for asked in ends {
-            let Hashed { message: end, hash } = &asked.message;
+            let (end, hash) = &asked.message;
             let state = batch.states.get(&end.proposal).copied();
             let result = match state.map(|state| (state.status, state.consumption, state.receipt)) {
                 None => Err(FinishStop::NotRunning(None)),

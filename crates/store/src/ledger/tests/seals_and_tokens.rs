@@ -108,7 +108,7 @@ async fn each_seal_names_the_previous_seal_and_the_digest_of_the_first_seal_is_t
         let before = ledger.checked_state();
         let sealed = seal(&ledger, 1).await.expect("seal");
         assert_eq!(
-            (sealed.leaf.index, ledger.state().boundary),
+            (sealed.index, ledger.state().boundary),
             (0, Some(SealDigest::of(&[1])))
         );
         let fork = SealWrite {
