@@ -223,24 +223,6 @@ pub struct Monitoring {
     pub(crate) last_scrape: Mutex<Option<Instant>>,
 }
 
-fn reading_of(node: NodeState) -> NodeReading {
-    let NodeState {
-        name,
-        active,
-        lost,
-        beat_age_s,
-        open_runs,
-        ..
-    } = node;
-    NodeReading {
-        name: name.to_string(),
-        active,
-        lost,
-        beat_age_s,
-        open_runs,
-    }
-}
-
 impl Monitoring {
     /// Stores the state of the TLS certificate of the service.
     pub fn set_certificate(&self, certificate: CertificateReading) {
@@ -289,6 +271,13 @@ impl Monitoring {
         let open = self.ledger.open_proposals();
         let held = self.sandbox.probe().held();
         let growth = self.health.growth();
+        let reading = |node: NodeState| NodeReading {
+            name: node.name.to_string(),
+            active: node.active,
+            lost: node.lost,
+            beat_age_s: node.beat_age_s,
+            open_runs: node.open_runs,
+        };
         Ok(Readings {
             runs_active: open.running,
             runs_held_up: self.proposals.held_up(&HOLDING),
@@ -335,7 +324,7 @@ impl Monitoring {
                 .and_then(SeenNodes::report)
                 .map(|report| NodeReadings {
                     term: report.term,
-                    nodes: report.nodes.into_iter().map(reading_of).collect(),
+                    nodes: report.nodes.into_iter().map(reading).collect(),
                 }),
         })
     }
