@@ -511,7 +511,7 @@ pub fn wrong_state(row: &Proposal) -> Refusal {
     }
 }
 
-fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
+pub fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
     match stop {
         AdvanceStop::Unknown => not_found(id).into(),
         AdvanceStop::WrongState(_) => Refusal::new(Code::WrongState, stop.to_string())

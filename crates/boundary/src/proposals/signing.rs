@@ -156,8 +156,9 @@ impl Proposals {
                 .map_err(|stop| advance_refused(stop, id))?;
             self.changes.notify(id);
         }
-        self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0)
-            .await?;
+        if quorum::progress(&held.rules, &count).missing == 0 {
+            self.start_approved(id).await?;
+        }
         self.view(&self.row(id)?)
     }
 
@@ -198,7 +199,7 @@ impl Proposals {
                 .map_err(|stop| advance_refused(stop, id))?;
         }
         self.changes.notify(id);
-        self.start_if_met(id, true).await?;
+        self.start_approved(id).await?;
         self.view(&self.row(id)?)
     }
 
