@@ -283,10 +283,12 @@ impl Admission {
                 if program == SigningProgram::Browser
                     && !matches!(holder, KeyHolder::Approver(_)) =>
             {
-                let detail = format!(
-                    "the passkey {keyid} is of {holder}, and only the passkey of an approver gives access"
-                );
-                return Err(refuse(Code::NotPermittedSigner, detail));
+                return Err(refuse(
+                    Code::NotPermittedSigner,
+                    format!(
+                        "the passkey {keyid} is of {holder}, and only the passkey of an approver gives access"
+                    ),
+                ));
             }
             KeyHolder::Approver(name) => (name, vec![Scope::Read]),
             KeyHolder::Operator(name) => (name, vec![Scope::Operate, Scope::Read]),
@@ -358,10 +360,12 @@ impl Admission {
         {
             return Ok(());
         }
-        let detail = format!(
-            "the token {name} has expired or was revoked, so this bearer is no longer valid"
-        );
-        Err(refuse(Code::Unauthenticated, detail))
+        Err(refuse(
+            Code::Unauthenticated,
+            format!(
+                "the token {name} has expired or was revoked, so this bearer is no longer valid"
+            ),
+        ))
     }
 
     fn check_key(&self, keyid: &KeyId) -> RequestResult {

@@ -80,11 +80,13 @@ impl Proposals {
         match &known {
             Some(row) if row.status.has_ended() => return Err(wrong_state(row).into()),
             None if now >= signed.expires_at => {
-                let detail = format!(
-                    "the window ended at {}, so the statement can't run any more",
-                    signed.expires_at
-                );
-                return Err(refuse(Code::Expired, detail));
+                return Err(refuse(
+                    Code::Expired,
+                    format!(
+                        "the window ended at {}, so the statement can't run any more",
+                        signed.expires_at
+                    ),
+                ));
             }
             _ => {}
         }

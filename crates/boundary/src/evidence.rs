@@ -245,10 +245,12 @@ impl Evidence {
             }
         };
         let Some(index) = row.receipt else {
-            let detail = format!("{} is {}: there is no receipt yet", row.core.id, row.status);
-            return Err(Refusal::new(Code::NotFound, detail)
-                .about(&row.core.id)
-                .into());
+            return Err(Refusal::new(
+                Code::NotFound,
+                format!("{} is {}: there is no receipt yet", row.core.id, row.status),
+            )
+            .about(&row.core.id)
+            .into());
         };
         let found = stored_receipt(log.ledger(), &row)?;
         let envelope = found

@@ -43,10 +43,12 @@ impl Proposals {
         let name = caller.demand_name()?;
         let person = for_me.then(|| self.crossing.state().roster.approver(name).cloned());
         if person == Some(None) {
-            let detail = format!(
-                "?for=me is for approvers who read with their own key, and {name} is no approver"
-            );
-            return Err(refuse(Code::Forbidden, detail));
+            return Err(refuse(
+                Code::Forbidden,
+                format!(
+                    "?for=me is for approvers who read with their own key, and {name} is no approver"
+                ),
+            ));
         }
         // Subscribe before the first read, so that no event is missed.
         let news = self.ledger.event_news();

@@ -190,10 +190,12 @@ impl Proposals {
             }
         }
         if stored.leaf.is_some() {
-            let detail = format!(
-                "the grant {id} is in the log, so only a revocation ends it: countersign revoke {id}"
-            );
-            return Err(refuse(Code::WrongState, detail));
+            return Err(refuse(
+                Code::WrongState,
+                format!(
+                    "the grant {id} is in the log, so only a revocation ends it: countersign revoke {id}"
+                ),
+            ));
         }
         let grant = StoredGrant {
             expires_at: stored.expires_at.min(now),
@@ -248,11 +250,12 @@ impl Proposals {
         has_nonce: bool,
     ) -> RequestResult<(ContentDigest, Timestamp)> {
         if !has_nonce {
-            let detail =
-                "a run under a grant needs a nonce, so that a repeated request is the same run";
-            return Err(Refusal::new(Code::Malformed, detail)
-                .at("/nonce", "missing")
-                .into());
+            return Err(Refusal::new(
+                Code::Malformed,
+                "a run under a grant needs a nonce, so that a repeated request is the same run",
+            )
+            .at("/nonce", "missing")
+            .into());
         }
         match self
             .ledger

@@ -443,8 +443,10 @@ impl Sealing {
                     .iter_mut()
                     .find(|row| row.token.name == *name && row.revoked_at.is_none());
                 let Some(found) = found else {
-                    let detail = format!("there is no token {name} that could be revoked");
-                    return Err(refuse(Code::NotFound, detail));
+                    return Err(refuse(
+                        Code::NotFound,
+                        format!("there is no token {name} that could be revoked"),
+                    ));
                 };
                 found.revoked_at = Some(*at);
             }
@@ -533,9 +535,10 @@ fn told_shortly(failed: &str) -> String {
 
 fn not_sealed(errors: &[FileProblem]) -> Refusal {
     let lines = joined(errors, "\n");
-    let detail =
-        format!("the runbooks are not sealed, and the old runbooks stay in force:\n{lines}");
-    Refusal::new(Code::Malformed, detail)
+    Refusal::new(
+        Code::Malformed,
+        format!("the runbooks are not sealed, and the old runbooks stay in force:\n{lines}"),
+    )
 }
 
 /// Returns the content of the sealed state in force. The next seal is made from this content.

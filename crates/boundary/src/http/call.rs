@@ -250,11 +250,13 @@ impl RouteCall {
             Ok(())
         });
         arrived.await.unwrap_or_else(|_| {
-            let detail = format!(
-                "the body did not arrive within {} s: send the whole body again",
-                deadline.as_secs()
-            );
-            Err(refuse(Code::Malformed, detail))
+            Err(refuse(
+                Code::Malformed,
+                format!(
+                    "the body did not arrive within {} s: send the whole body again",
+                    deadline.as_secs()
+                ),
+            ))
         })
     }
 
@@ -458,15 +460,14 @@ fn not_encoded(headers: &HeaderMap) -> RequestResult {
     match only(headers, &CONTENT_ENCODING)? {
         None => Ok(()),
         Some(encoding) if encoding.eq_ignore_ascii_case("identity") => Ok(()),
-        Some(encoding) => {
-            let detail =
-                format!("the body has `Content-Encoding: {encoding}`: send it without compression");
-            Err(Refusal {
-                case: Some(RefusalCase::MediaType),
-                ..Refusal::new(Code::Malformed, detail)
-            }
-            .into())
+        Some(encoding) => Err(Refusal {
+            case: Some(RefusalCase::MediaType),
+            ..Refusal::new(
+                Code::Malformed,
+                format!("the body has `Content-Encoding: {encoding}`: send it without compression"),
+            )
         }
+        .into()),
     }
 }
 

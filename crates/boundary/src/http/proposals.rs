@@ -227,8 +227,11 @@ async fn list(call: RouteCall) -> HandlerResult {
         .map(str::parse::<ProposalId>)
         .transpose();
     let before = cursor.map_err(|_| {
-        let detail = "the cursor is not from an answer of this boundary: leave the cursor out";
-        Refusal::new(Code::Malformed, detail).at("/cursor", "unknown")
+        Refusal::new(
+            Code::Malformed,
+            "the cursor is not from an answer of this boundary: leave the cursor out",
+        )
+        .at("/cursor", "unknown")
     })?;
     let all = call.query("all")?.unwrap_or(false);
     let query = ProposalQuery {

@@ -261,10 +261,12 @@ impl Proposals {
         if stored.is_some_and(|row| row.core.digest == AuthorizationDigest::of(&payload)) {
             return Ok(());
         }
-        let detail = format!(
-            "the token {} has no secret, so only its jobs propose in its name: let a job propose (`countersign propose --oidc`)",
-            signed.proposer
-        );
-        Err(refuse(Code::Forbidden, detail))
+        Err(refuse(
+            Code::Forbidden,
+            format!(
+                "the token {} has no secret, so only its jobs propose in its name: let a job propose (`countersign propose --oidc`)",
+                signed.proposer
+            ),
+        ))
     }
 }
