@@ -353,12 +353,11 @@ impl Proposals {
             _ => {
                 let by = caller.name().map_or_else(String::new, ToString::to_string);
                 let detail = detail(Code::WrongState, &format!("taken back by {by}"))?;
-                let now = self.crossing.now();
                 let advance = ProposalStep {
                     proposal: id.clone(),
                     from: Vec::new(),
                     to: ProposalStatus::Cancelled,
-                    at: now,
+                    at: self.crossing.now(),
                     detail,
                 };
                 match self.ledger.advance(advance).await {

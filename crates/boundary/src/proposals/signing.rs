@@ -134,12 +134,11 @@ impl Proposals {
                     .0
                     .name
                     .clone();
-                let (presence, sig) = (signature.presence, signature.sig.clone());
                 Some(Signature {
                     keyid: signature.keyid,
                     person,
-                    presence,
-                    sig,
+                    presence: signature.presence,
+                    sig: signature.sig.clone(),
                     at: now,
                 })
             })
@@ -185,12 +184,11 @@ impl Proposals {
         };
         for signature in document.signatures().iter().filter(fresh) {
             charge(&signature.keyid)?;
-            let (presence, sig) = (signature.presence, signature.sig.clone());
             let signature = Signature {
                 keyid: signature.keyid,
                 person: authorization.proposer.clone(),
-                presence,
-                sig,
+                presence: signature.presence,
+                sig: signature.sig.clone(),
                 at: now,
             };
             self.ledger
