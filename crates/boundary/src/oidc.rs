@@ -29,7 +29,8 @@ pub fn audience(sealed: &Sealed) -> String {
 }
 
 impl Admission {
-    /// Exchanges an ID token for a bearer that is valid for some minutes, with the name of the token. The future must not be dropped, because the ID token is used up before the bearer is open.
+    /// Exchanges an ID token for a bearer that is valid for some minutes, with the name of the token. The future must not be
+    /// dropped, because the ID token is used up before the bearer is open.
     ///
     /// # Errors
     /// Returns `malformed`, `too-large`, `unauthenticated` with the claim that differs, `bad-signature`, `busy` if the keys
