@@ -75,7 +75,7 @@ pub use stored::{
     Window,
 };
 pub use stored_event::{EntryEvent, EventFact, StoredEvent, Telling, ToldTarget};
-pub use stored_leaf::{CheckedState, LeafRef, WriteStop, opened};
+pub use stored_leaf::{CheckedState, LeafRef, WriteStop, opened, payload_of};
 pub use stored_revocation::{
     RevocationResult, RevocationWrite, StoredRevocation, read_revocations,
 };

@@ -105,8 +105,13 @@ pub enum WriteStop {
 
 /// Returns the payload and the statement of a leaf, without a check of its signatures.
 pub fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>), Malformed> {
-    let envelope: Envelope = json::parse_as(data, data.len())?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
+    let payload = payload_of(data)?;
     let statement = Statement::<P>::from_payload(&payload)?;
     Ok((payload, statement))
+}
+
+/// Returns the payload of an envelope, without a check of its signatures.
+pub fn payload_of(envelope: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let envelope: Envelope = json::parse_as(envelope, envelope.len())?;
+    Base64::Strict.decode("/payload", &envelope.payload)
 }

@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use crate::{
     AuthorizationCore, LOST, Look, Proposal, ProposalStatus, StoreResult, end_detail,
-    fields::place, id_bytes, opened,
+    fields::place, id_bytes, opened, payload_of,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, Consumption, Denial, Envelope, Genesis, Grant,
@@ -238,9 +238,7 @@ impl Look<'_> {
                 "the row in the table crossing names another seal than the consumption",
             );
         }
-        let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
-            .map_err(Malformed::from)
-            .and_then(|envelope| Base64::Strict.decode("/payload", &envelope.payload));
+        let payload = payload_of(&envelope);
         if let Ok(payload) = &payload {
             self.owes(None, false, payload);
         }
