@@ -12,8 +12,7 @@
 //! A backup does not contain the operator's files: key, roster, policy, configuration and runbooks.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
@@ -25,7 +24,7 @@ use crate::{
     CLOSED, Config, DATABASE, InFile as _, InStore as _, OUTPUTS,
     node::{
         kept_checkpoint, open_store,
-        places::{directories, hide_new_files, sync},
+        places::{directories, hide_new_files},
     },
     private_directory,
 };
@@ -107,7 +106,7 @@ pub fn back_up(
     let bytes = sync_tree(work.path()).at(&into)?;
     fs::rename(work.path(), &into).at(&into)?;
     drop(work.keep());
-    sync(parent).at(&into)?;
+    small_file::sync(parent).at(&into)?;
     Ok(MadeBackup {
         backup: into,
         id,
@@ -328,7 +327,7 @@ fn delete_others(dir: &Path, names: &[Blake3Digest]) -> io::Result<()> {
 pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     private_directory(to.parent().unwrap_or(Path::new("/")))?;
     fs::copy(from, to)?;
-    File::open(to)?.sync_all()
+    small_file::sync(to)
 }
 
 pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
@@ -359,6 +358,6 @@ pub fn sync_tree(path: &Path) -> io::Result<u64> {
             metadata.len()
         };
     }
-    sync(path)?;
+    small_file::sync(path)?;
     Ok(bytes)
 }

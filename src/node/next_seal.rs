@@ -80,7 +80,7 @@ impl NextSeal<'_> {
             };
             self.sound(content, Some(sealed.steps()))
         };
-        let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
+        let names: Vec<Name> = known.into_iter().map(|row| row.token.name).collect();
         // Use the newest usable version of the roster. An unusable version must not block an earlier version.
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {
             let content = content(signed.until(version), policy);

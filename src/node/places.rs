@@ -1,7 +1,7 @@
 //! Paths of the private directory, of a backup and of a closed log.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
@@ -109,8 +109,4 @@ pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
 /// Makes new files of this process inaccessible to other users.
 pub fn hide_new_files() {
     rustix::process::umask(Mode::from_bits_truncate(0o077));
-}
-
-pub fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }

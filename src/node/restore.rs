@@ -13,7 +13,7 @@ use crate::{
     node::{
         backup::{copy_file, copy_tree, sync_tree},
         kept_checkpoint, open_store,
-        places::{directories, hide_new_files, sync, workplace},
+        places::{directories, hide_new_files, workplace},
         start,
     },
     private_directory,
@@ -260,7 +260,7 @@ fn build(
         fs::remove_file(&nodes).at(&nodes)?;
     }
     fs::remove_dir_all(work).at(work)?;
-    sync(&config.data).at(from)?;
+    small_file::sync(&config.data).at(from)?;
     let lost = known.saturating_sub(entries);
     if lost > 0 {
         notes.push(format!(
@@ -335,8 +335,8 @@ fn choose_tokens(all: &[Token], keep: &[Name], now: Timestamp) -> Result<ChosenT
     }
     let left_out = all
         .iter()
-        .filter(|token| token.revoked_at.is_none() && !keeps(&token.name));
-    let left_out = left_out.map(|token| token.name.clone()).collect();
+        .filter(|row| row.revoked_at.is_none() && !keeps(&row.token.name));
+    let left_out = left_out.map(|row| row.token.name.clone()).collect();
     Ok(ChosenTokens {
         kept,
         void,

@@ -17,8 +17,9 @@ use documents::{
     Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, locked, pae,
     sha256, sshsig,
 };
-use store::Ledger;
+use store::{Ledger, Token};
 use verdict::{KeyHolder, SigningProgram, signing_program};
+use wire::AdmissionResponse;
 
 /// Prefix of every bearer token, so that secret scanners can find a leaked token.
 const BEARER_PREFIX: &str = "cst_";
@@ -203,10 +204,12 @@ impl Admission {
             None
         };
         match token {
-            Some(token)
-                if token.revoked_at.is_none()
-                    && token.expires_at.is_none_or(|end| now < end)
-                    && self.crossing.revoked().now().token(&token.name).is_none() =>
+            Some(Token {
+                token,
+                revoked_at: None,
+                ..
+            }) if token.expires_at.is_none_or(|end| now < end)
+                && self.crossing.revoked().now().token(&token.name).is_none() =>
             {
                 let caller = Caller::new(token.name, token.scopes, &token.patterns).with_token();
                 locked(&self.admissions.open).hold(
@@ -216,7 +219,7 @@ impl Admission {
                 );
                 Ok(caller)
             }
-            Some(token) => Err(refuse(
+            Some(Token { token, .. }) => Err(refuse(
                 Code::Unauthenticated,
                 format!(
                     "the token {} has expired or was revoked; an operator makes tokens with `countersign token create`",
@@ -245,8 +248,8 @@ impl Admission {
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
     }
 
-    /// Checks the answer to a challenge. Returns a bearer token that is valid for some minutes, the name of the key's
-    /// holder, and the end of the validity. A passkey of an approver lets a desk read, if policy lets the passkey count.
+    /// Checks the answer to a challenge. Returns a bearer token that is valid for some minutes, with the name of the
+    /// key's holder. A passkey of an approver lets a desk read, if policy lets the passkey count.
     ///
     /// # Errors
     /// Returns `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify, `revoked`
@@ -255,7 +258,7 @@ impl Admission {
         &self,
         challenge: &str,
         signature: &EnvelopeSignature,
-    ) -> RequestResult<(String, Name, Timestamp)> {
+    ) -> RequestResult<AdmissionResponse> {
         let now = self.crossing.now();
         let sealed = self.crossing.state();
         let keyid = signature.keyid;
@@ -280,10 +283,12 @@ impl Admission {
                 if program == SigningProgram::Browser
                     && !matches!(holder, KeyHolder::Approver(_)) =>
             {
-                let detail = format!(
-                    "the passkey {keyid} is of {holder}, and only the passkey of an approver gives access"
-                );
-                return Err(refuse(Code::NotPermittedSigner, detail));
+                return Err(refuse(
+                    Code::NotPermittedSigner,
+                    format!(
+                        "the passkey {keyid} is of {holder}, and only the passkey of an approver gives access"
+                    ),
+                ));
             }
             KeyHolder::Approver(name) => (name, vec![Scope::Read]),
             KeyHolder::Operator(name) => (name, vec![Scope::Operate, Scope::Read]),
@@ -308,16 +313,11 @@ impl Admission {
             }
         }
         let caller = Caller::new(name.clone(), scopes, &[]);
-        let (bearer, end) = self.open_for(
-            Holder::Key(keyid),
-            caller,
-            now,
-            Timestamp::from_unix(i64::MAX),
-        )?;
-        Ok((bearer, name.clone(), end))
+        let never = Timestamp::from_unix(i64::MAX);
+        self.open_for(Holder::Key(keyid), caller, now, never)
     }
 
-    /// Opens an admission, which ends at the time `end` at the latest. Returns its bearer and its end.
+    /// Opens an admission, which ends at the time `end` at the latest.
     ///
     /// # Errors
     /// Returns `busy` if too many admissions are open.
@@ -327,11 +327,12 @@ impl Admission {
         caller: Caller,
         now: Timestamp,
         end: Timestamp,
-    ) -> RequestResult<(String, Timestamp)> {
-        let (bearer, end) = (
-            new_bearer(&self.surroundings),
-            end.min(now.plus(ADMISSION_S)),
-        );
+    ) -> RequestResult<AdmissionResponse> {
+        let answer = AdmissionResponse {
+            bearer: new_bearer(&self.surroundings),
+            name: caller.demand_name()?.clone(),
+            expires_at: end.min(now.plus(ADMISSION_S)),
+        };
         let mut open = locked(&self.admissions.open);
         open.sweep(now);
         open.make_room_for(&holder);
@@ -341,15 +342,15 @@ impl Admission {
         let number = open.number;
         open.number += 1;
         open.admitted.insert(
-            sha256(bearer.as_bytes()),
+            sha256(answer.bearer.as_bytes()),
             Opened {
                 caller,
                 holder,
-                end,
+                end: answer.expires_at,
                 number,
             },
         );
-        Ok((bearer, end))
+        Ok(answer)
     }
 
     /// Checks that the token of an admission is still in force.
@@ -359,10 +360,12 @@ impl Admission {
         {
             return Ok(());
         }
-        let detail = format!(
-            "the token {name} has expired or was revoked, so this bearer is no longer valid"
-        );
-        Err(refuse(Code::Unauthenticated, detail))
+        Err(refuse(
+            Code::Unauthenticated,
+            format!(
+                "the token {name} has expired or was revoked, so this bearer is no longer valid"
+            ),
+        ))
     }
 
     fn check_key(&self, keyid: &KeyId) -> RequestResult {

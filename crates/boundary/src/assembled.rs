@@ -14,8 +14,8 @@ use crate::{
     SeenNodes, Surroundings, TargetStatus, ToldTargets, Witnessing, admission::Admissions,
     caller::SessionAccess, housekeeping::Housekeeping, oidc::id_token::KeyCache,
 };
-use crossing::{ArtifactStore, Crossing, CrossingParts, RequestResult, fault, refuse};
-use documents::{Code, STRICT, Scope, Timestamp, locked};
+use crossing::{ArtifactStore, Crossing, CrossingParts, RequestResult, fault};
+use documents::{Code, STRICT, Timestamp, locked};
 use sandbox::LinuxSandbox;
 use store::{
     CertificateReading, Ledger, Metrics, NodeReading, NodeReadings, NodeState, Readings, Retention,
@@ -223,24 +223,6 @@ pub struct Monitoring {
     pub(crate) last_scrape: Mutex<Option<Instant>>,
 }
 
-fn reading_of(node: NodeState) -> NodeReading {
-    let NodeState {
-        name,
-        active,
-        lost,
-        beat_age_s,
-        open_runs,
-        ..
-    } = node;
-    NodeReading {
-        name: name.to_string(),
-        active,
-        lost,
-        beat_age_s,
-        open_runs,
-    }
-}
-
 impl Monitoring {
     /// Stores the state of the TLS certificate of the service.
     pub fn set_certificate(&self, certificate: CertificateReading) {
@@ -271,14 +253,7 @@ impl Monitoring {
     /// Returns `forbidden` if the caller lacks the scope, or has the scope for some steps only, because the metrics are
     /// about all steps.
     pub fn scrape_for(&self, caller: &Caller) -> RequestResult<String> {
-        let name = caller.demand(Scope::Read, None)?;
-        if caller.is_limited() {
-            let detail = format!(
-                "the token of {name} is limited to some steps, and metrics are about all steps: ask an operator for a \
-                 token with the scope read and without patterns"
-            );
-            return Err(refuse(Code::Forbidden, detail));
-        }
+        caller.demand_read_of_all("metrics are about all steps")?;
         self.scrape()
     }
 
@@ -296,6 +271,13 @@ impl Monitoring {
         let open = self.ledger.open_proposals();
         let held = self.sandbox.probe().held();
         let growth = self.health.growth();
+        let reading = |node: NodeState| NodeReading {
+            name: node.name.to_string(),
+            active: node.active,
+            lost: node.lost,
+            beat_age_s: node.beat_age_s,
+            open_runs: node.open_runs,
+        };
         Ok(Readings {
             runs_active: open.running,
             runs_held_up: self.proposals.held_up(&HOLDING),
@@ -342,7 +324,7 @@ impl Monitoring {
                 .and_then(SeenNodes::report)
                 .map(|report| NodeReadings {
                     term: report.term,
-                    nodes: report.nodes.into_iter().map(reading_of).collect(),
+                    nodes: report.nodes.into_iter().map(reading).collect(),
                 }),
         })
     }

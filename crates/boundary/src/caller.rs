@@ -170,6 +170,23 @@ impl Caller {
         }
     }
 
+    /// Checks that the caller may read what concerns all steps. `about` tells why the steps of the token are
+    /// not enough.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::demand`], and `forbidden` if the caller's token is for some steps only.
+    pub fn demand_read_of_all(&self, about: &str) -> RequestResult {
+        let name = self.demand(Scope::Read, None)?;
+        if self.is_limited() {
+            let detail = format!(
+                "the token of {name} is limited to some steps, and {about}: ask an operator for a token with the scope read \
+                 and without patterns"
+            );
+            return Err(refuse(Code::Forbidden, detail));
+        }
+        Ok(())
+    }
+
     /// Returns the refusal of a request about a step that no pattern of the caller's token matches. The refusal does not
     /// reveal whether the step exists.
     fn outside(&self, name: &Name, step: &StepRef) -> Refusal {

@@ -10,8 +10,8 @@ use crate::{
 use crossing::{Refusal, RequestResult, Sealed, Stopped, busy, fault, refusal_of, refuse};
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
-    ProposalId, Revocation, RevokedSubject, Scope, Signed, Statement, Timestamp, Verified, denied,
-    joined, revoked,
+    ProposalId, Revocation, RevokedSubject, Signed, Statement, Timestamp, Verified, denied, joined,
+    revoked,
 };
 use store::{
     CheckedState, DenialResult, DenialWrite, RevocationResult, RevocationWrite, StoredDenial,
@@ -80,11 +80,13 @@ impl Proposals {
         match &known {
             Some(row) if row.status.has_ended() => return Err(wrong_state(row).into()),
             None if now >= signed.expires_at => {
-                let detail = format!(
-                    "the window ended at {}, so the statement can't run any more",
-                    signed.expires_at
-                );
-                return Err(refuse(Code::Expired, detail));
+                return Err(refuse(
+                    Code::Expired,
+                    format!(
+                        "the window ended at {}, so the statement can't run any more",
+                        signed.expires_at
+                    ),
+                ));
             }
             _ => {}
         }
@@ -115,14 +117,7 @@ impl Proposals {
         caller: &Caller,
         digest: &AuthorizationDigest,
     ) -> RequestResult<DenialsView> {
-        let name = caller.demand(Scope::Read, None)?;
-        if caller.is_limited() {
-            let detail = format!(
-                "the token of {name} is limited to some steps, and the denied statement may be of another step: ask an \
-                 operator for a token with the scope read and without patterns"
-            );
-            return Err(refuse(Code::Forbidden, detail));
-        }
+        caller.demand_read_of_all("the denied statement may be of another step")?;
         Ok(DenialsView {
             digest: *digest,
             denials: self.denials_of(digest)?,
@@ -256,20 +251,7 @@ impl Proposals {
         };
         // The same commit logs the denial and increases the state version. If the quorum is met later, the boundary
         // finds the denial. If a verdict was made with the earlier state version, the boundary must repeat the verdict.
-        let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
-            // The state changed during the check. The caller can send the denial again.
-            WriteStop::Moved => Refusal::new(Code::Busy, stop.to_string())
-                .retry_after(1)
-                .into(),
-            WriteStop::TooLarge { .. } => refuse(Code::TooLarge, stop.to_string()),
-            WriteStop::TooManyAhead { wait_s, .. } => {
-                Refusal::new(Code::RateLimited, stop.to_string())
-                    .retry_after(wait_s)
-                    .into()
-            }
-            WriteStop::Fault(error) => error.into(),
-            stop => fault(stop),
-        })?;
+        let done = self.ledger.deny(denial).await.map_err(not_logged)?;
         if let Some(running) = &done.running {
             self.stop_run(running)?;
         }
@@ -426,16 +408,30 @@ impl Proposals {
 /// # Errors
 /// Returns the refusal of a write for which another check is no help.
 pub async fn check_again(stop: WriteStop) -> RequestResult {
-    match stop {
-        // A new seal is in the log a moment before it is in force here.
-        WriteStop::Moved => tokio::time::sleep(PAUSE).await,
-        WriteStop::TooLarge { .. } => {
-            return Err(refuse(Code::TooLarge, stop.to_string()));
-        }
-        WriteStop::Fault(error) => return Err(error.into()),
-        _ => return Err(fault(stop)),
+    if stop != WriteStop::Moved {
+        return Err(not_logged(stop));
     }
+    // A new seal is in the log a moment before it is in force here.
+    tokio::time::sleep(PAUSE).await;
     Ok(())
+}
+
+/// Returns the answer to a request whose entry the log did not accept.
+pub fn not_logged(stop: WriteStop) -> Stopped {
+    let (code, wait_s) = match stop {
+        // The state changed during the check. The caller can send the request again.
+        WriteStop::Moved => (Code::Busy, Some(1)),
+        WriteStop::ClockAhead { .. } => (Code::Busy, Some(60)),
+        WriteStop::TooManyAhead { wait_s, .. } => (Code::RateLimited, Some(wait_s)),
+        WriteStop::TooManyDrafts { .. } => (Code::RateLimited, Some(600)),
+        WriteStop::TooLarge { .. } => (Code::TooLarge, None),
+        WriteStop::Token(_) | WriteStop::GrantTaken => (Code::WrongState, None),
+        WriteStop::Fault(error) => return error.into(),
+        WriteStop::NoSeal | WriteStop::BackDated { .. } => return fault(stop),
+    };
+    let mut refusal = Refusal::new(code, stop.to_string());
+    refusal.retry_after_s = wait_s;
+    refusal.into()
 }
 
 /// Returns the refusal after [`MOST_TRIES`] checks.

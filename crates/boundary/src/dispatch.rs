@@ -8,8 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use tracing::Instrument as _;
 
-use crate::{Proposals, proposals::detail};
-use crossing::{CrossingRequest, Refusal, RequestResult, Stopped, refuse, run_span};
+use crate::{
+    Proposals,
+    proposals::{advance_refused, detail},
+};
+use crossing::{CrossingRequest, Refusal, RequestResult, Stopped, run_span};
 use documents::{
     Authorization, Code, Envelope, EnvelopeSignature, InputDigest, MAX_SIGNATURE_BYTES,
     MAX_SIGNATURES, ProposalId, Statement,
@@ -24,20 +27,13 @@ const RETRY: Duration = Duration::from_secs(2);
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {
-    pub(super) async fn start_if_met(
-        self: &Arc<Self>,
-        id: &ProposalId,
-        met: bool,
-    ) -> RequestResult {
-        if !met {
-            return Ok(());
-        }
-        let at = self.crossing.now();
+    /// Starts the run of a proposal whose quorum is met.
+    pub(super) async fn start_approved(self: &Arc<Self>, id: &ProposalId) -> RequestResult {
         let advance = ProposalStep {
             proposal: id.clone(),
             from: vec![ProposalStatus::Pending],
             to: ProposalStatus::Approved,
-            at,
+            at: self.crossing.now(),
             detail: Vec::new(),
         };
         match self.ledger.advance(advance).await {
@@ -45,25 +41,25 @@ impl Proposals {
             // sends the proposal to the crossing.
             Ok(_) => {
                 self.changes.notify(id);
-                let (proposals, id) = (self.clone(), id.clone());
-                tokio::spawn(async move { proposals.dispatch(id).await }.instrument(run_span()));
+                self.spawn_dispatch(id);
                 Ok(())
             }
             // Another signature has completed the quorum, or an approver has denied the proposal, since the proposal
             // was read.
             Err(AdvanceStop::WrongState(_)) => Ok(()),
-            Err(AdvanceStop::Unknown) => {
-                Err(refuse(Code::NotFound, format!("there is no proposal {id}")))
-            }
-            Err(AdvanceStop::Fault(error)) => Err(error.into()),
+            Err(stop) => Err(advance_refused(stop, id)),
         }
     }
 
     /// Sends an approved proposal to the crossing. If no capacity is free or the sandbox is not available, the task
     /// waits, but only until the proposal expires.
-    async fn dispatch(self: Arc<Self>, id: ProposalId) {
-        self.try_until_over(&id).await;
-        self.held_up.forget(&id);
+    fn spawn_dispatch(self: &Arc<Self>, id: &ProposalId) {
+        let (proposals, id) = (self.clone(), id.clone());
+        let dispatch = async move {
+            proposals.try_until_over(&id).await;
+            proposals.held_up.forget(&id);
+        };
+        tokio::spawn(dispatch.instrument(run_span()));
     }
 
     async fn try_until_over(&self, id: &ProposalId) {
@@ -146,13 +142,10 @@ impl Proposals {
             handed_in_by: row.core.proposer,
             stored: true,
         };
-        match self.crossing.cross(request, None).await {
-            Ok(_) => Ok(true),
-            Err(stopped) => {
-                tracing::debug!(input = %InputDigest::of(&payload), "{stopped}");
-                Err(stopped)
-            }
-        }
+        let crossed = self.crossing.cross(request, None).await;
+        crossed
+            .map(|_| true)
+            .inspect_err(|stopped| tracing::debug!(input = %InputDigest::of(&payload), "{stopped}"))
     }
 
     /// Ends an open proposal that was refused. The nonce is not spent.
@@ -165,12 +158,11 @@ impl Proposals {
         let Ok(detail) = detail(refused.code, &refused.detail) else {
             return;
         };
-        let at = self.crossing.now();
         let advance = ProposalStep {
             proposal: id.clone(),
             from: Vec::new(),
             to,
-            at,
+            at: self.crossing.now(),
             detail,
         };
         if let Err(AdvanceStop::Fault(error)) = self.ledger.advance(advance).await {
@@ -200,13 +192,10 @@ impl Proposals {
                 for row in &page.proposals {
                     let id = &row.core.id;
                     if status == ProposalStatus::Approved {
-                        let (proposals, id) = (self.clone(), id.clone());
-                        tokio::spawn(
-                            async move { proposals.dispatch(id).await }.instrument(run_span()),
-                        );
+                        self.spawn_dispatch(id);
                         resumed += 1;
                     } else if self.quorum_is_met(id)? {
-                        self.start_if_met(id, true).await?;
+                        self.start_approved(id).await?;
                         resumed += 1;
                     }
                 }

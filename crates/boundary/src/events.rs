@@ -220,16 +220,18 @@ impl Events {
                 });
             }
         }
-        self.ready.push_back(Event::Exit {
-            outcome: receipt.outcome.clone(),
-        });
-        self.ready.push_back(Event::Status {
-            status: ProposalStatus::Finished,
-            code: None,
-        });
-        self.ready.push_back(Event::Receipt {
-            id: self.id.receipt(),
-        });
+        self.ready.extend([
+            Event::Exit {
+                outcome: receipt.outcome.clone(),
+            },
+            Event::Status {
+                status: ProposalStatus::Finished,
+                code: None,
+            },
+            Event::Receipt {
+                id: self.id.receipt(),
+            },
+        ]);
         self.phase = Phase::Over;
         Ok(true)
     }

@@ -245,10 +245,12 @@ impl Evidence {
             }
         };
         let Some(index) = row.receipt else {
-            let detail = format!("{} is {}: there is no receipt yet", row.core.id, row.status);
-            return Err(Refusal::new(Code::NotFound, detail)
-                .about(&row.core.id)
-                .into());
+            return Err(Refusal::new(
+                Code::NotFound,
+                format!("{} is {}: there is no receipt yet", row.core.id, row.status),
+            )
+            .about(&row.core.id)
+            .into());
         };
         let found = stored_receipt(log.ledger(), &row)?;
         let envelope = found
@@ -484,18 +486,6 @@ fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
         size,
         hashes: hashes.iter().map(|hash| hex(hash)).collect(),
     })
-}
-
-/// Log entries and blobs reveal every step, so a caller with a token for some steps can't read them.
-fn demand_read(caller: &Caller) -> RequestResult {
-    caller.demand(Scope::Read, None)?;
-    if caller.is_limited() {
-        return Err(refuse(
-            Code::Forbidden,
-            "this token is limited to some steps, and the log contains all steps",
-        ));
-    }
-    Ok(())
 }
 
 fn about_receipt(stopped: Stopped, id: &ReceiptId) -> Stopped {

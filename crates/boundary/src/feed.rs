@@ -43,10 +43,12 @@ impl Proposals {
         let name = caller.demand_name()?;
         let person = for_me.then(|| self.crossing.state().roster.approver(name).cloned());
         if person == Some(None) {
-            let detail = format!(
-                "?for=me is for approvers who read with their own key, and {name} is no approver"
-            );
-            return Err(refuse(Code::Forbidden, detail));
+            return Err(refuse(
+                Code::Forbidden,
+                format!(
+                    "?for=me is for approvers who read with their own key, and {name} is no approver"
+                ),
+            ));
         }
         // Subscribe before the first read, so that no event is missed.
         let news = self.ledger.event_news();
@@ -89,11 +91,11 @@ impl Proposals {
             words: None,
             signed: None,
         };
-        if let Some((step, proposer)) = event.what.proposed() {
+        if let Some((step, proposer)) = &event.proposed {
             (view.step, view.proposer) = (Some(step.clone()), Some(proposer.clone()));
         }
         match &event.what {
-            EventFact::Proposal { status, id, .. } => {
+            EventFact::Proposal(id, status) => {
                 view.proposal = Some(id.clone());
                 // An unsigned proposal is deleted soon after its end, and the event then has no code.
                 let row = || self.ledger.proposal(id);
@@ -124,10 +126,8 @@ impl Proposals {
             }
             EventFact::Grant(id, leaf) => (view.grant, view.entry) = (Some(id.clone()), *leaf),
             EventFact::Attention(words) => view.words = Some(words.clone()),
-            EventFact::Emergency { id, .. } => view.proposal = Some(id.clone()),
-            EventFact::Signed {
-                id, person, keyid, ..
-            } => {
+            EventFact::Emergency(id) => view.proposal = Some(id.clone()),
+            EventFact::Signed(id, person, keyid) => {
                 let state = self.crossing.state();
                 let passkey = match state.roster.statement_signer(keyid) {
                     Some((_, StatementKey::Passkey(key))) => Some(key.host().to_owned()),
@@ -183,7 +183,7 @@ impl Feed {
 
     fn shown(&self, event: &StoredEvent) -> RequestResult<Option<FeedEvent>> {
         let sees_all = self.caller.may(Scope::Read) || self.caller.may(Scope::Operate);
-        let visible = match event.what.proposed() {
+        let visible = match &event.proposed {
             Some((step, proposer)) => self.caller.may_see(proposer, step),
             // A token for some steps gets only the events of these steps.
             None => sees_all && !self.caller.is_limited(),
@@ -201,11 +201,7 @@ impl Feed {
             return Ok(true);
         };
         match &event.what {
-            EventFact::Proposal {
-                status: ProposalStatus::Pending,
-                id,
-                ..
-            } => {
+            EventFact::Proposal(id, ProposalStatus::Pending) => {
                 let Some(row) = self.proposals.ledger.proposal(id)? else {
                     return Ok(false);
                 };
@@ -229,11 +225,9 @@ impl Feed {
             EventFact::Entry(entry, _) => {
                 Ok(matches!(entry, EntryEvent::Frozen | EntryEvent::Thawed))
             }
-            EventFact::Emergency { .. } => Ok(true),
-            EventFact::Signed { person: signer, .. } => Ok(*signer == person.name),
-            EventFact::Proposal { .. } | EventFact::Grant(..) | EventFact::Attention(_) => {
-                Ok(false)
-            }
+            EventFact::Emergency(_) => Ok(true),
+            EventFact::Signed(_, signer, _) => Ok(*signer == person.name),
+            EventFact::Proposal(..) | EventFact::Grant(..) | EventFact::Attention(_) => Ok(false),
         }
     }
 }
@@ -241,7 +235,7 @@ impl Feed {
 /// Returns the kind of an event.
 pub fn kind_of(what: &EventFact) -> FeedKind {
     match what {
-        EventFact::Proposal { status, .. } => match *status {
+        EventFact::Proposal(_, status) => match *status {
             ProposalStatus::Pending => FeedKind::Pending,
             ProposalStatus::Approved => FeedKind::Approved,
             ProposalStatus::Running => FeedKind::Running,
@@ -259,7 +253,7 @@ pub fn kind_of(what: &EventFact) -> FeedKind {
         EventFact::Grant(_, None) => FeedKind::GrantPending,
         EventFact::Grant(_, Some(_)) => FeedKind::GrantActive,
         EventFact::Attention(_) => FeedKind::Attention,
-        EventFact::Emergency { .. } => FeedKind::Emergency,
-        EventFact::Signed { .. } => FeedKind::Signed,
+        EventFact::Emergency(_) => FeedKind::Emergency,
+        EventFact::Signed(..) => FeedKind::Signed,
     }
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::{Caller, MOST_TRIES, Proposals, changes_too_often, check_again, unknown_step};
+use crate::{
+    Caller, MOST_TRIES, Proposals, changes_too_often, check_again, not_logged, unknown_step,
+};
 use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refuse, refused};
 use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
     GrantedStep, KeyId, Name, Scope, Signed, StepRef, Timestamp, Verified,
 };
-use store::{ConsumeStop, GrantStop, GrantWrite, StoredGrant};
+use store::{ConsumeStop, GrantWrite, StoredGrant};
 use verdict::{
     EligibleApprovers, GrantError, NotCounted, PreparedGrant, RevocableGrant, Tokens, check_usable,
     count_unrevoked, judge_excluded, quorum, revocable,
@@ -188,31 +190,24 @@ impl Proposals {
             }
         }
         if stored.leaf.is_some() {
-            let detail = format!(
-                "the grant {id} is in the log, so only a revocation ends it: countersign revoke {id}"
-            );
-            return Err(refuse(Code::WrongState, detail));
+            return Err(refuse(
+                Code::WrongState,
+                format!(
+                    "the grant {id} is in the log, so only a revocation ends it: countersign revoke {id}"
+                ),
+            ));
         }
         let grant = StoredGrant {
             expires_at: stored.expires_at.min(now),
             ..stored
         };
-        match self
-            .ledger
-            .put_grant(GrantWrite {
-                grant,
-                checked: None,
-                at: now,
-            })
-            .await
-        {
-            Ok(stored) => self.grant_view(&stored),
-            Err(GrantStop::Write(stop)) => Err(check_again(stop)
-                .await
-                .err()
-                .unwrap_or_else(changes_too_often)),
-            Err(GrantStop::Taken | GrantStop::TooMany { .. }) => Err(no_grant(id).into()),
-        }
+        let write = GrantWrite {
+            grant,
+            checked: None,
+            at: now,
+        };
+        let stored = self.ledger.put_grant(write).await.map_err(not_logged)?;
+        self.grant_view(&stored)
     }
 
     /// Returns the drafts and grants that the caller may see.
@@ -255,11 +250,12 @@ impl Proposals {
         has_nonce: bool,
     ) -> RequestResult<(ContentDigest, Timestamp)> {
         if !has_nonce {
-            let detail =
-                "a run under a grant needs a nonce, so that a repeated request is the same run";
-            return Err(Refusal::new(Code::Malformed, detail)
-                .at("/nonce", "missing")
-                .into());
+            return Err(Refusal::new(
+                Code::Malformed,
+                "a run under a grant needs a nonce, so that a repeated request is the same run",
+            )
+            .at("/nonce", "missing")
+            .into());
         }
         match self
             .ledger
@@ -353,21 +349,7 @@ impl Proposals {
                     }
                     return self.grant_view(&stored);
                 }
-                Err(GrantStop::Taken) => {
-                    return Err(refuse(
-                        Code::WrongState,
-                        "another grant has this id: make a new grant",
-                    ));
-                }
-                Err(GrantStop::TooMany { most }) => {
-                    let detail = format!(
-                        "{most} drafts already wait for signatures: try again when some have ended"
-                    );
-                    return Err(Refusal::new(Code::RateLimited, detail)
-                        .retry_after(600)
-                        .into());
-                }
-                Err(GrantStop::Write(stop)) => check_again(stop).await?,
+                Err(stop) => check_again(stop).await?,
             }
         }
         Err(changes_too_often())

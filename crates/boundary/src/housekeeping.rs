@@ -14,7 +14,7 @@ use std::{
 use crate::{DataGrowth, Health, NoteSource, RefusalLog};
 use crossing::{ArtifactStore, Changes, Crossing, Outputs, Refusal, RunsInProgress, Sessions};
 use documents::{Blake3Digest, Code, ProposalId, locked};
-use store::{Ledger, Retention};
+use store::{Ledger, Retention, StoreResult};
 use wire::RefusalView;
 
 /// Interval between two rounds of housekeeping.
@@ -72,11 +72,7 @@ impl Housekeeping {
         let mut every = tokio::time::interval(every);
         // Delete unused files in a separate task, because there may be many files.
         let sweeping = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = sweeping.sweep_outputs().await {
-                tracing::error!("housekeeping: {error}");
-            }
-        });
+        tokio::spawn(async move { sweeping.sweep_outputs().await });
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;
@@ -135,7 +131,7 @@ impl Housekeeping {
         measured.await.map_err(io::Error::other)?
     }
 
-    async fn tidy(&self) -> Result<(), store::StoreFault> {
+    async fn tidy(&self) -> StoreResult {
         for id in self.sessions.expire() {
             tracing::info!(session = %id, "the session is over: no run and no proposal used it for too long");
         }
@@ -162,7 +158,7 @@ impl Housekeeping {
 
     /// Removes expired nonces, in small rounds with pauses so that runs can write to the store. Each round examines the next
     /// nonces, and the last round is one that finds most of them unexpired.
-    async fn prune(&self) -> Result<(), store::StoreFault> {
+    async fn prune(&self) -> StoreResult {
         loop {
             let pruned = self.ledger.prune(PRUNE_AT_ONCE).await?;
             if pruned.deleted > 0 {
@@ -182,12 +178,12 @@ impl Housekeeping {
     }
 
     /// Deletes data after its retention time, in small rounds with pauses so that runs can write to the store.
-    async fn retire(&self) -> Result<(), store::StoreFault> {
+    async fn retire(&self) -> StoreResult {
         loop {
             let retired = self.ledger.retire(self.retention, RETIRE_AT_ONCE).await?;
             // The deletion of the rows is durable. A crash at this point leaves files that no row names, and the next
             // start deletes these files.
-            self.remove_files(retired.files).await?;
+            self.remove_files(retired.files).await;
             if retired.deleted == 0 {
                 return Ok(());
             }
@@ -198,17 +194,17 @@ impl Housekeeping {
 
     /// Removes the output files that no row names. A crash after the write of a file and before the write of its row
     /// leaves such a file.
-    async fn sweep_outputs(&self) -> Result<(), store::StoreFault> {
+    async fn sweep_outputs(&self) {
         let outputs = self.outputs.clone();
         let names = tokio::task::spawn_blocking(move || outputs.names())
             .await
             .unwrap_or_default();
-        self.remove_files(names).await
+        self.remove_files(names).await;
     }
 
-    async fn remove_files(&self, names: Vec<Blake3Digest>) -> Result<(), store::StoreFault> {
+    async fn remove_files(&self, names: Vec<Blake3Digest>) {
         if names.is_empty() {
-            return Ok(());
+            return;
         }
         let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
         let removed = tokio::task::spawn_blocking(move || {
@@ -223,14 +219,10 @@ impl Housekeeping {
             }
             Ok::<_, io::Error>(())
         });
-        let removed = removed
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)));
         // If one file can't be removed, continue with the next file.
-        if let Err(error) = removed {
+        if let Err(error) = removed.await.map_err(io::Error::other).flatten() {
             tracing::error!("an output whose retention has ended can't be deleted: {error}");
         }
-        Ok(())
     }
 
     /// Refuses new runs from this call on. Runs in progress that have not ended after the time `grace` are cancelled.

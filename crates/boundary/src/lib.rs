@@ -62,7 +62,7 @@ pub use witnesses::{NamedWitness, WitnessNext, WitnessRequest};
 pub(crate) use admission::Admission;
 pub(crate) use assembled::Monitoring;
 pub(crate) use caller::{AdmittedCaller, BoundParameter, claim_text};
-pub(crate) use denials::{MOST_TRIES, changes_too_often, check_again};
+pub(crate) use denials::{MOST_TRIES, changes_too_often, check_again, not_logged};
 pub(crate) use evidence::{Evidence, earlier_seal::earlier_seal};
 pub(crate) use health::Health;
 pub(crate) use http::{

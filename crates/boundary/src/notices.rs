@@ -63,16 +63,17 @@ pub struct Notice {
 }
 
 impl NoticeFilter {
-    fn wants(&self, what: &EventFact) -> bool {
-        let kind = kind_of(what);
+    fn wants(&self, event: &StoredEvent) -> bool {
+        let kind = kind_of(&event.what);
         // A signature concerns its person, and each other event the proposer.
-        let name = match what {
-            EventFact::Signed { person, .. } => Some(person),
-            _ => what.proposed().map(|(_, proposer)| proposer),
+        let name = match &event.what {
+            EventFact::Signed(_, person, _) => Some(person),
+            _ => event.proposed.as_ref().map(|(_, proposer)| proposer),
         };
         self.events.contains(&kind)
-            && what
-                .proposed()
+            && event
+                .proposed
+                .as_ref()
                 .is_none_or(|(step, _)| self.wants_step(step))
             && (self.after_s.is_none() || kind.is_request())
             && (self.people.is_empty() || self.concerns(kind, name))
@@ -111,7 +112,7 @@ impl Proposals {
     pub fn notice(&self, event: &StoredEvent, filter: &NoticeFilter) -> RequestResult<NoticeNext> {
         // An emergency goes to every target, at once.
         let is_emergency = self.is_emergency(event)?;
-        if !is_emergency && !filter.wants(&event.what) {
+        if !is_emergency && !filter.wants(event) {
             return Ok(NoticeNext::Skip);
         }
         let everybody = NoticeFilter {
@@ -134,20 +135,16 @@ impl Proposals {
         if let EventFact::Grant(id, None) = &event.what {
             return self.draft_notice(view, id, filter);
         }
-        if let EventFact::Signed { id, .. } = &event.what {
+        if let EventFact::Signed(id, ..) = &event.what {
             let proposal = self
                 .ledger
                 .proposal(id)?
                 .map(|row| self.view(&row))
                 .transpose()?;
-            return Ok(NoticeNext::Send(Box::new(of_signed(
-                view,
-                boundary,
-                proposal.as_ref(),
-            ))));
+            return send(of_signed(view, boundary, proposal.as_ref()));
         }
-        let EventFact::Proposal { id, status, .. } = &event.what else {
-            return Ok(NoticeNext::Send(Box::new(of_entry(view, boundary))));
+        let EventFact::Proposal(id, status) = &event.what else {
+            return send(of_entry(view, boundary));
         };
         let (for_all, row) = (
             filter.people.is_empty() && filter.after_s.is_none(),
@@ -156,19 +153,15 @@ impl Proposals {
         let Some(row) = row else {
             // Only unsigned proposals are deleted, soon after their end.
             let skipped = *status == ProposalStatus::Pending && !for_all;
-            return Ok(if skipped {
-                NoticeNext::Skip
+            return if skipped {
+                Ok(NoticeNext::Skip)
             } else {
-                NoticeNext::Send(Box::new(of_end(view, boundary, None)))
-            });
+                send(of_end(view, boundary, None))
+            };
         };
         let proposal = self.view(&row)?;
         if *status != ProposalStatus::Pending {
-            return Ok(NoticeNext::Send(Box::new(of_end(
-                view,
-                boundary,
-                Some(&proposal),
-            ))));
+            return send(of_end(view, boundary, Some(&proposal)));
         }
         let waits = proposal.status == ProposalStatus::Pending;
         // A use of a grant waits for the grantee only.
@@ -181,12 +174,7 @@ impl Proposals {
             return Ok(NoticeNext::Skip);
         }
         let denied = denied_permissions(&self.payload(id)?)?;
-        Ok(NoticeNext::Send(Box::new(of_pending(
-            view,
-            boundary,
-            (&proposal, denied),
-            filter,
-        ))))
+        send(of_pending(view, boundary, (&proposal, denied), filter))
     }
 
     /// Decides whether a target gets the message about a draft of a grant.
@@ -219,27 +207,20 @@ impl Proposals {
         if !wanted {
             return Ok(NoticeNext::Skip);
         }
-        Ok(NoticeNext::Send(Box::new(of_draft(
-            event,
-            &self.crossing.state().boundary.name,
-            &grant,
-        ))))
+        let state = self.crossing.state();
+        send(of_draft(event, &state.boundary.name, &grant))
     }
 
     /// Returns true if the event is about a new proposal or a run that is an emergency.
     fn is_emergency(&self, event: &StoredEvent) -> RequestResult<bool> {
         match &event.what {
-            EventFact::Emergency { .. } => Ok(true),
-            EventFact::Proposal {
-                id,
-                status: ProposalStatus::Pending,
-                step,
-                ..
-            } => {
+            EventFact::Emergency(_) => Ok(true),
+            EventFact::Proposal(id, ProposalStatus::Pending) => {
                 // Most policies permit no emergencies, and the payload then need not be read.
                 let state = self.crossing.state();
-                if state
-                    .step(step)
+                let step = event.proposed.as_ref();
+                if step
+                    .and_then(|(step, _)| state.step(step))
                     .is_none_or(|(_, held)| held.ruling.emergency.is_none())
                 {
                     return Ok(false);
@@ -266,6 +247,10 @@ impl Proposals {
             named && approvals.need(approver)
         })
     }
+}
+
+fn send(notice: Notice) -> RequestResult<NoticeNext> {
+    Ok(NoticeNext::Send(Box::new(notice)))
 }
 
 fn denied_permissions(payload: &[u8]) -> RequestResult<usize> {
@@ -343,10 +328,7 @@ fn of_signed(event: FeedEvent, boundary: &BoundaryName, proposal: Option<&Propos
     );
     let mut about = Vec::new();
     if let Some(proposal) = proposal {
-        waits = matches!(
-            proposal.status,
-            ProposalStatus::Pending | ProposalStatus::Approved
-        );
+        waits = proposal.status.waits();
         title = title_of(proposal);
         about.push(digits_of(proposal.digest.as_bytes()));
         about.extend((!waits).then(|| format!("no longer waits: {}", proposal.status.word())));

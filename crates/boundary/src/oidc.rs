@@ -18,7 +18,7 @@ use crate::{
 };
 use crossing::{Refusal, RequestResult, Sealed, Stopped, refuse};
 use documents::{Code, Name, SealedToken, Timestamp};
-use wire::OidcBinding;
+use wire::{AdmissionResponse, OidcBinding};
 
 /// A token in force that ID tokens open.
 type OpenedToken<'t> = (&'t SealedToken, &'t OidcBinding);
@@ -29,8 +29,8 @@ pub fn audience(sealed: &Sealed) -> String {
 }
 
 impl Admission {
-    /// Exchanges an ID token for a bearer that is valid for some minutes. Returns the bearer, the name of the token, and the
-    /// end of the bearer. The future must not be dropped, because the ID token is used up before the bearer is open.
+    /// Exchanges an ID token for a bearer that is valid for some minutes, with the name of the token. The future must not be
+    /// dropped, because the ID token is used up before the bearer is open.
     ///
     /// # Errors
     /// Returns `malformed`, `too-large`, `unauthenticated` with the claim that differs, `bad-signature`, `busy` if the keys
@@ -39,7 +39,7 @@ impl Admission {
         &self,
         id_token: &str,
         charge: impl FnOnce(&str) -> RequestResult,
-    ) -> RequestResult<(String, Name, Timestamp)> {
+    ) -> RequestResult<AdmissionResponse> {
         let id_token = IdToken::parse(id_token)?;
         let (now, sealed, bindings) = (
             self.crossing.now(),
@@ -141,8 +141,7 @@ impl Admission {
             .into());
         }
         let end = token.expires_at.unwrap_or(Timestamp::from_unix(i64::MAX));
-        let (bearer, end) = self.open_for(Holder::Token(token.name.clone()), caller, now, end)?;
-        Ok((bearer, token.name.clone(), end))
+        self.open_for(Holder::Token(token.name.clone()), caller, now, end)
     }
 
     async fn keys_of(

@@ -7,8 +7,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crate::{Caller, Proposals, proposals::stored_refusal, verified_of};
 use crossing::{Refusal, RequestResult, Sealed, fault, receipt_of};
 use documents::{
-    Authorization, Code, KeyId, Name, Outcome, ParamsDigest, ProposalId, ProposalIdEnding, Scope,
-    Statement, Status, StepRef, Timestamp, VerifiedSignature,
+    Authorization, Code, KeyId, Outcome, ParamsDigest, ProposalId, Scope, Statement, Status,
+    StepRef, Timestamp, VerifiedSignature,
 };
 use store::{AuthorizationCore, Proposal, ProposalQuery, RunOutcome, RunQuery, end_detail};
 use verdict::{ExcludedSigners, SignatureCount, StepInForce, quorum, signature_count};
@@ -293,37 +293,22 @@ fn denied_by(denials: &[DeniedView]) -> RefusalView {
     }
 }
 
-/// Maximum number of proposals on one page.
-const MOST_LISTED: usize = 100;
-
-/// Filter for a list of proposals.
-pub struct ProposalFilter {
-    /// Selects the proposals with these statuses. An empty list selects every status.
-    pub statuses: Vec<ProposalStatus>,
-    /// Selects the proposals whose id ends with this text.
-    pub ending: Option<ProposalIdEnding>,
-    /// Selects the proposals of this step.
-    pub step: Option<StepRef>,
-    /// Refuses a caller who may not see all proposals of the step.
-    pub all: bool,
-    /// Selects the proposals of this proposer.
-    pub proposer: Option<Name>,
-    /// The cursor that the previous page returned.
-    pub cursor: Option<String>,
-    /// Maximum number of proposals in the list. 0 means a full page.
-    pub limit: usize,
-}
-
 impl Proposals {
-    /// Returns the proposals that the caller may see, newest first.
+    /// Returns the proposals that the caller may see, newest first. `all` refuses a caller who may not see all proposals
+    /// of the step.
     ///
     /// # Errors
-    /// Returns `unauthenticated` if the caller has no name, `malformed` for a cursor that no list returned, and `forbidden` if
-    /// the filter needs all proposals of a step, but the caller may see only some.
-    pub fn list(&self, caller: &Caller, filter: &ProposalFilter) -> RequestResult<ProposalList> {
+    /// Returns `unauthenticated` if the caller has no name, and `forbidden` if the caller needs all proposals of a step,
+    /// but may see only some.
+    pub fn list(
+        &self,
+        caller: &Caller,
+        mut query: ProposalQuery,
+        all: bool,
+    ) -> RequestResult<ProposalList> {
         let name = caller.demand_name()?;
-        if filter.all {
-            let Some(step) = &filter.step else {
+        if all {
+            let Some(step) = &query.step else {
                 return Err(Refusal::new(Code::Malformed, "`all` needs `step`")
                     .at("/all", "without `step`")
                     .into());
@@ -332,46 +317,18 @@ impl Proposals {
                 caller.demand(Scope::Read, Some(step))?;
             }
         }
-        let before = match filter.cursor.as_deref().map(str::parse::<ProposalId>) {
-            None => None,
-            Some(Ok(id)) => Some(id),
-            Some(Err(_)) => {
-                return Err(Refusal::new(
-                    Code::Malformed,
-                    "the cursor is not from an answer of this boundary: leave the cursor out",
-                )
-                .at("/cursor", "unknown")
-                .into());
-            }
-        };
         // A caller without the scope `read` or `operate` sees only the caller's own proposals. The store selects these
         // proposals.
-        let own_only = !caller.may(Scope::Read) && !caller.may(Scope::Operate);
-        let proposer = if own_only {
-            Some(name.clone())
-        } else {
-            filter.proposer.clone()
-        };
-        if own_only && filter.proposer.as_ref().is_some_and(|asked| asked != name) {
-            return Ok(ProposalList {
-                proposals: Vec::new(),
-                cursor: None,
-            });
+        if !caller.may(Scope::Read) && !caller.may(Scope::Operate) {
+            let asked = query.proposer.replace(name.clone());
+            if asked.is_some_and(|asked| asked != *name) {
+                return Ok(ProposalList {
+                    proposals: Vec::new(),
+                    cursor: None,
+                });
+            }
         }
-        let limit = if filter.limit == 0 {
-            MOST_LISTED
-        } else {
-            filter.limit.min(MOST_LISTED)
-        };
-        let rows = ProposalQuery {
-            statuses: filter.statuses.clone(),
-            ending: filter.ending.clone(),
-            step: filter.step.clone(),
-            proposer,
-            before,
-            limit,
-        };
-        let page = self.ledger.proposals(&rows)?;
+        let page = self.ledger.proposals(&query)?;
         let (mut proposals, mut open) = (Vec::with_capacity(page.proposals.len()), None);
         for row in page
             .proposals
@@ -381,7 +338,7 @@ impl Proposals {
             let view = self.view_beside(caller, row, &mut open)?;
             // An expired proposal still has its old status in the store until the next housekeeping, so check the
             // status again.
-            if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {
+            if query.statuses.is_empty() || query.statuses.contains(&view.status) {
                 proposals.push(view);
             }
         }

@@ -353,12 +353,11 @@ impl Proposals {
             _ => {
                 let by = caller.name().map_or_else(String::new, ToString::to_string);
                 let detail = detail(Code::WrongState, &format!("taken back by {by}"))?;
-                let now = self.crossing.now();
                 let advance = ProposalStep {
                     proposal: id.clone(),
                     from: Vec::new(),
                     to: ProposalStatus::Cancelled,
-                    at: now,
+                    at: self.crossing.now(),
                     detail,
                 };
                 match self.ledger.advance(advance).await {
@@ -407,8 +406,10 @@ fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result
     if (1..=MAX_WINDOW_S).contains(&window) {
         return Ok(window);
     }
-    let detail = format!("expected 1 to {MAX_WINDOW_S} seconds");
-    Err(Refusal::malformed("/expires_in_s", detail))
+    Err(Refusal::malformed(
+        "/expires_in_s",
+        format!("expected 1 to {MAX_WINDOW_S} seconds"),
+    ))
 }
 
 /// Returns the refusal for an unknown step. The refusal names near steps that the caller may see.
@@ -511,7 +512,7 @@ pub fn wrong_state(row: &Proposal) -> Refusal {
     }
 }
 
-fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
+pub fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
     match stop {
         AdvanceStop::Unknown => not_found(id).into(),
         AdvanceStop::WrongState(_) => Refusal::new(Code::WrongState, stop.to_string())
@@ -532,19 +533,24 @@ impl Proposals {
         for (at, one) in given.iter().enumerate() {
             let stored = self.artifacts.size(proposer, &one.digest)?;
             let Some(bytes) = stored else {
-                let detail = format!(
-                    "{proposer} has not uploaded {}: upload the file, then propose again",
-                    one.digest
-                );
-                return Err(Refusal::new(Code::NotFound, detail)
-                    .at(format!("/artifacts/{at}/digest"), "not stored")
-                    .into());
+                return Err(Refusal::new(
+                    Code::NotFound,
+                    format!(
+                        "{proposer} has not uploaded {}: upload the file, then propose again",
+                        one.digest
+                    ),
+                )
+                .at(format!("/artifacts/{at}/digest"), "not stored")
+                .into());
             };
             if one.name.as_str() == PLAN_ARTIFACT {
-                let detail = format!(
-                    "{PLAN_ARTIFACT:?} is the name of the plan's output: choose another name"
-                );
-                return Err(Refusal::malformed(format!("/artifacts/{at}/name"), detail).into());
+                return Err(Refusal::malformed(
+                    format!("/artifacts/{at}/name"),
+                    format!(
+                        "{PLAN_ARTIFACT:?} is the name of the plan's output: choose another name"
+                    ),
+                )
+                .into());
             }
             found.push(Artifact {
                 name: one.name.clone(),
@@ -585,10 +591,12 @@ impl Proposals {
                     .into());
             }
             (None, Some(_)) => {
-                let detail = format!("{} applies no plan: leave the plan out", step.reference);
-                return Err(Refusal::new(Code::Malformed, detail)
-                    .at("/plan", "not used by this step")
-                    .into());
+                return Err(Refusal::new(
+                    Code::Malformed,
+                    format!("{} applies no plan: leave the plan out", step.reference),
+                )
+                .at("/plan", "not used by this step")
+                .into());
             }
         };
         let row = self.visible(caller, &receipt.proposal())?;
@@ -756,11 +764,13 @@ impl Proposals {
             .iter()
             .find(|one| waits && !asks_for(one))
         {
-            let detail = format!(
-                "policy no longer asks for {:?}, so nobody can sign this: propose again",
-                one.what
-            );
-            return Err(refuse(Code::ContextChanged, detail));
+            return Err(refuse(
+                Code::ContextChanged,
+                format!(
+                    "policy no longer asks for {:?}, so nobody can sign this: propose again",
+                    one.what
+                ),
+            ));
         }
         let here = profile_on_host(&held)?;
         check_not_moved(&here, &signed.sandbox)?;

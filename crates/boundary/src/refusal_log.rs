@@ -12,10 +12,10 @@ use std::{
 
 use crossing::{BoundaryKey, Crossing, Refusal, Stopped};
 use documents::{
-    Authorization, Base64, Code, Denial, Envelope, InputDigest, Malformed, RefusingBoundary,
-    Statement, Timestamp, json, locked, refusal_statement, schema_of, settings,
+    Authorization, Code, Denial, Envelope, InputDigest, Malformed, RefusalStatement,
+    RefusingBoundary, Statement, Timestamp, locked, schema_of, settings,
 };
-use store::{Ledger, WriteStop};
+use store::{Ledger, WriteStop, opened};
 
 /// Maximum number of log entries that one principal can cause in an hour, so that the holder of one token can't fill
 /// the disk.
@@ -59,12 +59,7 @@ impl Refusals {
             ..Hour::default()
         };
         for entry in logged {
-            let payload = json::parse_as::<Envelope>(entry, entry.len())
-                .map_err(Malformed::from)
-                .and_then(|envelope| Base64::Strict.decode("/payload", &envelope.payload));
-            let Ok(statement) = payload.and_then(|payload| {
-                Statement::<refusal_statement::RefusalStatement>::from_payload(&payload)
-            }) else {
+            let Ok((_, statement)) = opened::<RefusalStatement>(entry) else {
                 continue;
             };
             if let Some(name) = statement.predicate.principal {
@@ -214,7 +209,7 @@ impl RefusalLog {
             .and_then(|place| without_input(&place.pointer));
         let one = |now| {
             let (pointer, principal) = (pointer.clone(), principal.clone());
-            Ok(refusal_statement::RefusalStatement::one(
+            Ok(RefusalStatement::one(
                 self.refusing(),
                 refused.code,
                 pointer,
@@ -227,17 +222,15 @@ impl RefusalLog {
     }
 
     async fn log_summary(&self, counts: BTreeMap<Code, u64>) {
-        self.append_refusal(|now| {
-            refusal_statement::RefusalStatement::summary(self.refusing(), counts.clone(), now)
-        })
-        .await;
+        self.append_refusal(|now| RefusalStatement::summary(self.refusing(), counts.clone(), now))
+            .await;
     }
 
     /// Logs the statement that `state` creates for the time of the entry. A failure only loses the log entry, because
     /// the caller already has the refusal.
     async fn append_refusal(
         &self,
-        state: impl Fn(Timestamp) -> Result<Statement<refusal_statement::RefusalStatement>, Malformed>,
+        state: impl Fn(Timestamp) -> Result<Statement<RefusalStatement>, Malformed>,
     ) {
         let sign = |now| state(now).and_then(|statement| self.key.sign_statement(&statement));
         match append(&self.ledger, sign).await {

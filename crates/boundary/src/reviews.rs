@@ -115,8 +115,10 @@ impl Proposals {
             } else {
                 (Code::WrongBoundary, "boundary")
             };
-            let detail = format!("the review names another {what} than the run that it is about");
-            return Err(refuse(code, detail));
+            return Err(refuse(
+                code,
+                format!("the review names another {what} than the run that it is about"),
+            ));
         }
         let bytes = document.envelope(|_| true).to_canonical().map_err(fault)?;
         Ok(OpenedReview {

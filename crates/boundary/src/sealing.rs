@@ -7,7 +7,7 @@ use std::{
 
 use tokio::task::JoinError;
 
-use crate::{Health, NoteSource, Proposals, Surroundings, grants};
+use crate::{Health, NoteSource, Proposals, Surroundings, grants, not_logged};
 use crossing::{
     BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, RequestResult, SealContent,
     SealDraft, SealError, SealPredecessor, Sealed, check_files, fault, refuse,
@@ -81,9 +81,15 @@ pub async fn write_seal(
     // One commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
     // in force, because the next start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
-    let index = done.leaf.index;
-    let mut sealed = restore(ledger, seal, &payload, &envelope, index, Some(&registry))
-        .map_err(SealStop::Unreadable)?;
+    let mut sealed = restore(
+        ledger,
+        seal,
+        &payload,
+        &envelope,
+        done.index,
+        Some(&registry),
+    )
+    .map_err(SealStop::Unreadable)?;
     sealed.share_needs(&steps);
     Ok(sealed)
 }
@@ -435,10 +441,12 @@ impl Sealing {
             Some(TokenChange::Revoke { name, at }) => {
                 let found = all
                     .iter_mut()
-                    .find(|token| token.name == *name && token.revoked_at.is_none());
+                    .find(|row| row.token.name == *name && row.revoked_at.is_none());
                 let Some(found) = found else {
-                    let detail = format!("there is no token {name} that could be revoked");
-                    return Err(refuse(Code::NotFound, detail));
+                    return Err(refuse(
+                        Code::NotFound,
+                        format!("there is no token {name} that could be revoked"),
+                    ));
                 };
                 found.revoked_at = Some(*at);
             }
@@ -484,24 +492,7 @@ impl Sealing {
                 }
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
                 Err(SealStop::Write(WriteStop::Moved)) if revocations.is_none() => {}
-                Err(SealStop::Write(stop @ WriteStop::Moved)) => {
-                    return Err(Refusal::new(Code::Busy, stop.to_string())
-                        .retry_after(1)
-                        .into());
-                }
-                Err(SealStop::Write(WriteStop::Token(name))) => {
-                    let detail = format!(
-                        "no token {name} can be added or revoked: names are never used twice, so choose another name for a \
-                         new token"
-                    );
-                    return Err(refuse(Code::WrongState, detail));
-                }
-                Err(SealStop::Write(stop @ WriteStop::ClockAhead { .. })) => {
-                    return Err(Refusal::new(Code::Busy, stop.to_string())
-                        .retry_after(60)
-                        .into());
-                }
-                Err(SealStop::Write(WriteStop::Fault(error))) => return Err(error.into()),
+                Err(SealStop::Write(stop)) => return Err(not_logged(stop)),
                 Err(stop) => return Err(fault(stop)),
             }
         }
@@ -544,9 +535,10 @@ fn told_shortly(failed: &str) -> String {
 
 fn not_sealed(errors: &[FileProblem]) -> Refusal {
     let lines = joined(errors, "\n");
-    let detail =
-        format!("the runbooks are not sealed, and the old runbooks stay in force:\n{lines}");
-    Refusal::new(Code::Malformed, detail)
+    Refusal::new(
+        Code::Malformed,
+        format!("the runbooks are not sealed, and the old runbooks stay in force:\n{lines}"),
+    )
 }
 
 /// Returns the content of the sealed state in force. The next seal is made from this content.
@@ -565,20 +557,7 @@ pub fn material_of(sealed: &Sealed) -> SealContent {
 pub fn tokens_in_force(tokens: &[store::Token], now: Timestamp) -> Vec<SealedToken> {
     tokens
         .iter()
-        .filter(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end))
-        .map(|token| {
-            let mut token = SealedToken {
-                name: token.name.clone(),
-                owners: token.owners.clone(),
-                scopes: token.scopes.clone(),
-                patterns: token.patterns.clone(),
-                expires_at: token.expires_at,
-            };
-            token.scopes.sort();
-            token.scopes.dedup();
-            token.patterns.sort();
-            token.patterns.dedup();
-            token
-        })
+        .filter(|row| row.revoked_at.is_none() && row.token.expires_at.is_none_or(|end| now < end))
+        .map(store::Token::sealed)
         .collect()
 }

@@ -1,6 +1,6 @@
 //! Time and randomness, which the boundary receives as arguments.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use documents::Timestamp;
 
@@ -16,12 +16,6 @@ pub struct Surroundings {
     pub millis: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Fills a buffer with random bytes of the operating system.
     pub random: Arc<Fill>,
-}
-
-impl fmt::Debug for Surroundings {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("Surroundings")
-    }
 }
 
 impl Surroundings {

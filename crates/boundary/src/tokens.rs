@@ -20,19 +20,13 @@ impl Sealing {
         let (tokens, bindings) = (self.ledger.tokens()?, self.ledger.bindings()?);
         Ok(tokens
             .into_iter()
-            .map(|token| TokenView {
+            .map(|row| TokenView {
                 oidc: bindings
                     .iter()
-                    .find(|(name, _)| *name == token.name)
+                    .find(|(name, _)| *name == row.token.name)
                     .map(|(_, binding)| binding.clone()),
-                token: SealedToken {
-                    name: token.name,
-                    owners: token.owners,
-                    scopes: token.scopes,
-                    patterns: token.patterns,
-                    expires_at: token.expires_at,
-                },
-                revoked_at: token.revoked_at,
+                token: row.token,
+                revoked_at: row.revoked_at,
             })
             .collect())
     }
@@ -55,14 +49,10 @@ impl Sealing {
         binding.as_deref().map_or(Ok(()), check_binding)?;
         let secret = new_bearer(&self.surroundings);
         let row = Token {
-            name: token.name,
+            token,
             // Nobody learns the secret of a token with a binding.
             secret: sha256(secret.as_bytes()),
-            owners: token.owners,
-            scopes: token.scopes,
-            patterns: token.patterns,
             created_at: now,
-            expires_at: token.expires_at,
             revoked_at: None,
         };
         let without_secret = binding.is_some();

@@ -244,32 +244,33 @@ impl State {
         now: Timestamp,
     ) -> WitnessNext {
         let text = String::from_utf8_lossy(body);
-        match status {
+        let trouble = match status {
             200 => match self.cosign(witness, ask, &text, now) {
-                Ok(()) => WitnessNext::Cosigned,
-                Err(why) => WitnessNext::Trouble(why),
+                Ok(()) => return WitnessNext::Cosigned,
+                Err(why) => why,
             },
-            409 => self.conflict(witness, ask, log, &text),
-            404 => WitnessNext::Trouble(format!(
+            409 => return self.conflict(witness, ask, log, &text),
+            404 => format!(
                 "the witness does not know this log: give the operator of the witness the verifier key {}",
                 log.vkey
-            )),
-            403 => WitnessNext::Trouble(format!(
+            ),
+            403 => format!(
                 "the witness does not trust the key that signs this log: give the operator of the witness the \
                  verifier key {}",
                 log.vkey
-            )),
-            422 => WitnessNext::Trouble(format!(
+            ),
+            422 => format!(
                 "the witness reports that the log of {} entries does not continue the {} entries that the witness \
                  cosigned. If the witness is right, there are two histories under the name of this log: before you \
                  continue, compare `/log/checkpoint` with the checkpoints that other people have stored",
                 ask.size, ask.old
-            )),
-            other => WitnessNext::Trouble(format!(
+            ),
+            other => format!(
                 "the witness answered with status {other}: ask the operator of \
                  the witness"
-            )),
-        }
+            ),
+        };
+        WitnessNext::Trouble(trouble)
     }
 
     fn note(&mut self, key: &WitnessKey, next: &WitnessNext, now: Timestamp) {

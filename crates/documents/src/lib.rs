@@ -84,7 +84,7 @@ pub use record::{
         ConsumptionRef, Decision, Files, MAX_REST_BYTES, Outcome, Output, Receipt, ReceiptBoundary,
         Status, Stream, Usage,
     },
-    refusal_statement::{self, RefusalStatement, RefusingBoundary},
+    refusal_statement::{RefusalStatement, RefusingBoundary},
     refused_parts::{RefusedPart, refused_parts, refused_words},
     review_statement::{ObservedEnd, ReviewStatement, ReviewVerdict, reviewed},
     revocation::{Revocation, RevokedSubject, revoked},

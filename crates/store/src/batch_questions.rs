@@ -15,7 +15,7 @@
 //!
 //! The proposals that have not ended, counted in memory, so that no query has to count them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 use crate::{
@@ -498,8 +498,6 @@ pub struct OpenProposalCounts {
 #[derive(Default)]
 pub struct OpenProposals {
     status: HashMap<ProposalId, (ProposalStatus, Timestamp)>,
-    approved: BTreeSet<(Timestamp, ProposalId)>,
-    counts: OpenProposalCounts,
 }
 
 impl OpenProposals {
@@ -554,24 +552,23 @@ impl OpenProposals {
     /// Records the new status of a proposal.
     pub fn change(&mut self, change: StatusChange) {
         let StatusChange { proposal, to, at } = change;
-        if let Some((from, since)) = self.status.remove(&proposal) {
-            if let Some(count) = self.count(from) {
-                *count -= 1;
-            }
-            self.approved.remove(&(since, proposal.clone()));
+        if to.has_ended() {
+            self.status.remove(&proposal);
+        } else {
+            self.status.insert(proposal, (to, at));
         }
-        let Some(count) = self.count(to) else { return };
-        *count += 1;
-        if to == ProposalStatus::Approved {
-            self.approved.insert((at, proposal.clone()));
-        }
-        self.status.insert(proposal, (to, at));
     }
 
     pub fn counts(&self) -> OpenProposalCounts {
+        let each = |wanted: ProposalStatus| {
+            let all = self.status.values();
+            all.filter(move |(status, _)| *status == wanted)
+        };
         OpenProposalCounts {
-            oldest_approved: self.approved.first().map(|(at, _)| *at),
-            ..self.counts
+            pending: each(ProposalStatus::Pending).count() as u64,
+            approved: each(ProposalStatus::Approved).count() as u64,
+            running: each(ProposalStatus::Running).count() as u64,
+            oldest_approved: each(ProposalStatus::Approved).map(|(_, at)| *at).min(),
         }
     }
 
@@ -597,20 +594,6 @@ impl OpenProposals {
             .filter(|(_, (status, _))| wanted(*status))
             .map(|(id, _)| id.clone())
             .collect()
-    }
-
-    /// Returns the counter of a status, or `None` if a proposal with this status has ended.
-    fn count(&mut self, status: ProposalStatus) -> Option<&mut u64> {
-        match status {
-            ProposalStatus::Pending => Some(&mut self.counts.pending),
-            ProposalStatus::Approved => Some(&mut self.counts.approved),
-            ProposalStatus::Running => Some(&mut self.counts.running),
-            ProposalStatus::Finished
-            | ProposalStatus::Denied
-            | ProposalStatus::Expired
-            | ProposalStatus::Cancelled
-            | ProposalStatus::Refused => None,
-        }
     }
 }
 
@@ -654,6 +637,6 @@ mod open_proposals_tests {
             change(2, ProposalStatus::Finished, 34),
             OpenProposalCounts::default()
         );
-        assert!(open.status.is_empty() && open.approved.is_empty());
+        assert!(open.status.is_empty());
     }
 }

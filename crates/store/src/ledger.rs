@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     AdvanceStop, Asked, CheckedState, CheckpointRow, Consume, ConsumeStop, DenialResult,
-    DenialWrite, Finish, FinishStop, GrantStop, GrantWrite, Hashed, IdTokenUse, LeafRef,
-    LedgerConfig, Metrics, NewProposal, OpenProposals, ProposalStatus, ProposalStep, ProposeResult,
-    PruneResult, PublishedState, Retention, Retired, ReviewWrite, RevocationResult,
-    RevocationWrite, SealStored, SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault,
-    StoreHead, StoreReads, StoreResult, StoredGrant, StoredRevocation, Subtrees, Telling, TreeEdge,
-    WriteStop, Writer, WriterMessage, batch_questions::OpenProposalCounts, check_state,
-    read_revocations, refused, writer::messages::BoxedMessage,
+    DenialWrite, Finish, FinishStop, GrantWrite, IdTokenUse, LeafRef, LedgerConfig, Metrics,
+    NewProposal, OpenProposals, ProposalStatus, ProposalStep, ProposeResult, PruneResult,
+    PublishedState, Retention, Retired, ReviewWrite, RevocationResult, RevocationWrite, SealWrite,
+    SharedState, Signature, SpentNonce, Store, StoreFault, StoreHead, StoreReads, StoreResult,
+    StoredGrant, StoredRevocation, Subtrees, Telling, TreeEdge, WriteStop, Writer, WriterMessage,
+    batch_questions::OpenProposalCounts, check_state, read_revocations, refused,
+    writer::messages::BoxedMessage,
 };
 use documents::{ProposalId, Timestamp, locked, merkle};
 
@@ -188,7 +188,7 @@ impl Ledger {
     /// # Errors
     /// Returns an error if another seal or a revocation was stored first, if a new token's name is in use, or if the date of the seal
     /// is earlier than the date of the last leaf.
-    pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
+    pub async fn seal(&self, seal: SealWrite) -> Result<LeafRef, WriteStop> {
         self.ask(WriterMessage::Seal, seal).await
     }
 
@@ -198,14 +198,7 @@ impl Ledger {
     /// Returns an error if the proposal is not running or already has a receipt.
     pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
         let hash = merkle::leaf_hash(&finish.receipt);
-        self.ask(
-            WriterMessage::Finish,
-            Hashed {
-                message: finish,
-                hash,
-            },
-        )
-        .await
+        self.ask(WriterMessage::Finish, (finish, hash)).await
     }
 
     /// Stores a new proposal, unless the same proposal exists or the store has too many proposals.
@@ -293,7 +286,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns the reason why nothing is stored.
-    pub async fn put_grant(&self, write: GrantWrite) -> Result<StoredGrant, GrantStop> {
+    pub async fn put_grant(&self, write: GrantWrite) -> Result<StoredGrant, WriteStop> {
         self.ask(WriterMessage::Grant, write).await
     }
 

@@ -68,14 +68,14 @@ pub use sqlite::SqliteStore;
 pub use store_report::{LOST, RESTORE, StoreDefect, StoreReport, StoreScope};
 pub use stored::{
     AdvanceStop, AuthorizationCore, CLOSABLE_AFTER_S, Consume, ConsumeStop, DenialResult,
-    DenialWrite, Finish, FinishStop, GrantClaim, GrantStop, GrantWrite, IdTokenUse,
-    MAX_INLINE_BYTES, MOST_CLOCK_DIFFERENCE_S, MOST_COMPARED, NewProposal, NonceUse, OutputRow,
-    OwedReview, Proposal, ProposalQuery, ProposalStep, ProposeResult, ReviewWrite, RunOutcome,
-    RunQuery, SealWrite, Signature, SpentNonce, StoredDenial, StoredGrant, StoredReview, Token,
-    TokenChange, Unfinished, Window,
+    DenialWrite, Finish, FinishStop, GrantClaim, GrantWrite, IdTokenUse, MAX_INLINE_BYTES,
+    MOST_CLOCK_DIFFERENCE_S, MOST_COMPARED, NewProposal, NonceUse, OutputRow, OwedReview, Proposal,
+    ProposalQuery, ProposalStep, ProposeResult, ReviewWrite, RunOutcome, RunQuery, SealWrite,
+    Signature, SpentNonce, StoredDenial, StoredGrant, StoredReview, Token, TokenChange, Unfinished,
+    Window,
 };
 pub use stored_event::{EntryEvent, EventFact, StoredEvent, Telling, ToldTarget};
-pub use stored_leaf::{CheckedState, LeafRef, WriteStop, opened};
+pub use stored_leaf::{CheckedState, LeafRef, WriteStop, opened, payload_of};
 pub use stored_revocation::{
     RevocationResult, RevocationWrite, StoredRevocation, read_revocations,
 };
@@ -126,12 +126,12 @@ pub(crate) use sqlite::{
     schema::{MIGRATIONS, differences_of},
     table_rows::OldFile,
 };
-pub(crate) use stored::{ProposalPage, SealStored, SpentUse, StatusDetail, TokenBindings};
-pub(crate) use stored_event::{EventRow, EventWrite};
+pub(crate) use stored::{ProposalPage, SpentUse, StatusDetail, TokenBindings};
+pub(crate) use stored_event::EventRow;
 pub(crate) use stored_leaf::Leaf;
 pub(crate) use stored_tile::{DURING_TILE, tile_hashes, tile_missing};
 pub(crate) use tree::Subtrees;
 pub(crate) use writer::{
     Batch, Writer,
-    messages::{Asked, Hashed, WriterMessage, answer_idle},
+    messages::{Asked, WriterMessage, answer_idle},
 };

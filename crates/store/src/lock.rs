@@ -2,7 +2,7 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions},
-    io::{Read as _, Seek as _, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{
         DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
     },
@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::{StoreResult, refused};
+use crate::{StoreFault, StoreResult, refused, sqlite::new_store::with_suffix};
 
 /// Lock on a store. The kernel releases the lock when the process ends for any reason.
 pub struct StoreLock {
@@ -63,7 +63,7 @@ impl StoreLock {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", rustix::process::getpid().as_raw_nonzero()));
-        written.map_err(|error| refused(format!("can't write {}: {error}", path.display())))?;
+        written.map_err(failed("write", &path))?;
         Ok(Self { _file: file })
     }
 }
@@ -86,9 +86,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Returns the path of the lock file, which is in the directory of the database.
 pub fn lock_path(database: &Path) -> PathBuf {
-    let mut name = database.file_name().unwrap_or_default().to_owned();
-    name.push(".lock");
-    database.with_file_name(name)
+    with_suffix(database, ".lock")
+}
+
+/// Returns the fault for a failed action on a file or a directory.
+fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> StoreFault {
+    move |error| refused(format!("can't {what} {}: {error}", path.display()))
 }
 
 fn check_directory(directory: &Path) -> StoreResult {
@@ -97,10 +100,9 @@ fn check_directory(directory: &Path) -> StoreResult {
             .recursive(true)
             .mode(0o700)
             .create(directory);
-        made.map_err(|error| refused(format!("can't make {}: {error}", directory.display())))?;
+        made.map_err(failed("make", directory))?;
     }
-    let metadata = std::fs::metadata(directory)
-        .map_err(|error| refused(format!("can't look at {}: {error}", directory.display())))?;
+    let metadata = std::fs::metadata(directory).map_err(failed("look at", directory))?;
     check_private(directory, &metadata, "700")
 }
 
@@ -113,14 +115,12 @@ fn open_private(path: &Path) -> StoreResult<File> {
         .mode(0o600)
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
-        .map_err(|error| refused(format!("can't open {}: {error}", path.display())))?;
-    let metadata = file
-        .metadata()
-        .map_err(|error| refused(format!("can't look at {}: {error}", path.display())))?;
+        .map_err(failed("open", path))?;
+    let metadata = file.metadata().map_err(failed("look at", path))?;
     if metadata.len() == 0 {
         // The umask may have removed bits of the mode.
         let set = file.set_permissions(Permissions::from_mode(0o600));
-        set.map_err(|error| refused(format!("can't set the mode of {}: {error}", path.display())))?;
+        set.map_err(failed("set the mode of", path))?;
     }
     check_private(path, &metadata, "600")?;
     Ok(file)

@@ -85,7 +85,7 @@ pub fn change_tokens(batch: &dyn OpenBatch, changes: &[TokenChange]) -> StoreRes
     let (mut tokens, mut bindings, mut revoked) = (Vec::new(), Vec::new(), Vec::new());
     for change in changes {
         let (name, adds) = match change {
-            TokenChange::Add(token, _) => (&token.name, true),
+            TokenChange::Add(row, _) => (&row.token.name, true),
             TokenChange::Revoke { name, .. } => (name, false),
         };
         if known.iter().any(|known| known == name.as_str()) == adds {
@@ -93,16 +93,17 @@ pub fn change_tokens(batch: &dyn OpenBatch, changes: &[TokenChange]) -> StoreRes
         }
         known.push(name.to_string());
         match change {
-            TokenChange::Add(token, binding) => {
+            TokenChange::Add(row, binding) => {
+                let token = &row.token;
                 tokens.push(cells![
                     name.as_str(),
-                    &token.secret,
+                    &row.secret,
                     json(&token.owners)?,
                     json(&token.scopes)?,
                     json(&token.patterns)?,
-                    token.created_at,
+                    row.created_at,
                     token.expires_at,
-                    token.revoked_at
+                    row.revoked_at
                 ]);
                 if let Some(binding) = binding {
                     bindings.push(cells![name.as_str(), json(binding)?]);

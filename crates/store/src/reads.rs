@@ -11,7 +11,7 @@ use crate::{
     StoredDenial, StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, TokenBindings,
     ToldTarget, Unfinished,
     fields::unplace,
-    grant_bytes, id_bytes,
+    grant_bytes, id_bytes, payload_of,
     read_statements::{
         BLOB, CHECKPOINT_OVER, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER,
         JOB_OF, LAST_CHECKPOINT, LEAF, NEWEST_EVENT, OUTPUT, OUTPUT_ORDER, OWED, PAYLOAD, REFUSALS,
@@ -22,8 +22,8 @@ use crate::{
     tile_hashes, tile_id,
 };
 use documents::{
-    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, Envelope, GrantId, Hash,
-    LeafKind, Name, Nonce, ParamsDigest, ProposalId, Timestamp,
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, LeafKind, Name,
+    Nonce, ParamsDigest, ProposalId, Timestamp,
 };
 
 /// Maximum number of rows that one page of a filtered list reads, so that a filter with few matches does not delay
@@ -296,8 +296,8 @@ impl StoreReads {
         let payload: Option<Vec<u8>> = match (payload, envelope, receipt) {
             (None, None, None) => return Ok(None),
             (Some(payload), ..) => Some(payload),
-            (_, Some(envelope), _) => payload_of(&envelope),
-            (.., Some(receipt)) => payload_of(&receipt.data).and_then(|statement| {
+            (_, Some(envelope), _) => payload_of(&envelope).ok(),
+            (.., Some(receipt)) => payload_of(&receipt.data).ok().and_then(|statement| {
                 let statement: serde_json::Value = serde_json::from_slice(&statement).ok()?;
                 let payload = statement.pointer("/predicate/authorization/payload")?;
                 STANDARD.decode(payload.as_str()?).ok()
@@ -397,15 +397,17 @@ impl StoreReads {
     pub fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>> {
         let values = cells![after, limit];
         self.all("reading events", EVENTS_AFTER, &values, |row| {
-            let proposal = match row.get(3)? {
+            let proposal: Option<_> = row.get(3)?;
+            let proposed = match proposal {
                 None => None,
-                Some(id) => Some((id, row.text(4)?, row.text(5)?)),
+                Some(_) => Some((row.text(4)?, row.text(5)?)),
             };
             let what = EventFact::of_row(row.get(2)?, proposal, row.get(6)?, row.get(7)?);
             Ok(StoredEvent {
                 seq: row.get(0)?,
                 at: row.get(1)?,
                 what: what.ok_or_else(|| row.odd(2, "an unknown kind"))?,
+                proposed,
             })
         })
     }
@@ -540,9 +542,4 @@ impl StoreReads {
     pub fn bytes(&self) -> StoreResult<u64> {
         self.0.bytes()
     }
-}
-
-fn payload_of(envelope: &[u8]) -> Option<Vec<u8>> {
-    let envelope: Envelope = serde_json::from_slice(envelope).ok()?;
-    STANDARD.decode(envelope.payload).ok()
 }

@@ -35,5 +35,13 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
+    sync(directory)
+}
+
+/// Makes a file, or the names in a directory, durable.
+///
+/// # Errors
+/// Returns an error if the file or the directory cannot be opened or synced.
+pub fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }

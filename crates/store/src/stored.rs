@@ -10,12 +10,12 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{CheckedState, LeafRef, StoreFault, StoreResult, WriteStop};
+use crate::{CheckedState, StoreFault, StoreResult, WriteStop};
 use documents::{
     Authorization, AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, KeyId,
     LeafHash, Malformed, Name, Nonce, ObservedEnd, ParamsDigest, Presence, ProposalId,
-    ProposalIdEnding, ReviewVerdict, Scope, SealDigest, SessionReference, StepDigest, StepRef,
-    Timestamp, joined,
+    ProposalIdEnding, ReviewVerdict, SealDigest, SealedToken, SessionReference, StepDigest,
+    StepRef, Timestamp, joined,
 };
 use wire::{OidcBinding, ProposalStatus};
 
@@ -719,32 +719,6 @@ pub struct GrantWrite {
     pub at: Timestamp,
 }
 
-/// Reason why a grant is not stored.
-#[derive(Debug, PartialEq)]
-pub enum GrantStop {
-    /// The limit on drafts is reached.
-    TooMany {
-        /// Maximum number of drafts.
-        most: u64,
-    },
-    /// Another grant has the same id.
-    Taken,
-    /// The log does not accept the entry.
-    Write(WriteStop),
-}
-
-impl From<WriteStop> for GrantStop {
-    fn from(stop: WriteStop) -> Self {
-        Self::Write(stop)
-    }
-}
-
-impl From<StoreFault> for GrantStop {
-    fn from(fault: StoreFault) -> Self {
-        Self::Write(fault.into())
-    }
-}
-
 /// A use of a grant that a run claims when its nonce is spent.
 #[derive(Clone)]
 pub struct GrantClaim {
@@ -911,15 +885,6 @@ pub struct SealWrite {
     pub tokens: Vec<TokenChange>,
 }
 
-/// A seal that is now in force.
-#[derive(Debug, PartialEq)]
-pub struct SealStored {
-    /// Leaf of the seal.
-    pub leaf: LeafRef,
-    /// State version that begins with this seal.
-    pub version: u64,
-}
-
 /// A seal of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct SealEntry {
@@ -946,22 +911,26 @@ pub enum TokenChange {
 /// A token, without its secret.
 #[derive(Clone, PartialEq)]
 pub struct Token {
-    /// Name of the token.
-    pub name: Name,
+    /// The token as an operator made it.
+    pub token: SealedToken,
     /// SHA-256 digest of the secret, or random bytes for a token without a secret.
     pub secret: [u8; 32],
-    /// Names of the owners.
-    pub owners: Vec<Name>,
-    /// Actions that the token allows.
-    pub scopes: Vec<Scope>,
-    /// Patterns of the steps to which the token is limited.
-    pub patterns: Vec<String>,
     /// Time at which the token was created.
     pub created_at: Timestamp,
-    /// Time at which the token expires.
-    pub expires_at: Option<Timestamp>,
     /// Time at which the token was revoked.
     pub revoked_at: Option<Timestamp>,
+}
+
+impl Token {
+    /// Returns the token as a seal names it, with sorted scopes and patterns.
+    pub fn sealed(&self) -> SealedToken {
+        let mut token = self.token.clone();
+        token.scopes.sort();
+        token.scopes.dedup();
+        token.patterns.sort();
+        token.patterns.dedup();
+        token
+    }
 }
 
 /// The tokens without a secret, each with the jobs whose ID tokens open it.
@@ -978,13 +947,9 @@ pub struct IdTokenUse {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_struct("Token")
-            .field("name", &self.name)
+            .field("token", &self.token)
             .field("secret", &"[redacted]")
-            .field("owners", &self.owners)
-            .field("scopes", &self.scopes)
-            .field("patterns", &self.patterns)
             .field("created_at", &self.created_at)
-            .field("expires_at", &self.expires_at)
             .field("revoked_at", &self.revoked_at)
             .finish()
     }

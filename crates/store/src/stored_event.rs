@@ -12,32 +12,27 @@ pub struct EventRow {
     /// Time of the change.
     pub at: Timestamp,
     /// What happened.
-    pub what: EventWrite,
+    pub what: EventFact,
 }
 
-/// What a new event is about.
-#[derive(Debug)]
-pub enum EventWrite {
+/// What an event is about.
+#[derive(Debug, PartialEq)]
+pub enum EventFact {
     /// A proposal got a status.
     Proposal(ProposalId, ProposalStatus),
-    /// The log got an entry.
+    /// The log got the entry with this index.
     Entry(EntryEvent, u64),
-    /// A draft of a grant arrived, or a grant got its log entry.
+    /// A draft of a grant arrived, or a grant got the log entry with this index.
     Grant(GrantId, Option<u64>),
     /// The operator should look at something.
     Attention(String),
     /// The run of an emergency begins.
     Emergency(ProposalId),
-    /// A person signed a proposal. The words are the name of the person and the id of the key.
-    Signed(ProposalId, String),
+    /// A person signed a proposal with this key.
+    Signed(ProposalId, Name, KeyId),
 }
 
-impl EventWrite {
-    /// Returns the event about the signature of a person.
-    pub fn signed(proposal: &ProposalId, person: &Name, keyid: &KeyId) -> Self {
-        Self::Signed(proposal.clone(), format!("{person} {keyid}"))
-    }
-
+impl EventFact {
     /// Returns the number of the kind in the database. The kinds of proposals have the numbers of their statuses.
     pub fn number(&self) -> u8 {
         match self {
@@ -54,7 +49,7 @@ impl EventWrite {
     /// Returns the proposal of the event.
     pub fn proposal(&self) -> Option<&ProposalId> {
         match self {
-            Self::Proposal(id, _) | Self::Emergency(id) | Self::Signed(id, _) => Some(id),
+            Self::Proposal(id, _) | Self::Emergency(id) | Self::Signed(id, ..) => Some(id),
             _ => None,
         }
     }
@@ -69,10 +64,41 @@ impl EventWrite {
     }
 
     /// Returns the words of the event.
-    pub fn words(&self) -> Option<&str> {
+    pub fn words(&self) -> Option<String> {
         match self {
-            Self::Attention(words) | Self::Signed(_, words) => Some(words),
-            Self::Grant(id, _) => Some(id.as_str()),
+            Self::Attention(words) => Some(words.clone()),
+            Self::Signed(_, person, keyid) => Some(format!("{person} {keyid}")),
+            Self::Grant(id, _) => Some(id.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Reads the columns `kind`, `proposal`, `entry` and `words`. Returns `None` for a row that
+    /// this program does not write.
+    pub fn of_row(
+        kind: u8,
+        proposal: Option<ProposalId>,
+        entry: Option<u64>,
+        words: Option<String>,
+    ) -> Option<Self> {
+        let of_entry = |event| entry.map(|index| Self::Entry(event, index));
+        match (kind, proposal) {
+            (8, None) => of_entry(EntryEvent::Revocation),
+            (9, None) => of_entry(EntryEvent::Frozen),
+            (10, None) => of_entry(EntryEvent::Thawed),
+            (11, None) => of_entry(EntryEvent::Seal),
+            (15, None) => of_entry(EntryEvent::Review),
+            (ATTENTION, None) => words.map(Self::Attention),
+            (GRANT_PENDING | GRANT_ACTIVE, None) => {
+                words.and_then(|id| Some(Self::Grant(id.parse().ok()?, entry)))
+            }
+            (EMERGENCY, Some(id)) => Some(Self::Emergency(id)),
+            (SIGNED, Some(id)) => {
+                let words = words?;
+                let (person, keyid) = words.split_once(' ')?;
+                Some(Self::Signed(id, person.parse().ok()?, keyid.parse().ok()?))
+            }
+            (kind, Some(id)) => Some(Self::Proposal(id, numbered_status(kind)?)),
             _ => None,
         }
     }
@@ -109,104 +135,8 @@ pub struct StoredEvent {
     pub at: Timestamp,
     /// What happened.
     pub what: EventFact,
-}
-
-/// What a stored event is about.
-#[derive(Debug, PartialEq)]
-pub enum EventFact {
-    /// A proposal got a status.
-    Proposal {
-        /// The status.
-        status: ProposalStatus,
-        /// Id of the proposal.
-        id: ProposalId,
-        /// Ref of its step.
-        step: StepRef,
-        /// Its proposer.
-        proposer: Name,
-    },
-    /// The log got the entry with this index.
-    Entry(EntryEvent, u64),
-    /// A draft of a grant arrived, or a grant got the log entry with this index.
-    Grant(GrantId, Option<u64>),
-    /// The operator should look at something.
-    Attention(String),
-    /// The run of an emergency begins.
-    Emergency {
-        /// Id of the proposal.
-        id: ProposalId,
-        /// Ref of its step.
-        step: StepRef,
-        /// Its proposer.
-        proposer: Name,
-    },
-    /// A person signed a proposal.
-    Signed {
-        /// Id of the proposal.
-        id: ProposalId,
-        /// Ref of its step.
-        step: StepRef,
-        /// Its proposer.
-        proposer: Name,
-        /// Name of the person.
-        person: Name,
-        /// Id of the key.
-        keyid: KeyId,
-    },
-}
-
-impl EventFact {
-    /// Returns the step and the proposer of the event's proposal.
-    pub fn proposed(&self) -> Option<(&StepRef, &Name)> {
-        match self {
-            Self::Proposal { step, proposer, .. }
-            | Self::Emergency { step, proposer, .. }
-            | Self::Signed { step, proposer, .. } => Some((step, proposer)),
-            Self::Entry(..) | Self::Grant(..) | Self::Attention(_) => None,
-        }
-    }
-
-    /// Reads the columns `kind`, `proposal` (with step and proposer), `entry` and `words`. Returns `None` for a row that
-    /// this program does not write.
-    pub fn of_row(
-        kind: u8,
-        proposal: Option<(ProposalId, StepRef, Name)>,
-        entry: Option<u64>,
-        words: Option<String>,
-    ) -> Option<Self> {
-        let of_entry = |event| entry.map(|index| Self::Entry(event, index));
-        match (kind, proposal) {
-            (8, None) => of_entry(EntryEvent::Revocation),
-            (9, None) => of_entry(EntryEvent::Frozen),
-            (10, None) => of_entry(EntryEvent::Thawed),
-            (11, None) => of_entry(EntryEvent::Seal),
-            (15, None) => of_entry(EntryEvent::Review),
-            (ATTENTION, None) => words.map(Self::Attention),
-            (GRANT_PENDING | GRANT_ACTIVE, None) => {
-                words.and_then(|id| Some(Self::Grant(id.parse().ok()?, entry)))
-            }
-            (EMERGENCY, Some((id, step, proposer))) => Some(Self::Emergency { id, step, proposer }),
-            (SIGNED, Some((id, step, proposer))) => {
-                let words = words?;
-                let (person, keyid) = words.split_once(' ')?;
-                let (person, keyid) = (person.parse().ok()?, keyid.parse().ok()?);
-                Some(Self::Signed {
-                    id,
-                    step,
-                    proposer,
-                    person,
-                    keyid,
-                })
-            }
-            (kind, Some((id, step, proposer))) => Some(Self::Proposal {
-                status: numbered_status(kind)?,
-                id,
-                step,
-                proposer,
-            }),
-            _ => None,
-        }
-    }
+    /// The step and the proposer of the event's proposal.
+    pub proposed: Option<(StepRef, Name)>,
 }
 
 /// The last event that a target of messages got.

@@ -66,8 +66,7 @@ pub enum WriteStop {
     },
     /// The name of a new token is taken, or the token to revoke does not exist. A token name is never used twice.
     #[error(
-        "the token {0} cannot be added because the name is taken, or cannot be revoked because the token does not \
-         exist"
+        "no token {0} can be added or revoked: names are never used twice, so choose another name for a new token"
     )]
     Token(Name),
     /// The document is too large for the log.
@@ -90,6 +89,15 @@ pub enum WriteStop {
         /// Seconds until the boundary accepts another denial of an unknown authorization.
         wait_s: u64,
     },
+    /// The limit on drafts of grants is reached.
+    #[error("{most} drafts already wait for signatures: try again when some have ended")]
+    TooManyDrafts {
+        /// Maximum number of drafts.
+        most: u64,
+    },
+    /// Another grant has the same id.
+    #[error("another grant has this id: make a new grant")]
+    GrantTaken,
     /// The store failed.
     #[error(transparent)]
     Fault(#[from] StoreFault),
@@ -97,8 +105,13 @@ pub enum WriteStop {
 
 /// Returns the payload and the statement of a leaf, without a check of its signatures.
 pub fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>), Malformed> {
-    let envelope: Envelope = json::parse_as(data, data.len())?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
+    let payload = payload_of(data)?;
     let statement = Statement::<P>::from_payload(&payload)?;
     Ok((payload, statement))
+}
+
+/// Returns the payload of an envelope, without a check of its signatures.
+pub fn payload_of(envelope: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let envelope: Envelope = json::parse_as(envelope, envelope.len())?;
+    Base64::Strict.decode("/payload", &envelope.payload)
 }

@@ -20,7 +20,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    Answers, Asked, CheckpointRow, ClosedWindows, Commit, EventRow, EventWrite, LedgerConfig,
+    Answers, Asked, CheckpointRow, ClosedWindows, Commit, EventFact, EventRow, LedgerConfig,
     OpenProposals, ProposalState, ProposalStatus, PublishedState, RetentionWalk, SharedState,
     StatusChange, Store, StoreFault, StoreHead, StoreResult, StoredRevocation, TreeEdge, WriteKind,
     WriterMessage, Writes, answer_idle,
@@ -77,7 +77,7 @@ pub struct Batch<'m> {
 impl Batch<'_> {
     /// Notes a change of a status, which makes an event and is counted after the commit.
     fn changed(&mut self, proposal: &ProposalId, to: ProposalStatus, at: Timestamp) {
-        self.event(at, EventWrite::Proposal(proposal.clone(), to));
+        self.event(at, EventFact::Proposal(proposal.clone(), to));
         match self.states.get_mut(proposal) {
             Some(state) => state.status = to,
             None => {
@@ -96,7 +96,7 @@ impl Batch<'_> {
         });
     }
 
-    fn event(&mut self, at: Timestamp, what: EventWrite) {
+    fn event(&mut self, at: Timestamp, what: EventFact) {
         self.writes.events.push(EventRow { at, what });
     }
 }

@@ -32,11 +32,11 @@ pub fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     };
     let now = now();
     let is_valid =
-        |token: &&Token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now);
+        |row: &&Token| row.revoked_at.is_none() && row.token.expires_at.is_none_or(|end| end > now);
     let valid: Vec<&Token> = tokens.iter().filter(is_valid).collect();
     let mut findings: Vec<DoctorFinding> = valid
         .iter()
-        .filter_map(|token| flaws_of(token, boundary))
+        .filter_map(|row| flaws_of(row, boundary))
         .collect();
     if findings.is_empty() {
         findings.push(pass(match valid.len() {
@@ -50,9 +50,10 @@ pub fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     findings
 }
 
-fn flaws_of(token: &Token, boundary: &InspectedBoundary<'_>) -> Option<DoctorFinding> {
+fn flaws_of(row: &Token, boundary: &InspectedBoundary<'_>) -> Option<DoctorFinding> {
+    let token = &row.token;
     let proposes = token.scopes.contains(&Scope::Propose);
-    let is_long = |end: Timestamp| end.unix() - token.created_at.unix() > MAX_DAYS * 86_400;
+    let is_long = |end: Timestamp| end.unix() - row.created_at.unix() > MAX_DAYS * 86_400;
     // A reviewer and an auditor need to see all steps, so only a token that proposes must be limited.
     let long = format!("is valid for more than {MAX_DAYS} days");
     let flaws = [

@@ -4,15 +4,13 @@
 
 use std::ops::Range;
 
-use crate::{
-    Caller, Evidence,
-    evidence::{RUNS_OF_OUTPUT, demand_read},
-    manifest_of,
-    proposals::span,
-};
+use crate::{Caller, Evidence, evidence::RUNS_OF_OUTPUT, manifest_of, proposals::span};
 use crossing::{Refusal, RequestResult, fault, receipt_of, refuse};
 use documents::{Blake3Digest, BlobDigest, Code, TilePath, TlogProof, merkle};
 use store::{Ledger, Proposal};
+
+/// Why a caller with a token for some steps can't read log entries and blobs.
+const IN_LOG: &str = "the log contains all steps";
 
 impl Evidence {
     /// Returns the length of a recorded output in bytes.
@@ -160,7 +158,7 @@ impl Evidence {
     /// # Errors
     /// Returns `forbidden` if the caller may not read, and `not-found` if the tile is beyond the end of the log.
     pub fn entries(&self, caller: &Caller, path: &TilePath) -> RequestResult<Vec<u8>> {
-        demand_read(caller)?;
+        caller.demand_read_of_all(IN_LOG)?;
         self.tile(path)
     }
 
@@ -204,7 +202,7 @@ impl Evidence {
     /// # Errors
     /// Returns `forbidden` if the caller may not read, and `not-found` if the log names no such blob.
     pub fn blob(&self, caller: &Caller, digest: &BlobDigest) -> RequestResult<Vec<u8>> {
-        match demand_read(caller) {
+        match caller.demand_read_of_all(IN_LOG) {
             Err(_) if self.has_file(caller, digest) => {}
             answer => answer?,
         }

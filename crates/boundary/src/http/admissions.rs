@@ -38,11 +38,7 @@ async fn admit(mut call: RouteCall) -> HandlerResult {
             .await
     });
     match admitted.await {
-        Ok((bearer, name, expires_at)) => answer(&AdmissionResponse {
-            bearer,
-            name,
-            expires_at,
-        }),
+        Ok(admitted) => answer(&admitted),
         Err(stopped) => {
             // An issuer that does not answer, or that has many jobs, is not the fault of the job.
             if !matches!(&stopped, Stopped::Refused(refusal) if refusal.code.is_temporary() || refusal.code == Code::RateLimited)

@@ -3,11 +3,12 @@
 use crate::{
     HandlerResult, Route, RouteCall,
     http::{
-        call::{bytes, joined, read},
+        call::{bytes, read},
         operation::{json, reply},
         proposals::JUDGED,
     },
 };
+use crossing::fault;
 use documents::{Bundle, Envelope, MEDIA_TYPE};
 
 /// Maximum body size in bytes, enough for a payload of 20 KiB and sixteen signatures of 512 bytes in base64.
@@ -40,5 +41,5 @@ async fn submit(mut call: RouteCall) -> HandlerResult {
         let receipted = boundary.proposals.submit(&caller, envelope, permit).await?;
         boundary.evidence.bundle_of(&receipted)
     })?;
-    Ok(bytes(MEDIA_TYPE, joined(crossing.await)?))
+    Ok(bytes(MEDIA_TYPE, crossing.await.map_err(fault)??))
 }

@@ -250,11 +250,13 @@ impl RouteCall {
             Ok(())
         });
         arrived.await.unwrap_or_else(|_| {
-            let detail = format!(
-                "the body did not arrive within {} s: send the whole body again",
-                deadline.as_secs()
-            );
-            Err(refuse(Code::Malformed, detail))
+            Err(refuse(
+                Code::Malformed,
+                format!(
+                    "the body did not arrive within {} s: send the whole body again",
+                    deadline.as_secs()
+                ),
+            ))
         })
     }
 
@@ -343,7 +345,7 @@ impl RouteCall {
         F: Future<Output = RequestResult<T>> + Send + 'static,
     {
         let work = work(self.app.boundary.clone(), self.caller.clone());
-        joined(self.app.work(work)?.await)
+        self.app.work(work)?.await.map_err(fault)?
     }
 
     /// Does work that signatures authorize. If it fails for a caller above the rate limit, the answer is about the limit.
@@ -398,18 +400,15 @@ impl RouteCall {
         work: impl FnOnce(&Boundary, &Caller) -> RequestResult<T> + Send + 'static,
     ) -> RequestResult<T> {
         let (boundary, caller) = (self.app.boundary.clone(), self.caller.clone());
-        joined(tokio::task::spawn_blocking(move || work(&boundary, &caller)).await)
+        tokio::task::spawn_blocking(move || work(&boundary, &caller))
+            .await
+            .map_err(fault)?
     }
 }
 
 #[derive(Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Empty {}
-
-/// Returns the result of a finished task. A panic in the task becomes a fault.
-pub fn joined<T>(result: Result<RequestResult<T>, tokio::task::JoinError>) -> RequestResult<T> {
-    result.unwrap_or_else(|error| Err(fault(error)))
-}
 
 /// Parses a body strictly.
 pub fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> RequestResult<T> {
@@ -461,15 +460,14 @@ fn not_encoded(headers: &HeaderMap) -> RequestResult {
     match only(headers, &CONTENT_ENCODING)? {
         None => Ok(()),
         Some(encoding) if encoding.eq_ignore_ascii_case("identity") => Ok(()),
-        Some(encoding) => {
-            let detail =
-                format!("the body has `Content-Encoding: {encoding}`: send it without compression");
-            Err(Refusal {
-                case: Some(RefusalCase::MediaType),
-                ..Refusal::new(Code::Malformed, detail)
-            }
-            .into())
+        Some(encoding) => Err(Refusal {
+            case: Some(RefusalCase::MediaType),
+            ..Refusal::new(
+                Code::Malformed,
+                format!("the body has `Content-Encoding: {encoding}`: send it without compression"),
+            )
         }
+        .into()),
     }
 }
 

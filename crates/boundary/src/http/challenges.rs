@@ -55,13 +55,9 @@ async fn answered(mut call: RouteCall) -> HandlerResult {
         signature,
     } = call.read(MAX_BYTES).await?;
     match call.app.boundary.admission.answer(&challenge, &signature) {
-        Ok((bearer, name, expires_at)) => {
+        Ok(admitted) => {
             RouteCall::charge_key(&call.app, &signature.keyid)?;
-            answer(&AdmissionResponse {
-                bearer,
-                name,
-                expires_at,
-            })
+            answer(&admitted)
         }
         Err(stopped) => {
             call.charge_failure()?;

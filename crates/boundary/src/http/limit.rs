@@ -154,10 +154,12 @@ impl RateLimiter {
                 } else {
                     "calls"
                 };
-                let detail = format!("{whom} {calls} too often: try again in {seconds} s");
-                Refusal::new(Code::RateLimited, detail)
-                    .retry_after(seconds)
-                    .into()
+                Refusal::new(
+                    Code::RateLimited,
+                    format!("{whom} {calls} too often: try again in {seconds} s"),
+                )
+                .retry_after(seconds)
+                .into()
             })
     }
 

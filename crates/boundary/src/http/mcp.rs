@@ -74,8 +74,10 @@ pub static ROUTES: &[Route] = &[Route {
 }];
 
 async fn off(_: RouteCall) -> HandlerResult {
-    let detail = "MCP is off: the operator can set `mcp = true` in countersign.toml";
-    Err(refuse(Code::NotFound, detail))
+    Err(refuse(
+        Code::NotFound,
+        "MCP is off: the operator can set `mcp = true` in countersign.toml",
+    ))
 }
 
 /// Function that handles a request of a peer like a request from the network.

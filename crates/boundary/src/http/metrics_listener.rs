@@ -17,14 +17,10 @@ use tower::Service as _;
 
 use crate::{
     Hosts, Monitoring, Phase,
-    http::{
-        call::{bytes, joined},
-        caught, connection,
-        problem::refused,
-    },
+    http::{call::bytes, caught, connection, problem::refused},
     method_not_allowed, with_common_headers,
 };
-use crossing::refuse;
+use crossing::{fault, refuse};
 use documents::Code;
 use store::MEDIA_TYPE;
 
@@ -79,7 +75,8 @@ async fn answered(
 }
 
 async fn scrape(State(monitoring): State<Arc<Monitoring>>) -> Response {
-    match joined(tokio::task::spawn_blocking(move || monitoring.scrape()).await) {
+    let scraped = tokio::task::spawn_blocking(move || monitoring.scrape()).await;
+    match scraped.map_err(fault).flatten() {
         Ok(text) => bytes(MEDIA_TYPE, text),
         Err(stopped) => refused(&stopped),
     }

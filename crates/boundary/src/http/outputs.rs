@@ -20,7 +20,7 @@ use crate::{
     BodyShape, HandlerResult, MEDIA_TYPE, Route, RouteCall,
     http::{
         access::only,
-        call::{bytes, joined},
+        call::bytes,
         operation::{field, json, reply},
     },
 };
@@ -143,12 +143,12 @@ async fn pieces(
                 return;
             }
             let (boundary, caller) = (boundary.clone(), caller.clone());
-            next = joined(
-                tokio::task::spawn_blocking(move || {
-                    boundary.evidence.output(&caller, &digest, read(at))
-                })
-                .await,
-            );
+            next = tokio::task::spawn_blocking(move || {
+                boundary.evidence.output(&caller, &digest, read(at))
+            })
+            .await
+            .map_err(fault)
+            .flatten();
         }
     });
     Ok(Body::from_stream(ReceiverStream::new(from)))

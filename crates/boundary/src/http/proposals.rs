@@ -13,10 +13,10 @@ use crate::{
         operation::{field, json, ok, reply},
         problem::unreadable,
     },
-    proposal_view::ProposalFilter,
 };
-use crossing::{RequestResult, refuse};
+use crossing::{Refusal, RequestResult, refuse};
 use documents::{Code, Name, ProposalId, ProposalIdEnding, json};
+use store::ProposalQuery;
 use wire::{Event, ProposalList, ProposalStatus, ProposalView, Propose, Signatures};
 
 /// Maximum body size in bytes. The canonical JSON of the parameters has at most 16 KiB, but escapes can make it six
@@ -222,16 +222,27 @@ async fn list(call: RouteCall) -> HandlerResult {
             format!("?limit=: expected 1 to {MAX_PAGE}"),
         ));
     }
-    let filter = ProposalFilter {
+    let cursor = call
+        .raw_query("cursor")
+        .map(str::parse::<ProposalId>)
+        .transpose();
+    let before = cursor.map_err(|_| {
+        Refusal::new(
+            Code::Malformed,
+            "the cursor is not from an answer of this boundary: leave the cursor out",
+        )
+        .at("/cursor", "unknown")
+    })?;
+    let all = call.query("all")?.unwrap_or(false);
+    let query = ProposalQuery {
         statuses,
         ending: call.query::<ProposalIdEnding>("id_ends")?,
         step: call.query("step")?,
-        all: call.query("all")?.unwrap_or(false),
         proposer: call.query::<Name>("proposer")?,
-        cursor: call.raw_query("cursor").map(str::to_owned),
+        before,
         limit,
     };
-    call.found(move |boundary, caller| boundary.proposals.list(caller, &filter))
+    call.found(move |boundary, caller| boundary.proposals.list(caller, query, all))
         .await
 }
 

@@ -79,13 +79,15 @@ fn reply(request: &Request<Incoming>, reason: &StandbyReason) -> Response {
     if request.uri().path() == "/health" {
         return axum::Json(serde_json::json!({ "status": "ok" })).into_response();
     }
-    let detail = format!(
-        "this node is not the active node of the boundary: {}",
-        reason.why
-    );
     refused(
-        &Refusal::new(reason.code, detail)
-            .retry_after(RETRY_S)
-            .into(),
+        &Refusal::new(
+            reason.code,
+            format!(
+                "this node is not the active node of the boundary: {}",
+                reason.why
+            ),
+        )
+        .retry_after(RETRY_S)
+        .into(),
     )
 }

@@ -70,10 +70,12 @@ pub fn check_binding(binding: &OidcBinding) -> Result<(), Refusal> {
                 .iter()
                 .all(|(name, value)| is_text(name) && is_text(value))
         {
-            let detail = format!(
-                "at most {MOST_ENTRIES} names and values of 1 to {MOST_BYTES} bytes, without control characters"
+            return refuse(
+                &format!("/oidc/{place}"),
+                format!(
+                    "at most {MOST_ENTRIES} names and values of 1 to {MOST_BYTES} bytes, without control characters"
+                ),
             );
-            return refuse(&format!("/oidc/{place}"), detail);
         }
     }
     if let Some(name) = CHECKED.iter().find(|name| claims.contains_key(**name)) {

@@ -60,8 +60,7 @@ pub fn refused(claim: &str, why: &str) -> Refusal {
 }
 
 fn malformed(why: &str) -> Refusal {
-    let detail = format!("this is no usable ID token: {why}");
-    Refusal::malformed("/id_token", detail)
+    Refusal::malformed("/id_token", format!("this is no usable ID token: {why}"))
 }
 
 impl IdToken {
@@ -156,13 +155,13 @@ impl IdToken {
         }
         match key.verify(self.signed.as_bytes(), &self.signature) {
             Ok(()) => Ok(SignedClaims(&self.claims)),
-            Err(_) => {
-                let detail = format!(
+            Err(_) => Err(Refusal::new(
+                Code::BadSignature,
+                format!(
                     "the signature of the ID token does not verify with the key {:?} of the issuer",
                     self.kid
-                );
-                Err(Refusal::new(Code::BadSignature, detail))
-            }
+                ),
+            )),
         }
     }
 }
@@ -370,8 +369,10 @@ impl IssuerKeys {
     /// Returns `unauthenticated` if there is no such key, or several, or if the key can't be used.
     pub fn key(&self, kid: &str) -> Result<&VerifyingKey, Refusal> {
         let refuse = |why: &str| {
-            let detail = format!("the ID token is refused: the header `kid` is {kid:?}, and {why}");
-            Err(Refusal::new(Code::Unauthenticated, detail))
+            Err(Refusal::new(
+                Code::Unauthenticated,
+                format!("the ID token is refused: the header `kid` is {kid:?}, and {why}"),
+            ))
         };
         let mut found = self.0.iter().filter(|(known, _)| known == kid);
         match (found.next(), found.next()) {

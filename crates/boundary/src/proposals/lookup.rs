@@ -83,37 +83,26 @@ impl Proposals {
     }
 
     pub(super) fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> RequestResult {
-        if row.status.waits() && now >= row.core.expires_at {
-            let detail = format!(
-                "the proposal expired at {}: propose the step again",
-                row.core.expires_at
-            );
-            return Err(Refusal::new(Code::Expired, detail)
-                .about(&row.core.id)
-                .into());
-        }
-        match row.status {
-            ProposalStatus::Pending => Ok(()),
-            ProposalStatus::Expired => Err(Refusal::new(
+        let refusal = match row.status {
+            status if status.waits() && now >= row.core.expires_at => Refusal::new(
+                Code::Expired,
+                format!(
+                    "the proposal expired at {}: propose the step again",
+                    row.core.expires_at
+                ),
+            ),
+            ProposalStatus::Pending => return Ok(()),
+            ProposalStatus::Expired => Refusal::new(
                 Code::Expired,
                 "the proposal has expired: propose the step again",
-            )
-            .about(&row.core.id)
-            .into()),
-            ProposalStatus::Denied => Err(Refusal::new(
-                Code::Denied,
-                "an approver denied the proposal",
-            )
-            .about(&row.core.id)
-            .into()),
-            ProposalStatus::Refused => {
-                let refused = stored_refusal(row).map_or_else(
-                    || wrong_state(row),
-                    |why| Refusal::new(why.code, why.detail),
-                );
-                Err(refused.about(&row.core.id).into())
-            }
-            _ => Err(wrong_state(row).into()),
-        }
+            ),
+            ProposalStatus::Denied => Refusal::new(Code::Denied, "an approver denied the proposal"),
+            ProposalStatus::Refused => stored_refusal(row).map_or_else(
+                || wrong_state(row),
+                |why| Refusal::new(why.code, why.detail),
+            ),
+            _ => wrong_state(row),
+        };
+        Err(refusal.about(&row.core.id).into())
     }
 }

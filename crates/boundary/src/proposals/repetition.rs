@@ -179,11 +179,10 @@ impl Proposals {
         {
             let (own, signed) = (self.statement(&core.id)?, self.statement(&other.core.id)?);
             if has_same_inputs(&own.predicate, &signed.predicate) {
-                let (proposal, ended_at) = (other.core.id.clone(), other.ended_at);
                 found.push(SameRun {
-                    proposal,
+                    proposal: other.core.id.clone(),
                     status: other.status,
-                    ended_at,
+                    ended_at: other.ended_at,
                 });
             }
         }

@@ -134,12 +134,11 @@ impl Proposals {
                     .0
                     .name
                     .clone();
-                let (presence, sig) = (signature.presence, signature.sig.clone());
                 Some(Signature {
                     keyid: signature.keyid,
                     person,
-                    presence,
-                    sig,
+                    presence: signature.presence,
+                    sig: signature.sig.clone(),
                     at: now,
                 })
             })
@@ -156,8 +155,9 @@ impl Proposals {
                 .map_err(|stop| advance_refused(stop, id))?;
             self.changes.notify(id);
         }
-        self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0)
-            .await?;
+        if quorum::progress(&held.rules, &count).missing == 0 {
+            self.start_approved(id).await?;
+        }
         self.view(&self.row(id)?)
     }
 
@@ -184,12 +184,11 @@ impl Proposals {
         };
         for signature in document.signatures().iter().filter(fresh) {
             charge(&signature.keyid)?;
-            let (presence, sig) = (signature.presence, signature.sig.clone());
             let signature = Signature {
                 keyid: signature.keyid,
                 person: authorization.proposer.clone(),
-                presence,
-                sig,
+                presence: signature.presence,
+                sig: signature.sig.clone(),
                 at: now,
             };
             self.ledger
@@ -198,7 +197,7 @@ impl Proposals {
                 .map_err(|stop| advance_refused(stop, id))?;
         }
         self.changes.notify(id);
-        self.start_if_met(id, true).await?;
+        self.start_approved(id).await?;
         self.view(&self.row(id)?)
     }
 
@@ -260,10 +259,12 @@ impl Proposals {
         if stored.is_some_and(|row| row.core.digest == AuthorizationDigest::of(&payload)) {
             return Ok(());
         }
-        let detail = format!(
-            "the token {} has no secret, so only its jobs propose in its name: let a job propose (`countersign propose --oidc`)",
-            signed.proposer
-        );
-        Err(refuse(Code::Forbidden, detail))
+        Err(refuse(
+            Code::Forbidden,
+            format!(
+                "the token {} has no secret, so only its jobs propose in its name: let a job propose (`countersign propose --oidc`)",
+                signed.proposer
+            ),
+        ))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{RequestResult, fault};
 use documents::{Base64, Envelope, LeafKind, Receipt, Statement, json, leaf_hash};
-use store::{Ledger, Proposal};
+use store::{Ledger, Proposal, payload_of};
 
 /// The receipt of a run, as the log has it.
 pub struct StoredReceipt {
@@ -73,8 +73,7 @@ pub fn unchecked_payload(ledger: &Ledger, row: &Proposal) -> RequestResult<Optio
     else {
         return Ok(None);
     };
-    let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(fault)?;
-    Ok(Some(Base64::Strict.decode("/payload", &envelope.payload)?))
+    payload_of(&leaf.data).map(Some).map_err(fault)
 }
 
 /// Returns the content of the receipt of a proposal's run, or `None` if the run has no receipt yet.

@@ -30,8 +30,8 @@ use std::{
 
 use crate::{
     AuthorizationCore, Consume, Finish, LeafRef, Ledger, LedgerConfig, LedgerLimits, LogSigner,
-    NewProposal, Objects, ProposalStatus, SealStored, SealWrite, ServerSettings, Spender,
-    SpentNonce, Store, StoreFault, StoreReads, StoreResult, Window, WriteStop,
+    NewProposal, Objects, ProposalStatus, SealWrite, ServerSettings, Spender, SpentNonce, Store,
+    StoreFault, StoreReads, StoreResult, Window, WriteStop,
     ledger::tests::failing_store::{Commits, Failing},
     postgres,
     shared::KeepHead,
@@ -238,7 +238,7 @@ fn seal_write(ledger: &Ledger, number: u8) -> SealWrite {
     }
 }
 
-async fn seal(ledger: &Ledger, number: u8) -> Result<SealStored, WriteStop> {
+async fn seal(ledger: &Ledger, number: u8) -> Result<LeafRef, WriteStop> {
     ledger.seal(seal_write(ledger, number)).await
 }
 

@@ -69,12 +69,6 @@ pub struct Metrics {
     checkpoint: Mutex<Instant>,
 }
 
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("Metrics")
-    }
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -269,7 +263,6 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
     let mut plain = |name: &str, help: &str, unit: Option<Unit>, value: i64| {
         registered::<Gauge>(&mut registry, name, help, unit, Gauge::default()).set(value);
     };
-    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let seconds = || Some(Unit::Seconds);
     plain(
         "runs_active",
@@ -277,10 +270,9 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
         None,
         number(readings.runs_active),
     );
-    let help = "Time since the approval of the oldest proposal that waits to run, or 0";
     plain(
         "oldest_approved",
-        help,
+        "Time since the approval of the oldest proposal that waits to run, or 0",
         seconds(),
         readings.oldest_approved_s,
     );
@@ -308,8 +300,12 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
         }
     }
     if let Some(days) = readings.disk_lasts_days {
-        let help = "Days for which the disk of `data` has space at the growth of the last 7 days";
-        plain("growth_days_left", help, None, number(days));
+        plain(
+            "growth_days_left",
+            "Days for which the disk of `data` has space at the growth of the last 7 days",
+            None,
+            number(days),
+        );
     }
     plain(
         "seal_number",
@@ -323,11 +319,18 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
         None,
         number(readings.roster_version),
     );
-    let help =
-        "Seconds by which the system clock is ahead of the time since the start (negative: behind)";
-    plain("clock_ahead", help, seconds(), readings.clock_ahead_s);
-    let help = "Receipts that came after the end of their runs in the log, and are kept as files of this node";
-    plain("late_receipts", help, None, number(readings.late_receipts));
+    plain(
+        "clock_ahead",
+        "Seconds by which the system clock is ahead of the time since the start (negative: behind)",
+        seconds(),
+        readings.clock_ahead_s,
+    );
+    plain(
+        "late_receipts",
+        "Receipts that came after the end of their runs in the log, and are kept as files of this node",
+        None,
+        number(readings.late_receipts),
+    );
     if let Some(nodes) = &readings.nodes {
         plain(
             "node_term",
@@ -337,25 +340,27 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
         );
     }
     if let Some(certificate) = readings.certificate {
-        let help = "Time at which the TLS certificate of the service expires";
         plain(
             "certificate_expiry_timestamp",
-            help,
+            "Time at which the TLS certificate of the service expires",
             seconds(),
             certificate.expiry,
         );
-        let help = "1 if the files of the certificate can't be taken, so that the old certificate is in force";
         plain(
             "certificate_reload_failed",
-            help,
+            "1 if the files of the certificate can't be taken, so that the old certificate is in force",
             None,
             i64::from(certificate.reload_failed),
         );
     }
     let age: Gauge<f64, AtomicU64> = Gauge::default();
     age.set(checkpoint.as_secs_f64());
-    let help = "Time since the checkpoint outside the store last contained the whole log";
-    registry.register_with_unit("checkpoint_age", help, Unit::Seconds, age);
+    registry.register_with_unit(
+        "checkpoint_age",
+        "Time since the checkpoint outside the store last contained the whole log",
+        Unit::Seconds,
+        age,
+    );
     let mut labelled = |name: &str,
                         help: &str,
                         unit: Option<Unit>,
@@ -390,10 +395,9 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
         "code",
         held_up,
     );
-    let help = "Age of the oldest log entry that the witness has not cosigned, or 0";
     labelled(
         "witness_age",
-        help,
+        "Age of the oldest log entry that the witness has not cosigned, or 0",
         seconds(),
         "witness",
         readings.witness_age_s.clone(),
@@ -405,65 +409,67 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
             .map(|target| (target.name.clone(), value(target)))
             .collect()
     };
-    let help = "Events that the target of messages has not got";
     labelled(
         "notify_backlog",
-        help,
+        "Events that the target of messages has not got",
         None,
         "target",
-        of_targets(|target| i64::try_from(target.behind).unwrap_or(i64::MAX)),
+        of_targets(|target| number(target.behind)),
     );
-    let help = "Age of the event that the target of messages does not accept, or 0";
     labelled(
         "notify_age",
-        help,
+        "Age of the event that the target of messages does not accept, or 0",
         seconds(),
         "target",
         of_targets(|target| target.age_s),
     );
-    let help = "Events that were given up, because the target of messages did not accept them";
     labelled(
         "notify_given_up",
-        help,
+        "Events that were given up, because the target of messages did not accept them",
         None,
         "target",
-        of_targets(|target| i64::try_from(target.given_up).unwrap_or(i64::MAX)),
+        of_targets(|target| number(target.given_up)),
     );
-    let nodes = readings.nodes.iter().flat_map(|nodes| &nodes.nodes);
-    if readings.nodes.is_some() {
-        let help = "1 if the node is the active node, which runs steps";
+    if let Some(NodeReadings { nodes, .. }) = &readings.nodes {
         labelled(
             "node_active",
-            help,
+            "1 if the node is the active node, which runs steps",
             None,
             "node",
-            named(nodes.clone(), |node| i64::from(node.active)),
+            named(nodes.iter(), |node| i64::from(node.active)),
         );
-        let help = "Seconds since the last sign of the node, by the clock of the database, unless the node is lost";
-        let there = nodes.clone().filter(|node| !node.lost);
+        let there = nodes.iter().filter(|node| !node.lost);
         labelled(
             "node_beat_age",
-            help,
+            "Seconds since the last sign of the node, by the clock of the database, unless the node is lost",
             seconds(),
             "node",
             named(there, |node| node.beat_age_s),
         );
-        let help = "Runs of the node that have a spent nonce and no receipt";
         labelled(
             "node_open_runs",
-            help,
+            "Runs of the node that have a spent nonce and no receipt",
             None,
             "node",
-            named(nodes, |node| number(node.open_runs)),
+            named(nodes.iter(), |node| number(node.open_runs)),
         );
     }
     let layers = readings
         .sandbox_layers
         .iter()
         .map(|(layer, held)| (layer.word().to_owned(), i64::from(*held)));
-    let help = "1 if this host supports the layer of the sandbox level strict";
-    labelled("sandbox_layer", help, None, "layer", layers.collect());
+    labelled(
+        "sandbox_layer",
+        "1 if this host supports the layer of the sandbox level strict",
+        None,
+        "layer",
+        layers.collect(),
+    );
     registry
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn named<'n>(

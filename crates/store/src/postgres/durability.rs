@@ -4,9 +4,7 @@
 use tokio_postgres::Row;
 
 use crate::{
-    Fields, Link, Replicas, ServerSettings, StoreResult,
-    postgres::{link::Flight, settings::fault},
-    refused, waits,
+    Fields, Link, Replicas, ServerSettings, StoreResult, postgres::settings::fault, refused, waits,
 };
 
 const DURING: &str = "checking the database server";
@@ -43,10 +41,8 @@ const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND c.relpersisten
 /// Returns a fault with the first property that puts committed rows at risk. A node waits until the administrator of the
 /// server has changed it.
 pub fn check(link: &Link, settings: &ServerSettings) -> StoreResult {
-    let mut flight = Flight::default();
-    flight.add(SERVER, values![]);
     // Another product can lack these catalogs, so its name is checked first.
-    let server = link.send(DURING, &flight)?.remove(0);
+    let server = link.send(DURING, &[(SERVER, values![])])?.remove(0);
     match server {
         Ok(rows) => check_server(&Fields::new(DURING, &rows[0]), settings)?,
         Err(error) => {

@@ -42,22 +42,8 @@ macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as $crate::postgres::link::Value<'_>),*] };
 }
 
-/// Statements that are sent together, so that all of them take one round trip.
-#[derive(Default)]
-pub struct Flight<'a>(Vec<(&'a str, Vec<Value<'a>>)>);
-
-impl<'a> Flight<'a> {
-    /// Adds a statement, and returns its position among the answers.
-    pub fn add(&mut self, sql: &'a str, values: Vec<Value<'a>>) -> usize {
-        self.0.push((sql, values));
-        self.0.len() - 1
-    }
-
-    /// Returns the statements in their order.
-    pub fn statements(&self) -> Vec<&'a str> {
-        self.0.iter().map(|(sql, _)| *sql).collect()
-    }
-}
+/// A statement with its values. The statements of one flight are sent together, so that all of them take one round trip.
+pub type StatementValues<'a> = (&'a str, Vec<Value<'a>>);
 
 /// A connection with its prepared statements.
 pub struct Link {
@@ -141,12 +127,15 @@ impl Link {
     }
 
     /// Prepares the statements that this connection has not prepared yet, together.
-    pub fn prepare(&self, during: &'static str, statements: &[&str]) -> StoreResult {
+    pub fn prepare<'s>(
+        &self,
+        during: &'static str,
+        statements: impl IntoIterator<Item = &'s str>,
+    ) -> StoreResult {
         let missing: Vec<&str> = {
             let known = locked(&self.statements);
             statements
-                .iter()
-                .copied()
+                .into_iter()
                 .filter(|sql| !known.contains_key(*sql))
                 .collect()
         };
@@ -167,11 +156,11 @@ impl Link {
     pub fn send(
         &self,
         during: &'static str,
-        flight: &Flight<'_>,
+        flight: &[StatementValues<'_>],
     ) -> StoreResult<Vec<Result<Vec<Row>, Error>>> {
-        self.prepare(during, &flight.statements())?;
-        let mut answers = Vec::with_capacity(flight.0.len());
-        for (sql, values) in &flight.0 {
+        self.prepare(during, flight.iter().map(|(sql, _)| *sql))?;
+        let mut answers = Vec::with_capacity(flight.len());
+        for (sql, values) in flight {
             let statement = locked(&self.statements)[*sql].clone();
             let values: Vec<&(dyn ToSql + Sync)> =
                 values.iter().map(|value| &**value as _).collect();
@@ -182,7 +171,11 @@ impl Link {
     }
 
     /// Sends a flight whose statements must all succeed.
-    pub fn rows(&self, during: &'static str, flight: &Flight<'_>) -> StoreResult<Vec<Vec<Row>>> {
+    pub fn rows(
+        &self,
+        during: &'static str,
+        flight: &[StatementValues<'_>],
+    ) -> StoreResult<Vec<Vec<Row>>> {
         let answers = self.send(during, flight)?;
         // An answer is missing only after a failed statement.
         answers
@@ -198,9 +191,8 @@ impl Link {
         sql: &'a str,
         values: Vec<Value<'a>>,
     ) -> StoreResult<Vec<Row>> {
-        let mut flight = Flight::default();
-        flight.add(sql, values);
-        Ok(self.rows(during, &flight)?.pop().unwrap_or_default())
+        let mut rows = self.rows(during, &[(sql, values)])?;
+        Ok(rows.pop().unwrap_or_default())
     }
 
     /// Sends one statement, and returns the first value of its first row.

@@ -2,10 +2,7 @@
 
 use crate::{
     Fields, Link, NodeState, NodesReport, Pool, ServerSettings, StoreResult, lock_key,
-    postgres::{
-        link::{Flight, first},
-        schema,
-    },
+    postgres::{link::first, schema},
     refused, server_of,
 };
 use documents::Name;
@@ -56,10 +53,7 @@ impl NodesReader {
 }
 
 fn report(link: &Link, schema: &str) -> StoreResult<NodesReport> {
-    let mut flight = Flight::default();
-    flight.add(LIST, values![]);
-    flight.add(CLOCK, values![]);
-    let rows = link.rows(DURING, &flight)?;
+    let rows = link.rows(DURING, &[(LIST, values![]), (CLOCK, values![])])?;
     let nodes = nodes(&rows[0])?;
     let state = first(DURING, &rows[1])?;
     let database = state.get(2)?;

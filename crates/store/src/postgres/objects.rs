@@ -11,7 +11,7 @@ use crate::{
     Cosignature, Fields, Link, PIECE, Pool, ServerSettings, TakeBytes, Value,
     backend::CopyBytes,
     crash_points,
-    postgres::{link::Flight, statements::signed},
+    postgres::{link::StatementValues, statements::signed},
 };
 use documents::{Blake3Digest, Blake3Stream, ContentDigest, Name, Timestamp, locked};
 
@@ -121,7 +121,7 @@ fn changed(name: &Blake3Digest) -> io::Error {
 }
 
 /// Executes statements in a transaction of their own each. A warning means that a commit can be lost.
-fn commit(link: &Link, flight: &Flight<'_>) -> io::Result<()> {
+fn commit(link: &Link, flight: &[StatementValues<'_>]) -> io::Result<()> {
     link.take_warnings();
     link.rows(DURING, flight)?;
     Ok(link.confirm(DURING)?)
@@ -133,10 +133,8 @@ impl Objects {
         self.pool.with(|link| {
             let (mut number, mut piece) = (0_i32, Vec::with_capacity(PIECE));
             let mut write = |piece: &[u8]| {
-                let mut flight = Flight::default();
-                flight.add(KEEP, values![&name[..], number, piece]);
+                commit(link, &[(KEEP, values![&name[..], number, piece])])?;
                 number += 1;
-                commit(link, &flight)?;
                 crash_points::point("piece-written");
                 Ok::<_, io::Error>(())
             };
@@ -207,11 +205,8 @@ impl Objects {
         digest: &ContentDigest,
         bytes: u64,
     ) -> io::Result<()> {
-        let mut flight = Flight::default();
-        flight.add(
-            ADD_UPLOAD,
-            values![proposer.as_str(), &digest.as_bytes()[..], signed(bytes)],
-        );
+        let values = values![proposer.as_str(), &digest.as_bytes()[..], signed(bytes)];
+        let flight = [(ADD_UPLOAD, values)];
         self.pool.with(|link| commit(link, &flight))
     }
 
@@ -253,12 +248,13 @@ impl Objects {
             note,
             lines,
         } = cosignature;
-        let mut flight = Flight::default();
-        flight.add(
-            KEEP_COSIGNATURE,
-            values![signed(*size), witness, note, lines],
-        );
-        flight.add(OLD_COSIGNATURES, values![signed(oldest)]);
+        let flight = [
+            (
+                KEEP_COSIGNATURE,
+                values![signed(*size), witness, note, lines],
+            ),
+            (OLD_COSIGNATURES, values![signed(oldest)]),
+        ];
         self.pool.with(|link| commit(link, &flight))
     }
 }

@@ -5,10 +5,7 @@ use tokio_postgres::Row;
 use crate::{
     Answers, Cell, Fields, FromCell as _, Link, Questions, StoreFault, StoreHead, StoreResult,
     batch_questions,
-    postgres::{
-        link::Flight,
-        statements::{arrays, signed},
-    },
+    postgres::statements::{arrays, signed},
 };
 
 use documents::{Hash, ProposalId, Timestamp};
@@ -54,9 +51,7 @@ pub struct LastBatch {
 
 /// Reads the state of the boundary outside of a batch.
 pub fn read_head(link: &Link) -> StoreResult<(StoreHead, LastBatch)> {
-    let mut flight = Flight::default();
-    flight.add(HEAD, values![]);
-    flight.add(EXCLUSIVE, values![]);
+    let flight = [(HEAD, values![]), (EXCLUSIVE, values![])];
     let rows = link.rows("reading the state of the boundary", &flight)?;
     head(&rows[0], &rows[1])
 }
@@ -100,14 +95,15 @@ pub fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>) -> Sto
     let asked = batch_questions::of(questions);
     let kinds = asked.iter().enumerate();
     let kinds = kinds.filter(|(_, rows)| !rows.cells.is_empty());
-    let mut flight = Flight::default();
-    flight.add(BEGIN, values![]);
-    flight.add(LOCK, values![key]);
-    flight.add(HEAD, values![]);
-    flight.add(EXCLUSIVE, values![]);
-    flight.add(HASHES, values![signed(size)]);
+    let mut flight = vec![
+        (BEGIN, values![]),
+        (LOCK, values![key]),
+        (HEAD, values![]),
+        (EXCLUSIVE, values![]),
+        (HASHES, values![signed(size)]),
+    ];
     for (_, rows) in kinds.clone() {
-        flight.add(rows.statement.postgres, arrays(&rows.cells, rows.width));
+        flight.push((rows.statement.postgres, arrays(&rows.cells, rows.width)));
     }
     let rows = link.rows(DURING, &flight)?;
     let mut answers = Answers::none(questions);

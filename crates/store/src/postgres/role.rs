@@ -18,11 +18,7 @@ use crate::{
     BATCH, BEGIN, COMMIT, CheckpointRow, Fields, KeyWaits, LOCK, Link, ReadRole, RoleState,
     ServerSettings, StoreFault, StoreLock, StoreResult, Turn, batch_id, lock_key,
     postgres::{
-        durability,
-        known_nodes::KnownNodes,
-        link::{Flight, first},
-        reads, schema,
-        statements::signed,
+        durability, known_nodes::KnownNodes, link::first, reads, schema, statements::signed,
     },
     refused, root_of, server_of, waits,
 };
@@ -489,10 +485,8 @@ fn raise(entered: &Entered, settings: &ServerSettings, mine: Option<i64>) -> Sto
     let link = &entered.link;
     link.take_warnings();
     let changed = (|| {
-        let mut flight = Flight::default();
-        flight.add(BEGIN, values![]);
-        flight.add(LOCK, values![lock_key(&entered.database, &settings.schema)]);
-        flight.add(LAST, values![]);
+        let key = lock_key(&entered.database, &settings.schema);
+        let flight = [(BEGIN, values![]), (LOCK, values![key]), (LAST, values![])];
         let rows = link.rows(DURING, &flight)?;
         let last = first(DURING, &rows[2])?;
         let (number, term): (i64, i64) = (last.get(0)?, last.get(1)?);
@@ -500,13 +494,12 @@ fn raise(entered: &Entered, settings: &ServerSettings, mine: Option<i64>) -> Sto
             return Err(waits("another node has taken over this boundary"));
         }
         let term = mine.unwrap_or(term + 1);
-        let mut flight = Flight::default();
-        flight.add(RAISE, values![term, entered.server.clone()]);
-        flight.add(
-            BATCH,
-            values![number + 1, term, settings.node.to_string(), batch_id()?],
-        );
-        flight.add(COMMIT, values![]);
+        let batch = values![number + 1, term, settings.node.to_string(), batch_id()?];
+        let flight = [
+            (RAISE, values![term, entered.server.clone()]),
+            (BATCH, batch),
+            (COMMIT, values![]),
+        ];
         link.rows(DURING, &flight)?;
         link.confirm(DURING).map(|()| term)
     })();

@@ -3,11 +3,7 @@
 use crate::{
     BATCH, BEGIN, BatchRow, COMMIT, LOCK, Link, ServerSettings, StoreFault, StoreResult,
     batch_questions, batch_rows, lock_key,
-    postgres::{
-        durability,
-        link::{Flight, first},
-        questions, schema, writes,
-    },
+    postgres::{durability, link::first, questions, schema, writes},
     rare_changes::{self, OF_PIECES},
 };
 
@@ -96,7 +92,7 @@ impl WriterLink {
         getrandom::fill(&mut random)
             .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
         durability::check_locks(&link, &other, i64::from_ne_bytes(random))?;
-        link.prepare(DURING, &statements())?;
+        link.prepare(DURING, statements())?;
         link.take_warnings();
         Ok(Self { link, key, session })
     }
@@ -120,10 +116,11 @@ impl WriterLink {
         ));
         let mut attempt = 0;
         let rows = loop {
-            let mut flight = Flight::default();
-            flight.add(BEGIN, values![]);
-            flight.add(LOCK, values![self.key]);
-            flight.add(OWN_BATCH, values![&unknown.id]);
+            let flight = [
+                (BEGIN, values![]),
+                (LOCK, values![self.key]),
+                (OWN_BATCH, values![&unknown.id]),
+            ];
             match self.link.rows(DURING, &flight) {
                 Ok(mut rows) => break rows.pop().unwrap_or_default(),
                 Err(fault) => {
@@ -145,13 +142,9 @@ impl WriterLink {
             id,
         };
         self.link.take_warnings();
-        let mut flight = Flight::default();
-        flight.add(
-            BATCH,
-            values![batch.number, batch.term, batch.node, batch.id.clone()],
-        );
-        flight.add(COMMIT, values![]);
-        self.link.rows(DURING, &flight)?;
+        let values = values![batch.number, batch.term, batch.node, batch.id.clone()];
+        self.link
+            .rows(DURING, &[(BATCH, values), (COMMIT, values![])])?;
         self.link.confirm(DURING)?;
         Ok(Settled {
             durable,

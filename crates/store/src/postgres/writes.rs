@@ -8,7 +8,7 @@ use crate::{
     BatchQuestion, BatchRows, Commit, EachAnswer, Fields, Link, OpenBatch, StoreFault, StoreResult,
     Writes, batch_rows,
     postgres::{
-        link::Flight,
+        link::StatementValues,
         settings::fault,
         statements::{arrays, boxed},
     },
@@ -40,10 +40,10 @@ impl OpenBatch for Link {
         questions: &[BatchQuestion<'_>],
         each: EachAnswer<'_>,
     ) -> StoreResult {
-        let mut flight = Flight::default();
-        for (statement, values) in questions {
-            flight.add(statement.postgres, boxed(values));
-        }
+        let flight: Vec<_> = questions
+            .iter()
+            .map(|(statement, values)| (statement.postgres, boxed(values)))
+            .collect();
         for (number, rows) in self.rows(during, &flight)?.iter().enumerate() {
             for row in rows {
                 each(number, &Fields::new(during, row))?;
@@ -59,12 +59,10 @@ impl OpenBatch for Link {
 }
 
 /// Returns one statement for each list of rows.
-fn flight<'a>(rows: &'a [BatchRows<'_>]) -> Flight<'a> {
-    let mut flight = Flight::default();
-    for rows in rows {
-        flight.add(rows.statement.postgres, arrays(&rows.cells, rows.width));
-    }
-    flight
+fn flight<'a>(rows: &'a [BatchRows<'_>]) -> Vec<StatementValues<'a>> {
+    rows.iter()
+        .map(|rows| (rows.statement.postgres, arrays(&rows.cells, rows.width)))
+        .collect()
 }
 
 /// Sends all rows, the row of the batch and the commit together.
@@ -74,36 +72,34 @@ pub fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Commit {
     }
     let rows = batch_rows::of(writes, &batch.node);
     let mut flight = flight(&rows);
-    // The leaves are the first rows.
-    let leaves = (!writes.leaves.is_empty()).then_some(0);
     if writes.new_epoch {
-        flight.add(NEW_EPOCH, values![]);
+        flight.push((NEW_EPOCH, values![]));
     }
-    flight.add(
+    flight.push((
         BATCH,
         values![batch.number, batch.term, &batch.node, &batch.id],
-    );
-    flight.add(COMMIT, values![]);
-    if let Err(fault) = link.prepare(DURING, &flight.statements()) {
+    ));
+    flight.push((COMMIT, values![]));
+    if let Err(fault) = link.prepare(DURING, flight.iter().map(|(sql, _)| *sql)) {
         return Commit::NotDone(fault);
     }
     link.take_warnings();
     match link.send(DURING, &flight) {
         // The statements were sent, and no answer came in time.
         Err(_) => Commit::Unknown,
-        Ok(answers) => judge(link, &flight, leaves, answers),
+        Ok(answers) => judge(link, flight.len(), !writes.leaves.is_empty(), answers),
     }
 }
 
 /// Decides from the answers whether the batch is durable.
 fn judge(
     link: &Link,
-    flight: &Flight<'_>,
-    leaves: Option<usize>,
+    statements: usize,
+    has_leaves: bool,
     mut answers: Vec<Result<Vec<Row>, Error>>,
 ) -> Commit {
     // Without an answer to the COMMIT, a statement before it failed so early that the COMMIT was not sent.
-    let sent = answers.len() == flight.statements().len();
+    let sent = answers.len() == statements;
     let committed = if sent { answers.pop() } else { None };
     if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
         // The server undoes a transaction with a failed statement, even if a COMMIT follows.
@@ -118,8 +114,9 @@ fn judge(
     if !matches!(committed, Some(Ok(_))) || !link.take_warnings().is_empty() {
         return Commit::Unknown;
     }
-    match leaves.map(|at| &answers[at]) {
-        Some(Ok(rows)) => Commit::Done(returned(rows)),
+    match answers.first() {
+        // The leaves are the first rows.
+        Some(Ok(rows)) if has_leaves => Commit::Done(returned(rows)),
         _ => Commit::Done(Vec::new()),
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Brings an earlier backup up to date: copies only what the store got since then, in one transaction of the backup.
 
-use std::{fs::File, path::Path};
+use std::path::Path;
 
 use rusqlite::Connection;
 
 use crate::{
     Entries, StoreFault, StoreResult, crash_points, is_interrupted, read_only, refused,
+    small_file::sync,
     sqlite::{
         columns::{all, run},
         errors::{fault, unusable},
@@ -39,9 +40,7 @@ pub fn copy(path: &Path, into: &Path) -> StoreResult {
     connection
         .execute("VACUUM INTO ?1", [name])
         .map_err(fault(DURING))?;
-    File::open(into)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| StoreFault::database(DURING, format!("{}: {error}", into.display())))
+    sync(into).map_err(|error| StoreFault::database(DURING, format!("{}: {error}", into.display())))
 }
 
 /// Returns the names of all outputs that are files, for a store without a writer.

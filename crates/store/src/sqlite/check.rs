@@ -476,11 +476,13 @@ impl Look<'_> {
         self.count("tile", tiles, "the number of complete tiles is")?;
         let sql = "SELECT size FROM checkpoint WHERE size > ?1 OR size < 1 LIMIT 5";
         for size in self.all(sql, [self.size], |row| row.get::<i64>(0))? {
-            let what = format!(
-                "the checkpoint was signed, but the log has only {} entries: the last entries are missing",
-                self.size
+            self.defect(
+                format!("checkpoint of {size} entries"),
+                format!(
+                    "the checkpoint was signed, but the log has only {} entries: the last entries are missing",
+                    self.size
+                ),
             );
-            self.defect(format!("checkpoint of {size} entries"), what);
         }
         self.counts.push((
             "checkpoints",

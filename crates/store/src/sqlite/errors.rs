@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use crate::{StoreFault, refused};
+use crate::{StoreFault, refused, sqlite::new_store::with_suffix};
 
 pub fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreFault {
     move |error| {
@@ -33,7 +33,5 @@ pub fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
 
 /// Returns true if the file is there that SQLite needs to undo an interrupted transaction.
 pub fn is_interrupted(path: &Path) -> bool {
-    let mut journal = path.as_os_str().to_owned();
-    journal.push("-journal");
-    Path::new(&journal).exists()
+    with_suffix(path, "-journal").exists()
 }

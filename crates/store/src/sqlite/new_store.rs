@@ -2,12 +2,11 @@
 //! store or the new store.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use crate::{StoreFault, StoreResult, refused, sqlite};
+use crate::{StoreFault, StoreResult, refused, small_file::sync, sqlite};
 
 /// Returns the fault for a failed access to a file.
 pub fn failed(error: impl std::fmt::Display) -> StoreFault {
@@ -57,18 +56,14 @@ pub fn settle(database: &Path) -> StoreResult {
             "the write-ahead log cannot be moved into the database: check the disk",
         ));
     }
-    File::open(&fresh)
-        .and_then(|file| file.sync_all())
-        .map_err(failed)
+    sync(&fresh).map_err(failed)
 }
 
 /// Renames the new store to its final path.
 pub fn put_in_place(database: &Path) -> StoreResult {
     fs::rename(beside(database, ""), database).map_err(failed)?;
     clear(database)?;
-    File::open(database.parent().unwrap_or(Path::new("/")))
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed)
+    sync(database.parent().unwrap_or(Path::new("/"))).map_err(failed)
 }
 
 /// Deletes all files of an unfinished new store.

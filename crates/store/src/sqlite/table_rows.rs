@@ -1,7 +1,6 @@
 //! Reads and writes whole tables of an SQLite file, for a copy from or to another engine.
 
 use std::{
-    fs::File,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -11,6 +10,7 @@ use rusqlite::{Connection, params_from_iter};
 use crate::{
     CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Entries, EntryRow, Fields, MIGRATIONS,
     SqliteReads, StoreFault, StoreHead, StoreResult, read_head, refused, root_of,
+    small_file::sync,
     sqlite::{
         backup::{output_files, writable},
         errors::{fault, unusable},
@@ -86,9 +86,7 @@ impl NewFile {
         self.connection
             .close()
             .map_err(|(_, error)| fault(DURING)(error))?;
-        File::open(&self.path)
-            .and_then(|file| file.sync_all())
-            .map_err(|error| refused(format!("{}: {error}", self.path.display())))
+        sync(&self.path).map_err(|error| refused(format!("{}: {error}", self.path.display())))
     }
 }
 
@@ -241,7 +239,6 @@ impl OldFile {
     /// Marks the store as moved, in one durable commit. No version of this program serves a marked store.
     pub fn mark_as_moved(&mut self, place: &str) -> StoreResult {
         const DURING: &str = "marking the old store as moved";
-        let path = self.path.clone();
         let mut mark = || -> rusqlite::Result<()> {
             self.connection.pragma_update(None, "synchronous", "FULL")?;
             let transaction = self.connection.transaction()?;
@@ -255,8 +252,8 @@ impl OldFile {
         };
         mark().map_err(fault(DURING))?;
         self.moved = Some(place.to_owned());
-        File::open(&path)
-            .and_then(|file| file.sync_all())
-            .map_err(|error| StoreFault::broken(DURING, format!("{}: {error}", path.display())))
+        sync(&self.path).map_err(|error| {
+            StoreFault::broken(DURING, format!("{}: {error}", self.path.display()))
+        })
     }
 }

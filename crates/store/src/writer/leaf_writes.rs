@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Batch, CheckedState, EntryEvent, EventWrite, IdTokenUse, LeafRef, LeafRow, SealStored,
-    SealWrite, StoreResult, WriteStop, Writer, change_tokens, rare_changes::admit,
+    Batch, CheckedState, EntryEvent, EventFact, IdTokenUse, LeafRef, LeafRow, SealWrite,
+    StoreResult, WriteStop, Writer, change_tokens, rare_changes::admit,
 };
 use documents::{Hash, LeafHash, LeafKind, MAX_ENTRY_BYTES, Timestamp, merkle};
 
@@ -13,7 +13,7 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'m>,
         write: &'m SealWrite,
-    ) -> StoreResult<Result<SealStored, WriteStop>> {
+    ) -> StoreResult<Result<LeafRef, WriteStop>> {
         // A revocation can end the validity of a roster that this seal puts in force.
         if write.checked != self.checked() {
             return Ok(Err(WriteStop::Moved));
@@ -35,7 +35,7 @@ impl Writer {
         } else {
             EntryEvent::Seal
         };
-        batch.event(write.at, EventWrite::Entry(event, leaf.index));
+        batch.event(write.at, EventFact::Entry(event, leaf.index));
         batch.writes.new_epoch |= write.new_epoch;
         batch.writes.blobs.extend(&write.blobs);
         if self.head.boundary.is_none() {
@@ -46,10 +46,7 @@ impl Writer {
         }
         self.head.seal = Some(write.digest);
         self.head.version += 1;
-        Ok(Ok(SealStored {
-            leaf,
-            version: self.head.version,
-        }))
+        Ok(Ok(leaf))
     }
 
     /// Notes that an ID token was used. Returns false if the ID token was used before, or if its end is not later than the

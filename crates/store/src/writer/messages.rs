@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     AdvanceStop, Consume, ConsumeStop, DenialQuestion, DenialResult, DenialWrite, Finish,
-    FinishStop, GrantStop, GrantWrite, IdTokenUse, LeafRef, NewProposal, PackedRow, ProposalStatus,
+    FinishStop, GrantWrite, IdTokenUse, LeafRef, NewProposal, PackedRow, ProposalStatus,
     ProposalStep, ProposeResult, PruneResult, Questions, Retention, Retired, ReviewWrite,
-    RevocationResult, RevocationWrite, SealStored, SealWrite, Signature, SpentNonce, StoreFault,
-    StoreResult, StoredGrant, Telling, WriteStop,
+    RevocationResult, RevocationWrite, SealWrite, Signature, SpentNonce, StoreFault, StoreResult,
+    StoredGrant, Telling, WriteStop,
 };
 use documents::{Hash, ProposalId, Timestamp};
 
@@ -64,15 +64,16 @@ pub type BoxedMessage<M, T, E> = Box<Asked<M, T, E>>;
 /// A request to the writer.
 pub enum WriterMessage {
     Consume(BoxedMessage<Consume, SpentNonce, ConsumeStop>),
-    Finish(BoxedMessage<Hashed<Finish>, LeafRef, FinishStop>),
-    Seal(BoxedMessage<SealWrite, SealStored, WriteStop>),
+    /// The hash of the leaf comes with the message, because senders run in parallel and the writer is one thread.
+    Finish(BoxedMessage<(Finish, Hash), LeafRef, FinishStop>),
+    Seal(BoxedMessage<SealWrite, LeafRef, WriteStop>),
     Propose(BoxedMessage<NewProposal, ProposeResult, StoreFault>),
     /// The last value is true for the signatures of people.
     Sign(BoxedMessage<(ProposalId, Vec<Signature>, bool), Vec<Signature>, AdvanceStop>),
     Deny(BoxedMessage<DenialWrite, DenialResult, WriteStop>),
     Revoke(BoxedMessage<RevocationWrite, RevocationResult, WriteStop>),
     Review(BoxedMessage<ReviewWrite, LeafRef, WriteStop>),
-    Grant(BoxedMessage<GrantWrite, StoredGrant, GrantStop>),
+    Grant(BoxedMessage<GrantWrite, StoredGrant, WriteStop>),
     Tell(BoxedMessage<Telling, (), StoreFault>),
     Admit(BoxedMessage<IdTokenUse, bool, StoreFault>),
     Advance(BoxedMessage<ProposalStep, ProposalStatus, AdvanceStop>),
@@ -112,13 +113,6 @@ impl WriterMessage {
     }
 }
 
-/// Message with the hash of its leaf. The sender computes the hash, because senders run in parallel and the writer is
-/// one thread.
-pub struct Hashed<T> {
-    pub message: T,
-    pub hash: Hash,
-}
-
 /// Collects what the checks of the messages must know.
 pub fn questions(messages: &[WriterMessage]) -> Questions<'_> {
     let mut questions = Questions::default();
@@ -128,9 +122,7 @@ pub fn questions(messages: &[WriterMessage]) -> Questions<'_> {
                 questions.runs.push(&asked.message.core);
                 questions.uses.extend(&asked.message.claim);
             }
-            WriterMessage::Finish(asked) => {
-                questions.proposals.push(&asked.message.message.proposal)
-            }
+            WriterMessage::Finish(asked) => questions.proposals.push(&asked.message.0.proposal),
             WriterMessage::Advance(asked) => questions.proposals.push(&asked.message.proposal),
             WriterMessage::Propose(asked) => questions.new.push(&asked.message),
             WriterMessage::Sign(asked) => {

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     AdvanceStop, Batch, ConsumeStop, DenialPrecedent, DenialResult, DenialWrite, DenialsAhead,
-    EntryEvent, EventWrite, GrantClaim, GrantStop, GrantWrite, LeafRef, NewProposal, Proposal,
+    EntryEvent, EventFact, GrantClaim, GrantWrite, LeafRef, NewProposal, Proposal,
     ProposalPrecedent, ProposalStatus, ProposalStep, ProposeResult, PruneResult, Retention,
     RetentionCut, Retired, ReviewRow, ReviewWrite, RevocationResult, RevocationWrite, Signature,
     SpentUse, StepRow, StoreResult, StoredDenial, StoredGrant, StoredReview, StoredRevocation,
@@ -200,7 +200,7 @@ impl<'m> Batch<'m> {
                 if by_people {
                     self.event(
                         signature.at,
-                        EventWrite::signed(id, &signature.person, &signature.keyid),
+                        EventFact::Signed(id.clone(), signature.person.clone(), signature.keyid),
                     );
                 }
                 stored.push(signature.clone());
@@ -216,9 +216,9 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'_>,
         write: &GrantWrite,
-    ) -> StoreResult<Result<StoredGrant, GrantStop>> {
+    ) -> StoreResult<Result<StoredGrant, WriteStop>> {
         if self.head.seal.is_none() {
-            return Ok(Err(WriteStop::NoSeal.into()));
+            return Ok(Err(WriteStop::NoSeal));
         }
         // Grants are rare, so the writer may use a connection of its own here.
         let earlier = batch
@@ -233,7 +233,9 @@ impl Writer {
             |row| Ok(Some(row)),
         )?;
         match &known {
-            Some(known) if known.digest != write.grant.digest => return Ok(Err(GrantStop::Taken)),
+            Some(known) if known.digest != write.grant.digest => {
+                return Ok(Err(WriteStop::GrantTaken));
+            }
             Some(known) if known.leaf.is_some() => return Ok(Ok(known.clone())),
             Some(_) => {}
             None if write.checked.is_none() => {
@@ -243,12 +245,12 @@ impl Writer {
                 if own + new().filter(|row| row.proposer == *proposer).count() as u64
                     >= MOST_DRAFTS_OF_PROPOSER
                 {
-                    return Ok(Err(GrantStop::TooMany {
+                    return Ok(Err(WriteStop::TooManyDrafts {
                         most: MOST_DRAFTS_OF_PROPOSER,
                     }));
                 }
                 if all + new().count() as u64 >= MOST_DRAFTS {
-                    return Ok(Err(GrantStop::TooMany { most: MOST_DRAFTS }));
+                    return Ok(Err(WriteStop::TooManyDrafts { most: MOST_DRAFTS }));
                 }
             }
             None => {}
@@ -257,10 +259,10 @@ impl Writer {
         if let Some(checked) = write.checked {
             // A seal or a revocation can end the right of a signer.
             if checked != self.checked() {
-                return Ok(Err(WriteStop::Moved.into()));
+                return Ok(Err(WriteStop::Moved));
             }
             if let Err(stop) = self.check_leaf(&row.envelope, None) {
-                return Ok(Err(stop.into()));
+                return Ok(Err(stop));
             }
             row.leaf = Some(
                 self.append(batch, LeafKind::Grant, row.envelope.clone())
@@ -269,7 +271,7 @@ impl Writer {
             self.head.version += 1;
         }
         if row.leaf.is_some() || known.is_none() {
-            batch.event(write.at, EventWrite::Grant(row.id.clone(), row.leaf));
+            batch.event(write.at, EventFact::Grant(row.id.clone(), row.leaf));
         }
         batch.writes.grants.push(row.clone());
         Ok(Ok(row))
@@ -503,7 +505,7 @@ impl Writer {
             closes: *closes,
             settles: *settles,
         });
-        batch.event(write.at, EventWrite::Entry(EntryEvent::Review, leaf.index));
+        batch.event(write.at, EventFact::Entry(EntryEvent::Review, leaf.index));
         self.head.version += 1;
         Ok(leaf)
     }
@@ -553,7 +555,7 @@ impl Writer {
         } else {
             EntryEvent::Revocation
         };
-        batch.event(write.at, EventWrite::Entry(event, leaf));
+        batch.event(write.at, EventFact::Entry(event, leaf));
         Arc::make_mut(&mut self.revoked).push(StoredRevocation {
             subject: write.subject,
             leaf,
@@ -572,7 +574,7 @@ impl<'m> Batch<'m> {
     pub fn tell(&mut self, telling: &'m Telling) {
         self.writes.told.extend(&telling.targets);
         for (at, words) in &telling.attention {
-            self.event(*at, EventWrite::Attention(words.clone()));
+            self.event(*at, EventFact::Attention(words.clone()));
         }
     }
 }

@@ -6,13 +6,13 @@ use std::{
 };
 
 use crate::{
-    Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventWrite, Finish, FinishRow,
-    FinishStop, GrantClaim, Hashed, LeafRef, NonceUse, ProposalStatus, RunRow, SpentNonce,
-    SpentUse, StatusChange, StoreFault, StoreResult, WriteKind, Writer, rows::OwedEnd,
-    stored::may_become, waits, writer::row_writes::ClaimedUses,
+    Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventFact, Finish, FinishRow,
+    FinishStop, GrantClaim, LeafRef, NonceUse, ProposalStatus, RunRow, SpentNonce, SpentUse,
+    StatusChange, StoreFault, StoreResult, WriteKind, Writer, rows::OwedEnd, stored::may_become,
+    waits, writer::row_writes::ClaimedUses,
 };
 use documents::{
-    AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, LeafKind,
+    AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, Hash, LeafKind,
     MAX_ENTRY_BYTES, MAX_ITEMS, PAYLOAD_TYPE, ProposalId, Spent as SpentItem, Timestamp, pae,
 };
 
@@ -178,14 +178,17 @@ impl Writer {
                 };
                 batch.changes.push(change);
                 for (person, keyid) in &request.signers {
-                    batch.event(at, EventWrite::signed(&request.core.id, person, keyid));
+                    batch.event(
+                        at,
+                        EventFact::Signed(request.core.id.clone(), person.clone(), *keyid),
+                    );
                 }
                 batch.event(
                     at,
-                    EventWrite::Proposal(request.core.id.clone(), ProposalStatus::Running),
+                    EventFact::Proposal(request.core.id.clone(), ProposalStatus::Running),
                 );
                 if request.emergency.is_some() {
-                    batch.event(at, EventWrite::Emergency(request.core.id.clone()));
+                    batch.event(at, EventFact::Emergency(request.core.id.clone()));
                 }
                 self.closed
                     .spend(&request.core.nonce, request.core.expires_at);
@@ -281,10 +284,10 @@ impl Writer {
     pub fn finish<'m>(
         &mut self,
         batch: &mut Batch<'m>,
-        ends: &[&'m Asked<Hashed<Finish>, LeafRef, FinishStop>],
+        ends: &[&'m Asked<(Finish, Hash), LeafRef, FinishStop>],
     ) -> StoreResult {
         for asked in ends {
-            let Hashed { message: end, hash } = &asked.message;
+            let (end, hash) = &asked.message;
             let state = batch.states.get(&end.proposal).copied();
             let result = match state.map(|state| (state.status, state.consumption, state.receipt)) {
                 None => Err(FinishStop::NotRunning(None)),

@@ -278,14 +278,6 @@ pub struct AuthorPreview {
     around: Surroundings,
 }
 
-impl std::fmt::Debug for AuthorPreview {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.debug_struct("AuthorPreview")
-            .field("rules", &self.rules().from)
-            .finish_non_exhaustive()
-    }
-}
-
 impl AuthorPreview {
     /// Returns the preview under the chosen rules, or else under those of a new boundary.
     pub const fn new(

@@ -12,7 +12,7 @@ use documents::Presence;
 fn statuses(ledger: &Ledger, after: u64) -> Vec<(u64, Option<ProposalStatus>)> {
     let events = ledger.reads().events(after, 100).expect("read").into_iter();
     let of = |what: EventFact| match what {
-        EventFact::Proposal { status, .. } => Some(status),
+        EventFact::Proposal(_, status) => Some(status),
         _ => None,
     };
     events.map(|event| (event.seq, of(event.what))).collect()
@@ -48,16 +48,8 @@ async fn each_change_of_a_commit_has_one_event_in_its_order() {
         assert_eq!(ledger.reads().newest_event(), Ok(7));
         let last = ledger.reads().events(6, 1).expect("read").remove(0);
         let core = core(3);
-        let (id, step, proposer) = (core.id, core.step, core.proposer);
-        assert_eq!(
-            last.what,
-            EventFact::Proposal {
-                status: finished,
-                id,
-                step,
-                proposer
-            }
-        );
+        assert_eq!(last.what, EventFact::Proposal(core.id, finished));
+        assert_eq!(last.proposed, Some((core.step, core.proposer)));
         ledger.close().await.expect("closed");
         drop(ledger);
         assert_eq!(statuses(&world.open(), 1), expected, "after a start");
@@ -102,14 +94,7 @@ async fn each_new_signature_of_a_person_has_one_event_and_that_of_a_grantee_has_
             .await
             .expect("consumed");
         let signed = |number: u8, of: &Signature| {
-            let (core, person, keyid) = (core(number), of.person.clone(), of.keyid);
-            EventFact::Signed {
-                id: core.id,
-                step: core.step,
-                proposer: core.proposer,
-                person,
-                keyid,
-            }
+            EventFact::Signed(core(number).id, of.person.clone(), of.keyid)
         };
         let check = |ledger: &Ledger| {
             let found: Vec<EventFact> = ledger
@@ -126,10 +111,7 @@ async fn each_new_signature_of_a_person_has_one_event_and_that_of_a_grantee_has_
             assert!(
                 matches!(
                     found[3..],
-                    [EventFact::Proposal {
-                        status: ProposalStatus::Running,
-                        ..
-                    }]
+                    [EventFact::Proposal(_, ProposalStatus::Running)]
                 ),
                 "{found:?}"
             );

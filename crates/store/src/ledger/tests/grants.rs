@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use crate::{
-    CheckedState, Consume, ConsumeStop, Finish, GrantClaim, GrantStop, GrantWrite, Ledger, Spender,
+    CheckedState, Consume, ConsumeStop, Finish, GrantClaim, GrantWrite, Ledger, Spender,
     SpentNonce, SpentUse, StoredGrant, WriteStop,
     ledger::tests::{T0, World, consume_of, core, envelope_of, finish_of, t},
 };
@@ -26,7 +26,7 @@ async fn put(
     ledger: &Ledger,
     number: u8,
     checked: Option<CheckedState>,
-) -> Result<StoredGrant, GrantStop> {
+) -> Result<StoredGrant, WriteStop> {
     ledger
         .put_grant(GrantWrite {
             grant: draft(number),
@@ -81,10 +81,7 @@ async fn a_draft_becomes_a_grant_of_the_log_only_in_the_state_that_was_checked()
             revocations: 1,
             ..ledger.checked_state()
         };
-        assert_eq!(
-            put(&ledger, 1, Some(moved)).await,
-            Err(GrantStop::Write(WriteStop::Moved))
-        );
+        assert_eq!(put(&ledger, 1, Some(moved)).await, Err(WriteStop::Moved));
         let other = StoredGrant {
             digest: ContentDigest::of(b"other"),
             ..draft(1)
@@ -96,7 +93,7 @@ async fn a_draft_becomes_a_grant_of_the_log_only_in_the_state_that_was_checked()
                 at: ledger.now(),
             })
             .await;
-        assert_eq!(taken, Err(GrantStop::Taken));
+        assert_eq!(taken, Err(WriteStop::GrantTaken));
         let version = ledger.state().version;
         let logged = active(&ledger, 1).await;
         assert_eq!(
@@ -127,7 +124,7 @@ async fn one_proposer_cannot_take_the_places_of_all_drafts() {
         }
         assert_eq!(
             put(&ledger, 21, None).await,
-            Err(GrantStop::TooMany { most: 20 })
+            Err(WriteStop::TooManyDrafts { most: 20 })
         );
         let other = StoredGrant {
             proposer: "other".parse().expect("name"),

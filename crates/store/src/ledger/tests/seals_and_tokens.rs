@@ -6,7 +6,7 @@ use crate::{
     ConsumeStop, IdTokenUse, NewProposal, SealWrite, Token, TokenChange, WriteStop,
     ledger::tests::{T0, World, consume_of, core, new_proposal, seal, seal_write, t},
 };
-use documents::{BlobDigest, Name, Scope, SealDigest};
+use documents::{BlobDigest, Name, Scope, SealDigest, SealedToken};
 use wire::OidcBinding;
 
 #[tokio::test]
@@ -15,13 +15,15 @@ async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
         let ledger = world.sealed().await;
         let name: Name = "ci".parse().expect("name");
         let token = Token {
-            name: name.clone(),
+            token: SealedToken {
+                name: name.clone(),
+                owners: vec!["alice".parse().expect("name")],
+                scopes: vec![Scope::Propose, Scope::Read],
+                patterns: vec!["web:*".to_owned()],
+                expires_at: Some(t(9)),
+            },
             secret: [7; 32],
-            owners: vec!["alice".parse().expect("name")],
-            scopes: vec![Scope::Propose, Scope::Read],
-            patterns: vec!["web:*".to_owned()],
             created_at: t(0),
-            expires_at: Some(t(9)),
             revoked_at: None,
         };
         let add = TokenChange::Add(token.clone(), None);
@@ -52,7 +54,10 @@ async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
         );
         let other = TokenChange::Add(
             Token {
-                name: "b".parse().expect("name"),
+                token: SealedToken {
+                    name: "b".parse().expect("name"),
+                    ..token.token
+                },
                 secret: [8; 32],
                 ..token
             },
@@ -103,7 +108,7 @@ async fn each_seal_names_the_previous_seal_and_the_digest_of_the_first_seal_is_t
         let before = ledger.checked_state();
         let sealed = seal(&ledger, 1).await.expect("seal");
         assert_eq!(
-            (sealed.leaf.index, ledger.state().boundary),
+            (sealed.index, ledger.state().boundary),
             (0, Some(SealDigest::of(&[1])))
         );
         let fork = SealWrite {
@@ -202,13 +207,15 @@ async fn the_jobs_of_a_token_and_of_a_proposal_are_kept_on_each_engine() {
             ca: None,
         };
         let token = Token {
-            name: name.clone(),
+            token: SealedToken {
+                name: name.clone(),
+                owners: Vec::new(),
+                scopes: vec![Scope::Propose],
+                patterns: Vec::new(),
+                expires_at: None,
+            },
             secret: [7; 32],
-            owners: Vec::new(),
-            scopes: vec![Scope::Propose],
-            patterns: Vec::new(),
             created_at: t(0),
-            expires_at: None,
             revoked_at: None,
         };
         let add = TokenChange::Add(token, Some(Box::new(binding.clone())));

@@ -99,13 +99,11 @@ async fn a_consumption_under_an_outdated_state_version_is_refused() {
     for world in World::on_each_engine() {
         let ledger = world.sealed().await;
         let old = consume_of(&ledger, core(1));
-        let sealed = seal(&ledger, 2).await.expect("seal");
-        assert_eq!(sealed.version, old.version + 1);
+        seal(&ledger, 2).await.expect("seal");
+        let version = ledger.state().version;
+        assert_eq!(version, old.version + 1);
         assert_eq!(ledger.consume(old.clone()).await, Err(ConsumeStop::Moved));
-        let newer_version = Consume {
-            version: sealed.version,
-            ..old
-        };
+        let newer_version = Consume { version, ..old };
         assert_eq!(
             ledger.consume(newer_version).await,
             Err(ConsumeStop::Moved),

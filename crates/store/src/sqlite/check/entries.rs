@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use crate::{
     AuthorizationCore, LOST, Look, Proposal, ProposalStatus, StoreResult, end_detail,
-    fields::place, id_bytes, opened,
+    fields::place, id_bytes, opened, payload_of,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, Consumption, Denial, Envelope, Genesis, Grant,
@@ -149,11 +149,13 @@ impl Look<'_> {
                 None if spent.expires_at.unix() > self.mark => "the row of the nonce is missing",
                 _ => continue,
             };
-            let what = format!(
-                "the nonce {} is spent and expires at {}, but {why}: the authorization could run again",
-                spent.nonce, spent.expires_at
+            self.defect(
+                &entry,
+                format!(
+                    "the nonce {} is spent and expires at {}, but {why}: the authorization could run again",
+                    spent.nonce, spent.expires_at
+                ),
             );
-            self.defect(&entry, what);
         }
         Ok(())
     }
@@ -181,8 +183,10 @@ impl Look<'_> {
     /// Reports a row of a proposal with a value that this program does not write.
     pub(super) fn unknown_values(&mut self, id: &[u8]) {
         let place = format!("table proposal, row {}", hex(id));
-        let what = "the row has a value that this program does not write";
-        self.defect(place, what);
+        self.defect(
+            place,
+            "the row has a value that this program does not write",
+        );
     }
 
     /// Compares the row of a run with its consumption, and with its row in the table `crossing` until it has a receipt.
@@ -196,10 +200,12 @@ impl Look<'_> {
     ) -> StoreResult {
         let id = &run.core.id;
         if (run.core.digest, &run.core.nonce) != (spent.authorization, &spent.nonce) {
-            let what = format!(
-                "the authorization or the nonce of the proposal {id} differs from the consumption in the log"
+            self.defect(
+                entry,
+                format!(
+                    "the authorization or the nonce of the proposal {id} differs from the consumption in the log"
+                ),
             );
-            self.defect(entry, what);
         }
         // The row of a submitted envelope is created at the consumption.
         let then = Some(consumption.at);
@@ -227,12 +233,12 @@ impl Look<'_> {
             return Ok(());
         };
         if seal != consumption.seal.as_bytes() {
-            let what = "the row in the table crossing names another seal than the consumption";
-            self.defect(entry, what);
+            self.defect(
+                entry,
+                "the row in the table crossing names another seal than the consumption",
+            );
         }
-        let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
-            .map_err(Malformed::from)
-            .and_then(|envelope| Base64::Strict.decode("/payload", &envelope.payload));
+        let payload = payload_of(&envelope);
         if let Ok(payload) = &payload {
             self.owes(None, false, payload);
         }
@@ -272,8 +278,10 @@ impl Look<'_> {
                 self.compare(&run, payload);
                 self.finished(&run, receipt)?;
             } else {
-                let what = "the receipt and the row of the proposal name different runs";
-                self.defect(&entry, what);
+                self.defect(
+                    &entry,
+                    "the receipt and the row of the proposal name different runs",
+                );
             }
         }
         let until = receipt.finished_at.plus(self.scope.retention.outputs_s);
@@ -288,11 +296,14 @@ impl Look<'_> {
             let sql = "SELECT bytes FROM output WHERE name = ?1";
             let kept = self.one(sql, [stream.blake3.as_bytes()], |row| row.get::<u64>(0))?;
             if kept != Some(stream.recorded) {
-                let what = format!(
-                    "the output {name}, {}, is missing although its retention ends at {until}",
-                    stream.blake3
+                self.advise(
+                    &entry,
+                    format!(
+                        "the output {name}, {}, is missing although its retention ends at {until}",
+                        stream.blake3
+                    ),
+                    LOST,
                 );
-                self.advise(&entry, what, LOST);
             }
         }
         Ok(())
@@ -328,9 +339,11 @@ impl Look<'_> {
             match found {
                 Some((true, _)) => self.outputs_named += 1,
                 Some((false, true)) => {
-                    let what =
-                        format!("no row records that the proposal {id} wrote {}", hex(&name));
-                    self.advise("table output_of", what, LOST);
+                    self.advise(
+                        "table output_of",
+                        format!("no row records that the proposal {id} wrote {}", hex(&name)),
+                        LOST,
+                    );
                 }
                 _ => {}
             }
@@ -349,8 +362,10 @@ impl Look<'_> {
         let digest = receipt.files.manifest;
         let files = self.blob::<Manifest>(digest.as_bytes())?;
         if files.is_none() {
-            let what = format!("the blob {digest} with the files of a run is missing or damaged");
-            self.defect("table blob", what);
+            self.defect(
+                "table blob",
+                format!("the blob {digest} with the files of a run is missing or damaged"),
+            );
         }
         Ok(files.map(|manifest| manifest.0))
     }

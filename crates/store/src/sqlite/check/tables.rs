@@ -82,8 +82,11 @@ impl Look<'_> {
             &format!("SELECT nonce AS id FROM nonce WHERE spent < 0 AND expires_at > {until}"),
         )?;
         let counted = self.number("SELECT nonces FROM state")?;
-        let what = "before rows were changed by hand, the boundary counted";
-        self.count("nonce", counted, what)?;
+        self.count(
+            "nonce",
+            counted,
+            "before rows were changed by hand, the boundary counted",
+        )?;
         self.counts
             .push(("nonces", self.number("SELECT count(*) FROM nonce")?));
         Ok(())
@@ -244,8 +247,11 @@ impl Look<'_> {
                 self.advise(format!("output {name}"), what, LOST);
             }
         }
-        let what = "the receipts, which give the permissions to read outputs, explain";
-        self.count("output_of", self.outputs_named, what)?;
+        self.count(
+            "output_of",
+            self.outputs_named,
+            "the receipts, which give the permissions to read outputs, explain",
+        )?;
         self.odd(
             "output",
             "the date of the output differs from the end of its last run",
@@ -292,11 +298,12 @@ impl Look<'_> {
         let rows = self.all(TOKENS, [], |row| row.token())?;
         self.counts.push(("tokens", rows.len() as u64));
         for row in &rows {
-            let place = format!("table token, row {}", row.name);
-            let said = sealed.iter().find(|sealed| sealed.name == row.name);
+            let token = &row.token;
+            let place = format!("table token, row {}", token.name);
+            let said = sealed.iter().find(|sealed| sealed.name == token.name);
             let ended =
-                row.revoked_at.is_some() || row.expires_at.is_some_and(|end| end <= seal.at);
-            let by_entry = self.revoked.contains(&RevokedSubject::token(&row.name));
+                row.revoked_at.is_some() || token.expires_at.is_some_and(|end| end <= seal.at);
+            let by_entry = self.revoked.contains(&RevokedSubject::token(&token.name));
             match said {
                 _ if row.revoked_at.is_none() && by_entry => {
                     self.defect(place, "the log revokes the token, but the row says that it is valid");
@@ -308,29 +315,15 @@ impl Look<'_> {
                     place,
                     "the row says that the token is revoked, but the token is valid in the last seal"
                 ),
-                Some(said) => {
-                    let sorted = |mut texts: Vec<String>| {
-                        texts.sort();
-                        texts.dedup();
-                        texts
-                    };
-                    let mut scopes = row.scopes.clone();
-                    scopes.sort();
-                    scopes.dedup();
-                    let same = said.owners == row.owners
-                        && said.scopes == scopes
-                        && said.patterns == sorted(row.patterns.clone())
-                        && said.expires_at == row.expires_at;
-                    if !same {
-                        self.defect(place, "the token differs from the last seal");
-                    }
+                Some(said) if *said != row.sealed() => {
+                    self.defect(place, "the token differs from the last seal");
                 }
-                None => {}
+                _ => {}
             }
         }
         for missing in sealed
             .iter()
-            .filter(|sealed| !rows.iter().any(|row| row.name == sealed.name))
+            .filter(|sealed| !rows.iter().any(|row| row.token.name == sealed.name))
         {
             self.defect(
                 format!("table token, row {}", missing.name),
@@ -394,8 +387,10 @@ impl Look<'_> {
         if let Some((place, what)) = rows.iter().find_map(|row| row.data.as_ref().err()) {
             self.defect(place, *what);
         } else if count < 256 {
-            let what = format!("only {count} of its 256 entries are packed");
-            self.defect(format!("packed tile {tile}"), what);
+            self.defect(
+                format!("packed tile {tile}"),
+                format!("only {count} of its 256 entries are packed"),
+            );
         } else {
             // A changed byte of the compressed form can leave all entries the same.
             let sql = "SELECT data FROM packed WHERE tile = ?1";
@@ -468,11 +463,13 @@ impl Look<'_> {
         let sql = "SELECT 1 FROM standing_use WHERE digest = ?1 AND number = ?2 AND at = ?3 AND spent = ?4";
         let values = rusqlite::params![grant.as_bytes(), number.0, at.unix(), place(index, item)];
         if self.one(sql, values, |_| Ok(()))?.is_none() {
-            let what = format!(
-                "the table standing_use has no row for use {} of a grant",
-                number.0
+            self.defect(
+                format!("log entry {index}, item {item}"),
+                format!(
+                    "the table standing_use has no row for use {} of a grant",
+                    number.0
+                ),
             );
-            self.defect(format!("log entry {index}, item {item}"), what);
         }
         Ok(())
     }
@@ -486,8 +483,10 @@ impl Look<'_> {
         for (id, row) in rows {
             let place = format!("table standing, row {}", hex(&id));
             let Ok(row) = row else {
-                let what = "the row has a value that this program does not write";
-                self.defect(place, what);
+                self.defect(
+                    place,
+                    "the row has a value that this program does not write",
+                );
                 continue;
             };
             let of_row = (row.digest, row.id, row.proposer, row.expires_at);
@@ -502,8 +501,7 @@ impl Look<'_> {
             if let Some(index) = row.leaf
                 && self.entry_at(index)?.as_deref() != Some(&row.envelope[..])
             {
-                let what = format!("log entry {index} is another document");
-                self.defect(&place, what);
+                self.defect(&place, format!("log entry {index} is another document"));
             }
         }
         self.count(
@@ -537,8 +535,10 @@ impl Look<'_> {
             .ok()
             .flatten();
         let Some(row) = row else {
-            let what = "the table review has no row for this review that this program can read";
-            self.defect(format!("log entry {index}"), what);
+            self.defect(
+                format!("log entry {index}"),
+                "the table review has no row for this review that this program can read",
+            );
             return Ok(());
         };
         let sql = "SELECT l.idx FROM leaf l JOIN closed_at c ON c.receipt = l.idx \
@@ -627,10 +627,12 @@ impl Look<'_> {
                     .one(sql, rusqlite::params![leaf, row.receipt], |_| Ok(()))?
                     .is_none()
                 {
-                    let what = format!(
-                        "the column {column} names log entry {leaf}, which is no review of the run"
+                    self.defect(
+                        &place,
+                        format!(
+                            "the column {column} names log entry {leaf}, which is no review of the run"
+                        ),
                     );
-                    self.defect(&place, what);
                 }
             }
         }
