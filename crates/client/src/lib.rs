@@ -75,7 +75,7 @@ pub use home::{
 };
 pub use remote::{
     address::{Address, Secret, TlsFiles},
-    client::{CHALLENGE_TYPE, Client},
+    client::Client,
     export::export,
     follow_run::{StreamLine, read_line},
     log_source::{LogAtRest, LogSource, OpenStoredLog},

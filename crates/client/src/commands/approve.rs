@@ -21,9 +21,7 @@ use crate::{
     terminal::streams::wrapped,
     write_document,
 };
-use documents::{
-    AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId, joined,
-};
+use documents::{AuthorizationDigest, Envelope, EnvelopeSignature, Name, ProposalId, joined};
 use wire::{ProposalStatus, ProposalView, RefusalView, Signatures};
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
@@ -376,12 +374,7 @@ pub fn sign(
     signer: &dyn Signer,
 ) -> CommandResult<EnvelopeSignature> {
     let Consent(_sound) = consent;
-    keys::sign(
-        signer,
-        SignaturePurpose::Approve,
-        PAYLOAD_TYPE,
-        &review.sources.payload,
-    )
+    keys::sign(signer, SignaturePurpose::Approve, &review.sources.payload)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     ReviewSubject, SignaturePurpose, Signer, Terminal, TrustArgs, boundary_with, check_open,
     find_subject, home::keys, now, review::render::brief, search_names, write_document,
 };
-use documents::{Authorization, Denial, Envelope, PAYLOAD_TYPE};
+use documents::{Authorization, Denial, Envelope};
 use wire::{DenialView, ProposalView, StatementDenial};
 
 /// Sign a denial: this statement never runs any more, and a run that has started is ended.
@@ -121,12 +121,7 @@ pub fn sign(review: &ProposalReview, reason: &str, signer: &dyn Signer) -> Comma
     let payload = payload(review, reason)?;
     Ok(Envelope::new(
         &payload,
-        vec![keys::sign(
-            signer,
-            SignaturePurpose::Deny,
-            PAYLOAD_TYPE,
-            &payload,
-        )?],
+        vec![keys::sign(signer, SignaturePurpose::Deny, &payload)?],
     ))
 }
 

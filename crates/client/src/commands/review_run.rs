@@ -12,8 +12,8 @@ use crate::{
     read_statement, revocation, verdict_word, write_document,
 };
 use documents::{
-    Base64, BoundaryName, Envelope, KeyId, ObservedEnd, PAYLOAD_TYPE, ReceiptId, ReviewStatement,
-    ReviewVerdict, Statement, Status, Subject, joined, reviewed,
+    Base64, BoundaryName, Envelope, KeyId, ObservedEnd, ReceiptId, ReviewStatement, ReviewVerdict,
+    Statement, Status, Subject, joined, reviewed,
 };
 use verdict::excluded_words;
 use wire::{ReviewedView, UnsettledList};
@@ -296,12 +296,7 @@ impl RunReview {
                     self.signer
                 ))
             })?;
-        let signature = keys::sign(
-            signer,
-            SignaturePurpose::Review,
-            PAYLOAD_TYPE,
-            &self.payload,
-        )?;
+        let signature = keys::sign(signer, SignaturePurpose::Review, &self.payload)?;
         Ok(Envelope::new(&self.payload, vec![signature]))
     }
 }

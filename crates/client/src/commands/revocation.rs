@@ -4,7 +4,7 @@ use crate::{
     Client, CommandFailure, CommandResult, Keys, SignaturePurpose, Signer, Terminal, home::keys,
     value_words::counted,
 };
-use documents::{BoundaryRef, Envelope, KeyId, PAYLOAD_TYPE, Revocation, RevokedSubject};
+use documents::{BoundaryRef, Envelope, KeyId, Revocation, RevokedSubject};
 use verdict::{KeyHolder, TrustedRoster};
 use wire::{BoundaryView, RegistryView, RevocationView};
 
@@ -131,7 +131,7 @@ pub fn sign(
     signer: &dyn Signer,
 ) -> CommandResult<Envelope> {
     let payload = payload(boundary, subject, reason)?;
-    let signature = keys::sign(signer, SignaturePurpose::Revoke, PAYLOAD_TYPE, &payload)?;
+    let signature = keys::sign(signer, SignaturePurpose::Revoke, &payload)?;
     Ok(Envelope::new(&payload, vec![signature]))
 }
 

@@ -16,8 +16,9 @@ use crate::{
     CommandFailure, CommandResult, Home, PrintableText, Signer, SshKeygenSigner, open_signer,
     read_bounded, ssh_agent,
 };
-use documents::{EnvelopeSignature, KeyId, Name, SecretKey, SshKey, locked, pae};
+use documents::{EnvelopeSignature, KeyId, Name, PAYLOAD_TYPE, SecretKey, SshKey, locked, pae};
 use verdict::TrustedRoster;
+use wire::CHALLENGE_TYPE;
 
 /// Option that names the signing key.
 #[derive(Debug, Clone, Args)]
@@ -184,15 +185,14 @@ impl SignaturePurpose {
 /// Held while ssh-keygen asks. Several boundaries are read at the same time, but a person answers one question at a time.
 static ONE_QUESTION: Mutex<()> = Mutex::new(());
 
-/// Signs `body` as a DSSE message of the given type. If ssh-keygen will ask for a passphrase or a touch, the function
-/// first prints the key and the purpose.
+/// Signs `body` as a DSSE message: a challenge to read, or else a statement. If ssh-keygen will ask for a passphrase or
+/// a touch, the function first prints the key and the purpose.
 ///
 /// # Errors
 /// Returns an error if the key could not sign.
 pub fn sign(
     signer: &dyn Signer,
     purpose: SignaturePurpose,
-    payload_type: &str,
     body: &[u8],
 ) -> CommandResult<EnvelopeSignature> {
     let mut _turn = None;
@@ -206,6 +206,10 @@ pub fn sign(
             purpose.words()
         );
     }
+    let payload_type = match purpose {
+        SignaturePurpose::Read => CHALLENGE_TYPE,
+        _ => PAYLOAD_TYPE,
+    };
     let signature = signer
         .sign(&pae(payload_type, body))
         .map_err(|error| CommandFailure::usage(format!("{}: {error}", purpose.failure())))?;

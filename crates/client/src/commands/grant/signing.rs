@@ -8,8 +8,7 @@ use crate::{
     now, read_statement, terminal::streams::wrapped,
 };
 use documents::{
-    Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Nonce, PAYLOAD_TYPE,
-    joined,
+    Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Nonce, joined,
 };
 use wire::{GrantStatus, GrantView, ProposalView, Signatures};
 
@@ -133,12 +132,7 @@ pub fn sign(
     signer: &dyn Signer,
 ) -> CommandResult<EnvelopeSignature> {
     let GrantConsent(()) = consent;
-    keys::sign(
-        signer,
-        SignaturePurpose::Grant,
-        PAYLOAD_TYPE,
-        &review.payload,
-    )
+    keys::sign(signer, SignaturePurpose::Grant, &review.payload)
 }
 
 /// Sends a signature to the boundary, and returns the new state of the grant.
@@ -219,7 +213,7 @@ pub fn sign_use(
                 grantee.key, grantee.name
             ))
         })?;
-    let signature = keys::sign(signer, SignaturePurpose::Use, PAYLOAD_TYPE, &payload)?;
+    let signature = keys::sign(signer, SignaturePurpose::Use, &payload)?;
     client.post(
         &format!("/v1/proposals/{}/signatures", view.id),
         &Signatures {
