@@ -64,7 +64,7 @@ pub use trust::{
     chain_error::ChainError,
     succession::{SuccessionTallies, ThresholdTally},
     trusted_roster::{KeyHolder, RosterError, TrustedRoster},
-    version_file::{self, FileWritten, MAX_FILE_BYTES},
+    version_file::{self, FileWritten, MAX_FILE_BYTES, directory_of},
 };
 
 pub(crate) use audit::{

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{CommandFailure, CommandResult, PrintableText};
+use verdict::directory_of;
 
 /// Reads a file that the user named. The path `-` means the standard input.
 ///
@@ -84,10 +85,7 @@ pub fn read_beginning(path: &Path, most: usize) -> CommandResult<Vec<u8>> {
 /// # Errors
 /// Returns an error if the file or its directory can't be written.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;

@@ -29,6 +29,7 @@ use crate::ssh_agent;
 use documents::{
     NAMESPACE, PemError, SecretKey, SignatureError, SshKey, SshKeyError, WireReader, sshsig,
 };
+use verdict::directory_of;
 
 /// Signs with one key.
 ///
@@ -262,10 +263,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
             "the file already exists and is not replaced; move the file away or choose another name",
         )
     };
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     if path.symlink_metadata().is_ok() {
         return Err(exists());
     }

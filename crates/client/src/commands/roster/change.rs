@@ -25,7 +25,7 @@ use documents::{
 use reading::{
     Builtins, Policy, PolicyProfile, Ruling, profile_of_step, required_permissions::needs, resolve,
 };
-use verdict::{Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, payload_of};
+use verdict::{Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, directory_of, payload_of};
 use wire::RegistryView;
 
 /// One change.
@@ -639,11 +639,7 @@ pub fn read_version(path: &Path) -> CommandResult<(Envelope, TrustedRoster, bool
 }
 
 fn siblings(file: &Path) -> Vec<PathBuf> {
-    let directory = file
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(directory)
+    let entries = std::fs::read_dir(directory_of(file))
         .into_iter()
         .flatten()
         .flatten()
