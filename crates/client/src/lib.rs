@@ -94,10 +94,7 @@ pub use review::{
 };
 pub use signers::signer::{FileSigner, Signer, write_secret_key};
 pub use terminal::{
-    exit::{
-        CommandFailure, CommandResult, Exit, denial_words, observed_word, outcome_words,
-        person_words,
-    },
+    exit::{CommandFailure, CommandResult, Exit, denial_words, outcome_words, person_words},
     field_paths::leaves,
     output_painter::{ColouredText, OutputPainter},
     printable_text::PrintableText,
@@ -162,6 +159,5 @@ pub(crate) use signers::{
     ssh_agent,
 };
 pub(crate) use terminal::{
-    exit::verdict_word, field_paths::path_key, letters::DisplayScripts,
-    printable_text::first_token, screen::lines_of,
+    field_paths::path_key, letters::DisplayScripts, printable_text::first_token, screen::lines_of,
 };

@@ -8,8 +8,8 @@ use std::{
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, LineTone,
     PrintableText, ReadReceipt, RevokingBoundary, Screen, SignaturePurpose, Terminal,
-    commands::review::read_envelope, home::keys, is_file, leaves, observed_word, outcome_words,
-    read_statement, revocation, verdict_word, write_document,
+    commands::review::read_envelope, home::keys, is_file, leaves, outcome_words, read_statement,
+    revocation, write_document,
 };
 use documents::{
     Base64, BoundaryName, Envelope, KeyId, ObservedEnd, ReceiptId, ReviewStatement, ReviewVerdict,
@@ -361,10 +361,7 @@ pub fn done_words(answer: &ReviewedView) -> String {
         words.push_str("; the emergency needs more reviews");
     }
     match answer.settled {
-        Some(end) => words.push_str(&format!(
-            "; the end of the run is settled: {}",
-            observed_word(end)
-        )),
+        Some(end) => words.push_str(&format!("; the end of the run is settled: {}", end.word())),
         None if answer.unsettled => words.push_str("; the end of the run is not settled"),
         None if !answer.open => words.push_str("; the run needs no further review"),
         None => {}
@@ -490,9 +487,9 @@ fn run_screen(
         screen.field("evidence", &words);
     }
     screen.heading("Your review");
-    screen.field("verdict", verdict_word(review.verdict));
+    screen.field("verdict", review.verdict.word());
     if let Some(end) = review.observed {
-        screen.field("observed", observed_word(end));
+        screen.field("observed", end.word());
     }
     screen.field("reason", PrintableText::quoted_prose(&review.reason));
     if approved && run.signed.emergency.is_some() {

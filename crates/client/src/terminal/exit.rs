@@ -9,7 +9,7 @@ use std::{fmt, io};
 use serde_json::{Value, json};
 
 use crate::{PrintableText, value_words::counted};
-use documents::{Code, ObservedEnd, Outcome, ReviewVerdict, Status};
+use documents::{Code, Outcome, Status};
 use reading::{FileProblem, Problems};
 use wire::DeniedView;
 
@@ -238,24 +238,6 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         words += &format!(", limit {limit}");
     }
     words
-}
-
-/// Returns the word for how a run ended, by a reviewer.
-pub fn observed_word(end: ObservedEnd) -> &'static str {
-    match end {
-        ObservedEnd::Succeeded => "succeeded",
-        ObservedEnd::Failed => "failed",
-        ObservedEnd::NotStarted => "not started",
-        ObservedEnd::Partly => "partly",
-    }
-}
-
-/// Returns the word for the verdict of a reviewer.
-pub fn verdict_word(verdict: ReviewVerdict) -> &'static str {
-    match verdict {
-        ReviewVerdict::Accepted => "accepted",
-        ReviewVerdict::Rejected => "rejected",
-    }
 }
 
 /// Formats what people wrote, each with the name and in quotes: ` (alice's words: "wait")`. People who wrote nothing are

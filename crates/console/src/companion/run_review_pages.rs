@@ -9,8 +9,8 @@ use axum::{
     routing::{get, post},
 };
 use client::{
-    ReadReceipt, RunReview, SaidOfRun, details, observed_word, review_run::done_words,
-    run_to_review, unsettled::needs,
+    ReadReceipt, RunReview, SaidOfRun, details, review_run::done_words, run_to_review,
+    unsettled::needs,
 };
 use documents::{ObservedEnd, ReceiptId, ReviewVerdict, Status};
 use maud::{Markup, html};
@@ -27,12 +27,6 @@ use crate::{
 const VERDICTS: [(ReviewVerdict, &str, &str); 2] = [
     (ReviewVerdict::Accepted, "accept", "the run was right"),
     (ReviewVerdict::Rejected, "reject", "the run was not right"),
-];
-const ENDS: [ObservedEnd; 4] = [
-    ObservedEnd::Succeeded,
-    ObservedEnd::Failed,
-    ObservedEnd::NotStarted,
-    ObservedEnd::Partly,
 ];
 
 /// Returns the routes. Only `sign` uses a key.
@@ -114,7 +108,7 @@ fn form(
             div.fields {
                 (choice("verdict", "Verdict", &VERDICTS.map(|(_, word, words)| (word, format!("{word}: {words}")))))
                 @if run.receipt.outcome.status == Status::Unknown {
-                    (choice("observed", "How the run ended, as you found out", &ENDS.map(|end| (observed_word(end), observed_word(end).to_owned()))))
+                    (choice("observed", "How the run ended, as you found out", &ObservedEnd::ALL.map(|end| (end.word(), end.word().to_owned()))))
                 }
                 (errors.field("reason", "Reason", refused.value("reason"), &html! { "All readers of the log can see the reason." }))
                 (errors.field("evidence", "Receipts of checks of what the run left", refused.value("evidence"), &html! { "Ids (rcp_…) with blanks between them, or nothing. The reason then names each receipt and its digest." }))
@@ -131,9 +125,9 @@ fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, 
         .iter()
         .find(|(_, word, _)| *word == found.value("verdict"))
         .map(|(verdict, ..)| *verdict);
-    let observed = ENDS
+    let observed = ObservedEnd::ALL
         .into_iter()
-        .find(|end| observed_word(*end) == found.value("observed"));
+        .find(|end| end.word() == found.value("observed"));
     let reason = found.value("reason").trim().to_owned();
     let evidence: Result<Vec<ReceiptId>, _> = found
         .value("evidence")

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     ChosenTrust, JudgedBundle, PrintableText, bundle_of,
     commands::{bundle_files::looks_like_bundle, verify::other_roster},
-    observed_word, outcome_words, verdict_word, with_any,
+    outcome_words, with_any,
 };
 use documents::{BlobDigest, RevokedSubject, RosterDigest, Status, Timestamp, canonical};
 use verdict::{
@@ -544,10 +544,10 @@ pub fn review_words(line: &ReviewedLine) -> String {
         .reviewer
         .as_ref()
         .map_or("an unknown person", |name| name.as_str());
-    let observed = line.observed.map_or_else(String::new, |end| {
-        format!(", observed: {}", observed_word(end))
-    });
-    format!("run {} by {reviewer}{observed}", verdict_word(line.verdict))
+    let observed = line
+        .observed
+        .map_or_else(String::new, |end| format!(", observed: {}", end.word()));
+    format!("run {} by {reviewer}{observed}", line.verdict.word())
 }
 
 /// Says what the reviews of a run say, and what they leave open.
@@ -565,7 +565,7 @@ pub fn review_state_words(run: &RunReviewState) -> String {
         (false, true, _) => Some("not settled".to_owned()),
         (false, false, Some(end)) => Some(format!(
             "settled as {} by {}",
-            observed_word(end),
+            end.word(),
             joined(&run.settled_by)
         )),
         (false, false, None) => None,
