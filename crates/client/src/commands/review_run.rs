@@ -12,8 +12,8 @@ use crate::{
     revocation, write_document,
 };
 use documents::{
-    Base64, BoundaryName, Envelope, KeyId, ObservedEnd, ReceiptId, ReviewStatement, ReviewVerdict,
-    Statement, Status, Subject, joined, reviewed,
+    Base64, Envelope, KeyId, ObservedEnd, ReceiptId, ReviewStatement, ReviewVerdict, Statement,
+    Status, Subject, joined, reviewed,
 };
 use verdict::excluded_words;
 use wire::{ReviewedView, UnsettledList};
@@ -159,7 +159,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         } else {
             format!("these {} runs", reviews.len())
         };
-        let question = format!("{verb} {runs} at {}?", first.boundary());
+        let question = format!("{verb} {runs} at {}?", first.review.boundary.name);
         revocation::ask_consent(&question, args.yes, terminal)?;
     }
     for (id, review) in ids.iter().zip(reviews) {
@@ -188,7 +188,8 @@ pub struct SaidOfRun {
 pub struct RunReview {
     run: ReadReceipt,
     evidence: Vec<ReadReceipt>,
-    review: ReviewStatement,
+    /// What the person says.
+    pub review: ReviewStatement,
     payload: Vec<u8>,
     signer: KeyId,
     /// True if the person approved the run.
@@ -266,16 +267,6 @@ impl RunReview {
             signer,
             approved,
         })
-    }
-
-    /// Returns the name of the boundary.
-    pub fn boundary(&self) -> &BoundaryName {
-        &self.review.boundary.name
-    }
-
-    /// Returns the verdict.
-    pub fn verdict(&self) -> ReviewVerdict {
-        self.review.verdict
     }
 
     /// Returns what the person must know before the signature.
