@@ -293,7 +293,7 @@ fn review_and_sign(
     };
     let keys = world.keys(name)?;
     let subject = ReviewSubject::Proposal(Box::new(view.clone()));
-    let review = ProposalReview::make(&subject, &client, &trust, &keys, now())?;
+    let review = ProposalReview::make(&subject, &client, &trust, &keys.ids(), now())?;
     let sound = review.check_sound();
     // Bob sees the same script, so only the decision is printed again.
     tale.screen(

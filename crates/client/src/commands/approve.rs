@@ -155,7 +155,7 @@ fn approve_one(
         }
         ReviewSubject::File(envelope) => check_statement(envelope, client, terminal)?,
     }
-    let review = ProposalReview::make(&subject, client, &trust, keys, now())?;
+    let review = ProposalReview::make(&subject, client, &trust, &keys.ids(), now())?;
     // With `approve FILE -o -`, the command writes the envelope to the standard output.
     let is_aside = args.output.as_deref() == Some(std::path::Path::new("-")) || terminal.json;
     match (is_aside, args.full) {

@@ -54,7 +54,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         // A denial also ends an approved or running proposal.
         check_open(view, true)?;
     }
-    let review = ProposalReview::make(&subject, client, &global.trust(&args.trust), &keys, now())?;
+    let review = ProposalReview::make(
+        &subject,
+        client,
+        &global.trust(&args.trust),
+        &keys.ids(),
+        now(),
+    )?;
     let screen = brief(&review.found);
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
         terminal.show_aside(&screen);

@@ -231,8 +231,8 @@ impl RunReview {
                 .map(|(approver, _)| approver.name.clone())
         };
         let found = keys
-            .all()
-            .map(|signer| signer.key().keyid())
+            .ids()
+            .into_iter()
             .find_map(|keyid| Some((keyid, approver(&keyid)?)));
         let (signer, reviewer) = found.ok_or_else(|| {
             CommandFailure::usage(format!(

@@ -91,6 +91,11 @@ impl Keys {
         self.signers.iter().map(AsRef::as_ref)
     }
 
+    /// Returns the ids of all keys.
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.all().map(|signer| signer.key().keyid()).collect()
+    }
+
     /// Returns the first key for which `fits` returns true.
     pub fn first(&self, fits: impl Fn(&SshKey) -> bool) -> Option<&dyn Signer> {
         self.all().find(|signer| fits(signer.key()))
