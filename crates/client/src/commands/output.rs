@@ -173,21 +173,18 @@ fn write_files(
     let signed = receipt_of(&client.get(&format!("/v1/receipts/{id}"))?)?;
     let ReceiptFiles { files, outputs, .. } = client.get(&format!("/v1/receipts/{id}/files"))?;
     check_manifest(&signed, &files)?;
-    let unwritable = |path: &Path, error: &io::Error| {
-        CommandFailure::usage(format!("can't write {}: {error}", path.display()))
-    };
-    std::fs::create_dir(directory).map_err(|error| unwritable(directory, &error))?;
+    std::fs::create_dir(directory).map_err(CommandFailure::unable("write", directory))?;
     for entry in &files {
         let path = directory.join(entry.path.as_str());
         let parent = path.parent().unwrap_or(directory);
-        std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
+        std::fs::create_dir_all(parent).map_err(CommandFailure::unable("write", parent))?;
         let mode = if entry.executable { 0o755 } else { 0o644 };
         let file = File::options()
             .write(true)
             .create_new(true)
             .mode(mode)
             .open(&path);
-        let mut file = Hashed::new(file.map_err(|error| unwritable(&path, &error))?);
+        let mut file = Hashed::new(file.map_err(CommandFailure::unable("write", &path))?);
         if entry.bytes > 0 {
             client.copy(
                 &format!("/v1/outputs/{}", entry.blake3),

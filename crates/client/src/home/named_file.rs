@@ -52,9 +52,7 @@ pub fn read_private(path: &Path, most: usize, what: &str) -> CommandResult<Vec<u
 /// # Errors
 /// Returns an error if the file cannot be read.
 pub fn read_beginning(path: &Path, most: usize) -> CommandResult<Vec<u8>> {
-    let place = PrintableText::file(path);
-    let failed =
-        |error: std::io::Error| CommandFailure::usage(format!("can't read {place}: {error}"));
+    let failed = CommandFailure::unable("read", path);
     let mut bytes = Vec::new();
     let limit = most as u64;
     if path == Path::new("-") {

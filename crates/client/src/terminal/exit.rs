@@ -4,7 +4,7 @@
 //!
 //! Words of people, marked as such.
 
-use std::{fmt, io};
+use std::{fmt, io, path::Path};
 
 use serde_json::{Value, json};
 
@@ -136,6 +136,16 @@ impl CommandFailure {
     /// Creates a failure for a wrong call of the command.
     pub fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, message)
+    }
+
+    /// Returns the function that creates a failure for a file or directory. `action` says what can't be done, as a verb.
+    pub fn unable(action: &str, path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |error| {
+            Self::usage(format!(
+                "can't {action} {}: {error}",
+                PrintableText::file(path)
+            ))
+        }
     }
 
     /// Creates a failure for a refusal of the boundary or of this program.

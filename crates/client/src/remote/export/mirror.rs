@@ -50,8 +50,7 @@ impl<'a> LogMirror<'a> {
             .mode(0o755)
             .create(directory)
             .and_then(|()| File::open(directory));
-        let opened =
-            made.map_err(|error| CommandFailure::usage(format!("can't make {shown}: {error}")))?;
+        let opened = made.map_err(CommandFailure::unable("make", directory))?;
         match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 remove_unfinished(directory);
@@ -224,7 +223,7 @@ impl<'a> LogMirror<'a> {
         let done = rustix::fs::syncfs(&self.opened).map_err(io::Error::from);
         #[cfg(not(target_os = "linux"))]
         let done = sync_directories(self.directory, &self.opened);
-        done.map_err(|error| self.failed("", &error))
+        done.map_err(CommandFailure::unable("write", self.directory))
     }
 
     /// Writes a file atomically. Only the checkpoint and files that no checkpoint covers may be replaced.
@@ -249,7 +248,7 @@ impl<'a> LogMirror<'a> {
                 file.as_file().sync_data()?;
                 file.persist(&path).map(drop).map_err(|error| error.error)
             });
-        done.map_err(|error| self.failed(name, &error))
+        done.map_err(CommandFailure::unable("write", &path))
     }
 
     /// Deletes an incomplete tile after the complete tile was written.
@@ -269,14 +268,6 @@ impl<'a> LogMirror<'a> {
         };
         remove(TileKind::Entries, 0);
         (0..8).for_each(|level| remove(TileKind::Hashes(level), level));
-    }
-
-    fn failed(&self, name: &str, error: &io::Error) -> CommandFailure {
-        let path = self.directory.join(name);
-        CommandFailure::usage(format!(
-            "can't write {}: {error}",
-            PrintableText::file(&path)
-        ))
     }
 
     fn damaged(&self, why: &str) -> CommandFailure {
