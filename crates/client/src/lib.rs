@@ -24,14 +24,13 @@ pub use commands::{
         },
         audit_table::{AuditTable, MOST_ROWS, csv_grants, csv_table, named_log, read_again},
         decisions::{FIELDS, OPEN_CHOICES, RowFilter, outcomes},
-        grant_table::{GRANT_COLUMNS, grant_cells},
-        open_work::open_lines,
+        open_work::{GRANT_COLUMNS, grant_cells, open_lines},
     },
     bundle_files::{bundles_of, is_log, logs_below},
     completions::runbook_or_step,
     deny,
     gate::gate_decision::{AgeLimit, GateRequirements, SandboxRequirement, decide_gate},
-    global::{BoundaryChoice, GlobalOptions},
+    global::{BoundaryChoice, DATABASE, GlobalOptions},
     grant::{
         HEADER, cells, find_grant,
         grant_review::GrantReview,
@@ -40,7 +39,7 @@ pub use commands::{
     inbox::{freeze_words, grant_words, myself, waiting_grants},
     inbox_table::{end_of, heaviest, now, parameter_words, step_words, time_left},
     key::{self, own_program},
-    log_source_options, man,
+    man,
     program::{
         self, Cli, ClientProgram, CommandSet, LACKING_BELOW, ROLES, SharedCommand, command,
         lacking_commands, lock_digest,
@@ -65,13 +64,12 @@ pub use commands::{
 };
 pub use home::{
     boundaries::ListedBoundary,
-    directories::Home,
+    directories::{Home, show_own_letters},
     keys::{KeyArgs, Keys, SignaturePurpose, sign},
     named_file::{read_bounded, read_private},
     parameter_values::{read_params, step_parameters, typed},
     roster_versions::join_bundles,
     trusted_rosters::{ChosenTrust, TrustArgs, trust_advice},
-    user_configuration::show_own_letters,
 };
 pub use remote::{
     address::{Address, Secret, TlsFiles},
@@ -85,9 +83,9 @@ pub use remote::{
 };
 pub use review::{
     compare::{ReviewSources, RosterSource, StatementVerdict, definitions_diff},
-    comparison::DefinitionDifferences,
     derive::derive,
     gather::{ReviewSubject, roster_in_force},
+    line::DefinitionDifferences,
     proposal_review::{ProposalReview, check_open},
     render::{self, draw_differences, profile_words},
     value_words,
@@ -108,13 +106,11 @@ pub(crate) use commands::{
         audit_output::{NotBegun, each_entry, expect_kept_heads, no_log, said_no},
         audit_row::review_state_words,
         decisions::DecisionFilter,
-        grant_table::is_active,
-        open_work::OverdueReviews,
+        open_work::{OverdueReviews, is_active},
     },
     bundle_files::{bundle_of, read_bundle},
-    client_build::needs_boundary,
     gate::gate_decision::{GateReport, GivenParameter, RequirementResult},
-    global::JobArgs,
+    global::{JobArgs, needs_boundary},
     grant::is_grant,
     inbox::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
     inbox_table::ProposalFilterArgs,
@@ -143,15 +139,13 @@ pub(crate) use review::{
         COVERED, Derived, EmergencyApproval, LastRun, ReportedState, ReviewFinding, SANDBOX,
         SCRIPT_DIGEST, SEALED, TRUSTED,
     },
-    comparison::{LineDifference, RunComparison},
     line::{
-        LineWeight, Lines, MOST_LINES, MOST_PARAMETERS, MOST_REMARKS, ROW, RemarkSeverity,
-        ReviewLine,
+        FieldReason, LineDifference, LineWeight, Lines, MOST_LINES, MOST_PARAMETERS, MOST_REMARKS,
+        ROW, RemarkSeverity, ReviewLine, RunComparison, SignedField,
     },
     proposal_review::{PagerChoice, check_standing},
     render::{SIGNED, text_lines},
     reviewed_content::ReviewedContent,
-    signed_field::{FieldReason, SignedField},
     value_words::{duration_ms, list_words, plain_or_quoted, rule_words, short_id, told_rules},
 };
 pub(crate) use signers::{

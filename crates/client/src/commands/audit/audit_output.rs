@@ -19,7 +19,7 @@ use crate::{
     LogSource, NewestRoster, OverdueReviews, PrintableText, Screen, Terminal,
     commands::audit::{
         decisions::{Row, table},
-        grant_table::grant_words,
+        open_work::grant_words,
     },
     contradicts_log,
     home::roster_versions::join,
