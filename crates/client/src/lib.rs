@@ -44,10 +44,7 @@ pub use commands::{
         self, Cli, ClientProgram, CommandSet, LACKING_BELOW, ROLES, SharedCommand, command,
         lacking_commands, lock_digest,
     },
-    registry::{
-        self, SealedStepsCommand,
-        printed::{print_list, print_step, rules},
-    },
+    registry::{self, SealedStepsCommand, print_list, print_step, rules},
     review::find_subject,
     review_run::{self, RunReview, SaidOfRun, run_to_review},
     revocation::{self, RevokingBoundary},
