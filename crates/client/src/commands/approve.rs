@@ -11,7 +11,7 @@ use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, MOST_REMARKS,
     PagerChoice, PrintableText, ProposalReview, ReviewSubject, SignaturePurpose, Signer, Terminal,
     TrustArgs, boundary_with, check_open,
-    commands::{inbox::waiting_proposals, review::check_statement, told_signature::told_signature},
+    commands::{inbox::waiting_proposals, review::check_statement},
     deny, find_subject, held_up_words,
     home::keys,
     is_file, is_grant, myself, now,
@@ -215,7 +215,7 @@ fn approve_one(
         ReviewSubject::Proposal(view) => {
             let answer = hand_in(client, &view.id, signature)?;
             let state = (answer.id.as_str(), answer.status.word());
-            told_signature(&answer, &approver, state, &answer.approvals, terminal)?;
+            signing::told_signature(&answer, &approver, state, &answer.approvals, terminal)?;
             if let Some(why) = answer.held_up.as_ref().filter(|_| !terminal.json) {
                 terminal.say(held_up_words(why));
             }

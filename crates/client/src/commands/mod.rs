@@ -31,7 +31,6 @@ pub mod revoke;
 pub mod roster;
 pub mod session;
 pub mod submit;
-mod told_signature;
 pub mod unsettled;
 pub mod verdict_screen;
 pub mod verify;
