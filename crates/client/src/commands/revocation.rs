@@ -108,15 +108,8 @@ impl<'c> RevokingBoundary<'c> {
     /// # Errors
     /// Returns the errors of [`Self::sign`], or the refusal of the boundary.
     pub fn freeze(&self, reason: &str, keys: &Keys) -> CommandResult<RevocationView> {
-        self.send(&self.sign(RevokedSubject::epoch(&self.boundary.epoch), reason, keys)?)
-    }
-
-    /// Sends a signed revocation.
-    ///
-    /// # Errors
-    /// Returns the refusal of the boundary.
-    pub fn send(&self, revocation: &Envelope) -> CommandResult<RevocationView> {
-        send(self.client, revocation)
+        let subject = RevokedSubject::epoch(&self.boundary.epoch);
+        send(self.client, &self.sign(subject, reason, keys)?)
     }
 }
 

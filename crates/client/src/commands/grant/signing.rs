@@ -206,8 +206,7 @@ pub fn sign_use(
         }
     }
     let signer = keys
-        .all()
-        .find(|signer| signer.key().keyid() == grantee.key)
+        .first(|key| key.keyid() == grantee.key)
         .ok_or_else(|| {
             CommandFailure::usage(format!(
                 "only the key {} of {} can use this grant: give it with --key FILE",
