@@ -120,9 +120,7 @@ pub(crate) use home::{
     named_file::{absolute_path, absolute_roster, absolute_text, read_beginning, replace_file},
     parameter_values::named,
     roster_versions::contradicts_log,
-    trusted_rosters::{
-        DecidingRoster, NewestRoster, check_own, newest_of, newest_unconnected, seem_same,
-    },
+    trusted_rosters::{DecidingRoster, check_own, newest_of, newest_unconnected, seem_same},
 };
 pub(crate) use remote::{
     export::mirror::{ExportHead, ExportTile},

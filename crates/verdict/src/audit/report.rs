@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::trust::chain_error::missing_words;
+use crate::{TrustedRoster, trust::chain_error::missing_words};
 use documents::{
     Artifacts, BoundaryName, ContentDigest, Enforcement, Files, GrantId, GroupName, KeyId,
     LeafHash, Name, Nonce, Outcome, Output, PlanReference, PolicyDigest, ProgramFacts, ReceiptId,
@@ -297,12 +297,22 @@ pub struct MissingVersions {
 }
 
 /// One version of a roster.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct VersionFacts {
     /// Number of the version: 1, then one more in each version.
     pub version: u64,
     /// Digest of the roster's payload.
     pub digest: RosterDigest,
+}
+
+impl VersionFacts {
+    /// Returns the facts of this version.
+    pub fn of(roster: &TrustedRoster) -> Self {
+        Self {
+            version: roster.version(),
+            digest: roster.digest(),
+        }
+    }
 }
 
 /// Facts from a receipt with a verified signature, and from the authorization as far as it was readable.

@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     ChosenTrust, CommandFailure, CommandResult, DecidingRoster, DecisionFilter, Exit, LineTone,
-    LogSource, NewestRoster, OverdueReviews, PrintableText, Screen, Terminal,
+    LogSource, OverdueReviews, PrintableText, Screen, Terminal,
     commands::audit::{
         decisions::{Row, table},
         open_work::grant_words,
@@ -31,7 +31,7 @@ use documents::{
 };
 use verdict::{
     AuditEvent, Auditor, Expected, Finding, FindingKind, LogEntry, Pinned, SeenHead, Summary,
-    entry, payload_of, rosters_in,
+    VersionFacts, entry, payload_of, rosters_in,
 };
 
 pub struct AuditOutput<'a> {
@@ -440,7 +440,7 @@ pub fn choose<'t, E>(
     mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
 ) -> Result<DecidingRoster<'t, Auditor>, Vec<(&'t ChosenTrust, E)>> {
     newest_of(trust, |trust| {
-        begin(trust).map(|auditor| (NewestRoster::of(auditor.rosters()), auditor))
+        begin(trust).map(|auditor| (VersionFacts::of(auditor.rosters().newest()), auditor))
     })
 }
 

@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     ChosenTrust, Client, CommandFailure, CommandResult, DecidingRoster, LineDifference, LineTone,
-    NewestRoster, PATIENCE, PrintableText, Screen, draw_differences, leaves, newest_of,
-    newest_unconnected, read_bounded, review::compare::changed_places, seem_same,
+    PATIENCE, PrintableText, Screen, draw_differences, leaves, newest_of, newest_unconnected,
+    read_bounded, review::compare::changed_places, seem_same,
 };
 use documents::{
     Base64, Configuration, Envelope, ForeignKey, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf,
@@ -25,7 +25,9 @@ use documents::{
 use reading::{
     Builtins, Policy, PolicyProfile, Ruling, profile_of_step, required_permissions::needs, resolve,
 };
-use verdict::{Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, directory_of, payload_of};
+use verdict::{
+    Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, VersionFacts, directory_of, payload_of,
+};
 use wire::RegistryView;
 
 /// One change.
@@ -544,9 +546,11 @@ impl ProposedRoster {
             )]
         };
         let connect = |trust: &ChosenTrust| match &self.chain {
-            _ if trust.pinned.digest() == self.before.digest() => Ok(self.newest_before()),
+            _ if trust.pinned.digest() == self.before.digest() => {
+                Ok(VersionFacts::of(&self.before))
+            }
             Some(chain) => Chain::connect(&trust.pinned, chain.envelopes())
-                .map(|chain| NewestRoster::of(&chain))
+                .map(|chain| VersionFacts::of(chain.newest()))
                 .map_err(|error| format!("{}: {error}", trust.from)),
             None => Err(format!(
                 "{}: the versions between were not found",
@@ -597,13 +601,6 @@ impl ProposedRoster {
             self.before.digest(),
             self.before.digest()
         )))
-    }
-
-    fn newest_before(&self) -> NewestRoster {
-        NewestRoster {
-            version: self.before.version(),
-            digest: self.before.digest(),
-        }
     }
 
     /// Returns true if all versions, starting with version 1, were found. A removed key can be detected only with all

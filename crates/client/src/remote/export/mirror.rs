@@ -18,8 +18,7 @@ use std::{
 use rustix::fs::FlockOperation;
 
 use crate::{
-    ChosenTrust, CommandFailure, CommandResult, LogSource, NewestRoster, PrintableText, newest_of,
-    read_file,
+    ChosenTrust, CommandFailure, CommandResult, LogSource, PrintableText, newest_of, read_file,
     remote::log_source::{KEPT_HEADS, UNFINISHED},
 };
 use documents::{
@@ -27,7 +26,7 @@ use documents::{
     Predicate as _, Seal, SealDigest, Statement, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath,
     WitnessKey, leaf_hash, merkle::root, origin, push_entry, root_of, split_entries, verify_note,
 };
-use verdict::{Chain, LogEntry, Pinned, TrustedRoster, rosters_in};
+use verdict::{Chain, LogEntry, Pinned, TrustedRoster, VersionFacts, rosters_in};
 
 /// Number of entries in a complete tile, as `u64`.
 pub const WIDTH: u64 = TILE_WIDTH as u64;
@@ -356,7 +355,8 @@ impl ExportHead {
         // The user may trust the rosters of several boundaries. At least one must belong to this log, and the newest of
         // these is used.
         let connected = newest_of(trust, |trust| {
-            Chain::connect(&trust.pinned, &versions).map(|chain| (NewestRoster::of(&chain), chain))
+            Chain::connect(&trust.pinned, &versions)
+                .map(|chain| (VersionFacts::of(chain.newest()), chain))
         });
         match connected {
             Ok(deciding) => chain = deciding.found,
