@@ -167,7 +167,7 @@ pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> CommandResult
         let room = terminal.table_width().saturating_sub(others).max(8);
         rows.iter_mut().for_each(|row| row[at] = row[at].cut(room));
     }
-    terminal.put(fitted(&rows, terminal.table_width(), 3).as_bytes())?;
+    terminal.put(fitted(&rows, terminal.table_width(), 3))?;
     Ok(Exit::Done)
 }
 

@@ -39,7 +39,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             let at = one
                 .listed()
                 .map(|listed| format!(" --boundary {}", listed.name));
-            terminal.put(table(&list.runs, &at.unwrap_or_default()).as_bytes())?;
+            terminal.put(table(&list.runs, &at.unwrap_or_default()))?;
             if list.more > 0 {
                 terminal.say(more_words(list.more));
             }

@@ -130,8 +130,7 @@ impl<'a> AuditOutput<'a> {
             return self.terminal.put(std::mem::take(&mut self.buffer));
         }
         if self.filter.table() {
-            self.terminal
-                .put(format!("{}\n", table(&self.rows)).as_bytes())?;
+            self.terminal.put(format!("{}\n", table(&self.rows)))?;
         }
         let mut screen = log_screen(&self.findings, summary, &self.outcomes, held);
         if let Some(words) = overdue.words() {

@@ -27,11 +27,11 @@ pub fn print(
     terminal: &Terminal,
 ) -> CommandResult {
     if allowed_signers {
-        terminal.put(roster.allowed_signers().as_bytes())?;
+        terminal.put(roster.allowed_signers())?;
     } else if terminal.json {
         terminal.object(envelope)?;
     } else {
-        terminal.put(text(roster, terminal.table_width()).as_bytes())?;
+        terminal.put(text(roster, terminal.table_width()))?;
     }
     Ok(Exit::Done)
 }
