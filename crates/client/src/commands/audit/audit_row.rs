@@ -11,10 +11,10 @@ use crate::{
     commands::{bundle_files::looks_like_bundle, verify::other_roster},
     outcome_words, with_any,
 };
-use documents::{BlobDigest, RevokedSubject, RosterDigest, Status, Timestamp, canonical};
+use documents::{BlobDigest, RevokedSubject, Status, Timestamp, canonical};
 use verdict::{
     BundleReport, CheckFinding, DecisionLine, DenialLine, EntryVerdict, Facts, FindingKind,
-    OpenRun, ReviewedLine, RevocationLine, RunReviewState, UsedGrant, VerifyOptions,
+    OpenRun, ReviewedLine, RevocationLine, RunReviewState, UsedGrant, VerifyOptions, VersionFacts,
 };
 
 /// Names of the columns. The cells of a row have the same order.
@@ -123,7 +123,7 @@ pub struct AuditRow {
     /// Id of the receipt, or an empty text.
     pub receipt: Box<str>,
     /// Newest known version of the roster that decided about a bundle.
-    pub roster: Option<(u64, RosterDigest)>,
+    pub roster: Option<VersionFacts>,
     /// Place of the evidence.
     pub place: RowPlace,
     /// Number of the audited log among the logs of the table, for the row of a log.
@@ -391,19 +391,14 @@ impl AuditRow {
                 failed_words(report, other_roster(bytes, judged.trusted, report)),
             ),
         };
-        let newest = report
-            .trust
-            .newest
-            .as_ref()
-            .map(|newest| (newest.version, newest.digest));
-        let facts = report.facts.as_deref();
+        let (facts, newest) = (report.facts.as_deref(), report.trust.newest);
         Self::stated(name, facts, newest, [&unchecked, &words], verdict, place)
     }
 
     fn stated(
         name: &str,
         facts: Option<&Facts>,
-        roster: Option<(u64, RosterDigest)>,
+        roster: Option<VersionFacts>,
         [unchecked, words]: [&str; 2],
         verdict: RowVerdict,
         place: RowPlace,

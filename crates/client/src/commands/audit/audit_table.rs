@@ -302,7 +302,7 @@ impl AuditTable {
                 .iter()
                 .filter_map(|row| {
                     row.roster
-                        .map(|(version, digest)| format!("{version} ({digest})"))
+                        .map(|roster| format!("{} ({})", roster.version, roster.digest))
                 })
                 .collect();
             facts.push(("roster version", shown(&joined(versions))));
