@@ -144,41 +144,30 @@ fn no_key() -> CommandFailure {
     )
 }
 
-/// Purpose of a signature.
-#[derive(Clone, Copy)]
-pub enum SignaturePurpose {
-    /// Authenticate read requests to the boundary. The signature approves nothing.
-    Read,
-    /// Approve a proposal.
-    Approve,
-    /// Deny a proposal.
-    Deny,
-    /// Revoke a key or a token, or freeze a boundary.
-    Revoke,
-    /// Review a run.
-    Review,
-    /// Sign a version of the roster.
-    Roster,
-    /// Approve a standing grant.
-    Grant,
-    /// Run a step under a standing grant.
-    Use,
+documents::words! {
+    /// Purpose of a signature.
+    #[derive(Clone, Copy)]
+    pub enum SignaturePurpose {
+        /// Authenticate read requests to the boundary. The signature approves nothing.
+        Read = "to read from the boundary",
+        /// Approve a proposal.
+        Approve = "to approve",
+        /// Deny a proposal.
+        Deny = "to deny",
+        /// Revoke a key or a token, or freeze a boundary.
+        Revoke = "to sign the revocation",
+        /// Review a run.
+        Review = "to sign the review of the run",
+        /// Sign a version of the roster.
+        Roster = "to sign the roster",
+        /// Approve a standing grant.
+        Grant = "to approve the standing grant",
+        /// Run a step under a standing grant.
+        Use = "to run a step under the standing grant",
+    }
 }
 
 impl SignaturePurpose {
-    const fn words(self) -> &'static str {
-        match self {
-            Self::Read => "to read from the boundary",
-            Self::Approve => "to approve",
-            Self::Deny => "to deny",
-            Self::Revoke => "to sign the revocation",
-            Self::Review => "to sign the review of the run",
-            Self::Grant => "to approve the standing grant",
-            Self::Use => "to run a step under the standing grant",
-            Self::Roster => "to sign the roster",
-        }
-    }
-
     fn failure(self) -> &'static str {
         match self {
             Self::Read => "the boundary could not be read with this key",
@@ -208,7 +197,7 @@ pub fn sign(
         let _ = writeln!(
             std::io::stderr(),
             "ssh-keygen asks for the key {about}, {}:",
-            purpose.words()
+            purpose.word()
         );
     }
     let payload_type = match purpose {
