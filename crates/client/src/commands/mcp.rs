@@ -394,7 +394,7 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
             .iter()
             .map(|check| ReceiptCheck {
                 name: check.name.word().to_owned(),
-                finding: check.finding.words().replace(' ', "-"),
+                finding: check.finding.word().replace(' ', "-"),
                 detail: visible(&check.detail),
             })
             .collect(),

@@ -186,7 +186,7 @@ pub fn log_screen(
             format!(
                 "{}{id} - shown by {}",
                 finding.detail,
-                finding.rests_on.words()
+                finding.rests_on.word()
             ),
         );
     }
