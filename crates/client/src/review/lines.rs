@@ -532,7 +532,7 @@ impl Lines {
                 continue;
             };
             if found.rules.iter().any(|(_, rule)| rule.from.contains(name)) {
-                parts.push(format!("of {name}: only {} count", presence.words()));
+                parts.push(format!("of {name}: only {} count", presence.word()));
             }
         }
         parts.extend(found.passkey_words(sources));

@@ -121,7 +121,7 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
     text.push_str(&fitted(&rows, width, 3));
     for (name, group) in &tables.groups {
         if let Some(presence) = group.presence {
-            text.push_str(&format!("group {name}: only {} count\n", presence.words()));
+            text.push_str(&format!("group {name}: only {} count\n", presence.word()));
         }
     }
     let digests = [
