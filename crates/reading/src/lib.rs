@@ -27,7 +27,7 @@ pub use policy::{
         words_of,
     },
     host_access::check_deny,
-    lists::{self, KINDS, ListEntry, ListSide, PathVariables, RunbookPath, normalised},
+    lists::{ListEntry, ListSide, PathVariables, RunbookPath, normalised},
     origin::{RuleOrigin, WithOrigin},
     patterns::{CaseSensitivity, LeadingDots, Pattern},
     possible_names::check_program,

@@ -23,12 +23,7 @@ pub fn asked(
 ) -> Option<ReviewLine> {
     let mut parts = Vec::new();
     let mut shows = Vec::new();
-    for kind in [
-        PermissionKind::Run,
-        PermissionKind::Read,
-        PermissionKind::Write,
-        PermissionKind::Env,
-    ] {
+    for kind in PermissionKind::ALL {
         let asked = remarks::asked(signed, kind, PermissionReason::Unlisted);
         if !asked.is_empty() {
             parts.push(

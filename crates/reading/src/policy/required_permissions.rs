@@ -9,11 +9,7 @@ use crate::{
     AppliedRule, Decided, DecisionPlace, Flags, ListSide, Mode, NotUnderstood, PolicyDecision,
     PolicyVerdict, ProgramNames, ReadLimit, RuleOrigin, Ruling, Shell, TRUSTED, TextPlace,
     decide_command, decide_script, is_listed, named_in,
-    policy::{
-        decide::decide_unknown,
-        lists::{AllPermissionLists, word},
-        program_names::program_of,
-    },
+    policy::{decide::decide_unknown, lists::AllPermissionLists, program_names::program_of},
     with_closures, worst,
 };
 use documents::{
@@ -81,7 +77,7 @@ impl fmt::Display for PolicyDenied {
                         f,
                         "{}{} {what:?}",
                         if at > 0 { "; " } else { "" },
-                        word(*kind)
+                        kind.word()
                     )?;
                     if let Some(place) = place {
                         write!(f, " at {place}")?;
@@ -433,7 +429,7 @@ mod tests {
         };
         Ok(permissions
             .iter()
-            .map(|one| format!("{} {} {}", super::word(one.kind), one.what, word(one.why)))
+            .map(|one| format!("{} {} {}", one.kind.word(), one.what, word(one.why)))
             .collect())
     }
 

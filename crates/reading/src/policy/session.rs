@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::policy::lists::word;
 use documents::{Permission, PermissionKind, PermissionReason};
 
 documents::words! {
@@ -81,7 +80,7 @@ impl Session {
         ask: impl FnOnce() -> AnswerChoice,
     ) -> AnswerGiven {
         let Permission { kind, what, why } = question;
-        let kind = word(*kind);
+        let kind = kind.word();
         if self.none.contains(kind) {
             return AnswerGiven::DeniedWithAll;
         }
