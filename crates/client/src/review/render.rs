@@ -503,7 +503,7 @@ pub fn permission_line<'p>(
         is_remark: false,
     };
     let text = |words, value| {
-        let shows = vec![permission.field().to_owned()];
+        let shows = vec![permission.word().to_owned()];
         PermissionLine {
             words,
             values: vec![(value, "")],
