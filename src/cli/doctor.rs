@@ -113,7 +113,7 @@ fn exit(mut results: impl Iterator<Item = FindingResult>) -> Exit {
 fn text(lines: &[DoctorFinding]) -> String {
     let width = lines.iter().map(|line| line.what.len()).max().unwrap_or(0);
     let rows = lines.iter().map(|line| {
-        let mark = line.result.mark();
+        let mark = line.result.word();
         line.row(&format!("{mark} {:<width$}", line.what))
     });
     let text: String = rows.collect();

@@ -169,10 +169,8 @@ impl LogAtRest for Readable {
 #[cfg(test)]
 mod stored_log_tests {
     use crate::node::places;
-    use client::log_source_options;
-
     #[test]
     fn the_client_knows_a_store_by_the_name_of_its_database() {
-        assert_eq!(log_source_options::DATABASE, places::DATABASE);
+        assert_eq!(client::DATABASE, places::DATABASE);
     }
 }

@@ -44,9 +44,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         Command::Write => {
             for (name, text) in files() {
                 let path = args.dir.join(&name);
-                let failed = |error: std::io::Error| {
-                    CommandFailure::usage(format!("can't write {}: {error}", path.display()))
-                };
+                let failed = CommandFailure::unable("write", &path);
                 std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
                 std::fs::write(&path, text).map_err(failed)?;
                 terminal.say(format!("wrote {name}"));

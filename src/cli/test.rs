@@ -112,13 +112,6 @@ fn read(path: &Path, project: &Project) -> CommandResult<(String, String, Tested
         path.to_owned()
     };
     let shown = page.to_string_lossy().into_owned();
-    let unreadable = |path: &Path, error: std::io::Error| {
-        let path = path.to_string_lossy();
-        CommandFailure::usage(format!(
-            "can't read {}: {error}",
-            PrintableText::text(&path)
-        ))
-    };
     if page.extension().is_none_or(|extension| extension != "mdx") {
         return Err(CommandFailure::usage(format!(
             "{} is no Gruntwork runbook: name a file that ends in .mdx, or its directory",
@@ -129,16 +122,17 @@ fn read(path: &Path, project: &Project) -> CommandResult<(String, String, Tested
         .cwd
         .join(&page)
         .canonicalize()
-        .map_err(|error| unreadable(&page, error))?;
+        .map_err(CommandFailure::unable("read", &page))?;
     let of_tests = page.with_file_name(TESTS);
     let text = std::fs::read_to_string(project.cwd.join(&of_tests))
-        .map_err(|error| unreadable(&of_tests, error))?;
+        .map_err(CommandFailure::unable("read", &of_tests))?;
     let name = project.runbook(&real)?;
     let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown)?;
     let shown_tests = of_tests.to_string_lossy();
     let tests =
         RunbookTests::read(&text).map_err(|flaws| FileProblem::of_flaws(&of_tests, flaws))?;
-    let page_text = std::fs::read_to_string(&real).map_err(|error| unreadable(&page, error))?;
+    let page_text =
+        std::fs::read_to_string(&real).map_err(CommandFailure::unable("read", &page))?;
     let tested = TestedRunbook {
         steps: steps.steps,
         others: gruntwork::other_blocks(&page_text),

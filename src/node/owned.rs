@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use reading::FileProblem;
+use verdict::directory_of;
 
 /// Reads a security-relevant text file. It must be a regular file of this user or of root that no other user can write.
 /// The directory of the file must meet the same rule.
@@ -71,19 +72,11 @@ const CORRECT_PATH: &str = "name the file in [tls], and let the user of the serv
 
 fn check_file(path: &Path, metadata: &Metadata) -> Result<(), FileProblem> {
     check_owned(path, metadata, 0o100_000)?;
-    if let Some(directory) = path.parent() {
-        // A name alone is a file of the current directory.
-        let directory = if directory.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            directory
-        };
-        let metadata = std::fs::metadata(directory).map_err(|error| {
-            FileProblem::whole(directory, format!("the directory can't be read ({error})"))
-        })?;
-        check_owned(directory, &metadata, 0o040_000)?;
-    }
-    Ok(())
+    let directory = directory_of(path);
+    let metadata = std::fs::metadata(directory).map_err(|error| {
+        FileProblem::whole(directory, format!("the directory can't be read ({error})"))
+    })?;
+    check_owned(directory, &metadata, 0o040_000)
 }
 
 /// Reads a regular file. The check gets the metadata of the open file, so that no process can replace the file after

@@ -2,9 +2,9 @@
 
 use documents::{Permission, PermissionKind, PermissionReason};
 use reading::{
-    AnswerChoice, AnswerGiven, Builtins, DecisionPlace, DefaultAnswers, Flags, KINDS,
-    PathVariables, Policy, PolicyVerdict, ReadLimit, RunbookPath, Session, Shell, decide_env,
-    decide_path, decide_script, lists::word, normalised, resolve_path, worst,
+    AnswerChoice, AnswerGiven, Builtins, DecisionPlace, DefaultAnswers, Flags, PathVariables,
+    Policy, PolicyVerdict, ReadLimit, RunbookPath, Session, Shell, decide_env, decide_path,
+    decide_script, normalised, resolve_path, worst,
 };
 use serde_json::Value;
 
@@ -153,7 +153,7 @@ fn answer(vector: &Value) -> Result<(&'static str, Vec<String>), String> {
         .map(|one| {
             format!(
                 "{} {}: {}",
-                word(one.kind),
+                one.kind.word(),
                 one.what,
                 verdict_word(one.verdict)
             )
@@ -172,9 +172,9 @@ const fn verdict_word(verdict: PolicyVerdict) -> &'static str {
 }
 
 fn kind(word_of: &str) -> Result<PermissionKind, String> {
-    KINDS
+    PermissionKind::ALL
         .into_iter()
-        .find(|kind| word(*kind) == word_of)
+        .find(|kind| kind.word() == word_of)
         .ok_or_else(|| format!("no kind {word_of:?}"))
 }
 

@@ -19,13 +19,10 @@ use documents::{
 };
 use store::{Ledger, Token};
 use verdict::{KeyHolder, SigningProgram, signing_program};
-use wire::AdmissionResponse;
+use wire::{AdmissionResponse, CHALLENGE_TYPE};
 
 /// Prefix of every bearer token, so that secret scanners can find a leaked token.
 const BEARER_PREFIX: &str = "cst_";
-/// The DSSE payload type of a challenge. Because of this payload type, a signature over a challenge is never valid for
-/// a statement.
-pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
 /// Time limit for answering a challenge, in seconds.
 const CHALLENGE_S: i64 = 60;
 /// Validity of an admission, in seconds.

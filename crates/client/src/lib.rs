@@ -24,14 +24,13 @@ pub use commands::{
         },
         audit_table::{AuditTable, MOST_ROWS, csv_grants, csv_table, named_log, read_again},
         decisions::{FIELDS, OPEN_CHOICES, RowFilter, outcomes},
-        grant_table::{GRANT_COLUMNS, grant_cells},
-        open_work::open_lines,
+        open_work::{GRANT_COLUMNS, grant_cells, open_lines},
     },
     bundle_files::{bundles_of, is_log, logs_below},
     completions::runbook_or_step,
     deny,
     gate::gate_decision::{AgeLimit, GateRequirements, SandboxRequirement, decide_gate},
-    global::{BoundaryChoice, GlobalOptions},
+    global::{BoundaryChoice, DATABASE, GlobalOptions},
     grant::{
         HEADER, cells, find_grant,
         grant_review::GrantReview,
@@ -40,15 +39,12 @@ pub use commands::{
     inbox::{freeze_words, grant_words, myself, waiting_grants},
     inbox_table::{end_of, heaviest, now, parameter_words, step_words, time_left},
     key::{self, own_program},
-    log_source_options, man,
+    man,
     program::{
         self, Cli, ClientProgram, CommandSet, LACKING_BELOW, ROLES, SharedCommand, command,
         lacking_commands, lock_digest,
     },
-    registry::{
-        self, SealedStepsCommand,
-        printed::{print_list, print_step, rules},
-    },
+    registry::{self, SealedStepsCommand, print_list, print_step, rules},
     review::find_subject,
     review_run::{self, RunReview, SaidOfRun, run_to_review},
     revocation::{self, RevokingBoundary},
@@ -65,17 +61,16 @@ pub use commands::{
 };
 pub use home::{
     boundaries::ListedBoundary,
-    directories::Home,
+    directories::{Home, show_own_letters},
     keys::{KeyArgs, Keys, SignaturePurpose, sign},
     named_file::{read_bounded, read_private},
     parameter_values::{read_params, step_parameters, typed},
     roster_versions::join_bundles,
     trusted_rosters::{ChosenTrust, TrustArgs, trust_advice},
-    user_configuration::show_own_letters,
 };
 pub use remote::{
     address::{Address, Secret, TlsFiles},
-    client::{CHALLENGE_TYPE, Client},
+    client::Client,
     export::export,
     follow_run::{StreamLine, read_line},
     log_source::{LogAtRest, LogSource, OpenStoredLog},
@@ -85,19 +80,16 @@ pub use remote::{
 };
 pub use review::{
     compare::{ReviewSources, RosterSource, StatementVerdict, definitions_diff},
-    comparison::DefinitionDifferences,
     derive::derive,
     gather::{ReviewSubject, roster_in_force},
+    line::DefinitionDifferences,
     proposal_review::{ProposalReview, check_open},
     render::{self, draw_differences, profile_words},
     value_words,
 };
 pub use signers::signer::{FileSigner, Signer, write_secret_key};
 pub use terminal::{
-    exit::{
-        CommandFailure, CommandResult, Exit, denial_words, observed_word, outcome_words,
-        person_words,
-    },
+    exit::{CommandFailure, CommandResult, Exit, denial_words, outcome_words, person_words},
     field_paths::leaves,
     output_painter::{ColouredText, OutputPainter},
     printable_text::PrintableText,
@@ -111,13 +103,11 @@ pub(crate) use commands::{
         audit_output::{NotBegun, each_entry, expect_kept_heads, no_log, said_no},
         audit_row::review_state_words,
         decisions::DecisionFilter,
-        grant_table::is_active,
-        open_work::OverdueReviews,
+        open_work::{OverdueReviews, is_active},
     },
     bundle_files::{bundle_of, read_bundle},
-    client_build::needs_boundary,
     gate::gate_decision::{GateReport, GivenParameter, RequirementResult},
-    global::JobArgs,
+    global::{JobArgs, needs_boundary},
     grant::is_grant,
     inbox::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
     inbox_table::ProposalFilterArgs,
@@ -130,9 +120,7 @@ pub(crate) use home::{
     named_file::{absolute_path, absolute_roster, absolute_text, read_beginning, replace_file},
     parameter_values::named,
     roster_versions::contradicts_log,
-    trusted_rosters::{
-        DecidingRoster, NewestRoster, check_own, newest_of, newest_unconnected, seem_same,
-    },
+    trusted_rosters::{DecidingRoster, check_own, newest_of, newest_unconnected, seem_same},
 };
 pub(crate) use remote::{
     export::mirror::{ExportHead, ExportTile},
@@ -146,15 +134,13 @@ pub(crate) use review::{
         COVERED, Derived, EmergencyApproval, LastRun, ReportedState, ReviewFinding, SANDBOX,
         SCRIPT_DIGEST, SEALED, TRUSTED,
     },
-    comparison::{LineDifference, RunComparison},
     line::{
-        LineWeight, Lines, MOST_LINES, MOST_PARAMETERS, MOST_REMARKS, ROW, RemarkSeverity,
-        ReviewLine,
+        FieldReason, LineDifference, LineWeight, Lines, MOST_LINES, MOST_PARAMETERS, MOST_REMARKS,
+        ROW, RemarkSeverity, ReviewLine, RunComparison, SignedField,
     },
     proposal_review::{PagerChoice, check_standing},
     render::{SIGNED, text_lines},
     reviewed_content::ReviewedContent,
-    signed_field::{FieldReason, SignedField},
     value_words::{duration_ms, list_words, plain_or_quoted, rule_words, short_id, told_rules},
 };
 pub(crate) use signers::{
@@ -162,6 +148,5 @@ pub(crate) use signers::{
     ssh_agent,
 };
 pub(crate) use terminal::{
-    exit::verdict_word, field_paths::path_key, letters::DisplayScripts,
-    printable_text::first_token, screen::lines_of,
+    field_paths::path_key, letters::DisplayScripts, printable_text::first_token, screen::lines_of,
 };

@@ -26,8 +26,7 @@ pub use policy::{
     },
     host_access::check_deny,
     lists::{
-        self, KINDS, ListEntry, ListSide, PathVariables, RuleOrigin, RunbookPath, WithOrigin,
-        normalised,
+        self, ListEntry, ListSide, PathVariables, RuleOrigin, RunbookPath, WithOrigin, normalised,
     },
     patterns::{CaseSensitivity, LeadingDots, Pattern},
     possible_names::check_program,

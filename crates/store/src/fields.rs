@@ -540,13 +540,9 @@ pub fn observed_number(observed: ObservedEnd) -> i16 {
 
 /// Returns the observed end for a stored number, or `None` for a number that this program does not write.
 pub fn observed_of(number: i16) -> Option<ObservedEnd> {
-    let ends = [
-        ObservedEnd::Succeeded,
-        ObservedEnd::Failed,
-        ObservedEnd::NotStarted,
-        ObservedEnd::Partly,
-    ];
-    ends.into_iter().find(|end| observed_number(*end) == number)
+    ObservedEnd::ALL
+        .into_iter()
+        .find(|end| observed_number(*end) == number)
 }
 
 /// Returns the verdict for a stored truth value.

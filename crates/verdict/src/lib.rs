@@ -18,7 +18,10 @@ pub use audit::{
     },
     history::{Auditor, Expected, rosters_in},
     newer_roster::leave_to,
-    report::{self, ApprovedFacts, BundleReport, Check, CheckFinding, CheckName, Facts, UsedGrant},
+    report::{
+        self, ApprovedFacts, BundleReport, Check, CheckFinding, CheckName, Facts, UsedGrant,
+        VersionFacts,
+    },
     seen_head::SeenHead,
     tiles::{EvidenceFiles, Unreadable},
     used_values::SavedAudit,
@@ -64,7 +67,7 @@ pub use trust::{
     chain_error::ChainError,
     succession::{SuccessionTallies, ThresholdTally},
     trusted_roster::{KeyHolder, RosterError, TrustedRoster},
-    version_file::{self, FileWritten, MAX_FILE_BYTES},
+    version_file::{self, FileWritten, MAX_FILE_BYTES, directory_of},
 };
 
 pub(crate) use audit::{
@@ -76,7 +79,7 @@ pub(crate) use audit::{
     entry::EntryParts,
     finding::UncheckedQuestion,
     history::LATE_S,
-    report::{TrustBasis, VersionFacts, WitnessFacts},
+    report::{TrustBasis, WitnessFacts},
     runs::Runs,
     seal_in_force::{
         SealInForce, Seals,

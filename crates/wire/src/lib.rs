@@ -11,9 +11,10 @@ mod tls;
 
 pub use api::{
     body::{
-        AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, ConsistencyProof,
-        HealthResponse, NewSession, Problem, ProblemError, Propose, ProposedArtifact, Signatures,
-        StatementDenial, StoredArtifact, Version, foreign_answer, may_pass, percent_encoded,
+        AdmissionResponse, CHALLENGE_TYPE, Challenge, ChallengeAnswer, ChallengeRequest,
+        ConsistencyProof, HealthResponse, NewSession, Problem, ProblemError, Propose,
+        ProposedArtifact, Signatures, StatementDenial, StoredArtifact, Version, foreign_answer,
+        may_pass, percent_encoded,
     },
     feed::{FeedEvent, FeedKind, SignedBy},
     view::{

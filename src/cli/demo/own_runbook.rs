@@ -26,6 +26,7 @@ use client::{
 };
 use documents::{Group, GroupName, Outcome, Roster, joined, json as strict};
 use reading::RegisteredStep;
+use verdict::directory_of;
 use workbench::WalkStep;
 
 /// Play the whole story with a step of your own runbook: propose, review, two approvals, run, and verify the receipt
@@ -236,12 +237,8 @@ fn copy_runbook(file: &Path, directory: &Path) -> CommandResult<String> {
     for sample in fs::read_dir(directory).or_broken(WHAT)? {
         fs::remove_file(sample.or_broken(WHAT)?.path()).or_broken(WHAT)?;
     }
-    let above = file
-        .parent()
-        .filter(|above| !above.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let (mut open, mut files, mut bytes) =
-        (vec![(above.to_owned(), directory.to_owned(), 0)], 0, 0);
+    let above = directory_of(file).to_owned();
+    let (mut open, mut files, mut bytes) = (vec![(above, directory.to_owned(), 0)], 0, 0);
     while let Some((from, to, depth)) = open.pop() {
         for entry in fs::read_dir(&from).or_broken(WHAT)?.flatten() {
             let (path, name) = (entry.path(), entry.file_name());

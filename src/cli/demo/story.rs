@@ -15,7 +15,7 @@ use client::{
     Client, CommandResult, ProposalReview, ReviewSubject, SignaturePurpose, TrustArgs, now,
     render::block, sign,
 };
-use documents::{Base64, Envelope, EnvelopeSignature, PAYLOAD_TYPE, Status};
+use documents::{Base64, Envelope, EnvelopeSignature, Status};
 use wire::{ProposalView, Signatures};
 
 /// A step that tries to read a file that no run may read.
@@ -293,7 +293,7 @@ fn review_and_sign(
     };
     let keys = world.keys(name)?;
     let subject = ReviewSubject::Proposal(Box::new(view.clone()));
-    let review = ProposalReview::make(&subject, &client, &trust, &keys, now())?;
+    let review = ProposalReview::make(&subject, &client, &trust, &keys.ids(), now())?;
     let sound = review.check_sound();
     // Bob sees the same script, so only the decision is printed again.
     tale.screen(
@@ -336,7 +336,7 @@ pub fn signature(
 ) -> CommandResult<EnvelopeSignature> {
     let keys = world.keys(name)?;
     let signer = keys.preferred(|_| true)?;
-    sign(signer, SignaturePurpose::Approve, PAYLOAD_TYPE, payload)
+    sign(signer, SignaturePurpose::Approve, payload)
 }
 
 /// Hands in a signature over a proposal. Returns the new state of the proposal.

@@ -172,29 +172,19 @@ pub struct DoctorFinding {
     pub fix: Option<String>,
 }
 
-/// What a finding means for the operator, from the best to the worst.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FindingResult {
-    /// The check succeeded.
-    Ok,
-    /// The operator should know this.
-    Note,
-    /// The program cannot check this, so the operator must check it.
-    Yours,
-    /// The operator must fix the problem.
-    Fix,
-}
-
-impl FindingResult {
-    /// Returns the word for a terminal.
-    pub fn mark(self) -> &'static str {
-        match self {
-            Self::Ok => "ok   ",
-            Self::Note => "note ",
-            Self::Yours => "yours",
-            Self::Fix => "FIX  ",
-        }
+documents::words! {
+    /// What a finding means for the operator, from the best to the worst.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum FindingResult {
+        /// The check succeeded.
+        Ok = "ok   ",
+        /// The operator should know this.
+        Note = "note ",
+        /// The program cannot check this, so the operator must check it.
+        Yours = "yours",
+        /// The operator must fix the problem.
+        Fix = "FIX  ",
     }
 }
 

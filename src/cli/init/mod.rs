@@ -216,18 +216,11 @@ pub fn make(
 }
 
 fn make_directory(path: &Path, mode: u32) -> CommandResult<()> {
-    directory(path, mode).map_err(|error| {
-        CommandFailure::usage(format!(
-            "can't make the directory {}: {error}",
-            path.display()
-        ))
-    })
+    directory(path, mode).map_err(CommandFailure::unable("make the directory", path))
 }
 
 fn write(path: &Path, mode: u32, text: &str) -> CommandResult<()> {
-    let failed = |error: std::io::Error| {
-        CommandFailure::usage(format!("can't write {}: {error}", path.display()))
-    };
+    let failed = CommandFailure::unable("write", path);
     let open = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{PolicyOptions, is_interpreter};
 use client::{CommandResult, Exit, LineTone, Screen, Terminal, aligned};
 use documents::{PermissionKind, Program, joined};
-use reading::{KINDS, ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, lists::word};
+use reading::{ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED};
 use sandbox::always_readable;
 use workbench::Project;
 
@@ -31,7 +31,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let ruling = &held.ruling;
     // The order is the order in which policy applies the rules.
     let mut entries: Vec<(&'static str, &'static str, &ListEntry)> = Vec::new();
-    for kind in KINDS {
+    for kind in PermissionKind::ALL {
         for lists in [&ruling.written, &*ruling.built_in] {
             for (side, list) in [
                 (ListSide::Deny, &lists.of(kind).deny),
@@ -40,7 +40,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
                 entries.extend(
                     list.entries()
                         .iter()
-                        .map(|entry| (word(kind), side.word(), entry)),
+                        .map(|entry| (kind.word(), side.word(), entry)),
                 );
             }
         }
@@ -168,13 +168,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
 /// Returns a warning for each written rule that allows more than its pattern suggests.
 fn warnings(ruling: &Ruling) -> Vec<String> {
     let mut found = Vec::new();
-    for kind in KINDS {
+    for kind in PermissionKind::ALL {
         for entry in ruling.written.of(kind).allow.entries() {
             let (text, origin) = (entry.listed.text(), &entry.origin);
             if entry.listed.is_everything() {
                 found.push(format!(
                     "{}.allow {text:?} ({origin}) allows everything that no list denies",
-                    word(kind)
+                    kind.word()
                 ));
             } else if kind == PermissionKind::Run && is_interpreter(text) {
                 found.push(format!(

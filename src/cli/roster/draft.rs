@@ -380,27 +380,17 @@ pub struct SetArgs {
     value: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
-enum TableArg {
-    /// A person who may sign approvals and the next version of the roster
-    Approver,
-    /// A person who may read everything and cancel runs
-    Operator,
-    /// A person or program that may propose with a key
-    Proposer,
-    /// A boundary and its keys
-    Boundary,
-}
-
-impl TableArg {
-    /// Returns the name of the table in the roster.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Approver => "approvers",
-            Self::Operator => "operators",
-            Self::Proposer => "proposers",
-            Self::Boundary => "boundaries",
-        }
+documents::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
+    enum TableArg {
+        /// A person who may sign approvals and the next version of the roster
+        Approver = "approvers",
+        /// A person who may read everything and cancel runs
+        Operator = "operators",
+        /// A person or program that may propose with a key
+        Proposer = "proposers",
+        /// A boundary and its keys
+        Boundary = "boundaries",
     }
 }
 

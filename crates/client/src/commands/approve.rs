@@ -11,7 +11,7 @@ use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, MOST_REMARKS,
     PagerChoice, PrintableText, ProposalReview, ReviewSubject, SignaturePurpose, Signer, Terminal,
     TrustArgs, boundary_with, check_open,
-    commands::{inbox::waiting_proposals, review::check_statement, told_signature::told_signature},
+    commands::{inbox::waiting_proposals, review::check_statement},
     deny, find_subject, held_up_words,
     home::keys,
     is_file, is_grant, myself, now,
@@ -21,9 +21,7 @@ use crate::{
     terminal::streams::wrapped,
     write_document,
 };
-use documents::{
-    AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId, joined,
-};
+use documents::{AuthorizationDigest, Envelope, EnvelopeSignature, Name, ProposalId, joined};
 use wire::{ProposalStatus, ProposalView, RefusalView, Signatures};
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
@@ -157,7 +155,7 @@ fn approve_one(
         }
         ReviewSubject::File(envelope) => check_statement(envelope, client, terminal)?,
     }
-    let review = ProposalReview::make(&subject, client, &trust, keys, now())?;
+    let review = ProposalReview::make(&subject, client, &trust, &keys.ids(), now())?;
     // With `approve FILE -o -`, the command writes the envelope to the standard output.
     let is_aside = args.output.as_deref() == Some(std::path::Path::new("-")) || terminal.json;
     match (is_aside, args.full) {
@@ -217,7 +215,7 @@ fn approve_one(
         ReviewSubject::Proposal(view) => {
             let answer = hand_in(client, &view.id, signature)?;
             let state = (answer.id.as_str(), answer.status.word());
-            told_signature(&answer, &approver, state, &answer.approvals, terminal)?;
+            signing::told_signature(&answer, &approver, state, &answer.approvals, terminal)?;
             if let Some(why) = answer.held_up.as_ref().filter(|_| !terminal.json) {
                 terminal.say(held_up_words(why));
             }
@@ -376,12 +374,7 @@ pub fn sign(
     signer: &dyn Signer,
 ) -> CommandResult<EnvelopeSignature> {
     let Consent(_sound) = consent;
-    keys::sign(
-        signer,
-        SignaturePurpose::Approve,
-        PAYLOAD_TYPE,
-        &review.sources.payload,
-    )
+    keys::sign(signer, SignaturePurpose::Approve, &review.sources.payload)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ pub mod audit_output;
 pub mod audit_row;
 pub mod audit_table;
 pub mod decisions;
-pub mod grant_table;
 pub mod open_work;
 mod state;
 
@@ -27,7 +26,7 @@ use crate::{
             },
             state::{StateChange, StateFile},
         },
-        log_source_options::open_log,
+        global::open_log,
     },
     contradicts_log, each_entry, expect_kept_heads, find_with_list,
     home::roster_versions::join,

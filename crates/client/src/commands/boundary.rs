@@ -82,7 +82,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
                     one.id.map_or("not stated".to_owned(), |id| id.to_string()),
                 ]
             }));
-            terminal.put(fitted(&rows, terminal.table_width(), 2).as_bytes())?;
+            terminal.put(fitted(&rows, terminal.table_width(), 2))?;
         }
         BoundaryCommand::Remove { name } => {
             list.remove(name)?;

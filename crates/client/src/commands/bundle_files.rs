@@ -7,10 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{
-    CommandFailure, CommandResult, PrintableText, commands::log_source_options::DATABASE,
-    read_beginning,
-};
+use crate::{CommandFailure, CommandResult, DATABASE, PrintableText, read_beginning};
 use documents::{
     Base64, KINDS, MAX_BUNDLE_BYTES, Predicate as _, Receipt, Roster, json, predicate_type,
 };

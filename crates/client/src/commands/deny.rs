@@ -10,7 +10,7 @@ use crate::{
     ReviewSubject, SignaturePurpose, Signer, Terminal, TrustArgs, boundary_with, check_open,
     find_subject, home::keys, now, review::render::brief, search_names, write_document,
 };
-use documents::{Authorization, Denial, Envelope, PAYLOAD_TYPE};
+use documents::{Authorization, Denial, Envelope};
 use wire::{DenialView, ProposalView, StatementDenial};
 
 /// Sign a denial: this statement never runs any more, and a run that has started is ended.
@@ -54,7 +54,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         // A denial also ends an approved or running proposal.
         check_open(view, true)?;
     }
-    let review = ProposalReview::make(&subject, client, &global.trust(&args.trust), &keys, now())?;
+    let review = ProposalReview::make(
+        &subject,
+        client,
+        &global.trust(&args.trust),
+        &keys.ids(),
+        now(),
+    )?;
     let screen = brief(&review.found);
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
         terminal.show_aside(&screen);
@@ -121,12 +127,7 @@ pub fn sign(review: &ProposalReview, reason: &str, signer: &dyn Signer) -> Comma
     let payload = payload(review, reason)?;
     Ok(Envelope::new(
         &payload,
-        vec![keys::sign(
-            signer,
-            SignaturePurpose::Deny,
-            PAYLOAD_TYPE,
-            &payload,
-        )?],
+        vec![keys::sign(signer, SignaturePurpose::Deny, &payload)?],
     ))
 }
 

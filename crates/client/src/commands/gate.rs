@@ -296,7 +296,7 @@ fn screen(gate: &GateReport, basis: &VerdictInputs<'_>) -> Screen {
         };
         let prefix = format!(
             "  {:<8} {:<20} ",
-            requirement.finding.words(),
+            requirement.finding.word(),
             requirement.name
         );
         screen.push(tone, prefix, &requirement.detail);

@@ -1,4 +1,10 @@
 //! Options of every command: the address of the boundary, the token, and JSON output.
+//!
+//! Messages about the parts of the program that the client does not have.
+//!
+//! The client has no store, no sandbox and no service.
+//!
+//! Opens the log that an argument of a command names.
 
 use std::{
     collections::BTreeSet,
@@ -10,8 +16,7 @@ use clap::Args;
 
 use crate::{
     ALL, Address, BoundaryList, Client, CommandFailure, CommandResult, Home, KeyArgs,
-    ListedBoundary, LogSource, OpenStoredLog, Secret, Terminal, TlsFiles, TrustArgs,
-    commands::client_build::refused_store,
+    ListedBoundary, LogSource, OpenStoredLog, PrintableText, Secret, Terminal, TlsFiles, TrustArgs,
     eprintln_quietly, read_private,
     remote::address::{DEFAULT_URL, JobIdentity},
 };
@@ -407,4 +412,96 @@ fn read_token(path: &Path) -> CommandResult<Secret> {
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| CommandFailure::usage(format!("{path:?} holds no token")))?;
     Ok(Secret::new(text))
+}
+
+/// Returns the message for a command that the client does not have.
+pub fn lacks(command: &str) -> String {
+    let remedy = if command == "`console`" {
+        "install the client with pages: `cargo install --path crates/console-program --locked` in its source directory"
+    } else if cfg!(target_os = "linux") {
+        "install the whole program: `cargo install --path . --locked` in its source directory"
+    } else {
+        "the whole program needs Linux: install it on a Linux machine, in a virtual machine with Linux, or on Windows \
+         in WSL 2 (`cargo install --path . --locked` in its source directory)"
+    };
+    format!("this program is the client, which does not have {command}; {remedy}")
+}
+
+/// Returns the failure of a command that needs a part of the whole program.
+pub fn needs_boundary(command: &str) -> CommandFailure {
+    CommandFailure::usage(lacks(command))
+}
+
+/// Refuses to read a store, because the client has no database.
+///
+/// # Errors
+/// Always returns an error, which names the way to a copy of the log.
+pub fn refused_store(directory: &Path) -> CommandResult<LogSource> {
+    let shown = PrintableText::file(directory);
+    Err(CommandFailure::usage(format!(
+        "{shown} is a store, which the client can't read: copy its log with the whole program (`countersign log \
+        export copy/ \
+         --from {shown}`), and name the copy"
+    )))
+}
+
+/// Name of the database file in the directory of a store.
+pub const DATABASE: &str = "countersign.db";
+
+/// Opens the log that the user named. A text that begins with `http://` or `https://` is the address of a boundary or a
+/// mirror. Any other text is the path of a directory. The program uses the token and the keys of the user only for the
+/// boundary of `--url`.
+///
+/// # Errors
+/// Returns an error if the address cannot be used, or if the directory does not exist.
+pub fn open_log(
+    named: &str,
+    global: &GlobalOptions,
+    key: &KeyArgs,
+    terminal: &Terminal,
+) -> CommandResult<LogSource> {
+    if is_address(named) {
+        return Ok(LogSource::Served(Box::new(
+            global.client_at(named, key, terminal)?,
+        )));
+    }
+    local_log(named, global)
+}
+
+/// Opens the log that the user named, as [`open_log`] does, but never uses a key of the user. A boundary needs a token.
+///
+/// # Errors
+/// Returns an error if the address cannot be used, or if the directory does not exist.
+pub fn open_log_without_key(named: &str, global: &GlobalOptions) -> CommandResult<LogSource> {
+    if !is_address(named) {
+        return local_log(named, global);
+    }
+    let address = Address::parse(named)?;
+    let is_own = Address::parse(&global.url).is_ok_and(|own| own == address);
+    let client = match global.token_client()?.filter(|_| is_own) {
+        Some(client) => client,
+        None => Client::stranger(address, &global.tls)?,
+    };
+    Ok(LogSource::Served(Box::new(client)))
+}
+
+/// Returns true for the address of a boundary or a mirror.
+pub fn is_address(named: &str) -> bool {
+    named.starts_with("http://") || named.starts_with("https://")
+}
+
+fn local_log(named: &str, global: &GlobalOptions) -> CommandResult<LogSource> {
+    let path = PathBuf::from(named);
+    if path.join(DATABASE).is_file() {
+        return global.stored_log(&path);
+    }
+    if path.is_dir() {
+        return Ok(LogSource::Directory(path));
+    }
+    let shown = PrintableText::text(named);
+    Err(CommandFailure::usage(format!(
+        "{shown} is no directory: name a directory that `countersign log export` or `store backup` wrote, a closed \
+        log, or \
+         the address of a boundary (http://... or https://...)"
+    )))
 }

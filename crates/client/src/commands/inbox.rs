@@ -432,8 +432,9 @@ pub fn myself(
     client: &Client,
 ) -> CommandResult<RosteredApprover> {
     let find = |roster: &TrustedRoster| {
-        keys.all()
-            .find_map(|signer| roster.approver_of(&signer.key().keyid()))
+        keys.ids()
+            .iter()
+            .find_map(|keyid| roster.approver_of(keyid))
             .map(|(approver, _)| approver.clone())
     };
     if let Some(mine) = trust.iter().find_map(|trust| find(trust.roster()?)) {
@@ -441,10 +442,7 @@ pub fn myself(
     }
     let roster = RevokingBoundary::read(client)?.roster;
     find(&roster).ok_or_else(|| {
-        let ids = joined(
-            keys.all().map(|signer| signer.key().keyid().to_string()),
-            ", ",
-        );
+        let ids = joined(keys.ids(), ", ");
         CommandFailure::usage(format!(
             "none of your keys ({ids}) is the key of an approver in roster version {}: name \
         your key with --key FILE, ask to \

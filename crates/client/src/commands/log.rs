@@ -77,7 +77,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
                 })?;
                 terminal.object(json!({"size": seen.size, "checkpoint": head}))?;
             } else {
-                terminal.put(head.as_bytes())?;
+                terminal.put(head)?;
             }
         }
         Command::Export {

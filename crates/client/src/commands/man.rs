@@ -1,6 +1,6 @@
 //! The `man` command writes a man page for each command. The packages contain these pages.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap_mangen::{
     Man,
@@ -25,10 +25,10 @@ pub struct Args {
 pub fn run(args: &Args, command: clap::Command, terminal: &Terminal) -> CommandResult {
     let mut command = without_help(command);
     command.build();
-    std::fs::create_dir_all(&args.dir).map_err(|error| failed(&args.dir, &error))?;
+    std::fs::create_dir_all(&args.dir).map_err(CommandFailure::unable("write", &args.dir))?;
     for (name, page) in pages(&command) {
         let path = args.dir.join(&name);
-        std::fs::write(&path, page).map_err(|error| failed(&path, &error))?;
+        std::fs::write(&path, page).map_err(CommandFailure::unable("write", &path))?;
         terminal.say(format!("wrote {name}"));
     }
     Ok(Exit::Done)
@@ -39,10 +39,6 @@ fn without_help(command: clap::Command) -> clap::Command {
     command
         .disable_help_subcommand(true)
         .mut_subcommands(without_help)
-}
-
-fn failed(path: &Path, error: &std::io::Error) -> CommandFailure {
-    CommandFailure::usage(format!("can't write {}: {error}", path.display()))
 }
 
 /// Returns the file name and the text of each page. `command` must be built.

@@ -30,8 +30,7 @@ use crate::{
     remote::mcp_client::Remote,
 };
 use documents::{
-    EnvelopeSignature, KeyId, Name, PAYLOAD_TYPE, Parameter, canonical, hex, joined, sha256,
-    visible,
+    EnvelopeSignature, KeyId, Name, Parameter, canonical, hex, joined, sha256, visible,
 };
 use reading::ParameterSchema;
 use verdict::{BundleReport, CheckFinding, KeyHolder, TrustedRoster, VerifyOptions};
@@ -527,13 +526,8 @@ impl GranteeKey for McpGrantee {
     }
 
     fn sign(&self, payload: &[u8]) -> Result<EnvelopeSignature, String> {
-        keys::sign(
-            self.signer.as_ref(),
-            SignaturePurpose::Use,
-            PAYLOAD_TYPE,
-            payload,
-        )
-        .map_err(|failure| failure.message)
+        keys::sign(self.signer.as_ref(), SignaturePurpose::Use, payload)
+            .map_err(|failure| failure.message)
     }
 
     fn planned(&self, args: &ProposeArgs) -> Option<PlannedUse> {

@@ -13,7 +13,10 @@ use tempfile::SpooledTempFile;
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, LookupRange, OutputForm,
     PrintableText, RunPrinter, Terminal, find_proposal, print_hints,
-    remote::{follow_run::follow, read_receipt::signed_receipt, refused_programs},
+    remote::{
+        follow_run::follow,
+        read_receipt::{explain_refusals, refusals_of_receipt, signed_receipt},
+    },
     truncated_words,
 };
 use documents::{
@@ -88,7 +91,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let mut sink = RunPrinter::new(terminal, args.form);
     if args.follow {
         let view = follow(&client, &id, &mut sink)?;
-        refused_programs::explain(&client, &view, sink.complaints(), terminal)?;
+        explain_refusals(&client, &view, sink.complaints(), terminal)?;
         if let Some(receipt) = &view.receipt
             && !sink
                 .has_printed(&receipt_of(&client.get(&format!("/v1/receipts/{receipt}"))?)?.output)
@@ -116,7 +119,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let written = &signed.output;
     if terminal.json {
         let mut object = json!({"proposal": id, "receipt": receipt.id, "output": written});
-        let hints = refused_programs::of_receipt(&view, &signed, sink.complaints());
+        let hints = refusals_of_receipt(&view, &signed, sink.complaints());
         if !hints.is_empty() {
             object["hints"] = json!(hints);
         }
@@ -157,7 +160,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     }
     sink.end()?;
     print_hints(
-        &refused_programs::of_receipt(&view, &signed, sink.complaints()),
+        &refusals_of_receipt(&view, &signed, sink.complaints()),
         terminal,
     )?;
     Ok(Exit::Done)
@@ -173,21 +176,18 @@ fn write_files(
     let signed = receipt_of(&client.get(&format!("/v1/receipts/{id}"))?)?;
     let ReceiptFiles { files, outputs, .. } = client.get(&format!("/v1/receipts/{id}/files"))?;
     check_manifest(&signed, &files)?;
-    let unwritable = |path: &Path, error: &io::Error| {
-        CommandFailure::usage(format!("can't write {}: {error}", path.display()))
-    };
-    std::fs::create_dir(directory).map_err(|error| unwritable(directory, &error))?;
+    std::fs::create_dir(directory).map_err(CommandFailure::unable("write", directory))?;
     for entry in &files {
         let path = directory.join(entry.path.as_str());
         let parent = path.parent().unwrap_or(directory);
-        std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
+        std::fs::create_dir_all(parent).map_err(CommandFailure::unable("write", parent))?;
         let mode = if entry.executable { 0o755 } else { 0o644 };
         let file = File::options()
             .write(true)
             .create_new(true)
             .mode(mode)
             .open(&path);
-        let mut file = HashingWriter::new(file.map_err(|error| unwritable(&path, &error))?);
+        let mut file = HashingWriter::new(file.map_err(CommandFailure::unable("write", &path))?);
         if entry.bytes > 0 {
             client.copy(
                 &format!("/v1/outputs/{}", entry.blake3),

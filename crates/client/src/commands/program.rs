@@ -13,10 +13,9 @@ use crate::{
     CommandResult, Exit, GlobalOptions, OpenStoredLog, Terminal, approve,
     commands::{
         audit, boundary, cancel,
-        client_build::lacks,
         completions::{self, with_values},
         freeze, gate,
-        global::{GivenOptions, REPLACED_BY_LIST},
+        global::{GivenOptions, REPLACED_BY_LIST, lacks},
         grant, inbox, log, mcp, output, proposals, propose, review, session, submit, verify, wait,
     },
     deny, eprintln_quietly, key, man, registry, review_run, revoke, roster, show_own_letters,

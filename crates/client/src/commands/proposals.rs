@@ -73,7 +73,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         let rows: Vec<_> = std::iter::once(header)
             .chain(found.proposals.iter().map(row))
             .collect();
-        terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())
+        terminal.put(fitted(&rows, terminal.table_width(), 5))
     })
 }
 

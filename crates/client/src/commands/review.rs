@@ -64,7 +64,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         check_statement(envelope, client, terminal)?;
     }
     let keys = args.key.find().unwrap_or_default();
-    let review = ProposalReview::make(&subject, client, &global.trust(&args.trust), &keys, now())?;
+    let review = ProposalReview::make(
+        &subject,
+        client,
+        &global.trust(&args.trust),
+        &keys.ids(),
+        now(),
+    )?;
     if terminal.json {
         terminal.object(review.to_json())?;
     } else if args.full {

@@ -8,12 +8,12 @@ use std::{
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, LineTone,
     PrintableText, ReadReceipt, RevokingBoundary, Screen, SignaturePurpose, Terminal,
-    commands::review::read_envelope, home::keys, is_file, leaves, observed_word, outcome_words,
-    read_statement, revocation, verdict_word, write_document,
+    commands::review::read_envelope, home::keys, is_file, leaves, outcome_words, read_statement,
+    revocation, write_document,
 };
 use documents::{
-    Base64, BoundaryName, Envelope, KeyId, ObservedEnd, PAYLOAD_TYPE, ReceiptId, ReviewStatement,
-    ReviewVerdict, Statement, Status, Subject, joined, reviewed,
+    Base64, Envelope, KeyId, ObservedEnd, ReceiptId, ReviewStatement, ReviewVerdict, Statement,
+    Status, Subject, joined, reviewed,
 };
 use verdict::excluded_words;
 use wire::{ReviewedView, UnsettledList};
@@ -159,7 +159,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         } else {
             format!("these {} runs", reviews.len())
         };
-        let question = format!("{verb} {runs} at {}?", first.boundary());
+        let question = format!("{verb} {runs} at {}?", first.review.boundary.name);
         revocation::ask_consent(&question, args.yes, terminal)?;
     }
     for (id, review) in ids.iter().zip(reviews) {
@@ -188,7 +188,8 @@ pub struct SaidOfRun {
 pub struct RunReview {
     run: ReadReceipt,
     evidence: Vec<ReadReceipt>,
-    review: ReviewStatement,
+    /// What the person says.
+    pub review: ReviewStatement,
     payload: Vec<u8>,
     signer: KeyId,
     /// True if the person approved the run.
@@ -230,8 +231,8 @@ impl RunReview {
                 .map(|(approver, _)| approver.name.clone())
         };
         let found = keys
-            .all()
-            .map(|signer| signer.key().keyid())
+            .ids()
+            .into_iter()
             .find_map(|keyid| Some((keyid, approver(&keyid)?)));
         let (signer, reviewer) = found.ok_or_else(|| {
             CommandFailure::usage(format!(
@@ -268,16 +269,6 @@ impl RunReview {
         })
     }
 
-    /// Returns the name of the boundary.
-    pub fn boundary(&self) -> &BoundaryName {
-        &self.review.boundary.name
-    }
-
-    /// Returns the verdict.
-    pub fn verdict(&self) -> ReviewVerdict {
-        self.review.verdict
-    }
-
     /// Returns what the person must know before the signature.
     pub fn screen(&self) -> Screen {
         run_screen(&self.run, &self.review, &self.evidence, self.approved)
@@ -296,12 +287,7 @@ impl RunReview {
                     self.signer
                 ))
             })?;
-        let signature = keys::sign(
-            signer,
-            SignaturePurpose::Review,
-            PAYLOAD_TYPE,
-            &self.payload,
-        )?;
+        let signature = keys::sign(signer, SignaturePurpose::Review, &self.payload)?;
         Ok(Envelope::new(&self.payload, vec![signature]))
     }
 }
@@ -366,10 +352,7 @@ pub fn done_words(answer: &ReviewedView) -> String {
         words.push_str("; the emergency needs more reviews");
     }
     match answer.settled {
-        Some(end) => words.push_str(&format!(
-            "; the end of the run is settled: {}",
-            observed_word(end)
-        )),
+        Some(end) => words.push_str(&format!("; the end of the run is settled: {}", end.word())),
         None if answer.unsettled => words.push_str("; the end of the run is not settled"),
         None if !answer.open => words.push_str("; the run needs no further review"),
         None => {}
@@ -495,9 +478,9 @@ fn run_screen(
         screen.field("evidence", &words);
     }
     screen.heading("Your review");
-    screen.field("verdict", verdict_word(review.verdict));
+    screen.field("verdict", review.verdict.word());
     if let Some(end) = review.observed {
-        screen.field("observed", observed_word(end));
+        screen.field("observed", end.word());
     }
     screen.field("reason", PrintableText::quoted_prose(&review.reason));
     if approved && run.signed.emergency.is_some() {

@@ -4,7 +4,7 @@ use crate::{
     Client, CommandFailure, CommandResult, Keys, SignaturePurpose, Signer, Terminal, home::keys,
     value_words::counted,
 };
-use documents::{BoundaryRef, Envelope, KeyId, PAYLOAD_TYPE, Revocation, RevokedSubject};
+use documents::{BoundaryRef, Envelope, KeyId, Revocation, RevokedSubject};
 use verdict::{KeyHolder, TrustedRoster};
 use wire::{BoundaryView, RegistryView, RevocationView};
 
@@ -108,15 +108,8 @@ impl<'c> RevokingBoundary<'c> {
     /// # Errors
     /// Returns the errors of [`Self::sign`], or the refusal of the boundary.
     pub fn freeze(&self, reason: &str, keys: &Keys) -> CommandResult<RevocationView> {
-        self.send(&self.sign(RevokedSubject::epoch(&self.boundary.epoch), reason, keys)?)
-    }
-
-    /// Sends a signed revocation.
-    ///
-    /// # Errors
-    /// Returns the refusal of the boundary.
-    pub fn send(&self, revocation: &Envelope) -> CommandResult<RevocationView> {
-        send(self.client, revocation)
+        let subject = RevokedSubject::epoch(&self.boundary.epoch);
+        send(self.client, &self.sign(subject, reason, keys)?)
     }
 }
 
@@ -131,7 +124,7 @@ pub fn sign(
     signer: &dyn Signer,
 ) -> CommandResult<Envelope> {
     let payload = payload(boundary, subject, reason)?;
-    let signature = keys::sign(signer, SignaturePurpose::Revoke, PAYLOAD_TYPE, &payload)?;
+    let signature = keys::sign(signer, SignaturePurpose::Revoke, &payload)?;
     Ok(Envelope::new(&payload, vec![signature]))
 }
 

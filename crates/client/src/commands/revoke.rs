@@ -112,10 +112,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     };
     let client = client()?;
     let keys = args.key.find()?;
-    if let Some(own) = keys
-        .all()
-        .find(|signer| subject == RevokedSubject::Key(signer.key().keyid()))
-    {
+    if let Some(own) = keys.first(|key| subject == RevokedSubject::Key(key.keyid())) {
         let envelope = RevokingBoundary::sign_own(&client, &args.reason, own, |boundary| {
             let question = format!("Revoke {words}, your own key, at {}?", boundary.name);
             revocation::ask_consent(&question, args.yes, terminal)
@@ -158,10 +155,7 @@ pub fn sign_end(
 ) -> CommandResult<Envelope> {
     let subject = RevokedSubject::Grant(view.digest);
     // The grantee may end the grant, but may have no right to read the roster of the boundary.
-    if let Some(signer) = keys
-        .all()
-        .find(|signer| signer.key().keyid() == view.grant.grantee.key)
-    {
+    if let Some(signer) = keys.first(|key| key.keyid() == view.grant.grantee.key) {
         agree(&view.grant.boundary)?;
         return revocation::sign(view.grant.boundary.clone(), subject, reason, signer);
     }

@@ -148,7 +148,7 @@ fn list(list: &SessionList, terminal: &Terminal) -> CommandResult<()> {
             ]
         })
         .collect();
-    terminal.put(aligned(&rows).as_bytes())
+    terminal.put(aligned(&rows))
 }
 
 fn show(session: &SessionView, terminal: &Terminal) -> CommandResult<()> {
@@ -187,7 +187,7 @@ fn show(session: &SessionView, terminal: &Terminal) -> CommandResult<()> {
             format!("{} {} {}", run.at, run.step, run.proposal),
         ]);
     }
-    terminal.put(aligned(&rows).as_bytes())
+    terminal.put(aligned(&rows))
 }
 
 fn words(names: &[String]) -> String {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    CommandResult, GlobalOptions, KeyArgs, PrintableText, Terminal, aligned, observed_word,
-    outcome_words, short_id, show_chosen, verdict_word,
+    CommandResult, GlobalOptions, KeyArgs, PrintableText, Terminal, aligned, outcome_words,
+    short_id, show_chosen,
 };
 use documents::joined;
 use wire::{ReviewNeed, RunReviewView, UnsettledList, UnsettledRun};
@@ -39,7 +39,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             let at = one
                 .listed()
                 .map(|listed| format!(" --boundary {}", listed.name));
-            terminal.put(table(&list.runs, &at.unwrap_or_default()).as_bytes())?;
+            terminal.put(table(&list.runs, &at.unwrap_or_default()))?;
             if list.more > 0 {
                 terminal.say(more_words(list.more));
             }
@@ -186,13 +186,13 @@ pub fn details(group: &[&UnsettledRun], at: &str) -> Vec<PrintableText> {
 }
 
 fn review_words(review: &RunReviewView) -> String {
-    let observed = review.observed.map_or_else(String::new, |end| {
-        format!(" (observed: {})", observed_word(end))
-    });
+    let observed = review
+        .observed
+        .map_or_else(String::new, |end| format!(" (observed: {})", end.word()));
     format!(
         "{} {} the run{observed}",
         review.reviewer,
-        verdict_word(review.verdict)
+        review.verdict.word()
     )
 }
 

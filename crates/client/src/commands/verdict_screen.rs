@@ -68,7 +68,7 @@ pub fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
             CheckFinding::Failed => LineTone::Bad,
             CheckFinding::NotChecked => LineTone::Faint,
         };
-        let prefix = format!("  {:<12} {:<24} ", check.finding.words(), check.name.word());
+        let prefix = format!("  {:<12} {:<24} ", check.finding.word(), check.name.word());
         screen.push(tone, prefix, &check.detail);
     }
     others(&mut screen, "not checked  ");
@@ -89,7 +89,7 @@ pub fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
             ", ",
         );
         if !names.is_empty() {
-            screen.push(LineTone::Plain, format!("  {:<26} ", word.words()), names);
+            screen.push(LineTone::Plain, format!("  {:<26} ", word.word()), names);
         }
     }
     screen.heading("Only the boundary's word");

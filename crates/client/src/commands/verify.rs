@@ -10,8 +10,8 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, Exit, LineTone, NewestRoster,
-    PrintableText, Screen, Terminal, TrustArgs, VerdictInputs, bundle_of, bundles_of,
+    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, Exit, LineTone, PrintableText,
+    Screen, Terminal, TrustArgs, VerdictInputs, bundle_of, bundles_of,
     commands::verdict_screen::screen,
     home::roster_versions::{contradiction, is_later, versions_in},
     join_bundles, newest_of, newest_unconnected, read_beginning, read_bundle, seem_same,
@@ -21,7 +21,7 @@ use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp, joined};
 use reading::time;
 use verdict::{
     BundleReport, CheckFinding, CheckName, Facts, Pinned, TrustedRoster, Untrusted, VerifyOptions,
-    bundle_check, leave_to,
+    VersionFacts, bundle_check, leave_to,
 };
 
 /// Check bundles offline: each check is established, failed or not checked. Nothing is fetched.
@@ -247,16 +247,11 @@ pub fn with_any<'t>(
     let deciding = newest_of(trust, |trust| {
         match bundle_check::verify(bundle, &trust.audit, options) {
             Ok(report) if report.finding(CheckName::RosterChain) == CheckFinding::Established => {
-                let newest = report.trust.newest.as_ref();
-                let unknown = NewestRoster {
+                let unknown = VersionFacts {
                     version: 0,
                     digest: trust.pinned.digest(),
                 };
-                let newest = newest.map_or(unknown, |newest| NewestRoster {
-                    version: newest.version,
-                    digest: newest.digest,
-                });
-                Ok((newest, report))
+                Ok((report.trust.newest.unwrap_or(unknown), report))
             }
             other => Err(Box::new(other)),
         }

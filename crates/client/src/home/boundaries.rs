@@ -252,10 +252,7 @@ impl BoundaryList {
     }
 
     fn write(&self) -> CommandResult<()> {
-        let failed = |error: io::Error| {
-            let shown = PrintableText::file(&self.path);
-            CommandFailure::usage(format!("can't write {shown}: {error}"))
-        };
+        let failed = CommandFailure::unable("write", &self.path);
         let boundary = self.boundaries.clone();
         let text = toml::to_string(&BoundariesFile { boundary })
             .map_err(|error| failed(io::Error::other(error)))?;

@@ -16,8 +16,9 @@ use crate::{
     CommandFailure, CommandResult, Home, PrintableText, Signer, SshKeygenSigner, open_signer,
     read_bounded, ssh_agent,
 };
-use documents::{EnvelopeSignature, KeyId, Name, SecretKey, SshKey, locked, pae};
+use documents::{EnvelopeSignature, KeyId, Name, PAYLOAD_TYPE, SecretKey, SshKey, locked, pae};
 use verdict::TrustedRoster;
+use wire::CHALLENGE_TYPE;
 
 /// Option that names the signing key.
 #[derive(Debug, Clone, Args)]
@@ -90,6 +91,11 @@ impl Keys {
         self.signers.iter().map(AsRef::as_ref)
     }
 
+    /// Returns the ids of all keys.
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.all().map(|signer| signer.key().keyid()).collect()
+    }
+
     /// Returns the first key for which `fits` returns true.
     pub fn first(&self, fits: impl Fn(&SshKey) -> bool) -> Option<&dyn Signer> {
         self.all().find(|signer| fits(signer.key()))
@@ -138,41 +144,30 @@ fn no_key() -> CommandFailure {
     )
 }
 
-/// Purpose of a signature.
-#[derive(Clone, Copy)]
-pub enum SignaturePurpose {
-    /// Authenticate read requests to the boundary. The signature approves nothing.
-    Read,
-    /// Approve a proposal.
-    Approve,
-    /// Deny a proposal.
-    Deny,
-    /// Revoke a key or a token, or freeze a boundary.
-    Revoke,
-    /// Review a run.
-    Review,
-    /// Sign a version of the roster.
-    Roster,
-    /// Approve a standing grant.
-    Grant,
-    /// Run a step under a standing grant.
-    Use,
+documents::words! {
+    /// Purpose of a signature.
+    #[derive(Clone, Copy)]
+    pub enum SignaturePurpose {
+        /// Authenticate read requests to the boundary. The signature approves nothing.
+        Read = "to read from the boundary",
+        /// Approve a proposal.
+        Approve = "to approve",
+        /// Deny a proposal.
+        Deny = "to deny",
+        /// Revoke a key or a token, or freeze a boundary.
+        Revoke = "to sign the revocation",
+        /// Review a run.
+        Review = "to sign the review of the run",
+        /// Sign a version of the roster.
+        Roster = "to sign the roster",
+        /// Approve a standing grant.
+        Grant = "to approve the standing grant",
+        /// Run a step under a standing grant.
+        Use = "to run a step under the standing grant",
+    }
 }
 
 impl SignaturePurpose {
-    const fn words(self) -> &'static str {
-        match self {
-            Self::Read => "to read from the boundary",
-            Self::Approve => "to approve",
-            Self::Deny => "to deny",
-            Self::Revoke => "to sign the revocation",
-            Self::Review => "to sign the review of the run",
-            Self::Grant => "to approve the standing grant",
-            Self::Use => "to run a step under the standing grant",
-            Self::Roster => "to sign the roster",
-        }
-    }
-
     fn failure(self) -> &'static str {
         match self {
             Self::Read => "the boundary could not be read with this key",
@@ -184,15 +179,14 @@ impl SignaturePurpose {
 /// Held while ssh-keygen asks. Several boundaries are read at the same time, but a person answers one question at a time.
 static ONE_QUESTION: Mutex<()> = Mutex::new(());
 
-/// Signs `body` as a DSSE message of the given type. If ssh-keygen will ask for a passphrase or a touch, the function
-/// first prints the key and the purpose.
+/// Signs `body` as a DSSE message: a challenge to read, or else a statement. If ssh-keygen will ask for a passphrase or
+/// a touch, the function first prints the key and the purpose.
 ///
 /// # Errors
 /// Returns an error if the key could not sign.
 pub fn sign(
     signer: &dyn Signer,
     purpose: SignaturePurpose,
-    payload_type: &str,
     body: &[u8],
 ) -> CommandResult<EnvelopeSignature> {
     let mut _turn = None;
@@ -203,9 +197,13 @@ pub fn sign(
         let _ = writeln!(
             std::io::stderr(),
             "ssh-keygen asks for the key {about}, {}:",
-            purpose.words()
+            purpose.word()
         );
     }
+    let payload_type = match purpose {
+        SignaturePurpose::Read => CHALLENGE_TYPE,
+        _ => PAYLOAD_TYPE,
+    };
     let signature = signer
         .sign(&pae(payload_type, body))
         .map_err(|error| CommandFailure::usage(format!("{}: {error}", purpose.failure())))?;

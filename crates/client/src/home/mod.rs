@@ -6,4 +6,3 @@ pub mod named_file;
 pub mod parameter_values;
 pub mod roster_versions;
 pub mod trusted_rosters;
-pub mod user_configuration;

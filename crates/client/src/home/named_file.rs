@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{CommandFailure, CommandResult, PrintableText};
+use verdict::directory_of;
 
 /// Reads a file that the user named. The path `-` means the standard input.
 ///
@@ -51,9 +52,7 @@ pub fn read_private(path: &Path, most: usize, what: &str) -> CommandResult<Vec<u
 /// # Errors
 /// Returns an error if the file cannot be read.
 pub fn read_beginning(path: &Path, most: usize) -> CommandResult<Vec<u8>> {
-    let place = PrintableText::file(path);
-    let failed =
-        |error: std::io::Error| CommandFailure::usage(format!("can't read {place}: {error}"));
+    let failed = CommandFailure::unable("read", path);
     let mut bytes = Vec::new();
     let limit = most as u64;
     if path == Path::new("-") {
@@ -84,10 +83,7 @@ pub fn read_beginning(path: &Path, most: usize) -> CommandResult<Vec<u8>> {
 /// # Errors
 /// Returns an error if the file or its directory can't be written.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;

@@ -22,7 +22,7 @@ use clap::Args;
 
 use crate::{CommandFailure, CommandResult, Home, PrintableText, read_bounded};
 use documents::{BoundaryName, Envelope, MAX_ROSTER_BYTES, RosterDigest, SshKey, json};
-use verdict::{Chain, Pinned, TrustedRoster, bundle_check as audit};
+use verdict::{Pinned, TrustedRoster, VersionFacts, bundle_check as audit};
 
 /// Option that names the trusted roster.
 #[derive(Debug, Clone, Default, Args)]
@@ -71,16 +71,16 @@ pub struct DecidingRoster<'t, T> {
     pub unconnected: Vec<&'t ChosenTrust>,
 }
 
-/// Calls `connect` for each trusted roster and chooses the roster that leads to the newest version. Several rosters may
-/// lead to the same newest version. Then the function chooses the roster that is this version itself. An older roster
-/// would not show that a key was removed later.
+/// Calls `connect` for each trusted roster and chooses the roster that leads to the newest version, which `connect`
+/// returns. Several rosters may lead to the same newest version. Then the function chooses the roster that is this
+/// version itself. An older roster would not show that a key was removed later.
 ///
 /// # Errors
 /// If `connect` fails for every roster, returns each roster with the error. This list is empty if there is no trusted
 /// roster.
 pub fn newest_of<'t, T, E>(
     trust: &'t [ChosenTrust],
-    mut connect: impl FnMut(&'t ChosenTrust) -> Result<(NewestRoster, T), E>,
+    mut connect: impl FnMut(&'t ChosenTrust) -> Result<(VersionFacts, T), E>,
 ) -> Result<DecidingRoster<'t, T>, Vec<(&'t ChosenTrust, E)>> {
     let mut best: Option<((u64, bool), &ChosenTrust, T)> = None;
     let mut refused = Vec::new();
@@ -105,25 +105,6 @@ pub fn newest_of<'t, T, E>(
             })
         }
         None => Err(refused),
-    }
-}
-
-/// Newest roster version that is connected with a trusted roster.
-#[derive(Clone, Copy)]
-pub struct NewestRoster {
-    /// Version number.
-    pub version: u64,
-    /// Digest of the version.
-    pub digest: RosterDigest,
-}
-
-impl NewestRoster {
-    /// Returns the newest version of the chain.
-    pub fn of(chain: &Chain) -> Self {
-        Self {
-            version: chain.newest().version(),
-            digest: chain.newest().digest(),
-        }
     }
 }
 

@@ -351,8 +351,7 @@ impl TlsFiles {
 
     fn unusable(&self, error: &ClientConfigError) -> CommandFailure {
         let shown = |path: &Option<PathBuf>| {
-            PrintableText::text(&path.as_deref().unwrap_or(Path::new("")).to_string_lossy())
-                .to_string()
+            PrintableText::file(path.as_deref().unwrap_or(Path::new(""))).to_string()
         };
         let why = PrintableText::text(&error.to_string()).to_string();
         CommandFailure::usage(match error {

@@ -25,8 +25,6 @@ use crate::{
 use documents::{BlobDigest, Code, Envelope, KeyId, MAX_BUNDLE_BYTES, MEDIA_TYPE, Name};
 use wire::{Problem, ProblemError, ProxyAddress, for_command_line, foreign_answer, may_pass};
 
-/// Payload type of the DSSE message that a key signs for read access.
-pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
 /// Maximum size of an answer in bytes, except for streams.
 const MAX_ANSWER_BYTES: u64 = 32 << 20;
 /// Size of each buffer of a connection, in bytes.
@@ -424,12 +422,7 @@ impl Client {
                 }
                 challenge => challenge?,
             };
-            let signature = keys::sign(
-                signer,
-                SignaturePurpose::Read,
-                CHALLENGE_TYPE,
-                challenge.as_bytes(),
-            )?;
+            let signature = keys::sign(signer, SignaturePurpose::Read, challenge.as_bytes())?;
             let admission = self.answer_challenge(challenge, signature)?;
             *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
             *self.name.borrow_mut() = Some(admission.name);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Client, CommandFailure, CommandResult, Exit, PrintableText, RunPrinter, Terminal, denial_words,
-    eprintln_quietly, outcome_words, remote::refused_programs, write_new,
+    eprintln_quietly, outcome_words, remote::read_receipt::explain_refusals, write_new,
 };
 use documents::{
     Bundle, Code, MAX_BUNDLE_BYTES, Outcome, ProposalId, ReceiptId, Status, TlogProof,
@@ -285,7 +285,7 @@ fn conclude(
             None => terminal.say("there is no receipt, so no bundle was written"),
         }
     }
-    refused_programs::explain(client, view, printer.complaints(), terminal)?;
+    explain_refusals(client, view, printer.complaints(), terminal)?;
     if terminal.json {
         let path = bundle.filter(|_| bundle_failure.is_none() && view.receipt.is_some());
         terminal.object(json!({

@@ -73,12 +73,7 @@ impl LogSource {
             return Ok(Vec::new());
         };
         let kept = directory.join(KEPT_HEADS);
-        let failed = |error: io::Error| {
-            CommandFailure::usage(format!(
-                "can't read {}: {error}",
-                PrintableText::file(&kept)
-            ))
-        };
+        let failed = CommandFailure::unable("read", &kept);
         let entries = match std::fs::read_dir(&kept) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -228,7 +223,7 @@ impl LogSource {
 /// Returns an error if the file is unreadable or too large, or if the path is not a regular file.
 pub fn read_file(path: &Path, most: usize) -> CommandResult<Option<Vec<u8>>> {
     let shown = PrintableText::file(path);
-    let failed = |error: io::Error| CommandFailure::usage(format!("can't read {shown}: {error}"));
+    let failed = CommandFailure::unable("read", path);
     // Without this flag, opening a pipe would block until a process writes to it.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = match OpenOptions::new()

@@ -7,5 +7,4 @@ pub mod log_source;
 pub mod mcp_client;
 pub mod proposals;
 pub mod read_receipt;
-pub mod refused_programs;
 pub mod run_printer;

@@ -30,7 +30,6 @@ pub fn find_proposal(
     named: Option<&str>,
     among: LookupRange,
 ) -> CommandResult<ProposalId> {
-    let none = |words: String| CommandFailure::usage(words);
     let Some(name) = named else {
         let only = match among {
             LookupRange::Open => ProposalStatus::Pending,
@@ -45,7 +44,7 @@ pub fn find_proposal(
         return Ok(receipt.proposal());
     }
     let Ok(ending) = name.to_lowercase().parse::<ProposalIdEnding>() else {
-        return Err(none(format!(
+        return Err(CommandFailure::usage(format!(
             "{} is neither the id of a proposal nor the last digits of an id (at least 6); name a file with its \
              directory, as ./NAME",
             PrintableText::text(name)
@@ -67,7 +66,7 @@ pub fn find_proposal(
             "the command asked for {ending}, but the boundary returned {}: nothing was done",
             one.id
         ))),
-        ([], _) => Err(none(format!(
+        ([], _) => Err(CommandFailure::usage(format!(
             "no proposal that you may see ends with {ending}"
         ))),
         (several, _) => Err(ambiguous(

@@ -165,7 +165,7 @@ impl<'t> RunPrinter<'t> {
     pub fn end(&mut self) -> CommandResult<()> {
         let (out, err) = (plain(self.out.end()), plain(self.err.end()));
         if !out.is_empty() {
-            self.terminal.put(out.as_bytes())?;
+            self.terminal.put(out)?;
         }
         if !err.is_empty() {
             let _ = std::io::stderr().write_all(err.as_bytes());

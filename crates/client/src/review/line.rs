@@ -1,8 +1,12 @@
 //! Lines of a review screen, each with its weight.
+//!
+//! Signed field and its coverage by the decision screen.
+//!
+//! Result of comparing a proposed run with the last successful run of the step.
 
 use serde_json::{Value, json};
 
-use crate::{LineTone, PrintableText, RunComparison, SignedField};
+use crate::{LineTone, PrintableText};
 
 /// Weight of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,3 +160,112 @@ pub const MOST_PARAMETERS: usize = 12;
 
 /// Width of a parameter's value in a row, in characters, without the name.
 pub const ROW: usize = 64;
+
+/// Signed field and its coverage by the decision screen.
+#[derive(Clone)]
+pub struct SignedField {
+    /// Path of the field, for example `signed.predicate.reason`, or `definition.title` for a field of the definition.
+    pub path: String,
+    /// Value of the field.
+    pub value: Value,
+    /// Reason why the field counts as shown, or not.
+    pub why: FieldReason,
+}
+
+/// Coverage of a field by the decision screen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FieldReason {
+    /// A line with this name shows the field.
+    Shown(&'static str),
+    /// The field equals this value, which the screen shows.
+    Equals(&'static str),
+    /// The field has its built-in default.
+    Default,
+    /// The field only restricts the parameters, which the screen shows and which fit the schema.
+    Schema,
+    /// The field should equal this value, but the check failed, so signing is impossible.
+    Open(&'static str),
+    /// The screen does not cover the field.
+    Nowhere,
+}
+
+impl FieldReason {
+    /// Returns the description in words, for the list of fields.
+    pub fn words(self) -> String {
+        match self {
+            Self::Shown(name) => format!("shown: {name}"),
+            Self::Equals(what) => format!("equals {what}"),
+            Self::Default => "a built-in default".to_owned(),
+            Self::Schema => "only restricts the parameters".to_owned(),
+            Self::Open(what) => format!("NOT PROVED to equal {what}"),
+            Self::Nowhere => "NOT SHOWN".to_owned(),
+        }
+    }
+}
+
+/// Result of comparing a proposed run with the last successful run of the step.
+#[derive(Clone, Default)]
+pub enum RunComparison {
+    /// The boundary was not asked, or did not answer.
+    #[default]
+    Unknown,
+    /// The boundary reports no successful run of this step.
+    First,
+    /// The boundary reports a successful run.
+    Since {
+        /// Text with the time of the last successful run and the number of successful runs.
+        last: String,
+        /// Parts of the run that were compared.
+        compared: &'static str,
+        /// Names of the parts that changed.
+        changed: Vec<String>,
+        /// Changed lines of the script.
+        script: Vec<LineDifference>,
+        /// Other changed fields.
+        fields: Vec<LineDifference>,
+    },
+}
+
+/// Changed line or field.
+#[derive(Clone)]
+pub struct LineDifference {
+    /// True for the old text, false for the new text.
+    pub was: bool,
+    /// Line number, or `None` for a field.
+    pub number: Option<usize>,
+    /// Text of the line or field.
+    pub text: PrintableText,
+}
+
+/// Differences between two definitions of a step.
+#[derive(Default)]
+pub struct DefinitionDifferences {
+    /// Changed lines of the script.
+    pub script: Vec<LineDifference>,
+    /// Other changed fields.
+    pub fields: Vec<LineDifference>,
+}
+
+impl RunComparison {
+    /// Returns one sentence about the comparison. The screen shows this sentence below the script.
+    pub fn words(&self) -> Option<PrintableText> {
+        match self {
+            // A remark says that no success is known.
+            Self::Unknown | Self::First => None,
+            Self::Since {
+                last,
+                compared,
+                changed,
+                ..
+            } if changed.is_empty() => Some(
+                PrintableText::words(compared)
+                    .and(" unchanged since the last successful run ")
+                    .then(format!("({last})")),
+            ),
+            Self::Since { last, changed, .. } => Some(
+                PrintableText::words("CHANGED since the last successful run ")
+                    .then(format!("({last}): {}", changed.join(", "))),
+            ),
+        }
+    }
+}

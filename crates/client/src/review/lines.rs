@@ -16,7 +16,7 @@ use crate::{
         compare::compare,
         coverage::EqualValues,
         lines::values::{END, LeafText, PROSE, changed, folded, in_full, in_row, label_of},
-        program_lines, remarks, run_inputs, secrets_line, step_files,
+        program_lines, remarks, run_inputs, step_files,
         value_words::{bytes, clock, counted, grouped, is_default, left_words, listed, paths},
     },
     rule_words, short_id, told_rules,
@@ -81,7 +81,8 @@ impl Lines {
         self.sandbox(&signed.sandbox);
         self.limits(&signed.sandbox.limits, definition);
         self.always.extend(
-            definition.and_then(|definition| secrets_line::line(definition, &signed.params)),
+            definition
+                .and_then(|definition| program_lines::given_secrets(definition, &signed.params)),
         );
         self.besides(found);
         self.signatures(sources, found, definition);
@@ -531,7 +532,7 @@ impl Lines {
                 continue;
             };
             if found.rules.iter().any(|(_, rule)| rule.from.contains(name)) {
-                parts.push(format!("of {name}: only {} count", presence.words()));
+                parts.push(format!("of {name}: only {} count", presence.word()));
             }
         }
         parts.extend(found.passkey_words(sources));

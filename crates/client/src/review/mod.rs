@@ -11,15 +11,11 @@ pub mod lines;
 pub mod remarks;
 pub mod render;
 
-mod checked_contents;
-pub mod comparison;
 pub mod line;
 mod program_lines;
 pub mod proposal_review;
 pub mod reviewed_content;
 pub mod run_inputs;
-pub mod secrets_line;
-pub mod signed_field;
 pub mod step_files;
 pub mod value_words;
 

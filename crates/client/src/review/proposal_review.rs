@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use verdict::TrustedRoster;
 
 use crate::{
-    Client, CommandFailure, CommandResult, Derived, Keys, MOST_LINES, PrintableText, ReviewFinding,
+    Client, CommandFailure, CommandResult, Derived, MOST_LINES, PrintableText, ReviewFinding,
     ReviewSources, ReviewSubject, Screen, StatementVerdict, Terminal, TrustArgs, denial_words,
     derive,
     review::{
@@ -40,7 +40,8 @@ pub struct ProposalReview {
 }
 
 impl ProposalReview {
-    /// Reads the documents and makes the checks, for the person with these keys.
+    /// Reads the documents and makes the checks, for the person with these keys: the first key of an approver, or else the
+    /// first key.
     ///
     /// # Errors
     /// Returns an error if the payload or the trusted roster can't be read.
@@ -48,38 +49,17 @@ impl ProposalReview {
         subject: &ReviewSubject,
         client: &Client,
         trust: &TrustArgs,
-        keys: &Keys,
+        keys: &[KeyId],
         now: Timestamp,
     ) -> CommandResult<Self> {
         let sources = gather(subject, client, &trust.find()?)?;
         let roster = sources.roster.roster();
         let mine = keys
-            .all()
-            .map(|signer| signer.key().keyid())
+            .iter()
             .find(|keyid| roster.is_some_and(|roster| roster.approver_of(keyid).is_some()))
-            .or_else(|| keys.all().next().map(|signer| signer.key().keyid()));
+            .or(keys.first())
+            .copied();
         Ok(Self::of(ReviewSources { mine, ..sources }, now))
-    }
-
-    /// Reads the documents and makes the checks, for the person with this key.
-    ///
-    /// # Errors
-    /// Returns an error if the payload or the trusted roster can't be read.
-    pub fn make_for(
-        subject: &ReviewSubject,
-        client: &Client,
-        trust: &TrustArgs,
-        mine: KeyId,
-        now: Timestamp,
-    ) -> CommandResult<Self> {
-        let sources = gather(subject, client, &trust.find()?)?;
-        Ok(Self::of(
-            ReviewSources {
-                mine: Some(mine),
-                ..sources
-            },
-            now,
-        ))
     }
 
     fn of(sources: ReviewSources, now: Timestamp) -> Self {

@@ -100,12 +100,7 @@ fn of_permissions(signed: &Authorization, places: &ScriptPlaces) -> Vec<ReviewLi
         (PermissionReason::Unknown, RemarkSeverity::Unknowable),
         (PermissionReason::BuiltInDeny, RemarkSeverity::BuiltInDenied),
     ] {
-        for kind in [
-            PermissionKind::Run,
-            PermissionKind::Read,
-            PermissionKind::Write,
-            PermissionKind::Env,
-        ] {
+        for kind in PermissionKind::ALL {
             let asked = asked(signed, kind, why);
             if asked.is_empty() {
                 continue;

@@ -425,7 +425,7 @@ pub fn hidden(text: &str, prose: Option<DisplayScripts>) -> Vec<PrintableText> {
         if let Some(kind) = HiddenCharacter::of(c) {
             add(PrintableText::text(&c.to_string())
                 .and(" (")
-                .and(words(kind))
+                .and(kind.word())
                 .and(")"));
         }
     }
@@ -455,16 +455,6 @@ pub fn hidden(text: &str, prose: Option<DisplayScripts>) -> Vec<PrintableText> {
 const MOST_FOUND: usize = 100;
 /// Maximum number of characters of a word in a finding.
 const MOST: usize = 48;
-
-const fn words(kind: HiddenCharacter) -> &'static str {
-    match kind {
-        HiddenCharacter::Control => "a control character",
-        HiddenCharacter::Direction => "changes the reading direction",
-        HiddenCharacter::Invisible => "invisible",
-        HiddenCharacter::Blank => "looks like a space",
-        HiddenCharacter::Unknown => "not assigned in Unicode",
-    }
-}
 
 /// Returns true for a full-width letter or digit, or a mathematical letter. The normalization form NFKC turns each such
 /// character into an ASCII letter or digit, except the mathematical dotless i and j (U+1D6A4 and U+1D6A5).
@@ -513,7 +503,7 @@ pub fn permission_line<'p>(
         is_remark: false,
     };
     let text = |words, value| {
-        let shows = vec![permission.field().to_owned()];
+        let shows = vec![permission.word().to_owned()];
         PermissionLine {
             words,
             values: vec![(value, "")],

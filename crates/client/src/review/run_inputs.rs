@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     PrintableText, ReviewFinding, ReviewLine, ReviewSources, ReviewedContent, plain_or_quoted,
     review::{
-        checked_contents,
+        step_files::check_contents,
         value_words::{counted, grouped, signed_paths, span},
     },
 };
@@ -44,7 +44,7 @@ pub fn check(
     contents: &BTreeMap<String, Vec<u8>>,
 ) -> (Vec<ReviewedContent>, Option<ReviewFinding>) {
     let signed = signed_inputs(signed).into_iter();
-    checked_contents::check(signed.map(|(name, digest, bytes)| {
+    check_contents(signed.map(|(name, digest, bytes)| {
         let content = contents.get(&name);
         let signed = ReviewedContent {
             kind: "input",

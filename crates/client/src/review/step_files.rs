@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     PrintableText, ReviewFinding, ReviewLine, ReviewedContent, plain_or_quoted,
-    review::{
-        checked_contents,
-        value_words::{bytes, counted},
-    },
+    review::value_words::{bytes, counted},
 };
 use documents::{ContentDigest, StepDefinition};
 
@@ -34,7 +31,43 @@ pub fn check(
         };
         (signed, contents.get(&file.digest))
     });
-    checked_contents::check(signed)
+    check_contents(signed)
+}
+
+/// Takes each content from the boundary if it has the signed digest. Returns no finding if there are no files.
+pub fn check_contents<'c>(
+    signed: impl Iterator<Item = (ReviewedContent, Option<&'c Vec<u8>>)>,
+) -> (Vec<ReviewedContent>, Option<ReviewFinding>) {
+    let (mut lacking, mut other) = (Vec::new(), Vec::new());
+    let reviewed = signed.map(|(one, given)| {
+        let is_signed = |content: &&Vec<u8>| {
+            ContentDigest::of(content) == one.digest
+                && one.bytes.is_none_or(|bytes| content.len() as u64 == bytes)
+        };
+        let content = given.filter(is_signed).cloned();
+        match (given, &content) {
+            (None, _) => lacking.push(one.name.clone()),
+            (Some(_), None) => other.push(one.name.clone()),
+            (Some(_), Some(_)) => {}
+        }
+        ReviewedContent { content, ..one }
+    });
+    let reviewed: Vec<_> = reviewed.collect();
+    let finding = if !other.is_empty() {
+        ReviewFinding::Fails(format!(
+            "the boundary gave another content of {}",
+            other.join(", ")
+        ))
+    } else if !lacking.is_empty() {
+        ReviewFinding::NotChecked(format!(
+            "the boundary gave no content of {}",
+            lacking.join(", ")
+        ))
+    } else {
+        ReviewFinding::Holds
+    };
+    let finding = (!reviewed.is_empty()).then_some(finding);
+    (reviewed, finding)
 }
 
 /// Returns the line below the script that names the files.

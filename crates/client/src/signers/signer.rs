@@ -29,6 +29,7 @@ use crate::ssh_agent;
 use documents::{
     NAMESPACE, PemError, SecretKey, SignatureError, SshKey, SshKeyError, WireReader, sshsig,
 };
+use verdict::directory_of;
 
 /// Signs with one key.
 ///
@@ -74,23 +75,26 @@ impl FileSigner {
         let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
         let own = rustix::process::geteuid().as_raw();
         if owner != own && owner != 0 {
-            return Err(SignerError::Owner {
-                path: path.into(),
-                owner,
-                expected: own,
-            });
+            return Err(SignerError::file(
+                path,
+                format!(
+                    "the private key belongs to user {owner}, not to user {own} or root; run `chown {own} {path:?}` if \
+                     the key is really yours"
+                ),
+            ));
         }
         if mode & 0o077 != 0 {
-            return Err(SignerError::Mode {
-                path: path.into(),
-                mode,
-            });
+            return Err(SignerError::file(
+                path,
+                format!(
+                    "the private key has mode {mode:04o}, so others can use it; run `chmod 600 {path:?}`, and make a \
+                     new key if others may have read it"
+                ),
+            ));
         }
         let text = read_bounded(&file, path)?;
-        let secret = SecretKey::from_pkcs8_pem(&text).map_err(|error| SignerError::PrivateKey {
-            path: path.into(),
-            error,
-        })?;
+        let secret =
+            SecretKey::from_pkcs8_pem(&text).map_err(|error| SignerError::file(path, error))?;
         Ok(Self::new(secret))
     }
 
@@ -158,76 +162,13 @@ pub enum SignerError {
         #[source]
         error: io::Error,
     },
-    /// The private key file is a symbolic link.
-    #[error(
-        "the private key {path:?} is a symbolic link, but a private key must be a regular file; give the path of the \
-         file itself"
-    )]
-    Link {
+    /// The file breaks a rule for key files, or its text is not an accepted key.
+    #[error("{path:?}: {problem}")]
+    File {
         /// The file.
         path: PathBuf,
-    },
-    /// The file is not a regular file.
-    #[error("{path:?} is not a regular file; give the path of a key file")]
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The private key file belongs to another user.
-    #[error(
-        "the private key {path:?} belongs to user {owner}, not to user {expected} or root; run `chown {expected} \
-         {path:?}` if the key is really yours"
-    )]
-    Owner {
-        /// The file.
-        path: PathBuf,
-        /// The user id of the owner of the file.
-        owner: u32,
-        /// The user id with which this program runs.
-        expected: u32,
-    },
-    /// Other users may read or write the private key file.
-    #[error(
-        "the private key {path:?} has mode {mode:04o}, so others can use it; run `chmod 600 {path:?}`, and make a new \
-         key if others may have read it"
-    )]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// The access mode of the file.
-        mode: u32,
-    },
-    /// The file is larger than any valid key file.
-    #[error("{path:?} is larger than {MAX_KEY_FILE} bytes, so it is not a key file")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The text is not an accepted private key.
-    #[error("{path:?}: {error}")]
-    PrivateKey {
-        /// The file.
-        path: PathBuf,
-        /// The error in the text of the private key.
-        #[source]
-        error: PemError,
-    },
-    /// The text is not an accepted public key.
-    #[error("{path:?}: {error}")]
-    PublicKey {
-        /// The file.
-        path: PathBuf,
-        /// The error in the text of the public key.
-        #[source]
-        error: SshKeyError,
-    },
-    /// A file with this name already exists.
-    #[error(
-        "{path:?} already exists and is not replaced; move the file away or choose another name"
-    )]
-    Exists {
-        /// The file.
-        path: PathBuf,
+        /// The broken rule, and the correction.
+        problem: String,
     },
     /// The program could not start `ssh-keygen`.
     #[error(
@@ -250,11 +191,18 @@ pub enum SignerError {
 }
 
 impl SignerError {
-    pub(crate) fn io(action: &'static str, path: &Path, error: io::Error) -> Self {
+    fn io(action: &'static str, path: &Path, error: io::Error) -> Self {
         Self::Io {
             action,
             path: path.into(),
             error,
+        }
+    }
+
+    fn file(path: &Path, problem: impl fmt::Display) -> Self {
+        Self::File {
+            path: path.into(),
+            problem: problem.to_string(),
         }
     }
 }
@@ -268,7 +216,10 @@ pub fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | extra;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
         if error == rustix::io::Errno::LOOP && extra.contains(OFlags::NOFOLLOW) {
-            SignerError::Link { path: path.into() }
+            SignerError::file(
+                path,
+                "a private key must be a regular file, but this is a symbolic link; give the path of the file itself",
+            )
         } else {
             SignerError::io("open", path, error.into())
         }
@@ -276,7 +227,10 @@ pub fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
     let stat =
         rustix::fs::fstat(&file).map_err(|error| SignerError::io("inspect", path, error.into()))?;
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err(SignerError::NotAFile { path: path.into() });
+        return Err(SignerError::file(
+            path,
+            "this is not a regular file; give the path of a key file",
+        ));
     }
     Ok(File::from(file))
 }
@@ -290,24 +244,26 @@ pub fn read_bounded(file: &File, path: &Path) -> Result<Zeroizing<String>, Signe
         .read_to_end(&mut bytes)
         .map_err(|error| SignerError::io("read", path, error))?;
     if bytes.len() > MAX_KEY_FILE {
-        return Err(SignerError::TooLarge { path: path.into() });
+        return Err(SignerError::file(
+            path,
+            format!("the file is larger than {MAX_KEY_FILE} bytes, so it is not a key file"),
+        ));
     }
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(SignerError::PrivateKey {
-            path: path.into(),
-            error: PemError::NotPem,
-        }),
+        Err(_) => Err(SignerError::file(path, PemError::NotPem)),
     }
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, SignerError> {
     let failed = |action| move |error: io::Error| SignerError::io(action, path, error);
-    let exists = || SignerError::Exists { path: path.into() };
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let exists = || {
+        SignerError::file(
+            path,
+            "the file already exists and is not replaced; move the file away or choose another name",
+        )
+    };
+    let directory = directory_of(path);
     if path.symlink_metadata().is_ok() {
         return Err(exists());
     }
@@ -389,10 +345,7 @@ impl SshKeygenSigner {
         } else {
             SshKey::parse(text.trim_end_matches(['\n', '\r']))
         };
-        let key = key.map_err(|error| SignerError::PublicKey {
-            path: path.into(),
-            error,
-        })?;
+        let key = key.map_err(|error| SignerError::file(path, error))?;
         Ok(Self {
             program: "ssh-keygen".into(),
 
@@ -627,6 +580,11 @@ mod tests {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
     }
 
+    /// Returns true if the result is the error of a key file with this text.
+    fn is_refused<T>(result: Result<T, SignerError>, text: &str) -> bool {
+        matches!(result, Err(SignerError::File { problem, .. }) if problem.contains(text))
+    }
+
     fn written() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("key.pem");
@@ -661,16 +619,16 @@ mod tests {
     #[test]
     fn an_existing_file_is_never_replaced() {
         let (directory, path) = written();
-        assert!(matches!(
+        assert!(is_refused(
             write_secret_key(&path, &key(2)),
-            Err(SignerError::Exists { .. })
+            "already exists"
         ));
         let link = directory.path().join("link");
         symlink("nowhere", &link).expect("link");
         let public = SshKey::from_public(key(2).public(), "bob").expect("key");
-        assert!(matches!(
+        assert!(is_refused(
             write_public_key(&link, &public),
-            Err(SignerError::Exists { .. })
+            "already exists"
         ));
         assert_eq!(
             FileSigner::open(&path).expect("signer").key().public(),
@@ -697,9 +655,9 @@ mod tests {
         let (_directory, path) = written();
         for mode in [0o640, 0o604, 0o644, 0o620, 0o601, 0o666] {
             set_mode(&path, mode);
-            let error = FileSigner::open(&path).expect_err("refused");
-            assert!(matches!(error, SignerError::Mode { mode: found, .. } if found == mode));
-            assert!(error.to_string().contains("chmod 600"), "{error}");
+            let error = FileSigner::open(&path).expect_err("refused").to_string();
+            assert!(error.contains(&format!("has mode {mode:04o}")), "{error}");
+            assert!(error.contains("chmod 600"), "{error}");
         }
         set_mode(&path, 0o400);
         assert!(FileSigner::open(&path).is_ok(), "stricter is fine");
@@ -710,10 +668,10 @@ mod tests {
         let (directory, path) = written();
         let link = directory.path().join("link");
         symlink(&path, &link).expect("link");
-        assert!(matches!(open_signer(&link), Err(SignerError::Link { .. })));
-        assert!(matches!(
+        assert!(is_refused(open_signer(&link), "symbolic link"));
+        assert!(is_refused(
             open_signer(directory.path()),
-            Err(SignerError::NotAFile { .. })
+            "not a regular file"
         ));
         assert!(matches!(
             open_signer(&directory.path().join("none")),
@@ -727,24 +685,15 @@ mod tests {
                 .expect("mkfifo")
                 .success()
         );
-        assert!(matches!(
-            open_signer(&fifo),
-            Err(SignerError::NotAFile { .. })
-        ));
+        assert!(is_refused(open_signer(&fifo), "not a regular file"));
         let large = directory.path().join("large");
         std::fs::write(&large, vec![b'x'; 17 << 10]).expect("file");
         set_mode(&large, 0o600);
-        assert!(matches!(
-            open_signer(&large),
-            Err(SignerError::TooLarge { .. })
-        ));
+        assert!(is_refused(open_signer(&large), "larger than 16384 bytes"));
         std::fs::write(&large, b"\xff\xfe").expect("file");
-        assert!(matches!(
+        assert!(is_refused(
             open_signer(&large),
-            Err(SignerError::PrivateKey {
-                error: PemError::NotPem,
-                ..
-            })
+            &PemError::NotPem.to_string()
         ));
     }
 }

@@ -4,12 +4,12 @@
 //!
 //! Words of people, marked as such.
 
-use std::{fmt, io};
+use std::{fmt, io, path::Path};
 
 use serde_json::{Value, json};
 
 use crate::PrintableText;
-use documents::{Code, ObservedEnd, Outcome, ReviewVerdict, Status};
+use documents::{Code, Outcome, Status};
 use reading::{FileProblem, Problems};
 use wire::DeniedView;
 
@@ -138,6 +138,16 @@ impl CommandFailure {
         Self::new(Exit::Usage, message)
     }
 
+    /// Returns the function that creates a failure for a file or directory. `action` says what can't be done, as a verb.
+    pub fn unable(action: &str, path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |error| {
+            Self::usage(format!(
+                "can't {action} {}: {error}",
+                PrintableText::file(path)
+            ))
+        }
+    }
+
     /// Creates a failure for a refusal of the boundary or of this program.
     pub fn refused(message: impl fmt::Display) -> Self {
         Self::new(Exit::Refused, message)
@@ -239,24 +249,6 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         words += &format!(", limit {limit}");
     }
     words
-}
-
-/// Returns the word for how a run ended, by a reviewer.
-pub fn observed_word(end: ObservedEnd) -> &'static str {
-    match end {
-        ObservedEnd::Succeeded => "succeeded",
-        ObservedEnd::Failed => "failed",
-        ObservedEnd::NotStarted => "not started",
-        ObservedEnd::Partly => "partly",
-    }
-}
-
-/// Returns the word for the verdict of a reviewer.
-pub fn verdict_word(verdict: ReviewVerdict) -> &'static str {
-    match verdict {
-        ReviewVerdict::Accepted => "accepted",
-        ReviewVerdict::Rejected => "rejected",
-    }
 }
 
 /// Formats what people wrote, each with the name and in quotes: ` (alice's words: "wait")`. People who wrote nothing are

@@ -117,7 +117,7 @@ impl Terminal {
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn show(&self, screen: &Screen) -> CommandResult<()> {
-        self.put(screen.paint(self.width, self.colour).as_bytes())
+        self.put(screen.paint(self.width, self.colour))
     }
 
     /// Prints a long screen, at a terminal through the program in `$PAGER` if that variable is set.
@@ -160,7 +160,7 @@ impl Terminal {
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn show_lines(&self, screen: &Screen) -> CommandResult<()> {
-        self.put(screen.paint(self.table_width(), self.colour).as_bytes())
+        self.put(screen.paint(self.table_width(), self.colour))
     }
 
     /// Prints a screen on the standard error, because the standard output carries data.
@@ -193,7 +193,7 @@ impl Terminal {
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn line(&self, line: impl fmt::Display) -> CommandResult<()> {
-        self.put(format!("{line}\n").as_bytes())
+        self.put(format!("{line}\n"))
     }
 
     /// Prints a JSON object on one line.

@@ -54,7 +54,7 @@ pub fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
         .collect();
     for finding in &found {
         let word = if finding.differs { " (differs)" } else { "" };
-        let words = format!("{} - shown by {}", finding.detail, finding.rests_on.words());
+        let words = format!("{} - shown by {}", finding.detail, finding.rests_on.word());
         screen.push(
             LineTone::Plain,
             format!("  {}{word} ", finding.what),

@@ -9,8 +9,8 @@ use axum::{
     routing::{get, post},
 };
 use client::{
-    ReadReceipt, RunReview, SaidOfRun, details, observed_word, review_run::done_words,
-    run_to_review, unsettled::needs,
+    ReadReceipt, RunReview, SaidOfRun, details, review_run::done_words, run_to_review,
+    unsettled::needs,
 };
 use documents::{ObservedEnd, ReceiptId, ReviewVerdict, Status};
 use maud::{Markup, html};
@@ -22,18 +22,6 @@ use crate::{
     companion::{requests::not_done, reviews::replaced},
     companion_page, hidden, plain, screen_lines, take_held,
 };
-
-/// The verdicts, with the words of the form.
-const VERDICTS: [(ReviewVerdict, &str, &str); 2] = [
-    (ReviewVerdict::Accepted, "accept", "the run was right"),
-    (ReviewVerdict::Rejected, "reject", "the run was not right"),
-];
-const ENDS: [ObservedEnd; 4] = [
-    ObservedEnd::Succeeded,
-    ObservedEnd::Failed,
-    ObservedEnd::NotStarted,
-    ObservedEnd::Partly,
-];
 
 /// Returns the routes. Only `sign` uses a key.
 pub fn routes() -> Router<Arc<Companion>> {
@@ -112,9 +100,9 @@ fn form(
         form method="post" action=(path) autocomplete="off" {
             (hidden(&own.pages.form_key, &path, &own.pages.forms.issue(), &run.digest.to_string()))
             div.fields {
-                (choice("verdict", "Verdict", &VERDICTS.map(|(_, word, words)| (word, format!("{word}: {words}")))))
+                (choice("verdict", "Verdict", &[("accept", "accept: the run was right".to_owned()), ("reject", "reject: the run was not right".to_owned())]))
                 @if run.receipt.outcome.status == Status::Unknown {
-                    (choice("observed", "How the run ended, as you found out", &ENDS.map(|end| (observed_word(end), observed_word(end).to_owned()))))
+                    (choice("observed", "How the run ended, as you found out", &ObservedEnd::ALL.map(|end| (end.word(), end.word().to_owned()))))
                 }
                 (errors.field("reason", "Reason", refused.value("reason"), &html! { "All readers of the log can see the reason." }))
                 (errors.field("evidence", "Receipts of checks of what the run left", refused.value("evidence"), &html! { "Ids (rcp_…) with blanks between them, or nothing. The reason then names each receipt and its digest." }))
@@ -127,13 +115,12 @@ fn form(
 /// Reads the fields of the form.
 fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, RefusedReview> {
     let mut found = RefusedReview::of(sent);
-    let verdict = VERDICTS
-        .iter()
-        .find(|(_, word, _)| *word == found.value("verdict"))
-        .map(|(verdict, ..)| *verdict);
-    let observed = ENDS
+    let verdict = ReviewVerdict::ALL
         .into_iter()
-        .find(|end| observed_word(*end) == found.value("observed"));
+        .find(|verdict| word_of(*verdict) == found.value("verdict"));
+    let observed = ObservedEnd::ALL
+        .into_iter()
+        .find(|end| end.word() == found.value("observed"));
     let reason = found.value("reason").trim().to_owned();
     let evidence: Result<Vec<ReceiptId>, _> = found
         .value("evidence")
@@ -219,9 +206,9 @@ fn show_made(
         own.pages.forms.issue(),
         format!("/b/{}/sign-review/{}", held.boundary, held.id),
     );
-    let word = word_of(&held.review);
+    let word = word_of(held.review.review.verdict);
     let main = html! {
-        h1 { "Sign this review at " (plain(held.review.boundary().as_str())) "?" }
+        h1 { "Sign this review at " (plain(held.review.review.boundary.name.as_str())) "?" }
         (refused.errors.summary("Nothing was signed. Correct this field."))
         section #review aria-label="The review" { (screen_lines(&held.review.screen(), 2)) }
         form method="post" action=(path) autocomplete="off" {
@@ -239,11 +226,11 @@ fn show_made(
 }
 
 /// Returns the word that the person types: the verdict.
-fn word_of(review: &RunReview) -> &'static str {
-    VERDICTS
-        .iter()
-        .find(|(verdict, ..)| *verdict == review.verdict())
-        .map_or("", |(_, word, _)| word)
+fn word_of(verdict: ReviewVerdict) -> &'static str {
+    match verdict {
+        ReviewVerdict::Accepted => "accept",
+        ReviewVerdict::Rejected => "reject",
+    }
 }
 
 async fn sign(
@@ -258,7 +245,7 @@ async fn sign(
         (&format!("/b/{at}/sign-review/{id}"), &sent),
         (at, &id, way_back(at, &id)),
     )?;
-    let refused = RefusedReview::of_word(word_of(&held.review), sent);
+    let refused = RefusedReview::of_word(word_of(held.review.review.verdict), sent);
     if refused.is_refused() {
         return Ok(show_made(&own, held, &refused));
     }

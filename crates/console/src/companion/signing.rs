@@ -67,7 +67,7 @@ impl Signing {
         let keys = self.keys().unwrap_or_default();
         MadeReview::read(
             (id, trust, client),
-            |subject| ProposalReview::make(subject, client, trust.options(), &keys, now()),
+            |subject| ProposalReview::make(subject, client, trust.options(), &keys.ids(), now()),
             |review| {
                 keys.of_approver(review.sources.roster.trusted())
                     .map(|(_, name)| name)

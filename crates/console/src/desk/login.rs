@@ -15,9 +15,10 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
-use client::{CHALLENGE_TYPE, CommandFailure, now};
+use client::{CommandFailure, now};
 use documents::{EnvelopeSignature, KeyId, PasskeyMessage, hex, visible};
 use maud::{Markup, html};
+use wire::CHALLENGE_TYPE;
 
 use crate::{
     ANSWER_FIELDS, Desk, DeskBoundary, DeskPerson, LOG_OUT, PageAnswer, Peer, RefusedRequest,

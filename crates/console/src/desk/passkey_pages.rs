@@ -98,7 +98,7 @@ impl Reviewer for PasskeyPages {
             MadeReview::read(
                 (&id, &place.trust, client),
                 |subject| {
-                    ProposalReview::make_for(subject, client, place.trust.options(), keyid, now())
+                    ProposalReview::make(subject, client, place.trust.options(), &[keyid], now())
                 },
                 |review| {
                     let approver = person.approver_of(review.sources.roster.trusted())?;

@@ -382,11 +382,11 @@ fn checks(receipt: &CheckedReceipt) -> Markup {
                         tr {
                             th scope="row" { (check.name.word()) }
                             td.whole { @match check.finding {
-                                CheckFinding::Established => span.good { (check.finding.words()) },
-                                CheckFinding::Failed => strong.bad { (check.finding.words()) },
-                                CheckFinding::NotChecked => (check.finding.words()),
+                                CheckFinding::Established => span.good { (check.finding.word()) },
+                                CheckFinding::Failed => strong.bad { (check.finding.word()) },
+                                CheckFinding::NotChecked => (check.finding.word()),
                             } }
-                            td { (check.rests_on.words()) }
+                            td { (check.rests_on.word()) }
                             td { (plain(&check.detail)) }
                         }
                     }

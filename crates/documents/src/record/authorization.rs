@@ -111,18 +111,20 @@ pub struct Permission {
     pub why: PermissionReason,
 }
 
-/// What a permission or a grant is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PermissionKind {
-    /// A command that the script starts.
-    Run,
-    /// A path that the script reads.
-    Read,
-    /// A path that the script writes.
-    Write,
-    /// An environment variable that the script uses.
-    Env,
+words! {
+    /// What a permission or a grant is about.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum PermissionKind {
+        /// A command that the script starts.
+        Run = "run",
+        /// A path that the script reads.
+        Read = "read",
+        /// A path that the script writes.
+        Write = "write",
+        /// An environment variable that the script uses.
+        Env = "env",
+    }
 }
 
 /// Why policy requires a permission.

@@ -4,19 +4,21 @@ use std::fmt::Write as _;
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-/// Kind of such a character.
-#[derive(PartialEq)]
-pub enum HiddenCharacter {
-    /// Control character, except the end of a line and the tab.
-    Control,
-    /// Changes the reading direction.
-    Direction,
-    /// Has no visible form.
-    Invisible,
-    /// Looks like a space, but is no ASCII space.
-    Blank,
-    /// Not assigned in Unicode, or for private use.
-    Unknown,
+words! {
+    /// Kind of such a character.
+    #[derive(PartialEq)]
+    pub enum HiddenCharacter {
+        /// Control character, except the end of a line and the tab.
+        Control = "a control character",
+        /// Changes the reading direction.
+        Direction = "changes the reading direction",
+        /// Has no visible form.
+        Invisible = "invisible",
+        /// Looks like a space, but is no ASCII space.
+        Blank = "looks like a space",
+        /// Not assigned in Unicode, or for private use.
+        Unknown = "not assigned in Unicode",
+    }
 }
 
 impl HiddenCharacter {

@@ -99,54 +99,29 @@ impl Network {
     }
 }
 
-/// The reason why a run got no connection to a host of its list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum HostRefusal {
-    /// An address is private, and policy does not say `private: true` of the host.
-    Private,
-    /// An address belongs to the host of the boundary, and policy does not say `localhost: true` of the host.
-    Localhost,
-    /// No run may reach an address of this kind, for example the metadata service of a cloud.
-    Never,
-    /// The address and the port belong to the boundary, its database, a witness or another node.
-    Boundary,
-    /// The name has no address, or more than 16, or it could not be resolved.
-    Unresolved,
-    /// No address of the host accepted the connection.
-    Unreachable,
-    /// The run had reached its limit of connections or of bytes.
-    Limit,
+words! {
+    /// The reason why a run got no connection to a host of its list.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum HostRefusal {
+        /// An address is private, and policy does not say `private: true` of the host.
+        Private = "its address is private; the policy must say private: true of this host",
+        /// An address belongs to the host of the boundary, and policy does not say `localhost: true` of the host.
+        Localhost = "its address belongs to the host of the boundary; the policy must say localhost: true of this host",
+        /// No run may reach an address of this kind, for example the metadata service of a cloud.
+        Never = "its address is of a kind that no step may reach, for example of a cloud's metadata service; remove the host",
+        /// The address and the port belong to the boundary, its database, a witness or another node.
+        Boundary = "at its address is the boundary, its database, a witness or another node, which no step may reach; remove the host",
+        /// The name has no address, or more than 16, or it could not be resolved.
+        Unresolved = "the host of the boundary finds no address for the name, or more than 16; check the name there with `getent ahosts`",
+        /// No address of the host accepted the connection.
+        Unreachable = "it accepts no connection from the host of the boundary; check address, port and firewall",
+        /// The run had reached its limit of connections or of bytes.
+        Limit = "the run had too many connections at one time, or in all, or transferred too many bytes",
+    }
 }
 
 impl HostRefusal {
-    /// Returns the reason for people, with the words that a person adds to the policy.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Private => {
-                "its address is private; the policy must say private: true of this host"
-            }
-            Self::Localhost => {
-                "its address belongs to the host of the boundary; the policy must say localhost: true of this host"
-            }
-            Self::Never => {
-                "its address is of a kind that no step may reach, for example of a cloud's metadata service; remove the host"
-            }
-            Self::Boundary => {
-                "at its address is the boundary, its database, a witness or another node, which no step may reach; remove the host"
-            }
-            Self::Unresolved => {
-                "the host of the boundary finds no address for the name, or more than 16; check the name there with `getent ahosts`"
-            }
-            Self::Unreachable => {
-                "it accepts no connection from the host of the boundary; check address, port and firewall"
-            }
-            Self::Limit => {
-                "the run had too many connections at one time, or in all, or transferred too many bytes"
-            }
-        }
-    }
-
     /// Returns true if a later connection of the same run can succeed without a change of the policy.
     pub fn is_passing(self) -> bool {
         matches!(self, Self::Unresolved | Self::Unreachable)
@@ -289,7 +264,7 @@ pub fn check_host(text: &str) -> Result<(), String> {
     }
     match needs(number.ip()) {
         Ok(_) => Ok(()),
-        Err(never) => refuse(&format!("can't be in a list: {}", never.words())),
+        Err(never) => refuse(&format!("can't be in a list: {}", never.word())),
     }
 }
 

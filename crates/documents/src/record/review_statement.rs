@@ -22,29 +22,33 @@ pub struct ReviewStatement {
     pub observed: Option<ObservedEnd>,
 }
 
-/// Whether a run was right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ReviewVerdict {
-    /// The run was right.
-    Accepted,
-    /// The run was not right.
-    Rejected,
+words! {
+    /// Whether a run was right.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum ReviewVerdict {
+        /// The run was right.
+        Accepted = "accepted",
+        /// The run was not right.
+        Rejected = "rejected",
+    }
 }
 
-/// How a run ended whose end the boundary did not see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "Observed")]
-pub enum ObservedEnd {
-    /// The run did all of its work.
-    Succeeded,
-    /// The run failed.
-    Failed,
-    /// The run executed nothing.
-    NotStarted,
-    /// The run did a part of its work.
-    Partly,
+words! {
+    /// How a run ended whose end the boundary did not see.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    #[schemars(rename = "Observed")]
+    pub enum ObservedEnd {
+        /// The run did all of its work.
+        Succeeded = "succeeded",
+        /// The run failed.
+        Failed = "failed",
+        /// The run executed nothing.
+        NotStarted = "not started",
+        /// The run did a part of its work.
+        Partly = "partly",
+    }
 }
 
 impl Predicate for ReviewStatement {

@@ -97,24 +97,16 @@ pub struct Group {
     pub presence: Option<PresenceRule>,
 }
 
-/// What a security key must prove, so that a signature counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PresenceRule {
-    /// A person touched the security key: only signatures of `sk-` keys with the flag 0x01 (user presence) count.
-    Required,
-    /// The security key checked a PIN or a fingerprint: only signatures of `sk-` keys with the flags 0x01 (user
-    /// presence) and 0x04 (user verification) count.
-    Verified,
-}
-
-impl PresenceRule {
-    /// Describes the keys that count under this rule.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Required => "security keys with touch",
-            Self::Verified => "security keys that verified the person (PIN or fingerprint)",
-        }
+words! {
+    /// What a security key must prove, so that a signature counts.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum PresenceRule {
+        /// A person touched the security key: only signatures of `sk-` keys with the flag 0x01 (user presence) count.
+        Required = "security keys with touch",
+        /// The security key checked a PIN or a fingerprint: only signatures of `sk-` keys with the flags 0x01 (user
+        /// presence) and 0x04 (user verification) count.
+        Verified = "security keys that verified the person (PIN or fingerprint)",
     }
 }
 

@@ -273,14 +273,14 @@ fn path_pattern(word: &str) -> Option<Program> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KINDS;
+    use documents::PermissionKind;
     use documents::canonical;
 
     #[test]
     fn the_built_in_lists_are_canonical_and_sorted() {
         let value: Value = serde_json::from_slice(CANONICAL).expect("JSON");
         assert_eq!(canonical::to_canonical(&value), CANONICAL);
-        for kind in KINDS {
+        for kind in PermissionKind::ALL {
             let rules = Builtins::current().lists.of(kind);
             for list in [&rules.allow, &rules.deny] {
                 let texts: Vec<&str> = list

@@ -27,24 +27,6 @@ documents::words! {
     }
 }
 
-/// Kinds of permissions, in the order of the display.
-pub const KINDS: [PermissionKind; 4] = [
-    PermissionKind::Run,
-    PermissionKind::Read,
-    PermissionKind::Write,
-    PermissionKind::Env,
-];
-
-/// Returns the YAML key of a permission kind in the policy file.
-pub fn word(kind: PermissionKind) -> &'static str {
-    match kind {
-        PermissionKind::Run => "run",
-        PermissionKind::Read => "read",
-        PermissionKind::Write => "write",
-        PermissionKind::Env => "env",
-    }
-}
-
 /// A compiled pattern of a list. Clones share the compiled form.
 #[derive(Debug, Clone)]
 pub struct ListedPattern {

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::{
-    CaseSensitivity, CompiledPattern, EmergencyRule, FreezeRule, KINDS, LeadingDots, ListSide,
+    CaseSensitivity, CompiledPattern, EmergencyRule, FreezeRule, LeadingDots, ListSide,
     ListedPattern, Mode, PasskeysRule, Pattern, PatternError, PeopleRule, Policy, PolicyFile,
     ProgramsRule, SandboxPermission, SandboxRule, StandingRule, TextPlace, YamlFlaw, YamlKind,
     YamlNode, check_deny, check_written_program, choice, network_of_rule,
@@ -15,7 +15,6 @@ use crate::{
             AllowDeny, BasePolicy, Compiled, GrantScope, MAX_FILE_BYTES, MAX_GRANTS, MAX_LIST,
             MAX_OVERRIDES, Override, PolicyGrant, PolicyRule,
         },
-        lists::word,
         possible_names,
     },
     read_approvals, refuse,
@@ -105,7 +104,7 @@ pub fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<YamlFlaw>> 
     tree.closed_map("the built-in lists", &keys, &mut reader.flaws);
     reader.version(&tree);
     let mut written = Vec::new();
-    for kind in KINDS {
+    for kind in PermissionKind::ALL {
         reader.patterns(&tree, kind, &mut written);
     }
     if reader.flaws.is_empty() {
@@ -333,7 +332,14 @@ impl Reader {
         );
         let kind = self
             .required(node, "type", "what is granted, for example `type: run`")
-            .and_then(|(at, _)| choice(at, "`type`", &KINDS.map(word), &mut self.flaws));
+            .and_then(|(at, _)| {
+                choice(
+                    at,
+                    "`type`",
+                    &PermissionKind::ALL.map(PermissionKind::word),
+                    &mut self.flaws,
+                )
+            });
         let pattern = self.required(
             node,
             "pattern",
@@ -414,7 +420,7 @@ impl Reader {
         kind: PermissionKind,
         written: &mut Vec<CompiledPattern>,
     ) -> Option<AllowDeny> {
-        let name = word(kind);
+        let name = kind.word();
         let node = rule.value(name)?;
         node.closed_map(&format!("`{name}`"), &["allow", "deny"], &mut self.flaws);
         let mut patterns = AllowDeny::default();

@@ -279,8 +279,8 @@ fn shown(part: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        Builtins, CaseSensitivity, KINDS, LeadingDots, ListedPattern, PathVariables, Pattern,
-        PatternList, RuleOrigin,
+        Builtins, CaseSensitivity, LeadingDots, ListedPattern, PathVariables, Pattern, PatternList,
+        RuleOrigin,
     };
 
     #[test]
@@ -448,7 +448,7 @@ mod tests {
 
     #[test]
     fn each_pattern_of_the_built_in_lists_can_match_a_name() {
-        for kind in KINDS {
+        for kind in PermissionKind::ALL {
             let lists = Builtins::current().lists.of(kind);
             for (side, list) in [
                 (ListSide::Allow, &lists.allow),

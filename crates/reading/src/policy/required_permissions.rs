@@ -7,11 +7,7 @@ use crate::{
     AppliedRule, Decided, DecisionPlace, Flags, ListSide, Mode, NotUnderstood, PolicyDecision,
     PolicyVerdict, ProgramNames, ReadLimit, Ruling, Shell, TRUSTED, decide_command, decide_script,
     is_listed, named_in,
-    policy::{
-        decide::decide_unknown,
-        lists::{AllPermissionLists, word},
-        program_names::program_of,
-    },
+    policy::{decide::decide_unknown, lists::AllPermissionLists, program_names::program_of},
     shebang, with_closures, worst,
 };
 use documents::{
@@ -115,7 +111,7 @@ fn permissions_of(
                     .iter()
                     .any(|(of, thing, _)| (*of, thing) == (kind, &what))
                 {
-                    let text = format!("{} {what:?}{} ({rule})", word(kind), at());
+                    let text = format!("{} {what:?}{} ({rule})", kind.word(), at());
                     things.push((kind, what, text));
                 }
             }
@@ -356,7 +352,7 @@ mod tests {
         };
         Ok(permissions
             .iter()
-            .map(|one| format!("{} {} {}", super::word(one.kind), one.what, word(one.why)))
+            .map(|one| format!("{} {} {}", one.kind.word(), one.what, word(one.why)))
             .collect())
     }
 

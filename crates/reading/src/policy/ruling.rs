@@ -7,10 +7,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use crate::{
     Builtins, Closures, CompiledPattern, EmergencyRule, ListEntry, ListSide, Mode, PasskeysRule,
     PeopleRule, Policy, RuleOrigin, RunbookPath, SandboxRule, StandingRule, WithOrigin,
-    policy::{
-        file::RuleValues,
-        lists::{AllPermissionLists, word},
-    },
+    policy::{file::RuleValues, lists::AllPermissionLists},
 };
 use documents::{Approvals, Limit, PermissionKind, Proc, Program, ProgramMode, StepRef};
 
@@ -235,7 +232,7 @@ impl fmt::Display for AppliedRule {
                 pattern,
                 origin,
             } => {
-                return write!(f, "{}.{} {pattern:?}, {origin}", word(*kind), side.word());
+                return write!(f, "{}.{} {pattern:?}, {origin}", kind.word(), side.word());
             }
             Self::Unlisted {
                 mode,
@@ -260,7 +257,7 @@ impl fmt::Display for AppliedRule {
                     write!(
                         f,
                         "; policy denies commands: {}.deny {:?}, {origin}",
-                        word(*kind),
+                        kind.word(),
                         listed.text()
                     )?;
                 }

@@ -6,22 +6,23 @@
 
 use std::collections::BTreeSet;
 
-use crate::policy::lists::word;
 use documents::{Permission, PermissionKind, PermissionReason};
 
-/// Possible answers of a person to a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerChoice {
-    /// Allow once.
-    Once,
-    /// Allow in this session.
-    Session,
-    /// Allow everything of this kind in this session, except unknown commands.
-    AllOfType,
-    /// Deny once.
-    Deny,
-    /// Deny everything of this kind in this session.
-    DenyAll,
+documents::words! {
+    /// Possible answers of a person to a question.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum AnswerChoice {
+        /// Allow once.
+        Once = "allow once",
+        /// Allow in this session.
+        Session = "allow this session",
+        /// Allow everything of this kind in this session, except unknown commands.
+        AllOfType = "allow all of this type this session",
+        /// Deny once.
+        Deny = "deny once",
+        /// Deny everything of this kind in this session.
+        DenyAll = "deny all of this type this session",
+    }
 }
 
 impl AnswerChoice {
@@ -36,17 +37,6 @@ impl AnswerChoice {
                 Self::Deny,
                 Self::DenyAll,
             ],
-        }
-    }
-
-    /// Returns the text of the answer.
-    const fn words(self) -> &'static str {
-        match self {
-            Self::Once => "allow once",
-            Self::Session => "allow this session",
-            Self::AllOfType => "allow all of this type this session",
-            Self::Deny => "deny once",
-            Self::DenyAll => "deny all of this type this session",
         }
     }
 }
@@ -90,7 +80,7 @@ impl Session {
         ask: impl FnOnce() -> AnswerChoice,
     ) -> AnswerGiven {
         let Permission { kind, what, why } = question;
-        let kind = word(*kind);
+        let kind = kind.word();
         if self.none.contains(kind) {
             return AnswerGiven::DeniedWithAll;
         }
@@ -115,7 +105,7 @@ impl Session {
             // These two choices are not offered for an unknown command. If `ask` returns one, the command is allowed
             // once.
             AnswerChoice::Session | AnswerChoice::AllOfType => {
-                return AnswerGiven::Allowed(AnswerChoice::Once.words());
+                return AnswerGiven::Allowed(AnswerChoice::Once.word());
             }
             AnswerChoice::Deny => return AnswerGiven::Denied("you denied this"),
             AnswerChoice::DenyAll => {
@@ -123,7 +113,7 @@ impl Session {
                 return AnswerGiven::Denied("you denied this, and everything of this type");
             }
         }
-        AnswerGiven::Allowed(choice.words())
+        AnswerGiven::Allowed(choice.word())
     }
 }
 

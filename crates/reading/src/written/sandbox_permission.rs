@@ -1,7 +1,7 @@
 //! The sandbox permissions, and how each of them is parsed, allowed and signed.
 //!
 //! Each of these methods has one match arm for each sandbox permission. For a new variant, the compiler reports each
-//! missing arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
+//! missing arm, and the test below reports a field without a variant.
 //!
 //! Paths of the host, deny patterns and reasons, as people write them.
 //!
@@ -18,64 +18,39 @@ use documents::{
     is_localhost, shortened,
 };
 
-/// One sandbox permission, which is a field of a profile.
-#[derive(Clone, Copy, PartialEq)]
-pub enum SandboxPermission {
-    /// The step runs without a sandbox.
-    Off,
-    /// Access to paths of the host for reading.
-    Read,
-    /// Access to paths of the host, or to copies of these paths, for writing.
-    Write,
-    /// Patterns of paths that the run cannot access, even below a path of `read` or `write`.
-    Deny,
-    /// Work directory: an empty directory, or the trees of `write` (as copies, under an overlay, or in place).
-    Workdir,
-    /// Access to a network.
-    Network,
-    /// Access to Unix sockets of the host.
-    Sockets,
-    /// View of the whole `/proc`, instead of only the run's processes.
-    Proc,
-    /// User of the host whose id the run has.
-    RunAs,
+documents::words! {
+    /// One sandbox permission, which is a field of a profile. The words are the names of the fields in a step definition and in a
+    /// signed profile, in the order of the lines on a review screen.
+    #[derive(Clone, Copy, PartialEq)]
+    pub enum SandboxPermission {
+        /// The step runs without a sandbox.
+        Off = "off_reason",
+        /// Access to paths of the host for reading.
+        Read = "read",
+        /// Access to paths of the host, or to copies of these paths, for writing.
+        Write = "write",
+        /// Patterns of paths that the run cannot access, even below a path of `read` or `write`.
+        Deny = "deny",
+        /// Work directory: an empty directory, or the trees of `write` (as copies, under an overlay, or in place).
+        Workdir = "workdir",
+        /// Access to a network.
+        Network = "network",
+        /// Access to Unix sockets of the host.
+        Sockets = "sockets",
+        /// View of the whole `/proc`, instead of only the run's processes.
+        Proc = "proc",
+        /// User of the host whose id the run has.
+        RunAs = "run_as",
+    }
 }
 
 impl SandboxPermission {
-    /// All sandbox permissions, in the order of the lines on a review screen.
-    pub const ALL: [Self; 9] = [
-        Self::Off,
-        Self::Read,
-        Self::Write,
-        Self::Deny,
-        Self::Workdir,
-        Self::Network,
-        Self::Sockets,
-        Self::Proc,
-        Self::RunAs,
-    ];
-
-    /// Returns the name of the field in a step definition and in a signed profile.
-    pub const fn field(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Deny => "deny",
-            Self::Workdir => "workdir",
-            Self::Network => "network",
-            Self::Sockets => "sockets",
-            Self::Proc => "proc",
-            Self::RunAs => "run_as",
-            Self::Off => "off_reason",
-        }
-    }
-
     /// Returns the name of the attribute in a runbook's fence.
     pub fn attribute(self) -> &'static str {
         match self {
             Self::RunAs => "run-as",
             Self::Off => "reason",
-            same => same.field(),
+            same => same.word(),
         }
     }
 
@@ -90,7 +65,7 @@ impl SandboxPermission {
     pub fn rule_key(self) -> &'static str {
         match self {
             Self::Off => "may_be_off",
-            same => same.field(),
+            same => same.word(),
         }
     }
 
@@ -134,7 +109,7 @@ impl SandboxPermission {
             Self::Deny => declared.deny = Some(checked(split_patterns(text), check_pattern)?),
             Self::Workdir => {
                 declared.workdir = Some(word(
-                    self.field(),
+                    self.word(),
                     text,
                     &["private", "copy", "overlay", "in-place"],
                 )?)
@@ -147,7 +122,7 @@ impl SandboxPermission {
                 });
             }
             Self::Sockets => declared.sockets = Some(checked(items(), check_host_path)?),
-            Self::Proc => declared.proc = Some(word(self.field(), text, &["minimal", "full"])?),
+            Self::Proc => declared.proc = Some(word(self.word(), text, &["minimal", "full"])?),
             Self::RunAs => declared.run_as = Some(check_user(text).map(|()| text.to_owned())?),
             Self::Off => declared.off_reason = Some(check_reason(text).map(|()| text.to_owned())?),
         }
@@ -169,7 +144,7 @@ impl SandboxPermission {
             Self::Network => declared.network = network_of_step(node, flaws),
             Self::Sockets => declared.sockets = list(node, "`sockets`", check_host_path, flaws),
             Self::Workdir | Self::Proc | Self::RunAs | Self::Off => {
-                let Some(text) = node.text(&format!("`{}`", self.field()), flaws) else {
+                let Some(text) = node.text(&format!("`{}`", self.word()), flaws) else {
                     return;
                 };
                 noted(self.read_text(text, declared), node.place, flaws);
@@ -470,7 +445,7 @@ pub fn check_declared(declared: &DeclaredSandbox) -> Result<(), String> {
     if declared.off_reason.is_some()
         && let Some(other) = others
             .into_iter()
-            .find(|other| written.get(other.field()).is_some())
+            .find(|other| written.get(other.word()).is_some())
     {
         return Err(format!(
             "with sandbox=off nothing enforces `{}`: remove one of the two",
@@ -677,11 +652,11 @@ mod tests {
                 .collect()
         };
         let expected: BTreeSet<String> =
-            table(SandboxPermission::field, &["limits", "programs", "require"]);
+            table(SandboxPermission::word, &["limits", "programs", "require"]);
         assert_eq!(fields::<Profile>(), expected);
         assert_eq!(
             fields::<DeclaredSandbox>(),
-            table(SandboxPermission::field, &["limits"])
+            table(SandboxPermission::word, &["limits"])
         );
         assert_eq!(
             fields::<SandboxRule>(),

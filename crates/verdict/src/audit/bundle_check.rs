@@ -499,10 +499,7 @@ fn verify_parsed(
     ));
     let trust = TrustFacts {
         roster: pinned.digest(),
-        newest: chain.ok().map(|chain| VersionFacts {
-            version: chain.newest().version(),
-            digest: chain.newest().digest(),
-        }),
+        newest: chain.ok().map(|chain| VersionFacts::of(chain.newest())),
         guarded: chain.is_ok_and(Chain::is_guarded_since_trusted),
         missing,
     };

@@ -138,32 +138,21 @@ impl fmt::Display for FindingKind {
     }
 }
 
-/// Evidence on which a finding depends.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestsOn {
-    /// The stored bytes prove the finding, without a signature.
-    Hashes,
-    /// The boundary signed the documents that prove the finding.
-    Boundary,
-    /// The signatures of the approvers, or missing signatures, prove the finding.
-    Approvers,
-    /// The roster that the auditor trusts proves the finding.
-    Roster,
-    /// A stored checkpoint proves the finding, because the boundary signed both heads.
-    Kept,
-}
-
-impl RestsOn {
-    /// Returns the name of the evidence in words, for a report.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Hashes => "the bytes themselves",
-            Self::Boundary => "what the boundary signed",
-            Self::Approvers => "the approvers' signatures",
-            Self::Roster => "the roster that you trust",
-            Self::Kept => "two heads that the boundary signed",
-        }
+documents::words! {
+    /// Evidence on which a finding depends.
+    #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum RestsOn {
+        /// The stored bytes prove the finding, without a signature.
+        Hashes = "the bytes themselves",
+        /// The boundary signed the documents that prove the finding.
+        Boundary = "what the boundary signed",
+        /// The signatures of the approvers, or missing signatures, prove the finding.
+        Approvers = "the approvers' signatures",
+        /// The roster that the auditor trusts proves the finding.
+        Roster = "the roster that you trust",
+        /// A stored checkpoint proves the finding, because the boundary signed both heads.
+        Kept = "two heads that the boundary signed",
     }
 }
 

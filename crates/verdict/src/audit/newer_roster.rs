@@ -14,10 +14,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
         newer.version(),
         newer.digest()
     );
-    report.trust.newest = Some(VersionFacts {
-        version: newer.version(),
-        digest: newer.digest(),
-    });
+    report.trust.newest = Some(VersionFacts::of(newer));
     let seen = report
         .facts
         .as_mut()

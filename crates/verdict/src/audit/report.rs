@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::trust::chain_error::missing_words;
+use crate::{TrustedRoster, trust::chain_error::missing_words};
 use documents::{
     Artifacts, BoundaryName, ContentDigest, Enforcement, Files, GrantId, GroupName, KeyId,
     LeafHash, Name, Nonce, Outcome, Output, PlanReference, PolicyDigest, ProgramFacts, ReceiptId,
@@ -104,27 +104,18 @@ impl fmt::Display for CheckName {
     }
 }
 
-/// Result of one check.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(rename = "Finding")]
-pub enum CheckFinding {
-    /// The check holds.
-    Established,
-    /// The check does not hold, so no conclusion from this document is safe.
-    Failed,
-    /// The check could not be made. The detail states the reason.
-    NotChecked,
-}
-
-impl CheckFinding {
-    /// Returns the result in words, for a report.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Established => "established",
-            Self::Failed => "failed",
-            Self::NotChecked => "not checked",
-        }
+documents::words! {
+    /// Result of one check.
+    #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    #[schemars(rename = "Finding")]
+    pub enum CheckFinding {
+        /// The check holds.
+        Established = "established",
+        /// The check does not hold, so no conclusion from this document is safe.
+        Failed = "failed",
+        /// The check could not be made. The detail states the reason.
+        NotChecked = "not checked",
     }
 }
 
@@ -141,42 +132,22 @@ pub struct Check {
     pub rests_on: TrustBasis,
 }
 
-/// Weakest evidence on which an established check depends, in addition to computation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(rename = "Basis")]
-pub enum TrustBasis {
-    /// Only the form of the file.
-    Form,
-    /// The trusted roster.
-    Roster,
-    /// The approvers' signatures, verified with the keys of the trusted roster.
-    Approvers,
-    /// The boundary's signature, verified with a key of the trusted roster.
-    Boundary,
-    /// The cosignatures of the log's witnesses.
-    Witnesses,
-}
-
-impl TrustBasis {
-    /// All variants, in order.
-    pub const ALL: [Self; 5] = [
-        Self::Form,
-        Self::Roster,
-        Self::Approvers,
-        Self::Boundary,
-        Self::Witnesses,
-    ];
-
-    /// Returns the name of the evidence in words, for a report.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Form => "the file itself",
-            Self::Roster => "the trusted roster",
-            Self::Approvers => "the approvers' signatures",
-            Self::Boundary => "the boundary's signature",
-            Self::Witnesses => "the log's witnesses",
-        }
+documents::words! {
+    /// Weakest evidence on which an established check depends, in addition to computation.
+    #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    #[schemars(rename = "Basis")]
+    pub enum TrustBasis {
+        /// Only the form of the file.
+        Form = "the file itself",
+        /// The trusted roster.
+        Roster = "the trusted roster",
+        /// The approvers' signatures, verified with the keys of the trusted roster.
+        Approvers = "the approvers' signatures",
+        /// The boundary's signature, verified with a key of the trusted roster.
+        Boundary = "the boundary's signature",
+        /// The cosignatures of the log's witnesses.
+        Witnesses = "the log's witnesses",
     }
 }
 
@@ -297,12 +268,22 @@ pub struct MissingVersions {
 }
 
 /// One version of a roster.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct VersionFacts {
     /// Number of the version: 1, then one more in each version.
     pub version: u64,
     /// Digest of the roster's payload.
     pub digest: RosterDigest,
+}
+
+impl VersionFacts {
+    /// Returns the facts of this version.
+    pub fn of(roster: &TrustedRoster) -> Self {
+        Self {
+            version: roster.version(),
+            digest: roster.digest(),
+        }
+    }
 }
 
 /// Facts from a receipt with a verified signature, and from the authorization as far as it was readable.

@@ -55,7 +55,7 @@ pub fn check_profile(
     }
     let json = |profile| serde_json::to_value(profile).unwrap_or_default();
     let (resolved, signed): (Value, Value) = (json(resolved), json(signed));
-    let permissions = SandboxPermission::ALL.map(SandboxPermission::field);
+    let permissions = SandboxPermission::ALL.map(SandboxPermission::word);
     let fields = ["require"]
         .into_iter()
         .chain(permissions)

@@ -27,6 +27,13 @@ pub fn write(path: &Path, envelope: &Envelope) -> Result<FileWritten, String> {
     replace(path, &bytes, 0o644).map_err(|error| failed(&error))
 }
 
+/// Returns the directory of a file. A name alone is a file of the current directory.
+pub fn directory_of(file: &Path) -> &Path {
+    file.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
 /// Proof that a version file is durable.
 pub struct FileWritten(());
 
@@ -35,10 +42,7 @@ pub struct FileWritten(());
 /// # Errors
 /// Returns the error of the failed system call.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<FileWritten> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     if !directory.exists() {
         DirBuilder::new()
             .recursive(true)

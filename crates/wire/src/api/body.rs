@@ -72,6 +72,10 @@ pub struct ChallengeRequest {
     pub keyid: KeyId,
 }
 
+/// The DSSE payload type of a challenge. Because of this payload type, a signature over a challenge is never valid for
+/// a statement.
+pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
+
 /// Challenge that the key must sign, as the body of a DSSE message of type `application/vnd.countersign.challenge.v1`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Challenge {

@@ -21,7 +21,7 @@ use documents::{
 use reading::{
     AnswerChoice, AppliedRule, Builtins, Decided, DecisionPlace, DefaultAnswers, Flags, Granted,
     MAX_SHOWN, Policy, PolicyDecision, PolicyVerdict, RuleOrigin, Ruling, RunbookPath, decide_env,
-    decide_path, decide_step, lists::word, plural, resolve_path, split_patterns,
+    decide_path, decide_step, plural, resolve_path, split_patterns,
 };
 
 /// Options that choose the policy and grant permissions.
@@ -535,7 +535,7 @@ impl Question {
             .map_or(String::new(), |place| format!(", {}", place.at));
         let why = serde_json::json!(why);
         let why = why.as_str().unwrap_or_default();
-        format!("{} {what} ({why}{place})", word(*kind))
+        format!("{} {what} ({why}{place})", kind.word())
     }
 
     /// Returns the text of the question for the terminal. In text from the runbook, escapes replace the characters

@@ -127,12 +127,8 @@ impl Runbook {
         let shown = file.to_string_lossy().into_owned();
         // All later rules use this real path, so a path with `./`, `..` or a symbolic link cannot avoid a rule about
         // paths.
-        let real = project.cwd.join(file).canonicalize().map_err(|error| {
-            CommandFailure::usage(format!(
-                "can't read {}: {error}",
-                PrintableText::text(&shown)
-            ))
-        })?;
+        let real = project.cwd.join(file).canonicalize();
+        let real = real.map_err(CommandFailure::unable("read", file))?;
         if !real.is_file() {
             return Err(CommandFailure::usage(format!(
                 "{} is no file",

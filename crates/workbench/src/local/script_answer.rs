@@ -9,7 +9,7 @@ use documents::{PermissionKind, Program};
 use reading::{
     Decided, DecisionPlace, Flags, Mode, PolicyDecision, PolicyVerdict, ProgramOrigin,
     RegisteredStep, Ruling, ScriptOrigin, StepPlace, TextPlace, decide_step, is_listed,
-    lists::word, named_origins, not_listable, with_started,
+    named_origins, not_listable, with_started,
 };
 
 /// What policy answers about one script.
@@ -65,7 +65,7 @@ impl ScriptAnswer {
         let kind = if one.kind == PermissionKind::Env {
             "set"
         } else {
-            word(one.kind)
+            one.kind.word()
         };
         [
             place,

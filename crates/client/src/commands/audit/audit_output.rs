@@ -13,10 +13,10 @@ use std::{
 
 use crate::{
     ChosenTrust, CommandFailure, CommandResult, DecidingRoster, DecisionFilter, Exit, LineTone,
-    LogSource, NewestRoster, OverdueReviews, PrintableText, Screen, Terminal,
+    LogSource, OverdueReviews, PrintableText, Screen, Terminal,
     commands::audit::{
         decisions::{Row, table},
-        grant_table::grant_words,
+        open_work::grant_words,
     },
     contradicts_log,
     home::roster_versions::join,
@@ -28,7 +28,7 @@ use documents::{
 };
 use verdict::{
     AuditEvent, Auditor, Expected, Finding, FindingKind, LogEntry, Pinned, SeenHead, Summary,
-    entry, payload_of, rosters_in,
+    VersionFacts, entry, payload_of, rosters_in,
 };
 
 pub struct AuditOutput<'a> {
@@ -127,8 +127,7 @@ impl<'a> AuditOutput<'a> {
             return self.terminal.put(std::mem::take(&mut self.buffer));
         }
         if self.filter.table() {
-            self.terminal
-                .put(format!("{}\n", table(&self.rows)).as_bytes())?;
+            self.terminal.put(format!("{}\n", table(&self.rows)))?;
         }
         let mut screen = log_screen(&self.findings, summary, &self.outcomes, held);
         if let Some(words) = overdue.words() {
@@ -184,7 +183,7 @@ pub fn log_screen(
             format!(
                 "{}{id} - shown by {}",
                 finding.detail,
-                finding.rests_on.words()
+                finding.rests_on.word()
             ),
         );
     }
@@ -437,7 +436,7 @@ pub fn choose<'t, E>(
     mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
 ) -> Result<DecidingRoster<'t, Auditor>, Vec<(&'t ChosenTrust, E)>> {
     newest_of(trust, |trust| {
-        begin(trust).map(|auditor| (NewestRoster::of(auditor.rosters()), auditor))
+        begin(trust).map(|auditor| (VersionFacts::of(auditor.rosters().newest()), auditor))
     })
 }
 

@@ -9,12 +9,12 @@ use serde_json::Value;
 use crate::{
     ChosenTrust, JudgedBundle, PrintableText, bundle_of,
     commands::{bundle_files::looks_like_bundle, verify::other_roster},
-    observed_word, outcome_words, verdict_word, with_any,
+    outcome_words, with_any,
 };
-use documents::{BlobDigest, RevokedSubject, RosterDigest, Status, Timestamp, canonical};
+use documents::{BlobDigest, RevokedSubject, Status, Timestamp, canonical};
 use verdict::{
     BundleReport, CheckFinding, DecisionLine, DenialLine, EntryVerdict, Facts, FindingKind,
-    OpenRun, ReviewedLine, RevocationLine, RunReviewState, UsedGrant, VerifyOptions,
+    OpenRun, ReviewedLine, RevocationLine, RunReviewState, UsedGrant, VerifyOptions, VersionFacts,
 };
 
 /// Names of the columns. The cells of a row have the same order.
@@ -123,7 +123,7 @@ pub struct AuditRow {
     /// Id of the receipt, or an empty text.
     pub receipt: Box<str>,
     /// Newest known version of the roster that decided about a bundle.
-    pub roster: Option<(u64, RosterDigest)>,
+    pub roster: Option<VersionFacts>,
     /// Place of the evidence.
     pub place: RowPlace,
     /// Number of the audited log among the logs of the table, for the row of a log.
@@ -391,19 +391,14 @@ impl AuditRow {
                 failed_words(report, other_roster(bytes, judged.trusted, report)),
             ),
         };
-        let newest = report
-            .trust
-            .newest
-            .as_ref()
-            .map(|newest| (newest.version, newest.digest));
-        let facts = report.facts.as_deref();
+        let (facts, newest) = (report.facts.as_deref(), report.trust.newest);
         Self::stated(name, facts, newest, [&unchecked, &words], verdict, place)
     }
 
     fn stated(
         name: &str,
         facts: Option<&Facts>,
-        roster: Option<(u64, RosterDigest)>,
+        roster: Option<VersionFacts>,
         [unchecked, words]: [&str; 2],
         verdict: RowVerdict,
         place: RowPlace,
@@ -544,10 +539,10 @@ pub fn review_words(line: &ReviewedLine) -> String {
         .reviewer
         .as_ref()
         .map_or("an unknown person", |name| name.as_str());
-    let observed = line.observed.map_or_else(String::new, |end| {
-        format!(", observed: {}", observed_word(end))
-    });
-    format!("run {} by {reviewer}{observed}", verdict_word(line.verdict))
+    let observed = line
+        .observed
+        .map_or_else(String::new, |end| format!(", observed: {}", end.word()));
+    format!("run {} by {reviewer}{observed}", line.verdict.word())
 }
 
 /// Says what the reviews of a run say, and what they leave open.
@@ -565,7 +560,7 @@ pub fn review_state_words(run: &RunReviewState) -> String {
         (false, true, _) => Some("not settled".to_owned()),
         (false, false, Some(end)) => Some(format!(
             "settled as {} by {}",
-            observed_word(end),
+            end.word(),
             joined(&run.settled_by)
         )),
         (false, false, None) => None,

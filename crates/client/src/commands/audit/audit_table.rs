@@ -12,9 +12,9 @@ use crate::{
     AuditRow, BOUNDARY, COLUMNS, ChosenTrust, CommandFailure, CommandResult, GRANT_COLUMNS,
     GlobalOptions, LogSource, PrintableText, RowPlace, RowVerdict, VERDICT,
     commands::{
-        audit::{audit_output::AuditedLog, audit_row::pinned_words, grant_table::grant_words},
+        audit::{audit_output::AuditedLog, audit_row::pinned_words, open_work::grant_words},
         bundle_files::{FoundFiles, MOST_FILES},
-        log_source_options::{is_address, open_log_without_key},
+        global::{is_address, open_log_without_key},
     },
     grant_cells, is_log, join_bundles, joined, read_beginning,
 };
@@ -302,7 +302,7 @@ impl AuditTable {
                 .iter()
                 .filter_map(|row| {
                     row.roster
-                        .map(|(version, digest)| format!("{version} ({digest})"))
+                        .map(|roster| format!("{} ({})", roster.version, roster.digest))
                 })
                 .collect();
             facts.push(("roster version", shown(&joined(versions))));

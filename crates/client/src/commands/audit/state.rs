@@ -17,7 +17,7 @@ use rustix::fs::FlockOperation;
 
 use crate::{CommandFailure, CommandResult, PrintableText, read_file, replace_file};
 use documents::{Blake3Stream, Hash, json};
-use verdict::SavedAudit;
+use verdict::{SavedAudit, directory_of};
 
 /// Maximum size of a state file, in bytes. The state contains each session, grant, denial and open run of the log.
 const MAX_STATE_BYTES: usize = 1 << 28;
@@ -60,11 +60,7 @@ impl StateFile {
         } else {
             named.to_owned()
         };
-        let directory = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let directory = directory.to_owned();
+        let directory = directory_of(&path).to_owned();
         let _tried = tempfile::NamedTempFile::new_in(&directory).map_err(failed)?;
         let mut used = path.as_os_str().to_owned();
         used.push(".used");

@@ -53,26 +53,17 @@ pub struct Requirement {
     pub detail: String,
 }
 
-/// Result of one requirement.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RequirementResult {
-    /// The requirement is met.
-    Yes,
-    /// The requirement is not met, so the gate stays closed.
-    No,
-    /// The user waived this requirement with an option that names it.
-    Waived,
-}
-
-impl RequirementResult {
-    /// Returns the result in words, for a report.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Yes => "met",
-            Self::No => "NOT MET",
-            Self::Waived => "waived",
-        }
+documents::words! {
+    /// Result of one requirement.
+    #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum RequirementResult {
+        /// The requirement is met.
+        Yes = "met",
+        /// The requirement is not met, so the gate stays closed.
+        No = "NOT MET",
+        /// The user waived this requirement with an option that names it.
+        Waived = "waived",
     }
 }
 

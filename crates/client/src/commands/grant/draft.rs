@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal,
-    TrustArgs, commands::grant::grant_review::all_of, named, now, read_statement,
+    TrustArgs, commands::grant::grant_review::all_of, named, now, read_predicate,
     remote::proposals::list, roster_in_force, step_parameters, typed, with_any,
 };
 use documents::{
-    Authorization, Base64, Bundle, GrantRate, GrantedSession, Grantee, KeyId, Name, Parameter,
+    Authorization, Bundle, GrantRate, GrantedSession, Grantee, KeyId, Name, Parameter,
     PermissionReason, Receipt, SshKey, Status, StepRef, canonical, joined,
 };
 use reading::duration;
@@ -96,7 +96,7 @@ fn rate(text: &str) -> Result<GrantRate, String> {
 }
 
 fn session(text: &str) -> Result<GrantedSession, String> {
-    [GrantedSession::None, GrantedSession::Fresh]
+    GrantedSession::ALL
         .into_iter()
         .find(|session| session.word() == text)
         .ok_or_else(|| "the session must be none or fresh".to_owned())
@@ -323,7 +323,9 @@ fn from_history(
                 run.id
             ));
         }
-        let (receipt, signed) = read_run(&bundle)?;
+        let Some((receipt, signed)) = read_run(&bundle) else {
+            return refuse(format!("the receipt of {} can't be read", run.id));
+        };
         // The list is the boundary's word, and the receipt states what ran.
         if signed.step.reference != args.step || signed.proposal != run.id {
             return refuse(format!(
@@ -371,17 +373,11 @@ fn from_history(
         .collect())
 }
 
-fn read_run(bundle: &[u8]) -> CommandResult<(Receipt, Authorization)> {
-    let odd = |error: &dyn std::fmt::Display| {
-        CommandFailure::unreachable(format!("a bundle can't be read: {error}"))
-    };
-    let bundle: Bundle = serde_json::from_slice(bundle).map_err(|error| odd(&error))?;
-    let (_, receipt) = read_statement::<Receipt>(Base64::Strict, &bundle.receipt.payload)
-        .map_err(|error| odd(&error))?;
-    let receipt = receipt.predicate;
-    let (_, signed) = read_statement(Base64::Strict, &receipt.authorization.payload)
-        .map_err(|error| odd(&error))?;
-    Ok((receipt, signed.predicate))
+fn read_run(bundle: &[u8]) -> Option<(Receipt, Authorization)> {
+    let bundle: Bundle = serde_json::from_slice(bundle).ok()?;
+    let receipt: Receipt = read_predicate(&bundle.receipt.payload)?;
+    let signed = read_predicate(&receipt.authorization.payload)?;
+    Some((receipt, signed))
 }
 
 #[cfg(test)]

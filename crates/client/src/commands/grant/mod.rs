@@ -164,6 +164,6 @@ fn list(key: &KeyArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandRe
         let rows: Vec<_> = std::iter::once(header)
             .chain(all.grants.iter().map(cells))
             .collect();
-        terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())
+        terminal.put(fitted(&rows, terminal.table_width(), 5))
     })
 }

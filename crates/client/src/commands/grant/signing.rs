@@ -1,17 +1,17 @@
 //! Signatures of grants: approvers sign a grant, and the grantee signs a run under a grant.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Client, CommandFailure, CommandResult, GrantReview, Keys, PagerChoice, SignaturePurpose,
-    Signer, Terminal, TrustArgs, commands::told_signature::told_signature, find_grant, home::keys,
-    now, read_statement, terminal::streams::wrapped,
+    Client, CommandFailure, CommandResult, Exit, GrantReview, Keys, PagerChoice, SignaturePurpose,
+    Signer, Terminal, TrustArgs, find_grant, home::keys, now, read_statement,
+    terminal::streams::wrapped,
 };
 use documents::{
-    Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Nonce, PAYLOAD_TYPE,
-    joined,
+    Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Name, Nonce, joined,
 };
-use wire::{GrantStatus, GrantView, ProposalView, Signatures};
+use wire::{ApprovalsView, GrantStatus, GrantView, ProposalView, Signatures};
 
 /// Shows a grant, asks, and signs exactly the bytes that were shown. `expect` replaces the question.
 ///
@@ -133,12 +133,7 @@ pub fn sign(
     signer: &dyn Signer,
 ) -> CommandResult<EnvelopeSignature> {
     let GrantConsent(()) = consent;
-    keys::sign(
-        signer,
-        SignaturePurpose::Grant,
-        PAYLOAD_TYPE,
-        review.payload(),
-    )
+    keys::sign(signer, SignaturePurpose::Grant, review.payload())
 }
 
 /// Sends a signature to the boundary, and returns the new state of the grant.
@@ -211,19 +206,34 @@ pub fn sign_use(
         }
     }
     let signer = keys
-        .all()
-        .find(|signer| signer.key().keyid() == grantee.key)
+        .first(|key| key.keyid() == grantee.key)
         .ok_or_else(|| {
             CommandFailure::usage(format!(
                 "only the key {} of {} can use this grant: give it with --key FILE",
                 grantee.key, grantee.name
             ))
         })?;
-    let signature = keys::sign(signer, SignaturePurpose::Use, PAYLOAD_TYPE, &payload)?;
+    let signature = keys::sign(signer, SignaturePurpose::Use, &payload)?;
     client.post(
         &format!("/v1/proposals/{}/signatures", view.id),
         &Signatures {
             signatures: vec![signature],
         },
     )
+}
+
+/// Tells the answer of a boundary to a signature: the state of what was signed, and which groups must still sign.
+pub fn told_signature(
+    answer: &impl Serialize,
+    approver: &Name,
+    (id, status): (&str, &str),
+    approvals: &ApprovalsView,
+    terminal: &Terminal,
+) -> CommandResult {
+    let missing = joined(&approvals.missing, ", somebody of ");
+    terminal.answer(answer, format!("signed by {approver}: {id} is {status}"))?;
+    if !terminal.json && !missing.is_empty() {
+        terminal.say(format!("still needed: somebody of {missing}"));
+    }
+    Ok(Exit::Done)
 }

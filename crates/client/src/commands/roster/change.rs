@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     ChosenTrust, Client, CommandFailure, CommandResult, DecidingRoster, LineDifference, LineTone,
-    NewestRoster, PATIENCE, PrintableText, Screen, draw_differences, leaves, newest_of,
-    newest_unconnected, read_bounded, review::compare::changed_places, seem_same,
+    PATIENCE, PrintableText, Screen, draw_differences, leaves, newest_of, newest_unconnected,
+    read_bounded, review::compare::changed_places, seem_same,
 };
 use documents::{
     Base64, Configuration, Envelope, ForeignKey, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf,
@@ -24,7 +24,9 @@ use documents::{
 use reading::{
     Builtins, Policy, PolicyProfile, Ruling, profile_of_step, required_permissions::needs, resolve,
 };
-use verdict::{Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, payload_of};
+use verdict::{
+    Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, VersionFacts, directory_of, payload_of,
+};
 use wire::RegistryView;
 
 /// One change.
@@ -543,9 +545,11 @@ impl ProposedRoster {
             )]
         };
         let connect = |trust: &ChosenTrust| match &self.chain {
-            _ if trust.pinned.digest() == self.before.digest() => Ok(self.newest_before()),
+            _ if trust.pinned.digest() == self.before.digest() => {
+                Ok(VersionFacts::of(&self.before))
+            }
             Some(chain) => Chain::connect(&trust.pinned, chain.envelopes())
-                .map(|chain| NewestRoster::of(&chain))
+                .map(|chain| VersionFacts::of(chain.newest()))
                 .map_err(|error| format!("{}: {error}", trust.from)),
             None => Err(format!(
                 "{}: the versions between were not found",
@@ -598,13 +602,6 @@ impl ProposedRoster {
         )))
     }
 
-    fn newest_before(&self) -> NewestRoster {
-        NewestRoster {
-            version: self.before.version(),
-            digest: self.before.digest(),
-        }
-    }
-
     /// Returns true if all versions, starting with version 1, were found. A removed key can be detected only with all
     /// versions.
     pub fn is_whole(&self) -> bool {
@@ -638,11 +635,7 @@ pub fn read_version(path: &Path) -> CommandResult<(Envelope, TrustedRoster, bool
 }
 
 fn siblings(file: &Path) -> Vec<PathBuf> {
-    let directory = file
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(directory)
+    let entries = std::fs::read_dir(directory_of(file))
         .into_iter()
         .flatten()
         .flatten()

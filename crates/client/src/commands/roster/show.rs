@@ -27,11 +27,11 @@ pub fn print(
     terminal: &Terminal,
 ) -> CommandResult {
     if allowed_signers {
-        terminal.put(roster.allowed_signers().as_bytes())?;
+        terminal.put(roster.allowed_signers())?;
     } else if terminal.json {
         terminal.object(envelope)?;
     } else {
-        terminal.put(text(roster, terminal.table_width()).as_bytes())?;
+        terminal.put(text(roster, terminal.table_width()))?;
     }
     Ok(Exit::Done)
 }
@@ -121,7 +121,7 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
     text.push_str(&fitted(&rows, width, 3));
     for (name, group) in &tables.groups {
         if let Some(presence) = group.presence {
-            text.push_str(&format!("group {name}: only {} count\n", presence.words()));
+            text.push_str(&format!("group {name}: only {} count\n", presence.word()));
         }
     }
     let digests = [

@@ -15,9 +15,7 @@ use crate::{
     home::keys,
     read_bounded, write_new,
 };
-use documents::{
-    Envelope, EnvelopeSignature, MAX_SIGNATURES, Name, PAYLOAD_TYPE, RosterDigest, SshKey, joined,
-};
+use documents::{Envelope, EnvelopeSignature, MAX_SIGNATURES, Name, RosterDigest, SshKey, joined};
 use reading::{Policy, file};
 use verdict::{SuccessionTallies, ThresholdTally, TrustedRoster, version_file};
 
@@ -196,12 +194,7 @@ fn sign(
     signer: &dyn Signer,
 ) -> CommandResult<EnvelopeSignature> {
     let Consent(()) = consent;
-    keys::sign(
-        signer,
-        SignaturePurpose::Roster,
-        PAYLOAD_TYPE,
-        proposed.next.payload(),
-    )
+    keys::sign(signer, SignaturePurpose::Roster, proposed.next.payload())
 }
 
 fn done(

@@ -18,8 +18,7 @@ use std::{
 use rustix::fs::FlockOperation;
 
 use crate::{
-    ChosenTrust, CommandFailure, CommandResult, LogSource, NewestRoster, PrintableText, newest_of,
-    read_file,
+    ChosenTrust, CommandFailure, CommandResult, LogSource, PrintableText, newest_of, read_file,
     remote::log_source::{KEPT_HEADS, UNFINISHED},
 };
 use documents::{
@@ -27,7 +26,7 @@ use documents::{
     Predicate as _, Seal, SealDigest, Statement, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath,
     WitnessKey, leaf_hash, merkle::root, origin, push_entry, root_of, split_entries, verify_note,
 };
-use verdict::{Chain, LogEntry, Pinned, TrustedRoster, rosters_in};
+use verdict::{Chain, LogEntry, Pinned, TrustedRoster, VersionFacts, rosters_in};
 
 /// Number of entries in a complete tile, as `u64`.
 pub const WIDTH: u64 = TILE_WIDTH as u64;
@@ -50,8 +49,7 @@ impl<'a> LogMirror<'a> {
             .mode(0o755)
             .create(directory)
             .and_then(|()| File::open(directory));
-        let opened =
-            made.map_err(|error| CommandFailure::usage(format!("can't make {shown}: {error}")))?;
+        let opened = made.map_err(CommandFailure::unable("make", directory))?;
         match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 remove_unfinished(directory);
@@ -230,7 +228,7 @@ impl<'a> LogMirror<'a> {
         let done = rustix::fs::syncfs(&self.opened).map_err(io::Error::from);
         #[cfg(not(target_os = "linux"))]
         let done = sync_directories(self.directory, &self.opened);
-        done.map_err(|error| self.failed("", &error))
+        done.map_err(CommandFailure::unable("write", self.directory))
     }
 
     /// Writes a file atomically. Only the checkpoint and files that no checkpoint covers may be replaced.
@@ -255,7 +253,7 @@ impl<'a> LogMirror<'a> {
                 file.as_file().sync_data()?;
                 file.persist(&path).map(drop).map_err(|error| error.error)
             });
-        done.map_err(|error| self.failed(name, &error))
+        done.map_err(CommandFailure::unable("write", &path))
     }
 
     /// Deletes an incomplete tile after the complete tile was written.
@@ -275,14 +273,6 @@ impl<'a> LogMirror<'a> {
         };
         remove(TileKind::Entries, 0);
         (0..8).for_each(|level| remove(TileKind::Hashes(level), level));
-    }
-
-    fn failed(&self, name: &str, error: &io::Error) -> CommandFailure {
-        let path = self.directory.join(name);
-        CommandFailure::usage(format!(
-            "can't write {}: {error}",
-            PrintableText::file(&path)
-        ))
     }
 
     fn damaged(&self, why: &str) -> CommandFailure {
@@ -371,7 +361,8 @@ impl ExportHead {
         // The user may trust the rosters of several boundaries. At least one must belong to this log, and the newest of
         // these is used.
         let connected = newest_of(trust, |trust| {
-            Chain::connect(&trust.pinned, &versions).map(|chain| (NewestRoster::of(&chain), chain))
+            Chain::connect(&trust.pinned, &versions)
+                .map(|chain| (VersionFacts::of(chain.newest()), chain))
         });
         match connected {
             Ok(deciding) => chain = deciding.found,
