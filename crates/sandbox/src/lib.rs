@@ -33,9 +33,7 @@ pub use runs::{
     starter::{LocalSandbox, Starter},
 };
 pub use sessions::{
-    run_results::{
-        CapturedFile, FileRule, MAX_RESULT_FILES, ResultLimits, ResultsError, RunResults,
-    },
+    run_results::{CapturedFile, MAX_RESULT_FILES, ResultLimits, RunResults},
     secret_masks::{MIN_MASKED, SecretMasks, StreamMasker},
     session_state::{
         CODE_VARIABLES, GivenToRun, SessionWrapper, ShellState, StateTooLarge, is_carried,

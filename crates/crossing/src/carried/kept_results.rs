@@ -144,7 +144,6 @@ pub fn kept_results(
     };
     match results
         .files(&limits)
-        .map_err(|error| error.to_string())
         .and_then(|files| read_files(files, holds_secret))
     {
         Ok(files) => kept.files = files,
@@ -189,7 +188,7 @@ fn read_files(
         }
         let unreadable = |error: io::Error| format!("{:?} can't be read: {error}", path.as_str());
         let (mut sha256, mut blake3) = (Sha256Stream::default(), Blake3Stream::default());
-        let mut reader = captured.open().map_err(|error| error.to_string())?;
+        let mut reader = captured.open()?;
         let (mut buffer, mut search, mut read) =
             (vec![0; PIECE], StreamSearch::new(holds_secret), 0);
         loop {
@@ -253,7 +252,7 @@ fn read_outputs(
     if declared.is_empty() {
         return None;
     }
-    let lines = results.outputs().map_err(|error| error.to_string());
+    let lines = results.outputs();
     let read = lines.and_then(|lines| {
         Ok((
             lines,

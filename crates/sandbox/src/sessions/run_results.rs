@@ -69,86 +69,6 @@ pub struct CapturedFile {
     _on_disk: Option<Arc<RunDir>>,
 }
 
-/// The reason why results of a run can't be captured. Nothing is captured in this case.
-#[derive(Debug, thiserror::Error)]
-pub enum ResultsError {
-    /// A file or directory in `$COUNTERSIGN_OUTPUT` breaks a rule.
-    #[error("the file \"{path}\" in $COUNTERSIGN_OUTPUT {rule}")]
-    File {
-        /// Path below the output directory, with escaped special characters.
-        path: String,
-        /// The rule.
-        rule: FileRule,
-    },
-    /// A line of `$RUNBOOK_OUTPUT` breaks a rule.
-    #[error("line {number} of $RUNBOOK_OUTPUT {rule}")]
-    Line {
-        /// Number of the line, from 1.
-        number: usize,
-        /// The rule.
-        rule: &'static str,
-    },
-    /// The file `$RUNBOOK_OUTPUT` is not a regular file, or it is larger than 1 MiB.
-    #[error("the file $RUNBOOK_OUTPUT {rule}")]
-    Outputs {
-        /// The rule.
-        rule: &'static str,
-    },
-    /// A file can't be read.
-    #[error("\"{path}\" of the run's results can't be read: {error}")]
-    Io {
-        /// Path of the file, with escaped special characters.
-        path: String,
-        /// The error of the system.
-        error: io::Error,
-    },
-}
-
-/// A rule for the files in `$COUNTERSIGN_OUTPUT`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileRule {
-    /// Only regular files and directories. The value is the kind of the file.
-    Kind(&'static str),
-    /// A file has one name only.
-    OneName,
-    /// A path is a [`RelativePath`] in UTF-8.
-    Path,
-    /// A name has no invisible character, no line separator and no character that changes the reading direction.
-    Visible,
-    /// Two paths do not differ in their Unicode normal forms only.
-    Twin,
-    /// A run leaves at most this number of files, and of directories.
-    Count(usize),
-    /// At most [`MAX_RESULT_DEPTH`] directories are above a file.
-    Depth,
-    /// All files together have at most this number of bytes.
-    Bytes(u64),
-}
-
-impl fmt::Display for FileRule {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Kind(kind) => write!(f, "is {kind}; write only regular files and directories"),
-            Self::OneName => f.write_str("is a hard link; copy the file instead"),
-            Self::Path => f.write_str(
-                "has a name that is not UTF-8, contains a control character or is longer than 1,024 bytes with its \
-                 directories; use another name",
-            ),
-            Self::Visible => f.write_str(
-                "has a name with an invisible character or a character that changes the reading direction; use another \
-                 name",
-            ),
-            Self::Twin => f.write_str(
-                "has the name of another file in another Unicode normal form, so both names look the same; use \
-                 another name",
-            ),
-            Self::Count(most) => write!(f, "is one of more than {most} files or directories; write an archive instead"),
-            Self::Depth => write!(f, "has more than {MAX_RESULT_DEPTH} directories above it; use fewer directories"),
-            Self::Bytes(most) => write!(f, "exceeds {most} bytes for all files together; write less"),
-        }
-    }
-}
-
 impl RunResults {
     /// Takes the directory with the results of a run.
     pub(crate) fn new(
@@ -170,7 +90,7 @@ impl RunResults {
     ///
     /// # Errors
     /// Returns the first file that breaks a rule, or that can't be read.
-    pub fn files(&self, limits: &ResultLimits) -> Result<Vec<CapturedFile>, ResultsError> {
+    pub fn files(&self, limits: &ResultLimits) -> Result<Vec<CapturedFile>, String> {
         if !self.captures {
             return Ok(Vec::new());
         }
@@ -198,9 +118,11 @@ impl RunResults {
         let twin = found
             .iter()
             .find(|file| !seen.insert(file.path.as_str().nfc().collect::<String>()));
-        twin.map_or(Ok(()), |file| {
-            Err(refused(Path::new(file.path.as_str()), FileRule::Twin))
-        })?;
+        if let Some(file) = twin {
+            let rule = "has the name of another file in another Unicode normal form, so both names look the same; use \
+                        another name";
+            return Err(refused(Path::new(file.path.as_str()), rule));
+        }
         Ok(found)
     }
 
@@ -210,25 +132,19 @@ impl RunResults {
     ///
     /// # Errors
     /// Returns the first line that has no `=`, or whose key is no [`OutputName`].
-    pub fn outputs(&self) -> Result<Vec<(String, Vec<u8>)>, ResultsError> {
+    pub fn outputs(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         if !self.captures {
             return Ok(Vec::new());
         }
-        let bytes = match self.text(VALUES, OUTPUTS) {
-            Ok(bytes) => bytes,
-            Err(TextError::Absent) => return Ok(Vec::new()),
-            Err(TextError::Rule(rule)) => return Err(ResultsError::Outputs { rule }),
-            Err(TextError::Io(error)) => {
-                return Err(unreadable(Path::new("$RUNBOOK_OUTPUT"), error));
-            }
-        };
-        parse_outputs(&bytes)
+        let text = self.text(VALUES, OUTPUTS);
+        let bytes = text.map_err(|error| unreadable(Path::new("$RUNBOOK_OUTPUT"), error))?;
+        parse_outputs(&bytes.unwrap_or_default())
     }
 
     /// Returns the state of the shell, or `None` if the wrapper wrote no regular file of at most 1 MiB.
     pub fn session_state(&self) -> Option<Vec<u8>> {
         self.work.as_ref()?;
-        self.text(SESSION, STATE).ok()
+        self.text(SESSION, STATE).ok()?
     }
 
     /// Returns the private work directory of a run with a session, for the next run of the session.
@@ -236,33 +152,26 @@ impl RunResults {
         self.work.as_ref()
     }
 
-    /// Reads a small file of the results.
-    fn text(&self, directory: &str, name: &str) -> Result<Vec<u8>, TextError> {
-        let directory = open_directory(&self.root, directory).map_err(TextError::Io)?;
+    /// Reads a small file of the results. Returns `None` if there is no file of this name.
+    fn text(&self, directory: &str, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let directory = open_directory(&self.root, directory)?;
         let stat = match stat_at(&directory.opened, name) {
-            Err(Errno::NOENT) => return Err(TextError::Absent),
-            stat => stat.map_err(|error| TextError::Io(error.into()))?,
+            Err(Errno::NOENT) => return Ok(None),
+            stat => stat?,
         };
         if kind_of(&stat) != FileType::RegularFile {
-            return Err(TextError::Rule("is not a regular file any more"));
+            return Err(io::Error::other("the file is not a regular file any more"));
         }
-        let file = open_file(&directory.opened, Path::new(name), &stat).map_err(TextError::Io)?;
+        let file = open_file(&directory.opened, Path::new(name), &stat)?;
         let mut bytes = Vec::new();
-        file.take(MAX_RESULT_TEXT + 1)
-            .read_to_end(&mut bytes)
-            .map_err(TextError::Io)?;
+        file.take(MAX_RESULT_TEXT + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_RESULT_TEXT {
-            Err(TextError::Rule("is larger than 1 MiB; write less"))
-        } else {
-            Ok(bytes)
+            return Err(io::Error::other(
+                "the file is larger than 1 MiB; write less",
+            ));
         }
+        Ok(Some(bytes))
     }
-}
-
-enum TextError {
-    Absent,
-    Rule(&'static str),
-    Io(io::Error),
 }
 
 impl CapturedFile {
@@ -270,7 +179,7 @@ impl CapturedFile {
     ///
     /// # Errors
     /// Returns an error if the file can't be opened, for example if the service has too many open files.
-    pub fn open(&self) -> Result<File, ResultsError> {
+    pub fn open(&self) -> Result<File, String> {
         let failed = |error: io::Error| unreadable(Path::new(self.path.as_str()), error);
         let mut parts: Vec<&str> = self.path.as_str().split('/').collect();
         let name = parts.pop().unwrap_or_default();
@@ -306,40 +215,38 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn directory(
-        &mut self,
-        directory: &OwnedFd,
-        path: &Path,
-        depth: usize,
-    ) -> Result<(), ResultsError> {
+    fn directory(&mut self, directory: &OwnedFd, path: &Path, depth: usize) -> Result<(), String> {
         for name in self.names(directory, path)? {
             let below = path.join(&name);
             let stat = stat_at(directory, &name).map_err(|error| unreadable(&below, error))?;
             if stat.st_dev != self.device {
-                return Err(refused(&below, FileRule::Kind("on another file system")));
+                return Err(not_regular(&below, "on another file system"));
             }
             match kind_of(&stat) {
                 FileType::Directory => {
                     self.directories += 1;
                     if self.directories > self.limits.files {
-                        return Err(refused(&below, FileRule::Count(self.limits.files)));
+                        return Err(self.too_many(&below));
                     }
                     if depth >= MAX_RESULT_DEPTH {
-                        return Err(refused(&below, FileRule::Depth));
+                        let rule = format!(
+                            "has more than {MAX_RESULT_DEPTH} directories above it; use fewer directories"
+                        );
+                        return Err(refused(&below, &rule));
                     }
                     let opened = enter(directory, &name, &stat)
                         .map_err(|error| unreadable(&below, error))?;
                     self.directory(&opened.opened, &below, depth + 1)?;
                 }
                 FileType::RegularFile => self.file(&below, &stat)?,
-                other => return Err(refused(&below, FileRule::Kind(kind(other)))),
+                other => return Err(not_regular(&below, kind(other))),
             }
         }
         Ok(())
     }
 
     /// Returns the sorted names in a directory, so that the same files always give the same error.
-    fn names(&self, directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, ResultsError> {
+    fn names(&self, directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, String> {
         let mut names = Vec::new();
         let listed = Dir::read_from(directory).map_err(|error| unreadable(path, error))?;
         for entry in entries(listed) {
@@ -348,10 +255,7 @@ impl Walk<'_> {
             let name = PathBuf::from(name);
             // One directory can contain at most all files and all directories.
             if names.len() >= 2 * self.limits.files {
-                return Err(refused(
-                    &path.join(name),
-                    FileRule::Count(self.limits.files),
-                ));
+                return Err(self.too_many(&path.join(name)));
             }
             names.push(name);
         }
@@ -359,22 +263,36 @@ impl Walk<'_> {
         Ok(names)
     }
 
-    fn file(&mut self, path: &Path, stat: &Stat) -> Result<(), ResultsError> {
+    /// Returns the reason for a file or directory beyond the maximum number.
+    fn too_many(&self, path: &Path) -> String {
+        let most = self.limits.files;
+        let rule =
+            format!("is one of more than {most} files or directories; write an archive instead");
+        refused(path, &rule)
+    }
+
+    fn file(&mut self, path: &Path, stat: &Stat) -> Result<(), String> {
         if self.found.len() >= self.limits.files {
-            return Err(refused(path, FileRule::Count(self.limits.files)));
+            return Err(self.too_many(path));
         }
         if stat.st_nlink > 1 {
-            return Err(refused(path, FileRule::OneName));
+            return Err(refused(path, "is a hard link; copy the file instead"));
         }
         let relative: Option<RelativePath> = path.to_str().and_then(|text| text.parse().ok());
-        let relative = relative.ok_or_else(|| refused(path, FileRule::Path))?;
+        let rule = "has a name that is not UTF-8, contains a control character or is longer than 1,024 bytes with its \
+                    directories; use another name";
+        let relative = relative.ok_or_else(|| refused(path, rule))?;
         if relative.as_str().chars().any(is_misleading) {
-            return Err(refused(path, FileRule::Visible));
+            let rule = "has a name with an invisible character or a character that changes the reading direction; use another \
+                        name";
+            return Err(refused(path, rule));
         }
         let bytes = size(stat);
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > self.limits.bytes {
-            return Err(refused(path, FileRule::Bytes(self.limits.bytes)));
+            let most = self.limits.bytes;
+            let rule = format!("exceeds {most} bytes for all files together; write less");
+            return Err(refused(path, &rule));
         }
         self.found.push(CapturedFile {
             path: relative,
@@ -413,18 +331,20 @@ fn kind(kind: FileType) -> &'static str {
     }
 }
 
-fn refused(path: &Path, rule: FileRule) -> ResultsError {
-    ResultsError::File {
-        path: escaped(path),
-        rule,
-    }
+/// Returns the reason for a file or directory in `$COUNTERSIGN_OUTPUT` that breaks a rule.
+fn refused(path: &Path, rule: &str) -> String {
+    let path = escaped(path);
+    format!("the file \"{path}\" in $COUNTERSIGN_OUTPUT {rule}")
 }
 
-fn unreadable(path: &Path, error: impl Into<io::Error>) -> ResultsError {
-    ResultsError::Io {
-        path: escaped(path),
-        error: error.into(),
-    }
+fn not_regular(path: &Path, kind: &str) -> String {
+    let rule = format!("is {kind}; write only regular files and directories");
+    refused(path, &rule)
+}
+
+fn unreadable(path: &Path, error: impl fmt::Display) -> String {
+    let path = escaped(path);
+    format!("\"{path}\" of the run's results can't be read: {error}")
 }
 
 /// Returns the path with escapes for control characters, invisible characters and bytes that are not UTF-8.
@@ -436,17 +356,14 @@ fn escaped(path: &Path) -> String {
     )
 }
 
-fn parse_outputs(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, ResultsError> {
+fn parse_outputs(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, String> {
     let mut found = std::collections::BTreeMap::new();
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = line.trim_ascii();
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        let wrong = |rule| ResultsError::Line {
-            number: number + 1,
-            rule,
-        };
+        let wrong = |rule: &str| format!("line {} of $RUNBOOK_OUTPUT {rule}", number + 1);
         let equals = line.iter().position(|byte| *byte == b'=');
         let (key, value) =
             line.split_at(equals.ok_or_else(|| wrong("has no `=`; write key=value"))?);
@@ -497,7 +414,7 @@ mod tests {
         ] {
             let error = parse_outputs(text.as_bytes()).expect_err(text);
             assert!(
-                matches!(error, ResultsError::Line { number, .. } if number == at),
+                error.starts_with(&format!("line {at} of ")),
                 "{text}: {error}"
             );
         }

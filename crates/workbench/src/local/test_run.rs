@@ -356,7 +356,7 @@ impl CaseRun<'_> {
             .and_then(|rest| rest.strip_prefix('/'))
             .and_then(|rest| carried.files.as_ref()?.get(rest));
         let opened = match (captured, &carried.tree) {
-            (Some(file), _) => file.open().map_err(|error| error.to_string())?,
+            (Some(file), _) => file.open()?,
             (None, None) => return Ok(Found::Nothing),
             (None, Some(tree)) => match tree.open(path) {
                 Ok(file) => file,

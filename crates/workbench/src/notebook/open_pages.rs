@@ -24,7 +24,7 @@ use client::{CommandFailure, CommandResult, PrintableText, definitions_diff};
 use console::{Heading, PageAnswer, Part, RefusedRequest, prose::prose};
 use documents::{StepDefinition, locked, sha256};
 use reading::{FileProblem, RegisteredStep, prose_tree};
-use sandbox::{CapturedFile, ResultsError};
+use sandbox::CapturedFile;
 
 /// Maximum number of pages that one command opens.
 pub const MOST: usize = 500;
@@ -473,7 +473,7 @@ impl ShownFile {
     ///
     /// # Errors
     /// Returns an error if the file can't be opened or read.
-    pub fn read(found: &CapturedFile, wanted: bool) -> Result<Self, ResultsError> {
+    pub fn read(found: &CapturedFile, wanted: bool) -> Result<Self, String> {
         let file = found.open()?;
         let name = found
             .path

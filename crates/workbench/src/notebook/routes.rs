@@ -475,7 +475,7 @@ async fn file(
     let found = found.ok_or_else(|| missing("No such file", none))?;
     let (path, words) = (file_path(place, at), file_words(&found));
     let wanted = query.contains_key("download");
-    let unread = |status, error: &dyn std::error::Error| {
+    let unread = |status, error: &dyn std::fmt::Display| {
         RefusedRequest::new(status, "The file can't be read", &error.to_string())
     };
     let read = tokio::task::spawn_blocking(move || ShownFile::read(&found, wanted))
