@@ -339,8 +339,8 @@ fn unusable_files_for_tls_are_refused_with_their_name_before_a_connection() {
     let cases: &[(&[(&str, &Path)], &str)] = &[
         (&[("--cacert", &missing)], "missing"),
         (&[("--cacert", made.dir())], "can't read"),
-        (&[("--cacert", &empty)], "there is no certificate in PEM"),
-        (&[("--cacert", &key)], "there is no certificate in PEM"),
+        (&[("--cacert", &empty)], "the file contains no certificate"),
+        (&[("--cacert", &key)], "the file contains no certificate"),
         (&[("--cacert", &noise)], "--cacert"),
         (&[("--cacert", &cut)], "--cacert"),
         (&[("--cacert", &hollow)], "the certificate 1 can't be used"),
@@ -359,7 +359,7 @@ fn unusable_files_for_tls_are_refused_with_their_name_before_a_connection() {
         ),
         (
             &[("--cert", &cert), ("--cert-key", &empty)],
-            "there is no private key in PEM",
+            "the file contains no private key",
         ),
         (&[("--cert", &cert), ("--cert-key", &open)], "chmod 600"),
         (

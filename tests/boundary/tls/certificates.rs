@@ -86,7 +86,7 @@ pub(super) fn unusable(authority: &Certificates) -> Vec<Unusable> {
         with_key(
             "locked key",
             &authority.read("locked.key"),
-            &["if the key has a password, remove it"],
+            &["the private key is encrypted"],
         ),
         with_certificate(
             "no certificate",

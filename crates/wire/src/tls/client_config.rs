@@ -18,13 +18,15 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, InconsistentKeys, InvalidMessage, OtherError,
     PeerIncompatible, RootCertStore,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
     sign::CertifiedKey,
 };
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+
+use crate::tls::server::{pem_certificates, read_key};
 
 /// PEM text of a client certificate.
 #[derive(Clone, Copy)]
@@ -85,7 +87,7 @@ pub fn authority_certificates(
 }
 
 fn named_authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientConfigError> {
-    let found = certificates(pem).map_err(ClientConfigError::Authorities)?;
+    let found = pem_certificates(pem).map_err(ClientConfigError::Authorities)?;
     // Without this check, an unusable certificate would be skipped without a message.
     let mut store = RootCertStore::empty();
     for (at, certificate) in found.iter().enumerate() {
@@ -125,20 +127,8 @@ fn client_certificate(pem: ClientCertificatePem<'_>) -> Result<ClientCert, Clien
 pub fn certified_pair(
     pem: ClientCertificatePem<'_>,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), ClientConfigError> {
-    let chain = certificates(pem.certificates).map_err(ClientConfigError::Certificate)?;
-    let unusable =
-        |error: String| ClientConfigError::Key(format!("the private key can't be used: {error}"));
-    let missing = || {
-        let text = String::from_utf8_lossy(pem.key);
-        ClientConfigError::Key(if text.contains("ENCRYPTED") {
-            "the private key is encrypted: write it without a passphrase (`openssl pkey -in FILE -out FILE2`), into a \
-             file of mode 0600"
-                .to_owned()
-        } else {
-            "there is no private key in PEM (BEGIN PRIVATE KEY) in the file".to_owned()
-        })
-    };
-    let key = PrivateKeyDer::from_pem_slice(pem.key).map_err(|_| missing())?;
+    let chain = pem_certificates(pem.certificates).map_err(ClientConfigError::Certificate)?;
+    let key = read_key(pem.key).map_err(ClientConfigError::Key)?;
     // With the key of another certificate, ureq would panic at the first connection.
     CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider()).map_err(
         |error| match error {
@@ -148,7 +138,7 @@ pub fn certified_pair(
             rustls::Error::InvalidCertificate(error) => {
                 ClientConfigError::Certificate(certificate_words(&error.to_string()))
             }
-            other => unusable(other.to_string()),
+            other => ClientConfigError::Key(format!("the private key can't be used: {other}")),
         },
     )?;
     Ok((chain, key))
@@ -162,18 +152,6 @@ fn certificate_words(error: &str) -> String {
             .to_owned();
     }
     format!("the certificate can't be used: {error}")
-}
-
-/// Returns the certificates of a PEM text.
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match found {
-        Ok(found) if found.is_empty() => {
-            Err("there is no certificate in PEM (BEGIN CERTIFICATE) in the file".to_owned())
-        }
-        Ok(found) => Ok(found),
-        Err(error) => Err(format!("the file is no valid PEM: {error}")),
-    }
 }
 
 fn owned(certificate: &CertificateDer<'_>) -> Certificate<'static> {

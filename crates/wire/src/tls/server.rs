@@ -338,7 +338,8 @@ fn parse(certificate: &CertificateDer<'_>, number: usize) -> Result<CertificateF
     })
 }
 
-fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+/// Returns the certificates of a PEM text, at least one.
+pub(super) fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, PemReadError>>()
         .map_err(|error| pem_words(&error))?;
@@ -349,13 +350,16 @@ fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> 
     }
 }
 
-fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+/// Returns the private key of a PEM text.
+pub(super) fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        _ if String::from_utf8_lossy(pem).contains("ENCRYPTED") => {
+            "the private key is encrypted: write it without a password (`openssl pkey -in FILE -out FILE2`, then \
+             `chmod 600 FILE2`), and name this file"
+                .to_owned()
+        }
         PemReadError::NoItemsFound => {
-            let message = "the file contains no private key in PEM form (BEGIN PRIVATE KEY): name the file of the key; \
-                           if the key has a password, remove it: `openssl pkey -in FILE -out FILE2`, then \
-                           `chmod 600 FILE2`";
-            message.to_owned()
+            "the file contains no private key in PEM form (BEGIN PRIVATE KEY): name the file of the key".to_owned()
         }
         error => pem_words(&error),
     })
