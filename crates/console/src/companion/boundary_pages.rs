@@ -13,7 +13,7 @@ use axum::{
 use maud::{Markup, html};
 
 use crate::{
-    NavPlace, OpenForms, PageAnswer, PageState, ReachedBoundary, Sent, SharedPages,
+    NavPlace, PageAnswer, PageState, ReachedBoundary, Sent, SharedPages,
     companion::{
         requests::failed,
         views::{id_end, section_page},
@@ -21,7 +21,6 @@ use crate::{
     companion_page, hidden, path_of, plain, plain_prose,
     proposal::reached::CheckedHead,
     standing_words,
-    web::secrets::FormKey,
 };
 use client::{
     Client, CommandFailure, CommandResult, Exit, HEADER, cells, details, more_words, outcome_words,
@@ -94,12 +93,8 @@ async fn show_step(
 
 async fn list_sessions(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Markup> {
     let read = |_: &ReachedBoundary, client: &Client| client.get::<SessionList>("/v1/sessions");
-    let forms = SessionForms {
-        form_key: &own.form_key,
-        numbers: &own.forms,
-    };
     shown(&own, at, "Sessions", read, |name, found| {
-        sessions(at, name, &found.sessions, forms)
+        sessions(&own, at, name, &found.sessions)
     })
     .await
 }
@@ -171,14 +166,6 @@ async fn end_session(
     Ok(Redirect::to(&back))
 }
 
-/// Seals and numbers of the forms that end sessions.
-pub struct SessionForms<'a> {
-    /// Seals of the forms.
-    pub form_key: &'a FormKey,
-    /// Numbers of the forms.
-    pub numbers: &'a OpenForms,
-}
-
 /// Returns the list of the steps of a boundary.
 pub fn steps(at: usize, name: &str, registry: &RegistryView) -> Markup {
     let main = html! {
@@ -220,7 +207,7 @@ pub fn step(at: usize, name: &str, view: &StepView) -> Markup {
 }
 
 /// Returns the list of the sessions of a boundary.
-pub fn sessions(at: usize, name: &str, found: &[SessionView], forms: SessionForms<'_>) -> Markup {
+pub fn sessions(own: &PageState, at: usize, name: &str, found: &[SessionView]) -> Markup {
     let run = |id: &ProposalId, words: &str| html! { a href=(format!("/b/{at}/run/{id}")) { (plain(words)) } };
     let main = html! {
         @if found.is_empty() {
@@ -244,7 +231,7 @@ pub fn sessions(at: usize, name: &str, found: &[SessionView], forms: SessionForm
                     }
                     @let path = format!("/b/{at}/end/{}", one.id);
                     form method="post" action=(path) {
-                        (hidden(forms.form_key, &path, &forms.numbers.issue(), one.id.as_str()))
+                        (hidden(&own.form_key, &path, &own.forms.issue(), one.id.as_str()))
                         button type="submit" aria-label=(format!("End the session {}", one.id)) { "End this session" }
                     }
                 }
