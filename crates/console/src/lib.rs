@@ -25,8 +25,7 @@ pub use page::{
 pub use proposal::{
     reached::{EventPart, ReachedBoundary, RunWatchers, event_stream, last_event},
     receipts::{
-        CheckedReceipt, RunAddresses, RunView, check, proposal_of, sent_bundle, standing_words,
-        status_of,
+        CheckedReceipt, RunView, check, proposal_of, sent_bundle, standing_words, status_of,
     },
 };
 pub use web::{

@@ -15,8 +15,7 @@ use maud::{Markup, html};
 use wire::ProposalView;
 
 use crate::{
-    NavPlace, PageAnswer, PageState, RefusedRequest, RunAddresses, RunView, Sent, SharedPages,
-    check,
+    NavPlace, PageAnswer, PageState, RefusedRequest, RunView, Sent, SharedPages, check,
     companion::{
         boundary_pages,
         compare_view::{self, compare, fields_of},
@@ -86,17 +85,14 @@ async fn run(
     });
     let (view, receipt) = read.await.map_err(not_done(at, "Not read", html! {}))?;
     let number = own.forms.issue();
-    let links = RunAddresses {
-        events: path_of("events", at, &view),
-        stop: path_of("stop", at, &view),
-        review: Some(path_of("review", at, &view)),
-        bundle: path_of("bundle", at, &view),
-    };
     let (receipt, live) = (receipt.as_ref(), is_live(view.status));
     let shown = RunView {
         form_key: &own.form_key,
         number: &number,
-        links: &links,
+        events: path_of("events", at, &view),
+        stop: path_of("stop", at, &view),
+        review: Some(path_of("review", at, &view)),
+        bundle: path_of("bundle", at, &view),
         view: &view,
         receipt,
         live,

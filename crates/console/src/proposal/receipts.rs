@@ -216,26 +216,20 @@ pub fn status_of(failure: &CommandFailure) -> StatusCode {
     }
 }
 
-/// Addresses of what belongs to a run.
-pub struct RunAddresses {
-    /// Events of the proposal.
-    pub events: String,
-    /// Form that cancels the proposal.
-    pub stop: String,
-    /// Review on which an approver denies, if these pages have one.
-    pub review: Option<String>,
-    /// Bundle of the receipt.
-    pub bundle: String,
-}
-
 /// What the page of a run needs.
 pub struct RunView<'a> {
     /// Seals of the forms.
     pub form_key: &'a FormKey,
     /// Number of the form that stops the run.
     pub number: &'a str,
-    /// Addresses of the page.
-    pub links: &'a RunAddresses,
+    /// Address of the events of the proposal.
+    pub events: String,
+    /// Address of the form that cancels the proposal.
+    pub stop: String,
+    /// Address of the review on which an approver denies, if these pages have one.
+    pub review: Option<String>,
+    /// Address of the bundle of the receipt.
+    pub bundle: String,
     /// The proposal, as the boundary reports it.
     pub view: &'a ProposalView,
     /// The receipt, or why it could not be verified. `None` without a receipt.
@@ -275,7 +269,7 @@ impl RunView<'_> {
             }
             section.step #run data-state=(state) aria-label="The run" {
                 p role="status" { span.state { (view.status.word()) } }
-                div id=[live.then_some("live")] data-events=[live.then_some(&self.links.events)] {
+                div id=[live.then_some("live")] data-events=[live.then_some(&self.events)] {
                     @if live {
                         pre.output tabindex="0" aria-label="Output of the run" hidden {}
                         noscript { p { "The output appears here after the run has ended. This page loads itself again every 2 seconds." } }
@@ -286,7 +280,7 @@ impl RunView<'_> {
             }
             (self.stop())
             (self.checks())
-            @if view.receipt.is_some() { p { a href=(self.links.bundle) { "Download the bundle of the receipt" } } }
+            @if view.receipt.is_some() { p { a href=(self.bundle) { "Download the bundle of the receipt" } } }
         }
     }
 
@@ -311,10 +305,10 @@ impl RunView<'_> {
         if self.view.status.has_ended() {
             return html! {};
         }
-        let path = &self.links.stop;
+        let path = &self.stop;
         html! {
             h2 { "Stop" }
-            @if let Some(review) = &self.links.review {
+            @if let Some(review) = &self.review {
                 p {
                     "An approver stops a proposal or a run with a denial: "
                     a href=(review) { "review and deny" } "."

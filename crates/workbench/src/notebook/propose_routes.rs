@@ -14,9 +14,8 @@ use axum::{
 };
 use client::{Client, CommandFailure, CommandResult, Exit, newest, now};
 use console::{
-    CheckedReceipt, Door, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunAddresses,
-    RunView, RunWatchers, TakenForm, check, framed, plain, plain_prose, proposal_of, sent_bundle,
-    status_of,
+    CheckedReceipt, Door, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunView,
+    RunWatchers, TakenForm, check, framed, plain, plain_prose, proposal_of, sent_bundle, status_of,
 };
 use documents::{ProposalId, Status, locked};
 use maud::{Markup, html};
@@ -269,17 +268,14 @@ async fn run(
         .await
         .map_err(|failure| failed("Not read", &failure, &path))?;
     let (number, have) = (own.forms.issue(), view.approvals.have);
-    let links = RunAddresses {
-        bundle: format!("{path}/bundle"),
-        events: format!("{path}/events?have={have}"),
-        stop: format!("{path}/stop"),
-        review: None,
-    };
     let live = !view.status.has_ended();
     let shown = RunView {
         form_key: &own.door.form_key,
         number: &number,
-        links: &links,
+        events: format!("{path}/events?have={have}"),
+        stop: format!("{path}/stop"),
+        review: None,
+        bundle: format!("{path}/bundle"),
         view: &view,
         receipt: receipt.as_ref(),
         live,
