@@ -26,7 +26,10 @@ use crate::{
     Desk, PageAnswer, RefusedRequest,
     desk::{desk_state::LoginTarget, enrolment, listening::BrowserAddress, login},
     page::frame::forwarding,
-    web::guard::{MAX_FORM, files, finish},
+    web::{
+        door::is_only,
+        guard::{MAX_FORM, files, finish},
+    },
 };
 
 /// Time limit for the body of a request.
@@ -52,15 +55,8 @@ pub fn desk_routes(desk: Arc<Desk>) -> Router {
 
 /// Checks host and origin, reads the body within its deadline, and adds the headers.
 async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    let only = |headers: &HeaderMap, name, own: &str| {
-        let mut values = headers.get_all(name).iter();
-        values
-            .next()
-            .is_some_and(|value| value.as_bytes() == own.as_bytes())
-            && values.next().is_none()
-    };
     let reads = [Method::GET, Method::HEAD].contains(request.method());
-    let answer = if !only(request.headers(), HOST, desk.authority()) {
+    let answer = if !is_only(request.headers(), HOST, desk.authority()) {
         if let Some(peer) = request.extensions().get::<BrowserAddress>() {
             let host = request
                 .headers()
@@ -80,7 +76,7 @@ async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) ->
             .into_response()
     } else if reads {
         next.run(request).await
-    } else if !only(request.headers(), ORIGIN, &desk.origin) {
+    } else if !is_only(request.headers(), ORIGIN, &desk.origin) {
         let what = "The form does not come from a page of this desk, so nothing was done.";
         RefusedRequest::new(StatusCode::FORBIDDEN, "Refused", what).into_response()
     } else {

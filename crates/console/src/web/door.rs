@@ -17,7 +17,10 @@ use crate::{
     page::frame::forwarding,
     web::secrets::{FormKey, equal, random},
 };
-use axum::http::{HeaderMap, HeaderValue, header::COOKIE};
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{COOKIE, HOST, ORIGIN},
+};
 use documents::{hex, locked};
 use tokio::net::TcpListener;
 
@@ -95,19 +98,12 @@ impl Door {
 
     /// Returns true if a request names the host of this server.
     pub(super) fn is_host(&self, headers: &HeaderMap) -> bool {
-        let mut hosts = headers.get_all(axum::http::header::HOST).iter();
-        hosts
-            .next()
-            .is_some_and(|host| host.as_bytes() == self.host.as_bytes())
-            && hosts.next().is_none()
+        is_only(headers, HOST, &self.host)
     }
 
     /// Returns true if a request comes from one of the pages.
     pub(super) fn is_origin(&self, headers: &HeaderMap) -> bool {
-        let own = format!("http://{}", self.host);
-        headers
-            .get(axum::http::header::ORIGIN)
-            .is_some_and(|origin| origin.as_bytes() == own.as_bytes())
+        is_only(headers, ORIGIN, &format!("http://{}", self.host))
     }
 
     /// Returns the name of the host, without its port.
@@ -119,6 +115,15 @@ impl Door {
     pub(super) fn has_cookie(&self, headers: &HeaderMap) -> bool {
         cookie_of(headers, COOKIE_NAME).is_some_and(|value| equal(value, &self.cookie))
     }
+}
+
+/// Returns true if the only header of this name has this value.
+pub fn is_only(headers: &HeaderMap, name: HeaderName, own: &str) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values
+        .next()
+        .is_some_and(|value| value.as_bytes() == own.as_bytes())
+        && values.next().is_none()
 }
 
 /// Returns the value of the only cookie of this name.
