@@ -12,7 +12,7 @@ use axum::{
             SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
         },
     },
-    middleware::{Next, from_fn, from_fn_with_state},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -48,17 +48,13 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// Maximum length of a form.
 pub const MAX_FORM: usize = 64 << 10;
 
-/// Mark of a request from a browser that was let in.
-#[derive(Clone)]
-struct LetIn;
-
 /// Returns the routes behind the checks. Only the style, the script and the link work for a browser that was not let in.
 pub fn guarded(door: Arc<Door>, pages: Router) -> Router {
     Router::new()
         .route("/enter/{secret}", get(enter))
         .with_state(door.clone())
         .merge(files())
-        .merge(pages.layer(from_fn(inside)))
+        .merge(pages.layer(from_fn_with_state(door.clone(), inside)))
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .layer(from_fn_with_state(door, outside))
 }
@@ -76,8 +72,8 @@ pub fn files() -> Router {
         )
 }
 
-/// Checks host and origin, finds out whether the browser was let in, and adds the headers.
-async fn outside(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
+/// Checks host and origin, and adds the headers.
+async fn outside(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let reads = [Method::GET, Method::HEAD].contains(request.method());
     let answer = if !door.is_host(request.headers()) {
         // No name of this server in the answer: another site may have sent the browser here.
@@ -87,9 +83,6 @@ async fn outside(State(door): State<Arc<Door>>, mut request: Request, next: Next
         let what = "The form does not come from a page of this program, so nothing was done.";
         RefusedRequest::new(StatusCode::FORBIDDEN, "Refused", what).into_response()
     } else {
-        if door.has_cookie(request.headers()) {
-            request.extensions_mut().insert(LetIn);
-        }
         next.run(request).await
     };
     finish(answer)
@@ -115,8 +108,8 @@ pub fn finish(answer: Response) -> Response {
 }
 
 /// Lets only a browser in that opened the link.
-async fn inside(request: Request, next: Next) -> Response {
-    if request.extensions().get::<LetIn>().is_some() {
+async fn inside(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    if door.has_cookie(request.headers()) {
         return next.run(request).await;
     }
     let what = "This browser was not let in. The address that the program printed works once, in one browser: stop the \
