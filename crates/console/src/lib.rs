@@ -36,7 +36,6 @@ pub use web::{
     sealed_form::{TakenForm, hidden},
 };
 
-pub(crate) use auditor::kept_table::{KeptTable, UPLOAD_PATH};
 pub(crate) use companion::{
     inbox::BoundaryInbox,
     requests::{Companion, PageState, Sent, Shared, SharedPages, after_signature, take_held},

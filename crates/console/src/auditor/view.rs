@@ -13,8 +13,10 @@ use verdict::GrantLine;
 use wire::percent_encoded;
 
 use crate::{
-    UPLOAD_PATH,
-    auditor::{log_row::log_row, routes::AuditorPages},
+    auditor::{
+        audit_pages::{AuditorPages, UPLOAD_PATH},
+        log_row::log_row,
+    },
     hidden, page, plain,
 };
 
