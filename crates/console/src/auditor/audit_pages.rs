@@ -10,7 +10,6 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io,
     os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
@@ -78,17 +77,21 @@ pub fn run(
     let table = AuditTable::of(&evidence, &trust, progress);
     drop(evidence);
     table.unjudged.iter().for_each(|log| terminal.say(log));
-    let kept = KeptTable::new(named.join(", "), trust, table).map_err(|error| {
+    let file = tempfile::tempfile().map_err(|error| {
         CommandFailure::unreachable(format!(
             "the file for uploaded bundles can't be made: {error}"
         ))
     })?;
     serve_pages(open, terminal, |door| {
         let pages = AuditorPages {
-            kept,
+            named: named.join(", "),
+            trust,
+            table: Mutex::new(table),
+            uploads: Mutex::new((file, 0)),
+            said: Mutex::default(),
             door,
             forms: OpenForms::default(),
-            uploads: Semaphore::new(1),
+            one_upload: Semaphore::new(1),
         };
         routes(Arc::new(pages))
     })
@@ -97,16 +100,23 @@ pub fn run(
 /// Maximum size of one upload, in bytes.
 pub const MAX_UPLOAD: usize = 64 << 20;
 
-/// What the routes need.
+/// The table with its evidence, and what the routes need.
 pub struct AuditorPages {
-    /// The table.
-    pub kept: KeptTable,
+    /// What the auditor named.
+    pub named: String,
+    /// Trusted rosters.
+    pub trust: Vec<ChosenTrust>,
+    table: Mutex<AuditTable>,
+    /// The uploaded bundles, and their size together.
+    uploads: Mutex<(File, u64)>,
+    /// What the last upload added.
+    said: Mutex<Option<String>>,
     /// The way in.
     pub door: Arc<Door>,
     /// Forms that nobody has sent.
     pub forms: OpenForms,
     /// One upload at a time, so that the memory for uploads is bounded.
-    pub uploads: Semaphore,
+    one_upload: Semaphore,
 }
 
 type Fields = Query<BTreeMap<String, String>>;
@@ -173,13 +183,13 @@ async fn csv(
 ) -> PageAnswer<Response> {
     let filter = RowFilter::parse(&fields)
         .map_err(|why| RefusedRequest::new(StatusCode::BAD_REQUEST, "No table", &why))?;
-    let table = pages.kept.table();
+    let table = pages.table();
     let rows = table.rows.iter().filter(|row| filter.takes(row));
     Ok(download("decisions.csv", csv_table(rows)))
 }
 
 async fn grants(State(pages): State<Arc<AuditorPages>>) -> PageAnswer<Response> {
-    let table = pages.kept.table();
+    let table = pages.table();
     if table.logs.is_empty() {
         return Err(no_log());
     }
@@ -192,7 +202,7 @@ async fn upload(
     request: Request,
 ) -> PageAnswer<Redirect> {
     let refuse = |status, what: &str| RefusedRequest::new(status, "Not done", what);
-    let Ok(_one) = pages.uploads.try_acquire() else {
+    let Ok(_one) = pages.one_upload.try_acquire() else {
         let what = "Another upload has not ended. Wait for it, then send these files again.";
         return Err(refuse(StatusCode::CONFLICT, what));
     };
@@ -228,7 +238,7 @@ fn add(pages: &AuditorPages, kind: &str, body: &[u8]) -> Result<(), String> {
     {
         return Err("This form was sent before, or the page is old. Nothing was added. Load the page again.".to_owned());
     }
-    pages.kept.upload(&form.files)
+    pages.upload(&form.files)
 }
 
 /// Path to which the upload form sends files.
@@ -236,34 +246,7 @@ pub const UPLOAD_PATH: &str = "/upload";
 /// Maximum size of all uploaded bundles together, in bytes.
 const MAX_UPLOADS: u64 = 512 << 20;
 
-/// The table with its evidence.
-pub struct KeptTable {
-    /// What the auditor named.
-    pub named: String,
-    /// Trusted rosters.
-    pub trust: Vec<ChosenTrust>,
-    table: Mutex<AuditTable>,
-    uploads: Mutex<(File, u64)>,
-    /// What the last upload added.
-    said: Mutex<Option<String>>,
-}
-
-impl KeptTable {
-    /// Keeps a table.
-    ///
-    /// # Errors
-    /// Returns an error if the file for uploads can't be made.
-    pub fn new(named: String, trust: Vec<ChosenTrust>, table: AuditTable) -> io::Result<Self> {
-        let uploads = Mutex::new((tempfile::tempfile()?, 0));
-        Ok(Self {
-            named,
-            trust,
-            table: Mutex::new(table),
-            uploads,
-            said: Mutex::default(),
-        })
-    }
-
+impl AuditorPages {
     /// Returns the table.
     pub fn table(&self) -> MutexGuard<'_, AuditTable> {
         locked(&self.table)

@@ -28,7 +28,7 @@ type Fields = BTreeMap<String, String>;
 impl AuditorPages {
     /// Returns the page with the table.
     pub fn index_page(&self, fields: &Fields, filter: Result<RowFilter, String>) -> Markup {
-        let table = self.kept.table();
+        let table = self.table();
         let (filter, wrong) = match filter {
             Ok(filter) => (filter, None),
             Err(why) => (RowFilter::default(), Some(why)),
@@ -42,7 +42,7 @@ impl AuditorPages {
             .clamp(1, last);
         let on_page = &rows[(at - 1) * ROWS..rows.len().min(at * ROWS)];
         let main = html! {
-            h1 { "Decisions of " (plain(&self.kept.named)) }
+            h1 { "Decisions of " (plain(&self.named)) }
             (self.remarks(&table))
             @if let Some(why) = &wrong { div.admonition role="alert" { (plain(why)) ". The table shows every row." } }
             (open_work(&table.logs.iter().flat_map(|log| open_lines(&log.summary)).collect::<Vec<_>>()))
@@ -77,7 +77,7 @@ impl AuditorPages {
                     @for log in &table.unjudged { p { (plain(log)) } }
                 }
             }
-            @if self.kept.trust.is_empty() {
+            @if self.trust.is_empty() {
                 div.admonition role="alert" {
                     h2 { "You trust no roster" }
                     p { "Without a trusted roster, nothing can be verified. Get the roster, or its digest, from the person who maintains it, over another channel than the evidence. Then stop the program with Ctrl-C, and start it again with " code { "--roster FILE" } " or " code { "--roster sha256:..." } "." }
@@ -99,7 +99,7 @@ impl AuditorPages {
             @if table.left_out > 0 {
                 div.admonition role="alert" { (table.left_out) " decisions are not in the table, which can have " (MOST_ROWS) " rows. " code { "countersign audit --json" } " prints all of a log." }
             }
-            @if let Some(said) = self.kept.said() { p role="status" { (said) } }
+            @if let Some(said) = self.said() { p role="status" { (said) } }
         }
     }
 
@@ -120,7 +120,7 @@ impl AuditorPages {
 
     /// Returns the page of a row, with all checks.
     pub fn row_page(&self, number: usize) -> Option<Markup> {
-        let table = self.kept.table();
+        let table = self.table();
         let row = table.rows.iter().find(|row| row.number == number)?.clone();
         let found = log_row(&table, &row);
         drop(table);
@@ -130,7 +130,7 @@ impl AuditorPages {
         } else {
             name.to_owned()
         };
-        let checks = self.kept.verified_again(name, &row.place);
+        let checks = self.verified_again(name, &row.place);
         let main = html! {
             h1 { (title) }
             p { a href="/" { "Back to the table" } }
@@ -158,7 +158,7 @@ impl AuditorPages {
 
     /// Returns the page about the whole log.
     pub fn log_page(&self) -> Option<Markup> {
-        let table = self.kept.table();
+        let table = self.table();
         let _ = table.logs.first()?;
         let main = html! {
             h1 { "The whole log" }
