@@ -294,24 +294,17 @@ pub enum Unavailable {
         /// Failed attempt, and the setting to change.
         missing: Missing,
     },
-    /// The profile contradicts itself or contains a useless value.
+    /// The profile contradicts itself, contains a useless value, names a host user whom the run can't become, or lets the
+    /// run write to a directory that no run may change.
     #[error("the profile can't be enforced: {why}")]
     Invalid {
-        /// The contradiction or the useless value.
+        /// The reason and its correction.
         why: String,
     },
     /// The programs of the list are not on this host as the list says, or a run can't get them.
     #[error("the list of programs can't be enforced: {why}")]
     Programs {
         /// The reason.
-        why: String,
-    },
-    /// The run can't become the host user that the profile names.
-    #[error("the step can't run as {name}: {why}")]
-    User {
-        /// Name of the user in the profile.
-        name: String,
-        /// The reason and its correction.
         why: String,
     },
     /// A run can't get this path of the profile.
@@ -329,16 +322,6 @@ pub enum Unavailable {
         private: PathBuf,
         /// Path of the profile, or property of the host, through which the run could reach it.
         through: String,
-    },
-    /// The run could write to a directory that no run may change.
-    #[error(
-        "a step could change {fixed} through {path}; remove {path} from the profile, or let the step work on a copy"
-    )]
-    Unwritable {
-        /// The path of the profile.
-        path: PathBuf,
-        /// The directory that no run may change.
-        fixed: PathBuf,
     },
     /// This host can't run any step.
     #[error("no step can be run on this host: {}; fix it with: {}", .missing.why, .missing.knob)]

@@ -229,9 +229,8 @@ fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
     let name = &profile.run_as;
     ids::of_user(name)
         .map(Some)
-        .map_err(|why| Unavailable::User {
-            name: name.clone(),
-            why,
+        .map_err(|why| Unavailable::Invalid {
+            why: format!("the step can't run as {name}: {why}"),
         })
 }
 
@@ -435,9 +434,12 @@ fn keep_unwritable(
         .iter()
         .find_map(|fixed| Some((fixed, overlap(mounts, fixed, &live)?)))
     {
-        Some((fixed, path)) => Err(Unavailable::Unwritable {
-            path: path.clone(),
-            fixed: fixed.clone(),
+        Some((fixed, path)) => Err(Unavailable::Invalid {
+            why: format!(
+                "a step could change {0} through {1}; remove {1} from the profile, or let the step work on a copy",
+                fixed.display(),
+                path.display()
+            ),
         }),
         None => Ok(()),
     }
