@@ -8,133 +8,110 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{UsedGrant, WitnessFacts};
+use crate::{UsedGrant, WitnessFacts, audit::report::words_with_basis};
 use documents::{
     AuthorizationDigest, BoundaryName, ContentDigest, FollowedLog, GrantId, GroupName, Name,
     ObservedEnd, Outcome, ParamsDigest, ProgramFacts, ReceiptId, ReviewVerdict, RevokedSubject,
     RosterDigest, SealDigest, StepDigest, StepRef, Timestamp,
 };
 
-macro_rules! whats {
-    ($($(#[$doc:meta])* $name:ident = $word:literal, $rests_on:ident;)*) => {
-        /// Kind of defect in a log. The names of the kinds are stable.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-        pub enum FindingKind {
-            $($(#[$doc])* #[serde(rename = $word)] $name,)*
-        }
-
-        impl FindingKind {
-            /// Returns the name of the finding in reports.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$name => $word),* }
-            }
-
-            /// Returns the evidence that the finding rests on.
-            pub fn rests_on(self) -> RestsOn {
-                match self { $(Self::$name => RestsOn::$rests_on),* }
-            }
-        }
-    };
-}
-
-whats! {
-    /// An entry is not a signed document in its canonical form.
-    Entry = "entry", Hashes;
-    /// An entry has a kind that this version does not know.
-    UnknownKind = "unknown-kind", Hashes;
-    /// No key of the boundary in the roster in force signed the entry.
-    Signature = "signature", Roster;
-    /// The time of an entry is earlier than the time of an earlier entry.
-    Time = "time", Boundary;
-    /// A seal does not contain the correct digest of the previous seal.
-    SealChain = "seal-chain", Boundary;
-    /// A seal names a roster that is not connected with the trusted roster, or an older roster than the previous seal
-    /// names.
-    RosterChain = "roster-chain", Roster;
-    /// A document that a seal names is missing, has another digest, or contradicts itself.
-    SealedState = "sealed-state", Hashes;
-    /// A token has a removed token's name or a person's name, or a token was changed.
-    Tokens = "tokens", Boundary;
-    /// An old epoch is in force again.
-    Epoch = "epoch", Boundary;
-    /// A document belongs to another boundary.
-    Boundary = "boundary", Boundary;
-    /// A document names a seal that is not in force.
-    SealInForce = "seal-in-force", Boundary;
-    /// A nonce, an authorization or a proposal was used twice.
-    DoubleUse = "double-use", Boundary;
-    /// A nonce was spent outside the signed window.
-    Window = "window", Approvers;
-    /// A run was started although an approver had denied it.
-    Denied = "denied", Approvers;
-    /// The log contains no open consumption for a receipt.
-    NoConsumption = "no-consumption", Boundary;
-    /// A consumption has two receipts.
-    SecondReceipt = "second-receipt", Boundary;
-    /// A consumption has no receipt, although the log continues longer than the longest permitted run.
-    NoReceipt = "no-receipt", Boundary;
-    /// A receipt and its consumption contradict each other.
-    Consumption = "consumption", Boundary;
-    /// The authorization in a receipt is malformed, or a signature over the authorization is invalid or does not
-    /// count.
-    Approvals = "approval-signatures", Approvers;
-    /// A person signed although the rules exclude this person.
-    Excluded = "excluded", Approvers;
-    /// The proposer or the submitter had no right to propose or submit the run.
-    Proposer = "proposer", Boundary;
-    /// A grant has a wrong form, a wrong signer or a wrong place, or it does not cover the run that names it.
-    Grant = "grant", Approvers;
-    /// The uses of a grant have wrong numbers, are too many or too frequent, or come while the grant pauses.
-    GrantUse = "grant-use", Boundary;
-    /// An emergency began while too many emergencies had no review.
-    Emergency = "emergency", Boundary;
-    /// A review has a wrong form or a wrong signer, or its run needs no review.
-    Review = "review", Roster;
-    /// Too few people signed.
-    Quorum = "quorum", Approvers;
-    /// The decision in a receipt differs from the decision that the audit makes from the log before the receipt.
-    Decision = "decision", Boundary;
-    /// The signed step differs from the sealed step.
-    Step = "step", Approvers;
-    /// The parameters do not fit the sealed schema.
-    Parameters = "parameters", Approvers;
-    /// Policy denies the step, or policy requires permissions that the approvers did not sign.
-    Permissions = "permissions", Boundary;
-    /// The signed sandbox differs from the sealed sandbox, or the run did not have a required layer.
-    Sandbox = "sandbox", Boundary;
-    /// Status, code and times of a receipt contradict each other.
-    Outcome = "outcome", Boundary;
-    /// The subjects of a receipt differ from the fields of the receipt.
-    ReceiptSubjects = "receipt-subjects", Boundary;
-    /// Two runs with the same exclusive name overlapped.
-    Exclusive = "exclusive", Boundary;
-    /// Two runs used one session at the same time, or a run used another state than the run before left.
-    Session = "session", Boundary;
-    /// The log contains no plan before a run that carries out a plan, or the run could not carry out this plan.
-    Plan = "plan", Boundary;
-    /// A denial does not come from an approver of this boundary.
-    Denial = "denial", Roster;
-    /// A revocation has a wrong form, a wrong signer or an unknown subject, or its subject is already revoked.
-    Revocation = "revocation", Roster;
-    /// A grant, a key, a token or an epoch was used after the log entry that revoked it.
-    Revoked = "revoked", Boundary;
-    /// The signed head belongs to another log, or the boundary did not sign the head.
-    Checkpoint = "checkpoint", Roster;
-    /// Too few witnesses cosigned the head, or a cosignature is invalid.
-    Witnesses = "witnesses", Roster;
-    /// The Merkle root of the entries differs from the root in the signed head.
-    Root = "root", Hashes;
-    /// The log is shorter than a checkpoint of this log that the auditor received before.
-    Cut = "cut", Kept;
-    /// Two signed heads of one log contradict each other.
-    Fork = "fork", Kept;
-    /// A stored tile differs from the tile that is computed from the entries.
-    Tile = "tile", Hashes;
-}
-
-impl fmt::Display for FindingKind {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.word())
+words_with_basis! {
+    /// Kind of defect in a log. The names of the kinds are stable.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    enum FindingKind: RestsOn {
+        /// An entry is not a signed document in its canonical form.
+        Entry = "entry", Hashes;
+        /// An entry has a kind that this version does not know.
+        UnknownKind = "unknown-kind", Hashes;
+        /// No key of the boundary in the roster in force signed the entry.
+        Signature = "signature", Roster;
+        /// The time of an entry is earlier than the time of an earlier entry.
+        Time = "time", Boundary;
+        /// A seal does not contain the correct digest of the previous seal.
+        SealChain = "seal-chain", Boundary;
+        /// A seal names a roster that is not connected with the trusted roster, or an older roster than the previous seal
+        /// names.
+        RosterChain = "roster-chain", Roster;
+        /// A document that a seal names is missing, has another digest, or contradicts itself.
+        SealedState = "sealed-state", Hashes;
+        /// A token has a removed token's name or a person's name, or a token was changed.
+        Tokens = "tokens", Boundary;
+        /// An old epoch is in force again.
+        Epoch = "epoch", Boundary;
+        /// A document belongs to another boundary.
+        Boundary = "boundary", Boundary;
+        /// A document names a seal that is not in force.
+        SealInForce = "seal-in-force", Boundary;
+        /// A nonce, an authorization or a proposal was used twice.
+        DoubleUse = "double-use", Boundary;
+        /// A nonce was spent outside the signed window.
+        Window = "window", Approvers;
+        /// A run was started although an approver had denied it.
+        Denied = "denied", Approvers;
+        /// The log contains no open consumption for a receipt.
+        NoConsumption = "no-consumption", Boundary;
+        /// A consumption has two receipts.
+        SecondReceipt = "second-receipt", Boundary;
+        /// A consumption has no receipt, although the log continues longer than the longest permitted run.
+        NoReceipt = "no-receipt", Boundary;
+        /// A receipt and its consumption contradict each other.
+        Consumption = "consumption", Boundary;
+        /// The authorization in a receipt is malformed, or a signature over the authorization is invalid or does not
+        /// count.
+        ApprovalSignatures = "approval-signatures", Approvers;
+        /// A person signed although the rules exclude this person.
+        Excluded = "excluded", Approvers;
+        /// The proposer or the submitter had no right to propose or submit the run.
+        Proposer = "proposer", Boundary;
+        /// A grant has a wrong form, a wrong signer or a wrong place, or it does not cover the run that names it.
+        Grant = "grant", Approvers;
+        /// The uses of a grant have wrong numbers, are too many or too frequent, or come while the grant pauses.
+        GrantUse = "grant-use", Boundary;
+        /// An emergency began while too many emergencies had no review.
+        Emergency = "emergency", Boundary;
+        /// A review has a wrong form or a wrong signer, or its run needs no review.
+        Review = "review", Roster;
+        /// Too few people signed.
+        Quorum = "quorum", Approvers;
+        /// The decision in a receipt differs from the decision that the audit makes from the log before the receipt.
+        Decision = "decision", Boundary;
+        /// The signed step differs from the sealed step.
+        Step = "step", Approvers;
+        /// The parameters do not fit the sealed schema.
+        Parameters = "parameters", Approvers;
+        /// Policy denies the step, or policy requires permissions that the approvers did not sign.
+        Permissions = "permissions", Boundary;
+        /// The signed sandbox differs from the sealed sandbox, or the run did not have a required layer.
+        Sandbox = "sandbox", Boundary;
+        /// Status, code and times of a receipt contradict each other.
+        Outcome = "outcome", Boundary;
+        /// The subjects of a receipt differ from the fields of the receipt.
+        ReceiptSubjects = "receipt-subjects", Boundary;
+        /// Two runs with the same exclusive name overlapped.
+        Exclusive = "exclusive", Boundary;
+        /// Two runs used one session at the same time, or a run used another state than the run before left.
+        Session = "session", Boundary;
+        /// The log contains no plan before a run that carries out a plan, or the run could not carry out this plan.
+        Plan = "plan", Boundary;
+        /// A denial does not come from an approver of this boundary.
+        Denial = "denial", Roster;
+        /// A revocation has a wrong form, a wrong signer or an unknown subject, or its subject is already revoked.
+        Revocation = "revocation", Roster;
+        /// A grant, a key, a token or an epoch was used after the log entry that revoked it.
+        Revoked = "revoked", Boundary;
+        /// The signed head belongs to another log, or the boundary did not sign the head.
+        Checkpoint = "checkpoint", Roster;
+        /// Too few witnesses cosigned the head, or a cosignature is invalid.
+        Witnesses = "witnesses", Roster;
+        /// The Merkle root of the entries differs from the root in the signed head.
+        Root = "root", Hashes;
+        /// The log is shorter than a checkpoint of this log that the auditor received before.
+        Cut = "cut", Kept;
+        /// Two signed heads of one log contradict each other.
+        Fork = "fork", Kept;
+        /// A stored tile differs from the tile that is computed from the entries.
+        Tile = "tile", Hashes;
     }
 }
 

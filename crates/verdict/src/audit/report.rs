@@ -1,7 +1,5 @@
 //! Report of a verification: checks, their results and facts.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -14,93 +12,112 @@ use documents::{
     Usage,
 };
 
-documents::words! {
+/// Declares an enum of words, each with the evidence on which the value depends.
+macro_rules! words_with_basis {
+    ($(#[$of_enum:meta])* enum $name:ident: $basis:ident { $($(#[$of_value:meta])* $value:ident = $word:literal, $rests_on:ident;)* }) => {
+        documents::words! {
+            $(#[$of_enum])*
+            pub enum $name { $($(#[$of_value])* $value = $word,)* }
+        }
+
+        impl $name {
+            /// Returns the evidence on which the value depends.
+            pub fn rests_on(self) -> $basis {
+                match self { $(Self::$value => $basis::$rests_on),* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+    };
+}
+pub(crate) use words_with_basis;
+
+// Times, exclusions, active layers and the outcome depend on the boundary's signature.
+words_with_basis! {
     /// Check of a bundle, in the order of the report. The names of the checks are stable.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
     #[serde(rename_all = "kebab-case")]
-    pub enum CheckName {
+    enum CheckName: TrustBasis {
         /// The file is a bundle: strict JSON with known fields only.
-        Bundle = "bundle",
+        Bundle = "bundle", Form;
         /// The rosters of the bundle are connected with the trusted roster.
-        RosterChain = "roster-chain",
+        RosterChain = "roster-chain", Roster;
         /// The receipt is a complete document.
-        ReceiptDocument = "receipt-document",
+        ReceiptDocument = "receipt-document", Boundary;
         /// The embedded authorization is a complete document.
-        AuthorizationDocument = "authorization-document",
+        AuthorizationDocument = "authorization-document", Approvers;
         /// The consumption is a complete document.
-        ConsumptionDocument = "consumption-document",
+        ConsumptionDocument = "consumption-document", Boundary;
         /// The seal is a complete document.
-        SealDocument = "seal-document",
+        SealDocument = "seal-document", Boundary;
         /// The seal names the roster and the keys that the roster gives the boundary.
-        RosterInSeal = "roster-in-seal",
+        RosterInSeal = "roster-in-seal", Boundary;
         /// The boundary signed the receipt.
-        ReceiptSignature = "receipt-signature",
+        ReceiptSignature = "receipt-signature", Boundary;
         /// The boundary signed the consumption.
-        ConsumptionSignature = "consumption-signature",
+        ConsumptionSignature = "consumption-signature", Boundary;
         /// The boundary signed the seal.
-        SealSignature = "seal-signature",
+        SealSignature = "seal-signature", Boundary;
         /// The bundle contains one signed checkpoint of this boundary's log.
-        Checkpoint = "checkpoint",
+        Checkpoint = "checkpoint", Boundary;
         /// The receipt is in the log.
-        ReceiptIncluded = "receipt-included",
+        ReceiptIncluded = "receipt-included", Boundary;
         /// The consumption is in the log.
-        ConsumptionIncluded = "consumption-included",
+        ConsumptionIncluded = "consumption-included", Boundary;
         /// The seal is in the log.
-        SealIncluded = "seal-included",
+        SealIncluded = "seal-included", Boundary;
         /// The seal, the consumption and the receipt are in the log in this order.
-        LogOrder = "log-order",
+        LogOrder = "log-order", Boundary;
         /// The documents were signed for this boundary and epoch.
-        Boundary = "boundary",
+        Boundary = "boundary", Approvers;
         /// Policy and built-in lists are the sealed ones, and all documents name this seal.
-        Seal = "seal",
+        Seal = "seal", Boundary;
         /// The consumption spends this authorization and its nonce.
-        Consumption = "consumption",
+        Consumption = "consumption", Boundary;
         /// All signatures of the authorization are valid, and each signature counts.
-        AuthorizationSignatures = "authorization-signatures",
+        AuthorizationSignatures = "authorization-signatures", Approvers;
         /// No excluded person signed.
-        Excluded = "excluded",
+        Excluded = "excluded", Boundary;
         /// Enough people of the right groups signed.
-        Quorum = "quorum",
+        Quorum = "quorum", Approvers;
         /// The nonce was spent within the signed window.
-        Window = "window",
+        Window = "window", Boundary;
         /// The step that ran is the step that was signed.
-        Step = "step",
+        Step = "step", Approvers;
         /// The step is in the sealed registry.
-        StepInRegistry = "step-in-registry",
+        StepInRegistry = "step-in-registry", Boundary;
         /// The parameters fit the step's schema.
-        Parameters = "parameters",
+        Parameters = "parameters", Approvers;
         /// The approvers signed all permissions that policy requires.
-        Permissions = "permissions",
+        Permissions = "permissions", Approvers;
         /// Every layer that the approvers required was active.
-        Sandbox = "sandbox",
+        Sandbox = "sandbox", Boundary;
         /// Status, exit code and times of the receipt do not contradict each other.
-        Outcome = "outcome",
+        Outcome = "outcome", Boundary;
         /// The receipt's subjects agree with the fields of the receipt.
-        ReceiptSubjects = "receipt-subjects",
+        ReceiptSubjects = "receipt-subjects", Boundary;
         /// The plan that the run carried out is the signed plan, and its bundle is verified.
-        Plan = "plan",
+        Plan = "plan", Boundary;
         /// The bundle has a well-formed grant, if the run used one.
-        GrantDocument = "grant-document",
+        GrantDocument = "grant-document", Approvers;
         /// The signatures of approvers in force over the grant are valid.
-        GrantSignatures = "grant-signatures",
+        GrantSignatures = "grant-signatures", Approvers;
         /// The grant is in the log before the consumption.
-        GrantIncluded = "grant-included",
+        GrantIncluded = "grant-included", Boundary;
         /// The grant permits the run.
-        GrantCovers = "grant-covers",
+        GrantCovers = "grant-covers", Approvers;
         /// The newest known roster still contains all keys that signed.
-        KeysStillRostered = "keys-still-rostered",
+        KeysStillRostered = "keys-still-rostered", Roster;
         /// The seal was in force at the time of the run. Only the whole log can show this.
-        SealInForce = "seal-in-force",
+        SealInForce = "seal-in-force", Boundary;
         /// No earlier log entry revoked a key, the token or the epoch of the run. Only the whole log can show this.
-        Revocations = "revocations",
+        Revocations = "revocations", Boundary;
         /// Enough witnesses cosigned the checkpoint.
-        Witnesses = "witnesses",
-    }
-}
-
-impl fmt::Display for CheckName {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.word())
+        Witnesses = "witnesses", Witnesses;
     }
 }
 
@@ -148,52 +165,6 @@ documents::words! {
         Boundary = "the boundary's signature",
         /// The cosignatures of the log's witnesses.
         Witnesses = "the log's witnesses",
-    }
-}
-
-impl CheckName {
-    /// Returns the evidence on which an established check depends. Times, exclusions, active layers and the outcome
-    /// depend on the boundary's signature.
-    pub fn rests_on(self) -> TrustBasis {
-        match self {
-            Self::Bundle => TrustBasis::Form,
-            Self::RosterChain | Self::KeysStillRostered => TrustBasis::Roster,
-            Self::AuthorizationDocument
-            | Self::AuthorizationSignatures
-            | Self::Boundary
-            | Self::Quorum
-            | Self::Step
-            | Self::Parameters
-            | Self::Permissions
-            | Self::GrantDocument
-            | Self::GrantSignatures
-            | Self::GrantCovers => TrustBasis::Approvers,
-            Self::ReceiptDocument
-            | Self::ConsumptionDocument
-            | Self::SealDocument
-            | Self::RosterInSeal
-            | Self::ReceiptSignature
-            | Self::ConsumptionSignature
-            | Self::SealSignature
-            | Self::Checkpoint
-            | Self::ReceiptIncluded
-            | Self::ConsumptionIncluded
-            | Self::SealIncluded
-            | Self::LogOrder
-            | Self::Seal
-            | Self::Consumption
-            | Self::Excluded
-            | Self::Window
-            | Self::StepInRegistry
-            | Self::Sandbox
-            | Self::Outcome
-            | Self::ReceiptSubjects
-            | Self::Plan
-            | Self::GrantIncluded
-            | Self::SealInForce
-            | Self::Revocations => TrustBasis::Boundary,
-            Self::Witnesses => TrustBasis::Witnesses,
-        }
     }
 }
 

@@ -221,7 +221,7 @@ impl Runs {
         let authorization = match signed {
             Ok((authorization, _)) => authorization,
             Err(why) => {
-                again.find(FindingKind::Approvals, why);
+                again.find(FindingKind::ApprovalSignatures, why);
                 counts.fail += 1;
                 // People must review the run, also if a signature is wrong.
                 let stated = stated_authorization(&receipt.authorization).into_iter();

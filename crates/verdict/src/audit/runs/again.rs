@@ -338,7 +338,7 @@ impl Again {
         }
         let count = match check_each_counts(count) {
             Ok((count, _)) => count,
-            Err(stop) => return self.find(FindingKind::Approvals, stop),
+            Err(stop) => return self.find(FindingKind::ApprovalSignatures, stop),
         };
         let met = match quorum::decide(&step.rules, &count) {
             Ok(met) => met,
