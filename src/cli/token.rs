@@ -153,7 +153,7 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 }
 
 fn scope(text: &str) -> Result<Scope, &'static str> {
-    [Scope::Operate, Scope::Propose, Scope::Read]
+    Scope::ALL
         .into_iter()
         .find(|scope| scope.word() == text)
         .ok_or("the scope must be propose, read or operate")

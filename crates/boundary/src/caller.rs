@@ -134,7 +134,7 @@ impl Caller {
 
     /// Returns true if the caller may see that a step exists.
     pub fn may_know(&self, step: &StepRef) -> bool {
-        [Scope::Propose, Scope::Read, Scope::Operate]
+        Scope::ALL
             .into_iter()
             .any(|scope| self.may_step(scope, step))
     }
