@@ -22,7 +22,7 @@ use crate::{
         grant_uses::{BundledGrant, check_in_log, check_present, read_grant, verify_signers},
         receipt_facts,
         report::{MissingVersions, TrustFacts},
-        session_chains::RunOfPlan,
+        session_chains::check_plan_of_run,
     },
     check_each_counts, check_included, check_outcome, check_parameters, check_place,
     check_recorded_step, check_sandbox, check_window, check_witnesses,
@@ -430,15 +430,15 @@ fn verify_parsed(
         _ => None,
     };
     let _plan = ledger.establish(C::Plan, || {
-        let run = RunOfPlan {
-            bundle: bundle?,
-            sealed: sealed?,
-            log: log?,
-            consumption: consumption?.predicate(),
-            authorization: authorization?.predicate(),
-            step: step?.definition(),
-        };
-        run.check(plan_report.as_ref())
+        check_plan_of_run(
+            bundle?,
+            sealed?,
+            log?,
+            consumption?.predicate(),
+            authorization?.predicate(),
+            step?.definition(),
+            plan_report.as_ref(),
+        )
     });
 
     // A bundle alone does not contain enough data for the following checks.

@@ -136,80 +136,71 @@ impl PlanReceipts {
     }
 }
 
-/// The run of a bundle, which may carry out a plan.
-pub struct RunOfPlan<'a> {
-    pub bundle: &'a Bundle,
-    pub sealed: &'a SealedRoster<'a>,
-    pub log: &'a LogProofs,
-    pub consumption: &'a Consumption,
-    pub authorization: &'a Authorization,
-    pub step: &'a StepDefinition,
-}
-
-impl RunOfPlan<'_> {
-    /// Checks the bundle of the plan, of which `report` is the report, and then the plan itself.
-    pub fn check(&self, report: Option<&BundleReport>) -> Result<String, CheckStop> {
-        let (asked, signed) = match (&self.step.plan, &self.authorization.plan) {
-            (Some(asked), Some(signed)) => (asked, signed),
-            _ => {
-                ensure(
-                    self.bundle.plan.is_none(),
-                    || "the bundle contains a plan, but the authorization names none",
-                )?;
-                return Ok("the step has no plan".to_owned());
-            }
-        };
-        let missing = || {
-            failed(
-                "the authorization names a plan, but the bundle does not contain the bundle of this plan",
-            )
-        };
-        let plan = self.bundle.plan.as_deref().ok_or_else(missing)?;
-        let report = report.ok_or_else(missing)?;
-        check_verified(report)?;
-        let facts = self.facts(plan, report)?;
-        let params = self.authorization.params_digest()?;
-        let run = PlannedRun {
-            asked,
-            signed,
-            params,
-            at: self.consumption.at,
-        };
-        let _fits = check_plan(&run, &facts)?;
-        Ok(format!(
-            "{} with the receipt {}, ended at {}",
-            facts.step, facts.receipt, facts.finished_at
-        ))
-    }
-
-    /// Returns what the plan's receipt states, if the plan belongs to this log and comes before the run.
-    fn facts(&self, plan: &Bundle, report: &BundleReport) -> Result<PlanFacts, CheckStop> {
-        let unread = || failed("the bundle of the plan states no facts");
-        let facts = report.facts.as_deref().ok_or_else(unread)?;
-        let approved = facts.approved.as_ref().ok_or_else(unread)?;
-        ensure(facts.boundary.id == self.sealed.boundary.id, || {
-            format!(
-                "the plan belongs to another boundary, {}",
-                facts.boundary.id
-            )
-        })?;
-        let place = TlogProof::parse(&plan.proofs.receipt)?.index;
-        ensure(place < self.log.consumption.index, || {
-            format!(
-                "the receipt of the plan is entry {place}, but the nonce of the run was spent at entry {}",
-                self.log.consumption.index
-            )
-        })?;
-        let receipt = Base64::Strict.decode("/plan/receipt/payload", &plan.receipt.payload)?;
-        Ok(PlanFacts {
-            receipt: ContentDigest::of(&receipt),
-            step: approved.step.clone(),
-            params: ParamsDigest::of(&canonical::to_canonical(&approved.params)),
-            output: facts.output.stdout.sha256,
-            status: facts.outcome.status,
-            finished_at: facts.finished_at,
-        })
-    }
+/// Checks the plan of the run in a bundle: first the bundle of the plan, of which `report` is the report, then the plan
+/// itself. The plan must belong to this log and come before the run.
+pub fn check_plan_of_run(
+    bundle: &Bundle,
+    sealed: &SealedRoster<'_>,
+    log: &LogProofs,
+    consumption: &Consumption,
+    authorization: &Authorization,
+    step: &StepDefinition,
+    report: Option<&BundleReport>,
+) -> Result<String, CheckStop> {
+    let (asked, signed) = match (&step.plan, &authorization.plan) {
+        (Some(asked), Some(signed)) => (asked, signed),
+        _ => {
+            ensure(
+                bundle.plan.is_none(),
+                || "the bundle contains a plan, but the authorization names none",
+            )?;
+            return Ok("the step has no plan".to_owned());
+        }
+    };
+    let missing = || {
+        failed(
+            "the authorization names a plan, but the bundle does not contain the bundle of this plan",
+        )
+    };
+    let plan = bundle.plan.as_deref().ok_or_else(missing)?;
+    let report = report.ok_or_else(missing)?;
+    check_verified(report)?;
+    let unread = || failed("the bundle of the plan states no facts");
+    let facts = report.facts.as_deref().ok_or_else(unread)?;
+    let approved = facts.approved.as_ref().ok_or_else(unread)?;
+    ensure(facts.boundary.id == sealed.boundary.id, || {
+        format!(
+            "the plan belongs to another boundary, {}",
+            facts.boundary.id
+        )
+    })?;
+    let place = TlogProof::parse(&plan.proofs.receipt)?.index;
+    ensure(place < log.consumption.index, || {
+        format!(
+            "the receipt of the plan is entry {place}, but the nonce of the run was spent at entry {}",
+            log.consumption.index
+        )
+    })?;
+    let receipt = Base64::Strict.decode("/plan/receipt/payload", &plan.receipt.payload)?;
+    let facts = PlanFacts {
+        receipt: ContentDigest::of(&receipt),
+        step: approved.step.clone(),
+        params: ParamsDigest::of(&canonical::to_canonical(&approved.params)),
+        output: facts.output.stdout.sha256,
+        status: facts.outcome.status,
+        finished_at: facts.finished_at,
+    };
+    let run = PlannedRun {
+        asked,
+        signed,
+        params: authorization.params_digest()?,
+        at: consumption.at,
+    };
+    let _fits = check_plan(&run, &facts)?;
+    Ok(format!(
+        "{} with the receipt {}, ended at {}",
+        facts.step, facts.receipt, facts.finished_at
+    ))
 }
 
 /// Returns the first reason why the bundle of the plan is not verified.
