@@ -156,7 +156,7 @@ fn id_without_credentials(client: &Client, pinned: &[ChosenTrust]) -> Option<Sea
     let mut keys = rosters.flat_map(|roster| {
         let lines = roster.approvers().flat_map(|approver| &approver.keys);
         let own = lines
-            .filter_map(|line| line.parse::<SshKey>().ok())
+            .filter_map(|line| SshKey::parse(line).ok())
             .map(|key| key.keyid());
         own.chain(roster.foreign_keys().iter().map(|(_, key)| key.keyid()))
     });

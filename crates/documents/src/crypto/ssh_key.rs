@@ -2,7 +2,7 @@
 //!
 //! A key is a line of the form `ssh-ed25519 BASE64 [comment]` or `sk-ssh-ed25519@openssh.com BASE64 [comment]` (FIDO).
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -139,19 +139,6 @@ impl fmt::Debug for SshKey {
         write!(f, "SshKey({:?})", self.0.line)
     }
 }
-
-impl FromStr for SshKey {
-    type Err = SshKeyError;
-    fn from_str(line: &str) -> Result<Self, SshKeyError> {
-        Self::parse(line)
-    }
-}
-
-written_as_text!(SshKey, |this, serializer| serializer.serialize_str(&this.0.line), {
-    "type": "string",
-    "maxLength": MAX_LINE_BYTES,
-    "pattern": "^(ssh-ed25519|sk-ssh-ed25519@openssh\\.com) [A-Za-z0-9+/]+=*( [^\\u0000-\\u001f\\u007f-\\u009f]*)?$"
-});
 
 /// Splits a key line after the type.
 fn type_and_rest(line: &str) -> Result<(&str, &str), SshKeyError> {
