@@ -26,10 +26,10 @@ pub fn refuse(expected: &'static str, given: &str) -> IdentError {
 
 macro_rules! text_type {
     // Patterns cannot express lengths, so the schema states them separately.
-    ($(#[$doc:meta])* $name:ident, $pattern:literal, $lengths:expr, $expected:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $pattern:expr, $lengths:expr, $expected:expr, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(std::sync::Arc<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Returns the text as documents contain it.
@@ -42,7 +42,7 @@ macro_rules! text_type {
             type Err = IdentError;
             fn from_str(text: &str) -> Result<Self, IdentError> {
                 let check: fn(&str) -> bool = $check;
-                if check(text) { Ok(Self(text.into())) } else { Err(crate::record::ident::refuse($expected, text)) }
+                if check(text) { Ok(Self(text.into())) } else { Err(refuse($expected, text)) }
             }
         }
 
@@ -64,6 +64,28 @@ macro_rules! text_type {
                     "minLength": ($lengths).start(),
                     "maxLength": ($lengths).end(),
                 });
+    };
+}
+
+/// A type for ids with this prefix and a UUIDv7.
+macro_rules! uuid_type {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $whose:literal) => {
+        text_type!(
+            $(#[$doc])*
+            $name,
+            concat!("^", $prefix, "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"),
+            40..=40,
+            concat!($whose, " id: ", $prefix, " and a UUIDv7"),
+            |text| is_uuid7(text, $prefix)
+        );
+
+        impl $name {
+            /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
+            pub fn new(millis: u64, random: [u8; 10]) -> Self {
+                let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+                Self(format!("{}{uuid}", $prefix).into())
+            }
+        }
     };
 }
 
@@ -126,12 +148,6 @@ pub fn is_uuid7(text: &str, prefix: &str) -> bool {
     })
 }
 
-/// Makes an id from its prefix, `millis` since 1970 and ten random bytes.
-pub fn uuid7(prefix: &str, millis: u64, random: &[u8; 10]) -> Arc<str> {
-    let uuid = uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid();
-    format!("{prefix}{uuid}").into()
-}
-
 fn is_id_ending(text: &str) -> bool {
     let digits = text.bytes().filter(|c| *c != b'-');
     text.len() <= 36
@@ -184,13 +200,11 @@ text_type!(
     "a step's ref: path/of/runbook:step-id, of letters, digits and . _ -, at most 255 bytes",
     is_step_ref
 );
-text_type!(
+uuid_type!(
     /// Id of a proposal: `prp_` and a UUIDv7.
     ProposalId,
-    "^prp_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
-    40..=40,
-    "a proposal's id: prp_ and a UUIDv7",
-    |text| is_uuid7(text, "prp_")
+    "prp_",
+    "a proposal's"
 );
 text_type!(
     /// The last characters of a proposal's id, which a person can type instead of the whole id: at least 6 hex digits,
@@ -248,11 +262,6 @@ impl StepRef {
 }
 
 impl ProposalId {
-    /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
-    pub fn new(millis: u64, random: [u8; 10]) -> Self {
-        Self(uuid7("prp_", millis, &random))
-    }
-
     /// Returns the time in the id, in milliseconds since 1970, which the creator of the id chose.
     pub fn millis(&self) -> u64 {
         let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
@@ -344,21 +353,17 @@ fn is_program(text: &str) -> bool {
 /// Text that means every program in the run's own work directory, as a name and as a path.
 pub const OWN_PROGRAMS: &str = "{work}/**";
 
-text_type!(
+uuid_type!(
     /// Id of a grant: `grt_` and a UUIDv7.
     GrantId,
-    "^grt_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
-    40..=40,
-    "a grant's id: grt_ and a UUIDv7",
-    |text| is_uuid7(text, "grt_")
+    "grt_",
+    "a grant's"
 );
-text_type!(
+uuid_type!(
     /// Id of a session: `ses_` and a UUIDv7.
     SessionId,
-    "^ses_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
-    40..=40,
-    "a session's id: ses_ and a UUIDv7",
-    |text| is_uuid7(text, "ses_")
+    "ses_",
+    "a session's"
 );
 text_type!(
     /// Name of a file that a run receives: `[A-Za-z0-9_][A-Za-z0-9._-]*`, at most 128 bytes.
@@ -426,20 +431,6 @@ text_type!(
     "the path of a program: {work}/** or a path of the host in its plain form",
     |text| text == OWN_PROGRAMS || is_host_path(text)
 );
-
-impl GrantId {
-    /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
-    pub fn new(millis: u64, random: [u8; 10]) -> Self {
-        Self(uuid7("grt_", millis, &random))
-    }
-}
-
-impl SessionId {
-    /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
-    pub fn new(millis: u64, random: [u8; 10]) -> Self {
-        Self(uuid7("ses_", millis, &random))
-    }
-}
 
 /// Returns the name of a program in a list: the last segment of a name or path, or `{work}/**`.
 pub fn listed_name(program: &Program) -> Program {
