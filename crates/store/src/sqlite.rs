@@ -71,7 +71,7 @@ pub fn open(path: &Path) -> StoreResult<(SqliteStore, StoreReads)> {
     // Some file systems do not support WAL, so the resulting mode is checked below.
     connection
         .pragma_update(None, "journal_mode", "WAL")
-        .map_err(|error| unusable(path, &error))?;
+        .map_err(unusable(path))?;
     pragma("synchronous", &"FULL")?;
     pragma("wal_autocheckpoint", &0)?;
     pragma(

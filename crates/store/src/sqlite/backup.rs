@@ -123,8 +123,8 @@ pub fn take_over(old: &Path, new: &Path, void: &[Name]) -> StoreResult {
 
 /// Opens a copy of a store for writing.
 pub(super) fn writable(path: &Path) -> StoreResult<Connection> {
-    let connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
-    harden(&connection).map_err(|error| unusable(path, &error))?;
+    let connection = Connection::open(path).map_err(unusable(path))?;
+    harden(&connection).map_err(unusable(path))?;
     Ok(connection)
 }
 

@@ -24,11 +24,13 @@ pub fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreFault
     }
 }
 
-pub fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
-    refused(format!(
-        "the store {} can't be opened: {error}; restore a backup, or name another file",
-        path.display()
-    ))
+pub fn unusable(path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreFault {
+    move |error| {
+        refused(format!(
+            "the store {} can't be opened: {error}; restore a backup, or name another file",
+            path.display()
+        ))
+    }
 }
 
 /// Returns true if the file is there that SQLite needs to undo an interrupted transaction.

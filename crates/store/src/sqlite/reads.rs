@@ -150,7 +150,7 @@ pub(crate) fn read_only(path: &Path) -> StoreResult<Connection> {
     if !path.is_file() {
         return Err(wrong("does not exist: name a store or a backup".to_owned()));
     }
-    let connection = connect(path).map_err(|error| unusable(path, &error))?;
+    let connection = connect(path).map_err(unusable(path))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     // If only the database header is readable, the store is damaged, and the message must not say that the file is no
     // store.
@@ -162,7 +162,7 @@ pub(crate) fn read_only(path: &Path) -> StoreResult<Connection> {
              `countersign store backup --onto` again (`store restore` uses the state before it)"
                 .to_owned(),
         ),
-        _ => unusable(path, &error),
+        _ => unusable(path)(error),
     }
     };
     let application = number("application_id").map_err(unreadable)?;

@@ -62,7 +62,7 @@ pub fn differences_of<T: Ord>(
 /// # Errors
 /// Returns a fault if the schema was changed or cannot be read.
 pub fn check(connection: &Connection, version: usize, path: &Path) -> StoreResult {
-    let found = differences(connection, version).map_err(|error| unusable(path, &error))?;
+    let found = differences(connection, version).map_err(unusable(path))?;
     let Some(first) = found.first() else {
         return Ok(());
     };
@@ -137,11 +137,11 @@ pub fn migrate(connection: &mut Connection, path: &Path) -> StoreResult {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = match (number("application_id"), number("user_version")) {
         (Ok(application), Ok(version)) => (application, version),
-        (Err(error), _) | (_, Err(error)) => return Err(unusable(path, &error)),
+        (Err(error), _) | (_, Err(error)) => return Err(unusable(path)(error)),
     };
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(|error| unusable(path, &error))?;
+        .map_err(unusable(path))?;
     if application != APPLICATION_ID && tables > 0 {
         return Err(refused(format!(
             "{} is the database of another program; name another file",

@@ -101,12 +101,12 @@ pub struct OldFile {
 impl OldFile {
     /// Returns true if the log of the store at `path` was moved to another engine.
     pub fn is_marked(path: &Path) -> StoreResult<bool> {
-        let connection = connect(path).map_err(|error| unusable(path, &error))?;
+        let connection = connect(path).map_err(unusable(path))?;
         let version =
             connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
         version
             .map(|version| version == MOVED)
-            .map_err(|error| unusable(path, &error))
+            .map_err(unusable(path))
     }
 
     /// Opens a store that no other process uses.
@@ -114,7 +114,7 @@ impl OldFile {
         let connection = writable(path)?;
         let number =
             |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        let version = number("user_version").map_err(|error| unusable(path, &error))?;
+        let version = number("user_version").map_err(unusable(path))?;
         let moved = if version == MOVED {
             Some(schema::moved_to(&connection))
         } else {
