@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, Metadata},
-    io::Read as _,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::Path,
 };
@@ -87,13 +87,13 @@ fn read(
     mut check: impl FnMut(&Path, &Metadata) -> Result<(), FileProblem>,
 ) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let unreadable = |error: &dyn std::fmt::Display| {
+    let unreadable = |error: io::Error| {
         FileProblem::whole(path, format!("the file can't be read ({error}): {advice}"))
     };
     let mut file = rustix::fs::open(path, flags, Mode::empty())
         .map(File::from)
-        .map_err(|error| unreadable(&error))?;
-    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
+        .map_err(|error| unreadable(error.into()))?;
+    let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(FileProblem::whole(
             path,
@@ -107,7 +107,7 @@ fn read(
     (&mut file)
         .take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(&error))?;
+        .map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         let message =
             format!("the file is larger than {MAX_FILE_BYTES} bytes: name the right file");

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::Read as _,
+    io::{self, Read as _},
     os::unix::{ffi::OsStringExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -146,8 +146,7 @@ pub fn read(source: &SecretSource) -> Result<SecretValue, String> {
 /// the check. systemd protects the files of its credentials, so they are not `checked`.
 fn read_file(path: &Path, checked: bool) -> Result<Zeroizing<Vec<u8>>, String> {
     let shown = path.display();
-    let unreadable =
-        |error: &dyn std::fmt::Display| format!("{shown} can't be read ({error}): create the file");
+    let unreadable = |error: io::Error| format!("{shown} can't be read ({error}): create the file");
     // The private set has the path of the file at the start, so a link, whose target can change, is refused.
     let no_link = if checked {
         OFlags::NOFOLLOW
@@ -160,9 +159,9 @@ fn read_file(path: &Path, checked: bool) -> Result<Zeroizing<Vec<u8>>, String> {
         Err(Errno::LOOP) => {
             return Err(format!("{shown} is a symbolic link: name the file itself"));
         }
-        Err(error) => return Err(unreadable(&error)),
+        Err(error) => return Err(unreadable(error.into())),
     };
-    let found = file.metadata().map_err(|error| unreadable(&error))?;
+    let found = file.metadata().map_err(unreadable)?;
     if !found.is_file() {
         return Err(format!("{shown} is not a regular file: name a file"));
     }
@@ -183,7 +182,7 @@ fn read_file(path: &Path, checked: bool) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_VALUE + 2));
     file.take(MAX_VALUE as u64 + 2)
         .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(&error))?;
+        .map_err(unreadable)?;
     Ok(bytes)
 }
 

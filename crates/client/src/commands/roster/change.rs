@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    error::Error,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -615,23 +616,25 @@ impl ProposedRoster {
 /// # Errors
 /// Returns an error if the file cannot be read or contains no roster.
 pub fn read_version(path: &Path) -> CommandResult<(Envelope, TrustedRoster, bool)> {
-    let place = PrintableText::file(path).as_str().to_owned();
-    let wrong = |error: &dyn std::fmt::Display| {
-        let error = PrintableText::text(&error.to_string()).as_str().to_owned();
-        CommandFailure::usage(format!("{place} is no version of a roster: {error}"))
-    };
     let bytes = read_bounded(path, MAX_FILE_BYTES)?;
-    let value = json::parse(&bytes, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
-    if value.get("payload").is_none() {
-        let tables: Roster = json::typed(&value).map_err(|error| wrong(&error))?;
-        let roster = TrustedRoster::from_tables(tables).map_err(|error| wrong(&error))?;
-        return Ok((Envelope::new(roster.payload(), Vec::new()), roster, true));
-    }
-    let envelope: Envelope = json::typed(&value).map_err(|error| wrong(&error))?;
-    let payload = payload_of(&envelope, Base64::Lenient).map_err(|error| wrong(&error))?;
-    let roster = TrustedRoster::from_payload(&payload).map_err(|error| wrong(&error))?;
-    let envelope = Envelope::new(&payload, envelope.signatures);
-    Ok((envelope, roster, false))
+    let read = || -> Result<_, Box<dyn Error>> {
+        let value = json::parse(&bytes, MAX_FILE_BYTES)?;
+        if value.get("payload").is_none() {
+            let roster = TrustedRoster::from_tables(json::typed(&value)?)?;
+            return Ok((Envelope::new(roster.payload(), Vec::new()), roster, true));
+        }
+        let envelope: Envelope = json::typed(&value)?;
+        let payload = payload_of(&envelope, Base64::Lenient)?;
+        let roster = TrustedRoster::from_payload(&payload)?;
+        Ok((Envelope::new(&payload, envelope.signatures), roster, false))
+    };
+    read().map_err(|error| {
+        let (place, error) = (
+            PrintableText::file(path),
+            PrintableText::text(&error.to_string()),
+        );
+        CommandFailure::usage(format!("{place} is no version of a roster: {error}"))
+    })
 }
 
 fn siblings(file: &Path) -> Vec<PathBuf> {
