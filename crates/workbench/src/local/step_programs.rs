@@ -112,9 +112,46 @@ impl StepPrograms {
     /// Returns an error if this host lacks a program that the step needs, or if no list can contain a program that the
     /// step would see.
     pub fn put(&self, profile: Profile) -> CommandResult<Profile> {
-        match self {
-            Self::Any(_) => Ok(profile),
-            Self::Listed(names) => names.put(profile),
+        let Self::Listed(listed) = self else {
+            return Ok(profile);
+        };
+        let refused = |why: String| Err(CommandFailure::refused(format!("nothing was run: {why}")));
+        let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
+        let read =
+            |path: &str| is_below(path, profile.read.iter().map(String::as_str)) && !given(path);
+        let writable = |path: &str| {
+            given(path) || (is_below(path, OWN_DIRECTORIES.into_iter()) && !read(path))
+        };
+        let mut names = with_closures(&listed.ruling, &listed.step, &listed.named);
+        let own = listed.own.is_some() || listed.named.iter().any(|name| writable(name.as_str()));
+        if own && let Ok(own) = OWN_PROGRAMS.parse() {
+            names.required.insert(own);
+        }
+        let elsewhere = |name: &&Program| {
+            read(name.as_str()) && Path::new(name.as_str()).exists() && !is_visible(name)
+        };
+        if let Some(name) = names.optional.iter().find(elsewhere) {
+            return refused(format!(
+                "{} is outside of the system directories, so no list of programs can contain it: to let this step start \
+                 every program, say `sandbox: {{programs: {{mode: any}}}}` in the policy",
+                PrintableText::text(name.as_str())
+            ));
+        }
+        names
+            .optional
+            .retain(|name| name.as_str().contains('*') || is_visible(name));
+        let list = list_of(&WantedPrograms {
+            required: &names.required,
+            optional: &names.optional,
+            starters: &names.starters,
+            is_host_user: profile.run_as != ISOLATED,
+        });
+        let list = list.and_then(|list| {
+            without_denied(&listed.ruling, &listed.step, &names, list).map_err(ListError::Program)
+        });
+        match list {
+            Ok(list) => Ok(profile.with_programs(list)),
+            Err(error) => refused(error.advised(SMALLER_LIST).to_string()),
         }
     }
 
@@ -130,10 +167,36 @@ impl StepPrograms {
 
     /// Returns a line about the programs of `--allow-run` that the list can't contain.
     pub fn not_added(&self, profile: &Profile) -> Option<String> {
-        match self {
-            Self::Any(_) => None,
-            Self::Listed(names) => names.not_added(profile),
-        }
+        let Self::Listed(listed) = self else {
+            return None;
+        };
+        let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
+        let may_be_listed = |name: &str| {
+            name == OWN_PROGRAMS
+                || given(name)
+                || is_below(name, OWN_DIRECTORIES.into_iter())
+                || is_builtin(name)
+        };
+        let none = (BTreeSet::new(), BTreeMap::new());
+        let reason = |name: &Program| {
+            let required = BTreeSet::from([name.clone()]);
+            let is_host_user = profile.run_as != ISOLATED;
+            list_of(&WantedPrograms {
+                required: &required,
+                optional: &none.0,
+                starters: &none.1,
+                is_host_user,
+            })
+            .err()
+        };
+        let names = listed
+            .allowed
+            .iter()
+            .filter(|name| !may_be_listed(name.as_str()));
+        let reasons = joined(names.filter_map(reason), "; ");
+        let shown = PrintableText::text(&reasons);
+        (!reasons.is_empty())
+            .then(|| format!("note: --allow-run adds no program to the list: {shown}"))
     }
 
     /// Returns the whole list for JSON output.
@@ -263,77 +326,6 @@ impl NamedPrograms {
         self.named
             .extend(found.then(|| text.parse().ok()).flatten());
         found
-    }
-
-    fn put(&self, profile: Profile) -> CommandResult<Profile> {
-        let refused = |why: String| Err(CommandFailure::refused(format!("nothing was run: {why}")));
-        let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
-        let read =
-            |path: &str| is_below(path, profile.read.iter().map(String::as_str)) && !given(path);
-        let writable = |path: &str| {
-            given(path) || (is_below(path, OWN_DIRECTORIES.into_iter()) && !read(path))
-        };
-        let mut names = with_closures(&self.ruling, &self.step, &self.named);
-        let own = self.own.is_some() || self.named.iter().any(|name| writable(name.as_str()));
-        if own && let Ok(own) = OWN_PROGRAMS.parse() {
-            names.required.insert(own);
-        }
-        let elsewhere = |name: &&Program| {
-            read(name.as_str()) && Path::new(name.as_str()).exists() && !is_visible(name)
-        };
-        if let Some(name) = names.optional.iter().find(elsewhere) {
-            return refused(format!(
-                "{} is outside of the system directories, so no list of programs can contain it: to let this step start \
-                 every program, say `sandbox: {{programs: {{mode: any}}}}` in the policy",
-                PrintableText::text(name.as_str())
-            ));
-        }
-        names
-            .optional
-            .retain(|name| name.as_str().contains('*') || is_visible(name));
-        let list = list_of(&WantedPrograms {
-            required: &names.required,
-            optional: &names.optional,
-            starters: &names.starters,
-            is_host_user: profile.run_as != ISOLATED,
-        });
-        let list = list.and_then(|list| {
-            without_denied(&self.ruling, &self.step, &names, list).map_err(ListError::Program)
-        });
-        match list {
-            Ok(list) => Ok(profile.with_programs(list)),
-            Err(error) => refused(error.advised(SMALLER_LIST).to_string()),
-        }
-    }
-
-    fn not_added(&self, profile: &Profile) -> Option<String> {
-        let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
-        let may_be_listed = |name: &str| {
-            name == OWN_PROGRAMS
-                || given(name)
-                || is_below(name, OWN_DIRECTORIES.into_iter())
-                || is_builtin(name)
-        };
-        let none = (BTreeSet::new(), BTreeMap::new());
-        let reason = |name: &Program| {
-            let required = BTreeSet::from([name.clone()]);
-            let is_host_user = profile.run_as != ISOLATED;
-            list_of(&WantedPrograms {
-                required: &required,
-                optional: &none.0,
-                starters: &none.1,
-                is_host_user,
-            })
-            .err()
-        };
-        let names = self
-            .allowed
-            .iter()
-            .filter(|name| !may_be_listed(name.as_str()));
-        let reasons = joined(names.filter_map(reason), "; ");
-        let shown = PrintableText::text(&reasons);
-        (!reasons.is_empty())
-            .then(|| format!("note: --allow-run adds no program to the list: {shown}"))
     }
 
     fn words(&self, profile: &Profile) -> String {
