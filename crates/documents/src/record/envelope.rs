@@ -283,21 +283,13 @@ impl<P: Predicate> Signed<P> {
     /// # Errors
     /// Returns the errors of [`Signed::verify`] for the other signatures.
     pub fn verify_known<'k>(
-        self,
+        mut self,
         key: impl Fn(&KeyId) -> Option<&'k SshKey>,
     ) -> Result<Verified<P>, VerifyError> {
         // The rules for the signatures of a document are about all its signatures, so read it before.
         let statement = self.read().map_err(VerifyError::Malformed)?;
-        let known = Self {
-            payload: Arc::clone(&self.payload),
-            signatures: self
-                .signatures
-                .into_iter()
-                .filter(|(keyid, _)| key(keyid).is_some())
-                .collect(),
-            kind: PhantomData,
-        };
-        let signatures = known.verify_signatures(key)?;
+        self.signatures.retain(|(keyid, _)| key(keyid).is_some());
+        let signatures = self.verify_signatures(key)?;
         Ok(Verified {
             statement,
             payload: self.payload,
