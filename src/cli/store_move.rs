@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::{Config, node::store_move::move_store};
+use crate::{Config, node::stored_state::move_store};
 use client::{CommandFailure, CommandResult, Exit, Terminal};
 use store::MoveEnd;
 

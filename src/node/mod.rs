@@ -35,7 +35,6 @@ pub mod service_manager;
 mod sockets;
 mod standby;
 pub mod start;
-pub mod store_move;
 pub mod stored_state;
 pub mod toml_tree;
 mod watchdog;
