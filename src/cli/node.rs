@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     Config, ConfigArgs, ControlRequest, InStore as _, ask_service,
-    node::{handover, log_at_rest},
+    node::{handover, open_store},
 };
 use client::{CommandFailure, CommandResult, Exit, LogAtRest, LogSource, PrintableText, Terminal};
 use documents::Name;
@@ -146,7 +146,7 @@ fn begin_epoch(config: &Config, lost: &Name, yes: bool, terminal: &Terminal) -> 
 /// # Errors
 /// Returns an error if the directory is not such a store, or if the log cannot be read.
 pub fn stored_log(directory: &Path) -> CommandResult<LogSource> {
-    let log = log_at_rest::log_in(directory).map_err(|why| {
+    let log = open_store::log_in(directory).map_err(|why| {
                 CommandFailure::usage(format!(
             "the log in {} can't be read: {why}; name a directory that `countersign store backup` made, or one of \
              closed/ in the boundary's private directory",

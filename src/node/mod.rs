@@ -15,7 +15,6 @@ mod issuer_documents;
 pub mod kept_checkpoint;
 pub mod last_backup;
 pub mod listener;
-pub mod log_at_rest;
 mod memory;
 mod next_seal;
 mod notice_bodies;

@@ -1,17 +1,19 @@
 //! The store of a boundary: whether it exists, and how it is opened.
+//!
+//! Opens a closed log or a backup for reading.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use crate::{
-    Config, InFile as _, InStore as _, StandbyKey,
-    node::{kept_checkpoint, log_at_rest, places},
+    Config, DATABASE, InFile as _, InStore as _, StandbyKey,
+    node::{kept_checkpoint, places},
 };
 use client::{FileSigner, Signer as _, now};
 use documents::SecretKey;
 use reading::{FileProblem, Problems};
 use store::{
-    CheckpointRow, Ledger, NodeLock, OpenStore, Role, RoleCandidate, Spender, Turn, shared,
-    small_file,
+    CheckpointRow, Database, Ledger, NodeLock, OpenStore, Role, RoleCandidate, Spender, StoredLog,
+    Turn, shared, small_file,
 };
 
 /// Returns true if the store exists.
@@ -217,7 +219,7 @@ pub fn closed_ledgers(
             outputs: directory.join(places::OUTPUTS),
             ..settings(config, key)?
         };
-        match log_at_rest::at_rest(&directory, settings) {
+        match at_rest(&directory, settings) {
             Ok(ledger) => closed.push(ledger),
             Err(message) => notes.push(format!(
                 "the closed log in {} is not available: {message}",
@@ -240,4 +242,33 @@ pub fn boottime() -> Duration {
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
+}
+
+/// Opens a closed log for reading.
+///
+/// # Errors
+/// Returns a message if the log cannot be read.
+fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledger, String> {
+    let (reads, head) = Database::File(directory.join(DATABASE))
+        .at_rest()
+        .map_err(|fault| fault.to_string())?;
+    let row = kept_checkpoint::row(&directory.join(kept_checkpoint::FILE))?;
+    Ledger::at_rest(reads, head, settings, Some(row)).map_err(|fault| fault.to_string())
+}
+
+/// Opens the log in a backup or in the directory of a closed log, for an export or an audit. No key and no
+/// configuration is needed.
+///
+/// # Errors
+/// Returns a message if the log cannot be read.
+pub fn log_in(directory: &Path) -> Result<StoredLog, String> {
+    let (reads, head) = Database::File(directory.join(DATABASE))
+        .at_rest()
+        .map_err(|fault| fault.to_string())?;
+    let beside = directory.join(kept_checkpoint::FILE);
+    let beside = beside
+        .is_file()
+        .then(|| kept_checkpoint::row(&beside))
+        .transpose()?;
+    StoredLog::new(reads, &head, beside.map(|row| row.note)).map_err(|fault| fault.to_string())
 }
