@@ -11,7 +11,6 @@ pub mod files;
 pub mod handover;
 mod host_lock;
 pub mod host_sandbox;
-mod issuer_documents;
 pub mod kept_checkpoint;
 pub mod last_backup;
 pub mod listener;

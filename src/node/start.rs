@@ -12,10 +12,10 @@ use crate::{
         descriptors, files, handover,
         host_lock::HostLock,
         host_sandbox::{configure, missing, unreachable_services},
-        issuer_documents, kept_checkpoint,
+        kept_checkpoint,
         next_seal::{FileFindings, NextSeal},
         open_store::{closed_ledgers, copy_of, open_ledger},
-        rosters,
+        rosters, witnessing,
     },
 };
 use boundary::{
@@ -157,7 +157,7 @@ pub async fn assemble<S>(
     let late = LateReceipts::new(config.late_receipts());
     let proxy = config.proxy.clone();
     let fetch = move |url: &str, authorities: Option<&str>| {
-        issuer_documents::fetch(url, authorities, proxy.as_ref())
+        witnessing::issuer_document(url, authorities, proxy.as_ref())
     };
     let growth = DataGrowth::read(config.data_sizes(), sealed.boundary.id, config.backups());
     let parts = CrossingParts {
