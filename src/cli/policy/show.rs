@@ -116,9 +116,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         fields.push(("limit", text));
     }
     if let Some(rule) = &ruling.proc {
-        let value = json!(rule.value);
-        let word = value.as_str().unwrap_or_default();
-        fields.push(("proc", format!("{word}, {}", rule.origin)));
+        fields.push(("proc", format!("{}, {}", rule.value.word(), rule.origin)));
     }
     fields.extend(
         programs_lines(ruling)
@@ -189,11 +187,10 @@ fn warnings(ruling: &Ruling) -> Vec<String> {
 
 /// Returns a line with the mode of the list of programs, and one line for each rule that adds programs to the list.
 fn programs_lines(ruling: &Ruling) -> Vec<String> {
-    let word = |mode| json!(mode).as_str().unwrap_or_default().to_owned();
     let mode = ruling
         .program_mode
         .iter()
-        .map(|mode| format!("{}, {}", word(mode.value), mode.origin));
+        .map(|mode| format!("{}, {}", mode.value.word(), mode.origin));
     let mut lines: Vec<String> = mode.collect();
     let mut origins: Vec<(&RuleOrigin, Vec<&str>)> = Vec::new();
     for (name, origin) in &ruling.programs {

@@ -127,16 +127,18 @@ words! {
     }
 }
 
-/// Why policy requires a permission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum PermissionReason {
-    /// No list of the policy names the command, path or variable.
-    Unlisted,
-    /// A built-in deny list names the command, path or variable.
-    BuiltInDeny,
-    /// The boundary cannot know the command or path before the run.
-    Unknown,
+words! {
+    /// Why policy requires a permission.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum PermissionReason {
+        /// No list of the policy names the command, path or variable.
+        Unlisted = "unlisted",
+        /// A built-in deny list names the command, path or variable.
+        BuiltInDeny = "built-in-deny",
+        /// The boundary cannot know the command or path before the run.
+        Unknown = "unknown",
+    }
 }
 
 impl Verified<Authorization> {

@@ -222,14 +222,16 @@ pub enum NetworkMode {
     Host,
 }
 
-/// The part of `/proc` that a run sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Proc {
-    /// Only the processes of the run (mount option `subset=pid`).
-    Minimal,
-    /// The whole `/proc` of the run's process namespace.
-    Full,
+words! {
+    /// The part of `/proc` that a run sees.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Proc {
+        /// Only the processes of the run (mount option `subset=pid`).
+        Minimal = "minimal",
+        /// The whole `/proc` of the run's process namespace.
+        Full = "full",
+    }
 }
 
 /// Maximum size of a run's shared memory in bytes.

@@ -352,14 +352,16 @@ pub struct ProgramFacts {
     pub started: Option<Executions>,
 }
 
-/// Whether a run can execute only the programs of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ProgramMode {
-    /// The run can execute every program of the host.
-    Any,
-    /// The run can execute only the programs of a list.
-    Listed,
+words! {
+    /// Whether a run can execute only the programs of a list.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum ProgramMode {
+        /// The run can execute every program of the host.
+        Any = "any",
+        /// The run can execute only the programs of a list.
+        Listed = "listed",
+    }
 }
 
 /// Numbers of executions, by path.

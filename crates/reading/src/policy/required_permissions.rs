@@ -307,9 +307,7 @@ pub const MAX_SHOWN: usize = 8;
 mod tests {
     use super::*;
     use crate::{Builtins, Policy, resolve};
-    use documents::{
-        Approvals, DeclaredSandbox, Format, PermissionReason, SessionUse, Template, check_sorted,
-    };
+    use documents::{Approvals, DeclaredSandbox, Format, SessionUse, Template, check_sorted};
 
     fn step(interpreter: &str, source: &str) -> StepDefinition {
         StepDefinition {
@@ -345,14 +343,9 @@ mod tests {
     fn asked(policy: &str, interpreter: &str, source: &str) -> Result<Vec<String>, PolicyDenied> {
         let permissions = needs(&ruling(policy), &step(interpreter, source)).permissions?;
         check_sorted("/permissions", &permissions).expect("sorted and unique");
-        let word = |why| match why {
-            PermissionReason::Unlisted => "unlisted",
-            PermissionReason::BuiltInDeny => "built-in-deny",
-            PermissionReason::Unknown => "unknown",
-        };
         Ok(permissions
             .iter()
-            .map(|one| format!("{} {} {}", one.kind.word(), one.what, word(one.why)))
+            .map(|one| format!("{} {} {}", one.kind.word(), one.what, one.why.word()))
             .collect())
     }
 

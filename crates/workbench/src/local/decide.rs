@@ -533,9 +533,7 @@ impl Question {
             .places
             .first()
             .map_or(String::new(), |place| format!(", {}", place.at));
-        let why = serde_json::json!(why);
-        let why = why.as_str().unwrap_or_default();
-        format!("{} {what} ({why}{place})", kind.word())
+        format!("{} {what} ({}{place})", kind.word(), why.word())
     }
 
     /// Returns the text of the question for the terminal. In text from the runbook, escapes replace the characters
