@@ -348,10 +348,8 @@ impl Unavailable {
             Self::Layer { .. } | Self::Broken { .. } => true,
             Self::Invalid { .. }
             | Self::Programs { .. }
-            | Self::User { .. }
             | Self::Path { .. }
             | Self::Private { .. }
-            | Self::Unwritable { .. }
             | Self::Scratch { .. } => false,
         }
     }
