@@ -114,7 +114,7 @@ fn text(lines: &[DoctorFinding]) -> String {
     let width = lines.iter().map(|line| line.what.len()).max().unwrap_or(0);
     let rows = lines.iter().map(|line| {
         let mark = line.result.word();
-        line.row(&format!("{mark} {:<width$}", line.what))
+        line.row(&format!("{mark:<5} {:<width$}", line.what))
     });
     let text: String = rows.collect();
     let bad = lines

@@ -12,7 +12,7 @@ use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
     GrantedStep, KeyId, Name, Scope, Signed, StepRef, Timestamp, Verified,
 };
-use store::{ConsumeStop, GrantWrite, StoredGrant};
+use store::{ConsumeStop, GrantWrite, StoredGrant, WriteStop};
 use verdict::{
     EligibleApprovers, GrantError, NotCounted, PreparedGrant, RevocableGrant, Tokens, check_usable,
     count_unrevoked, judge_excluded, quorum, revocable,
@@ -206,7 +206,11 @@ impl Proposals {
             checked: None,
             at: now,
         };
-        let stored = self.ledger.put_grant(write).await.map_err(not_logged)?;
+        let stored = self.ledger.put_grant(write).await;
+        let stored = stored.map_err(|stop| match stop {
+            WriteStop::GrantTaken | WriteStop::TooManyDrafts { .. } => no_grant(id).into(),
+            stop => not_logged(stop),
+        })?;
         self.grant_view(&stored)
     }
 

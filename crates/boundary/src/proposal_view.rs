@@ -298,8 +298,8 @@ impl Proposals {
     /// of the step.
     ///
     /// # Errors
-    /// Returns `unauthenticated` if the caller has no name, and `forbidden` if the caller needs all proposals of a step,
-    /// but may see only some.
+    /// Returns `unauthenticated` if the caller has no name, `malformed` for `all` without a step, and `forbidden` if the caller
+    /// needs all proposals of a step, but may see only some.
     pub fn list(
         &self,
         caller: &Caller,

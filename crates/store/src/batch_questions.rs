@@ -583,6 +583,12 @@ impl OpenProposals {
         self.with(ProposalStatus::waits)
     }
 
+    /// Returns true if a nonce is spent and the receipt of its run is not stored.
+    pub fn has_runs(&self) -> bool {
+        let mut all = self.status.values();
+        all.any(|(status, _)| *status == ProposalStatus::Running)
+    }
+
     /// Returns the proposals whose nonce is spent and whose receipt is not stored.
     pub fn running(&self) -> Vec<ProposalId> {
         self.with(|status| status == ProposalStatus::Running)

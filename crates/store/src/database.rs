@@ -14,7 +14,7 @@ use crate::{
         self,
         role::{NodeCandidate, ReadKeptHead},
     },
-    refused,
+    refused, small_file,
     sqlite::{
         self,
         backup::{self, BackupUpdate},
@@ -138,7 +138,7 @@ impl Database {
     pub fn private_files(&self) -> Vec<PathBuf> {
         match self {
             Self::File(path) => ["", "-wal", "-shm"]
-                .map(|suffix| new_store::with_suffix(path, suffix))
+                .map(|suffix| small_file::with_suffix(path, suffix))
                 .into(),
             Self::Server(server) => server.private_files.clone(),
         }

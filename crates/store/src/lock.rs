@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::{StoreFault, StoreResult, refused, sqlite::new_store::with_suffix};
+use crate::{StoreFault, StoreResult, refused, small_file::with_suffix};
 
 /// Lock on a store. The kernel releases the lock when the process ends for any reason.
 pub struct StoreLock {

@@ -299,7 +299,7 @@ impl SharedState {
 
     /// Returns true if a run had no receipt at the end of the last batch.
     pub fn has_runs(&self) -> bool {
-        locked(&self.open_proposals).counts().running > 0
+        locked(&self.open_proposals).has_runs()
     }
 
     pub(crate) fn unrecorded(&self) -> Vec<CheckpointRow> {

@@ -158,11 +158,11 @@ impl Writer {
                 .iter()
                 .any(|message| matches!(message, WriterMessage::Close(_)));
             // An idle log records its newest checkpoint too, and shows the receipts of runs that another node still ends.
-            let of_others = self.config.keep_head.is_some() && self.shared.has_runs();
+            let of_others = || self.config.keep_head.is_some() && self.shared.has_runs();
             let is_stale =
                 self.is_stale || self.store.is_stale() || self.shared.no_runs().is_some();
-            let has_more =
-                !idle.is_empty() && (of_others || is_stale || !self.shared.unrecorded().is_empty());
+            let has_more = !idle.is_empty()
+                && (of_others() || is_stale || !self.shared.unrecorded().is_empty());
             // A packed tile is a batch of its own, so that a full disk stops no run with it.
             let (packing, writing): (Vec<_>, Vec<_>) = writing
                 .into_iter()

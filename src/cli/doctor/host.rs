@@ -178,13 +178,13 @@ documents::words! {
     #[serde(rename_all = "lowercase")]
     pub enum FindingResult {
         /// The check succeeded.
-        Ok = "ok   ",
+        Ok = "ok",
         /// The operator should know this.
-        Note = "note ",
+        Note = "note",
         /// The program cannot check this, so the operator must check it.
         Yours = "yours",
         /// The operator must fix the problem.
-        Fix = "FIX  ",
+        Fix = "FIX",
     }
 }
 

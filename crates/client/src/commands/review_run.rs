@@ -188,8 +188,7 @@ pub struct SaidOfRun {
 pub struct RunReview {
     run: ReadReceipt,
     evidence: Vec<ReadReceipt>,
-    /// What the person says.
-    pub review: ReviewStatement,
+    review: ReviewStatement,
     payload: Vec<u8>,
     signer: KeyId,
     /// True if the person approved the run.
@@ -272,6 +271,11 @@ impl RunReview {
     /// Returns what the person must know before the signature.
     pub fn screen(&self) -> Screen {
         run_screen(&self.run, &self.review, &self.evidence, self.approved)
+    }
+
+    /// Returns what the person says.
+    pub fn statement(&self) -> &ReviewStatement {
+        &self.review
     }
 
     /// Signs the review.

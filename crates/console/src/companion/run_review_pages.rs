@@ -206,9 +206,9 @@ fn show_made(
         own.pages.forms.issue(),
         format!("/b/{}/sign-review/{}", held.boundary, held.id),
     );
-    let word = word_of(held.review.review.verdict);
+    let word = word_of(held.review.statement().verdict);
     let main = html! {
-        h1 { "Sign this review at " (plain(held.review.review.boundary.name.as_str())) "?" }
+        h1 { "Sign this review at " (plain(held.review.statement().boundary.name.as_str())) "?" }
         (refused.errors.summary("Nothing was signed. Correct this field."))
         section #review aria-label="The review" { (screen_lines(&held.review.screen(), 2)) }
         form method="post" action=(path) autocomplete="off" {
@@ -245,7 +245,7 @@ async fn sign(
         (&format!("/b/{at}/sign-review/{id}"), &sent),
         (at, &id, way_back(at, &id)),
     )?;
-    let refused = RefusedReview::of_word(word_of(held.review.review.verdict), sent);
+    let refused = RefusedReview::of_word(word_of(held.review.statement().verdict), sent);
     if refused.is_refused() {
         return Ok(show_made(&own, held, &refused));
     }

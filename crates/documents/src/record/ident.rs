@@ -17,7 +17,7 @@ pub struct IdentError {
     pub given: String,
 }
 
-pub fn refuse(expected: &'static str, given: &str) -> IdentError {
+fn refuse(expected: &'static str, given: &str) -> IdentError {
     IdentError {
         expected,
         given: given.chars().take(80).collect(),
@@ -135,7 +135,7 @@ fn is_step_ref(text: &str) -> bool {
 }
 
 /// Returns true if the text is `prefix` and then a UUIDv7 in lower case (RFC 9562).
-pub fn is_uuid7(text: &str, prefix: &str) -> bool {
+fn is_uuid7(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|uuid| {
         let bytes = uuid.as_bytes();
         bytes.len() == 36

@@ -562,7 +562,7 @@ version: 1
 default:
   approvals: {required: 1, from: [ops]}
   standing: {max_uses: 20, max_days: 7, session: none}
-  emergency: {required: 1, from: [ops], max_unreviewed: 3, max_window_s: 3600, review: {required: 2, from: [ops]}}
+  emergency: {from: [ops], max_unreviewed: 3, max_window_s: 3600, review: {required: 2, from: [ops]}}
 overrides:
   - {runbook: \"deploy/*\", standing: {max_uses: 1, max_days: 30}}
 settle: {required: 2, from: [ops]}
@@ -643,7 +643,9 @@ passkeys: {most: 1, alone: false, synced: true}
 
     #[test]
     fn each_bound_is_checked() {
-        let whole = crate::yaml::parse(WHOLE, 1).expect("YAML").to_json();
+        let mut whole = crate::yaml::parse(WHOLE, 1).expect("YAML").to_json();
+        let typed: PolicyFile = serde_json::from_value(whole.clone()).expect("the types");
+        whole["default"]["emergency"]["required"] = json!(1);
         let edited = |pointer: &str, value: serde_json::Value| {
             let mut edited = whole.clone();
             *edited.pointer_mut(pointer).expect(pointer) = value;
@@ -691,7 +693,6 @@ passkeys: {most: 1, alone: false, synced: true}
                 "{pointer}"
             );
         }
-        let typed: PolicyFile = serde_json::from_value(whole).expect("the types");
         assert_eq!(typed, Policy::load(WHOLE).expect("a policy").file);
     }
 }

@@ -8,7 +8,7 @@ use crate::{Pattern, SandboxPermission, SandboxRule, check_declared, listed_host
 use documents::{DeclaredSandbox, Profile};
 
 /// Writes the declarations of a step into its profile. Returns an error for each declaration that is malformed, or that
-/// policy does not allow.
+/// policy does not allow. `runbook` is the path of the step's runbook, for the errors.
 pub fn give(
     rule: &SandboxRule,
     runbook: &str,

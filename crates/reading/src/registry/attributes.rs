@@ -3,6 +3,8 @@
 //! Example: `bash {#restart title="Restart nginx" timeout=60s}`. The language comes first. The braces contain `#id`,
 //! `key=value` and `key="quoted"`. A fence without `#id` is prose.
 
+use std::collections::HashSet;
+
 use crate::{SandboxPermission, TextPlace, YamlFlaw, duration, refuse, yaml::unknown};
 use documents::Limit;
 
@@ -308,14 +310,14 @@ pub(crate) fn is_known(name: &str) -> bool {
 
 /// Reads the names of a list that is separated by commas. `what` is the noun for a name.
 pub(crate) fn listed_names<'a>(text: &'a str, what: &str) -> Result<Vec<&'a str>, String> {
-    let mut names = Vec::new();
+    let (mut names, mut seen) = (Vec::new(), HashSet::new());
     for name in text.split(',').map(str::trim) {
         if name.is_empty() {
             return Err(format!(
                 "a name is empty: remove one comma, or name a {what}"
             ));
         }
-        if names.contains(&name) {
+        if !seen.insert(name) {
             return Err(format!("{name:?} is listed twice: name the {what} once"));
         }
         names.push(name);

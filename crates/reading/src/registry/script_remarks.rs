@@ -260,9 +260,10 @@ pub fn interpreter_of_shebang(source: &str) -> Result<Option<String>, String> {
     let (_, name, has_options) = shebang(source)
         .filter(|(directory, ..)| standard.contains(directory))
         .ok_or_else(|| {
+            let first = source.lines().next().unwrap_or_default();
+            let shown: String = first.chars().take(80).collect();
             format!(
-                "{:?} names no program by a standard path: write #!/usr/bin/env and the name of the program",
-                source.lines().next().unwrap_or_default()
+                "{shown:?} names no program by a standard path: write #!/usr/bin/env and the name of the program"
             )
         })?;
     if has_options {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use crate::{StoreFault, refused, sqlite::new_store::with_suffix};
+use crate::{StoreFault, refused, small_file::with_suffix};
 
 pub fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreFault {
     move |error| {

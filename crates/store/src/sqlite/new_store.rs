@@ -6,18 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{StoreFault, StoreResult, refused, small_file::sync, sqlite};
+use crate::{
+    StoreFault, StoreResult, refused,
+    small_file::{sync, with_suffix},
+    sqlite,
+};
 
 /// Returns the fault for a failed access to a file.
 pub fn failed(error: impl std::fmt::Display) -> StoreFault {
     refused(error.to_string())
-}
-
-/// Appends to the name of a file.
-pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.to_owned().into_os_string();
-    path.push(suffix);
-    path.into()
 }
 
 /// Deletes empty write-ahead logs next to the path of a missing database. Refuses a write-ahead log that is not empty,

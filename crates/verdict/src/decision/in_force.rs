@@ -188,10 +188,11 @@ pub fn steps_to_seal(
     let unfit = steps
         .iter()
         .filter_map(|(reference, step)| match step.asked() {
-            Err(denied) if denied.ground == DenialGround::Size => {
-                Some(registry.get(reference)?.flaw(denied))
-            }
-            _ => None,
+            Ok(_) => None,
+            Err(denied) => match denied.ground {
+                DenialGround::Size => Some(registry.get(reference)?.flaw(denied)),
+                DenialGround::Script | DenialGround::Mode => None,
+            },
         });
     errors.extend(unfit);
     (steps, errors)

@@ -324,7 +324,10 @@ fn from_history(
             ));
         }
         let Some((receipt, signed)) = read_run(&bundle) else {
-            return refuse(format!("the receipt of {} can't be read", run.id));
+            return refuse(format!(
+                "the receipt of {} can't be read: countersign verify",
+                run.id
+            ));
         };
         // The list is the boundary's word, and the receipt states what ran.
         if signed.step.reference != args.step || signed.proposal != run.id {
