@@ -1,9 +1,9 @@
 //! Parser of shell scripts, which finds the commands that a script would run.
 //!
-//! - [`commands`] is the public interface: it returns every command of a script with its place.
+//! - [`commands`] is the public interface: it returns every command of a script with its place, and compares the structure
+//!   of two scripts.
 //! - [`command_walk`] walks through the syntax tree, and [`script_walk`] contains the state of the walk. [`found`] is what
 //!   it found.
-//! - [`comparison`] compares the structure of two scripts.
 //! - [`programs`] is the list of programs that run other programs, and [`git`] contains the everyday commands of git.
 //! - [`wrappers`] finds the commands that a program of the list runs, with the parts [`shells`] and [`shell_builtins`].
 //!   [`options`] parses the options of these programs with the grammars in [`grammars`].

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{UsedGrant, WitnessFacts, audit::report::words_with_basis};
+use crate::{UsedGrant, WitnessFacts};
 use documents::{
     AuthorizationDigest, BoundaryName, ContentDigest, FollowedLog, GrantId, GroupName, Name,
     ObservedEnd, Outcome, ParamsDigest, ProgramFacts, ReceiptId, ReviewVerdict, RevokedSubject,

@@ -1,4 +1,28 @@
 //! Offline verification, without a store or a network.
+
+/// Declares an enum of words, each with the evidence on which the value depends.
+macro_rules! words_with_basis {
+    ($(#[$of_enum:meta])* enum $name:ident: $basis:ident { $($(#[$of_value:meta])* $value:ident = $word:literal, $rests_on:ident;)* }) => {
+        documents::words! {
+            $(#[$of_enum])*
+            pub enum $name { $($(#[$of_value])* $value = $word,)* }
+        }
+
+        impl $name {
+            /// Returns the evidence on which the value depends.
+            pub fn rests_on(self) -> $basis {
+                match self { $(Self::$value => $basis::$rests_on),* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+    };
+}
+
 pub mod bundle_check;
 pub(crate) mod check_ledger;
 pub(crate) mod decided;
