@@ -23,6 +23,7 @@ mod support;
 
 mod client;
 mod compile_fail;
+mod core_page;
 mod layers;
 mod model;
 mod named_tests;

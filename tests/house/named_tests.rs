@@ -319,7 +319,7 @@ fn tests_of_claim(line: &str) -> Vec<Reference> {
     named.collect()
 }
 
-fn all_tests() -> BTreeSet<String> {
+pub(crate) fn all_tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     ["tests", "src", "crates"]
         .iter()

@@ -39,6 +39,14 @@ fn size(all: &[Token], range: std::ops::RangeInclusive<usize>) -> usize {
         .count()
 }
 
+/// Number of tokens of a file that count.
+pub(crate) fn size_of_file(source: &str) -> usize {
+    let all = tokens(source);
+    all.len()
+        .checked_sub(1)
+        .map_or(0, |last| size(&all, 0..=last))
+}
+
 fn sizes(files: &[(String, String)]) -> Sizes<'_> {
     let (mut of_files, mut functions) = (BTreeMap::new(), Vec::new());
     for (path, source) in files {
