@@ -162,10 +162,8 @@ fn build(
         .last()
         .ok_or("the log in the backup has no seal")
         .at(&source)?;
-    let signer = BoundaryKey {
-        secret: open_store::copy_of(config, key)?,
-        keyid: key.key().keyid(),
-    };
+    let secret = open_store::copy_of(config, key)?;
+    let signer = BoundaryKey::new(secret, key.key().keyid());
     let sealed = start::read_seal(config, &before, last.index, None)?;
     if sealed
         .roster

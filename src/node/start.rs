@@ -79,10 +79,8 @@ pub async fn assemble<S>(
 ) -> Result<(AssembledBoundary, S), Problems> {
     let configuration = configure(config, sandbox.probe())?;
     let around = surroundings();
-    let key = BoundaryKey {
-        secret: copy_of(config, &files.key)?,
-        keyid: files.key.key().keyid(),
-    };
+    let secret = copy_of(config, &files.key)?;
+    let key = BoundaryKey::new(secret, files.key.key().keyid());
     let spender = open_ledger(config, &files.key, store)?;
     let ledger = spender.ledger();
     let begun = async {

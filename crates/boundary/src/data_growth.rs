@@ -21,7 +21,7 @@ const EVERY_S: i64 = DAY_S / 4;
 const DAYS: i64 = 7;
 /// Maximum number of stored sizes: more than [`DAYS`] need, because a wrong clock may have written some of them.
 const MOST_SIZES: usize = 60;
-/// Maximum size of the file: more than these sizes need.
+/// Maximum size of the file in bytes. [`MOST_SIZES`] sizes need less.
 const MOST_BYTES: u64 = 1 << 14;
 
 /// The size of the data at one time.

@@ -244,7 +244,8 @@ impl Proposals {
     }
 
     /// Returns the digest and the end of a grant under which a run is proposed. The crossing decides whether the grant covers
-    /// the run. For a grant that is over, the end is one second from now, because a statement has a window.
+    /// the run. If the grant is over, the returned end is one second from now, because the window of a statement must
+    /// not be empty.
     ///
     /// # Errors
     /// Returns `malformed` without a nonce, and `not-granted` if the log has no such grant.

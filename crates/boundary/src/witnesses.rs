@@ -484,7 +484,7 @@ impl Witnessing {
     fn log_vkey(&self) -> Option<String> {
         self.ledger
             .origin()
-            .map(|origin| note::vkey(&origin, &self.key.secret.public()))
+            .map(|origin| note::vkey(&origin, &self.key.public()))
     }
 
     /// Adds the known cosignatures to the note of a checkpoint.

@@ -1,19 +1,28 @@
 //! The key with which the boundary signs its statements and checkpoints.
 
 use documents::{
-    Envelope, EnvelopeSignature, KeyId, Malformed, PAYLOAD_TYPE, Predicate, SecretKey, Statement,
-    pae,
+    Envelope, EnvelopeSignature, KeyId, Malformed, PAYLOAD_TYPE, Predicate, PublicKey, SecretKey,
+    Statement, pae,
 };
 
 /// The boundary's key.
 pub struct BoundaryKey {
-    /// The private half.
-    pub secret: SecretKey,
+    secret: SecretKey,
     /// The OpenSSH fingerprint of the public key.
     pub keyid: KeyId,
 }
 
 impl BoundaryKey {
+    /// Makes the key from its private half and the fingerprint of its public half.
+    pub fn new(secret: SecretKey, keyid: KeyId) -> Self {
+        Self { secret, keyid }
+    }
+
+    /// Returns the public half.
+    pub fn public(&self) -> PublicKey {
+        self.secret.public()
+    }
+
     /// Signs `payload`. Returns the canonical JSON of the envelope, in the form that the log stores.
     ///
     /// # Errors

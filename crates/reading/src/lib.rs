@@ -1,4 +1,5 @@
-//! From files to sealed steps: what a script would run, what a step is, and what policy asks.
+//! Reads the files from which sealed steps are made: which commands a script would run, what a step contains, and what
+//! policy requires.
 //!
 //! - [`yaml`]: YAML within the data model of JSON, with line numbers
 //! - `written`: what people write: the sandbox of a step, approval rules, paths, durations

@@ -116,7 +116,7 @@ pub(crate) struct SharedState {
     pub(super) tiles: TileCache,
     /// Number of crossings that will soon send a request to the writer.
     pub(super) announced: AtomicUsize,
-    /// Changes with each batch that adds events.
+    /// Counter that increases with each batch that adds events.
     pub(super) events: watch::Sender<u64>,
     /// The last checkpoint that a caller requested.
     pub(super) note: Mutex<Option<CheckpointRow>>,

@@ -1,4 +1,5 @@
-//! From the sealed state and an envelope to a verdict: who may approve, and whether a history is sound.
+//! Computes verdicts from the sealed state and an envelope: who may approve a run, and whether the history in a log is
+//! sound.
 //!
 //! - `trust`: the people and their public keys
 //! - `decision`: pure functions that compute a verdict from the sealed state and an envelope

@@ -12,8 +12,8 @@ use documents::locked;
 #[derive(Default)]
 pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
 
-/// Maximum number of proofs in memory. The checkpoint of a closed log never changes, so new proofs would never replace
-/// the proofs for a closed log.
+/// Maximum number of proofs in memory. A new checkpoint clears the map, but a closed log gets no new checkpoint, so
+/// without this limit the map would keep all its proofs.
 pub const MOST_PROOFS: usize = 256;
 
 impl CheckpointProofs {

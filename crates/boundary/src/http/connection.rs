@@ -492,7 +492,7 @@ impl Connection {
     pub async fn ended(&self) {
         loop {
             self.end.notified().await;
-            // A request that arrived since the choice is answered first.
+            // If a request arrived after `end_first` chose this connection, answer the request and keep the connection.
             if self.number.load(Ordering::Relaxed) != BUSY {
                 return;
             }

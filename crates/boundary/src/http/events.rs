@@ -89,7 +89,8 @@ pub struct ReaderPlace {
     _of_caller: Arc<()>,
 }
 
-/// Returns a place for one reader of events. One caller gets at most a fifth of the places, so that others get places.
+/// Returns a place for one reader of events. One caller gets at most a fifth of the places and at most
+/// [`MOST_OF_CALLER`], so that others get places.
 ///
 /// # Errors
 /// Returns `busy` if the caller or the boundary has too many readers.

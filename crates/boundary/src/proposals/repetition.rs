@@ -109,8 +109,9 @@ impl Proposals {
         }
     }
 
-    /// Returns the other proposals of the run of a waiting proposal, for a caller who is not its proposer. `known` has the
-    /// open and the recently denied proposals after the first call.
+    /// Returns the other proposals that ask for the same run as the waiting proposal `row`: the same step, parameters,
+    /// session, files and plan. The proposer itself gets none. `known` has the open and the recently denied proposals
+    /// after the first call.
     pub fn same_runs(
         &self,
         caller: &Caller,

@@ -72,7 +72,8 @@ impl Proposals {
     /// Waits until the run of a grant has begun or was refused. Otherwise an answer could say `approved` about a refused use.
     ///
     /// # Errors
-    /// Returns the refusal of the crossing. `rate-limited` is only in the view, because the same call never succeeds later.
+    /// Returns the refusal if the crossing refuses the run. A refusal `rate-limited` is only in the returned view,
+    /// because the same call never succeeds later.
     async fn decided(&self, id: &ProposalId) -> RequestResult<ProposalView> {
         let view = self.view(
             &self

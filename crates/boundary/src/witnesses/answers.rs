@@ -71,7 +71,8 @@ impl State {
         Ok(())
     }
 
-    /// "The response body MUST consist of the tree size of the latest cosigned checkpoint in decimal."
+    /// Reads the answer of a witness that has cosigned another checkpoint than the request names: "The response body
+    /// MUST consist of the tree size of the latest cosigned checkpoint in decimal" (c2sp.org/tlog-witness).
     pub fn conflict(
         &mut self,
         witness: &NamedWitness,

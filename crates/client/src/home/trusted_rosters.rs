@@ -2,9 +2,9 @@
 //! directory, but never a checkout.
 //!
 //! The first source is `--roster` (a file, a directory or a digest), and the second is `COUNTERSIGN_TRUST` (an absolute
-//! path or a digest). The third source is the configuration directory with `roster.json`, `rosters/*.json` and `trust` (one
-//! digest on each line). The current directory is not searched, because it may be a checkout with files of other
-//! people.
+//! path or a digest). The third source is the roster that `boundaries.toml` names for the boundary, and the fourth is the
+//! configuration directory with `roster.json`, `rosters/*.json` and `trust` (one digest on each line). The current directory is
+//! not searched, because it may be a checkout with files of other people.
 //!
 //! This file also checks whether the author of a commit under review could control a file.
 //!
@@ -612,7 +612,7 @@ mod tests {
                 .expect("no error")
                 .is_empty()
         );
-        // A relative value would name a place in the current directory, so it is ignored.
+        // A relative path in `HOME` or `XDG_CONFIG_HOME` would name a place in the current directory, so it is ignored.
         for relative in [".", "", "home", ".config"] {
             let home = Home::of(Some(relative.into()), Some(relative.into()));
             assert!(home.config.is_none() && home.home.is_none(), "{relative}");

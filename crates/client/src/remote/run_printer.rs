@@ -33,7 +33,7 @@ pub struct RunPrinter<'t> {
     guard: CommandGuard,
     held_up: Option<RefusalView>,
     complaints: OutputComplaints,
-    /// Digests of the pieces of both streams.
+    /// Digests of all output so far: of the standard output, and of the standard error.
     seen: (Sha256Stream, Sha256Stream),
 }
 

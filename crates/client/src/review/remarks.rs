@@ -93,7 +93,7 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
 }
 
 /// Returns remarks about permissions that a built-in list denies, and about permissions whose program or file is
-/// unknown before the run. The permissions in no built-in list have a line of their own.
+/// unknown before the run. The permissions that no list names are on a separate line of the screen.
 fn of_permissions(signed: &Authorization, places: &ScriptPlaces) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     for (why, severity) in [

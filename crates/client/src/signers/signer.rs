@@ -1,7 +1,7 @@
 //! Signers and key files.
 //!
-//! A signing key is a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can sign
-//! (`signers::ssh`). After a crash, a new key file is either missing or complete. An existing key file is never replaced.
+//! A signing key is a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can
+//! sign. After a crash, a new key file is either missing or complete. An existing key file is never replaced.
 //!
 //! Opens a signer for a key file of any supported kind.
 //!

@@ -51,7 +51,7 @@ impl NavPlace {
         }
     }
 
-    /// Returns the place of a page of the boundary.
+    /// Returns the place in the navigation of the page `here` of this boundary.
     pub fn section(boundary: usize, here: &'static str) -> Self {
         Self {
             boundary: Some(boundary),

@@ -35,7 +35,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct BrowserAddress(pub IpAddr);
 
-/// Serves the pages for ever. A connection from one of the `proxies` begins with a header that names the browser.
+/// Serves the pages for ever. A connection from one of the `proxies` begins with a header of the PROXY protocol, which
+/// contains the address of the browser.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<TlsServer>,

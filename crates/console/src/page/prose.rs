@@ -1,4 +1,4 @@
-//! The prose of a runbook as markup. Only the tags that this file writes come into a page.
+//! The prose of a runbook as markup. A page contains only the HTML tags that this module writes.
 
 use documents::visible;
 use markdown::mdast::Node;

@@ -1,7 +1,7 @@
 //! Signatures that standard tools make with OpenSSH keys.
 //!
 //! A signature is either raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). This module starts no
-//! program: `signers::ssh` of the client starts `ssh-keygen`.
+//! program: the client starts `ssh-keygen`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::Digest as _;

@@ -152,8 +152,9 @@ const PRIVATE_V4: [([u8; 4], u32); 4] = [
     ([172, 16, 0, 0], 12),
     ([192, 168, 0, 0], 16),
 ];
-/// The first 32 bits of networks of IPv6 that no run reaches, inside of the public and private ones: metadata services of
-/// Amazon, Oracle, Scaleway, Akamai and Google, protocols (Teredo), examples, and 6to4.
+/// Networks of IPv6 that no run reaches, although they lie in [`PUBLIC_V6`] or [`PRIVATE_V6`]. Each entry has the first
+/// 32 bits of the network and the length of its prefix. These networks are for the metadata services of Amazon, Oracle,
+/// Scaleway, Akamai and Google, for protocols (such as Teredo), for examples in documentation, and for 6to4.
 const NEVER_V6: [(u32, u32); 9] = [
     (0xfd00_0ec2, 32),
     (0xfd00_00c1, 32),

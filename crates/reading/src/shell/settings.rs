@@ -37,7 +37,7 @@ pub fn keeps_numbers(text: &str) -> bool {
         .is_some_and(|value| !value.contains(in_number))
 }
 
-/// Returns the names in `text` of variables that change later commands, because arithmetic in `text` may set them.
+/// Returns the names in `text` for which [`changes`] is true. Arithmetic in `text` may set these variables.
 pub fn named_in(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
         .filter(|name| changes(name))

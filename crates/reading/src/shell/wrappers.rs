@@ -1,9 +1,8 @@
-//! Programs and builtins that run their arguments.
+//! Programs and builtins that run their arguments and need special rules.
 //!
 //! The list of these programs is in the module `programs`. A program that is not in the list is assumed to run nothing
-//! (docs/design.md lists the resulting gaps). After a word that may be an option, the meaning of the words is unknown.
-//!
-//! Programs that run their arguments and need special rules.
+//! (docs/design.md lists the resulting gaps). After an argument that may be an option, the meaning of all later
+//! arguments is unknown.
 
 use std::iter;
 

@@ -476,7 +476,7 @@ const MAX_PATTERN_BYTES: usize = 256;
 const MAX_STARS: usize = 16;
 /// Maximum length of a reason in bytes.
 const MAX_REASON_BYTES: usize = 256;
-/// Directories of which each run has its own, so that no file of the host can be mounted in them.
+/// Paths at which each run has its own directory, so no file of the host can be mounted there.
 const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 
 /// Checks a path of the host. The path must be absolute, in plain form, and neither `/` nor a directory of the run

@@ -62,8 +62,8 @@ const EXTENSIONS: [(&str, &str); 9] = [
 const COMPILERS_IN_MEMORY: [&str; 4] = ["node", "nodejs", "deno", "bun"];
 /// Directory of the Java virtual machines.
 const JVM: &str = "/usr/lib/jvm/";
-/// Directories whose files are programs. A run with a closed list can list the names in these directories, but can
-/// read only the programs of its list.
+/// Directories whose files are programs. A run with a closed list of programs can see all names in these directories,
+/// but can read only the listed programs.
 const PROGRAM_DIRECTORIES: [&str; 8] = [
     "bin",
     "sbin",
@@ -74,7 +74,7 @@ const PROGRAM_DIRECTORIES: [&str; 8] = [
     "local/libexec",
     "local/games",
 ];
-/// Maximum number of unlisted programs between shared libraries. Each needs one mount.
+/// Maximum number of unlisted programs in the directories of shared libraries. Each such program needs one mount.
 const MAX_CLOSED: usize = 1024;
 
 /// Checks that no binary format of this host starts an interpreter past Landlock.

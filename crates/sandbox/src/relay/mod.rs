@@ -373,7 +373,8 @@ fn serve(client: &TcpStream, at: usize, number: usize, slot: &Arc<Slot>) -> Opti
             .map_err(|why| shared.refuse(at, why))
             .ok()?,
     );
-    // The run may have ended, and its receipt may be written.
+    // The run may have ended while this thread connected, and its receipt may be written without this host. Then end
+    // the connection.
     if !admit(shared, number, server.clone(), at) {
         return None;
     }

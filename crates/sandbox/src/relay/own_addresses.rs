@@ -57,8 +57,8 @@ pub fn listens_on(port: u16) -> bool {
         })
 }
 
-/// Returns the socket of a line of `/proc/net/tcp` (proc_pid_net(5)) if it listens on the port, as the links in
-/// `/proc/self/fd` name it.
+/// Returns the name of the socket in a line of `/proc/net/tcp` (proc_pid_net(5)), or `None` if this socket does not
+/// listen on `port`. The name has the form of the links in `/proc/self/fd`.
 fn listener_of(line: &str, port: u16) -> Option<PathBuf> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let is_listener = fields.get(1)?.ends_with(&format!(":{port:04X}")) && *fields.get(3)? == "0A";

@@ -65,7 +65,7 @@ pub enum Objection {
     Exclusion(#[from] ExclusionError),
     /// The quorum rule of the policy or of the step is invalid.
     Rule(#[from] RuleError),
-    /// The run may not be an emergency.
+    /// The run is not allowed as an emergency.
     Emergency(#[from] EmergencyError),
     /// Too few people signed.
     Quorum(#[from] QuorumError),

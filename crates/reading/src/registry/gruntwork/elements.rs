@@ -412,8 +412,8 @@ pub struct Notes {
 /// Origin of a YAML document.
 #[derive(Clone)]
 pub enum YamlSource {
-    /// Fence of the page. The list contains the number of columns before each line of the YAML, beginning with the line
-    /// after the fence.
+    /// Fence of the page. `indents` has one number for each line of the YAML, from the line after the fence on: the
+    /// number of columns before the YAML.
     Fence {
         first_line: usize,
         indents: Vec<usize>,
