@@ -30,7 +30,7 @@ use crate::{
     SqliteReads, Store, StoreFault, StoreHead, StoreLock, StoreReads, StoreResult, Writes,
     batch_questions, batch_rows, each_row, read_head, refused,
     sqlite::{
-        columns::{all, one, run},
+        columns::{all, each_list, one, run},
         errors::{fault, unusable},
         schema::migrate,
     },
@@ -243,12 +243,14 @@ impl Store for SqliteStore {
         run(&self.connection, "beginning a batch", "BEGIN IMMEDIATE", [])?;
         let mut answers = Answers::none(questions);
         for (kind, rows) in batch_questions::of(questions).iter().enumerate() {
-            for (number, values) in rows.cells.chunks(rows.width).enumerate() {
-                let sql = rows.statement.sqlite;
-                each_row(&self.connection, DURING, sql, values, &mut |row| {
-                    answers.add(kind, number, row).map(|()| true)
-                })?;
+            if rows.cells.is_empty() {
+                continue;
             }
+            let sql = rows.statement.sqlite;
+            let lists: Vec<_> = rows.cells.chunks(rows.width).collect();
+            each_list(&self.connection, DURING, sql, &lists, &mut |number, row| {
+                answers.add(kind, number, row).map(|()| true)
+            })?;
         }
         Ok(answers)
     }

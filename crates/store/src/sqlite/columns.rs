@@ -51,19 +51,39 @@ pub fn each_row(
     values: &[Cell<'_>],
     each: EachRow<'_>,
 ) -> StoreResult {
+    let lists = [values];
+    each_list(connection, during, sql, &lists, &mut |_, row| each(row))
+}
+
+/// Executes a question for each of the lists of values, and passes the rows of each, with the number of the list, to `each`.
+pub fn each_list(
+    connection: &Connection,
+    during: &'static str,
+    sql: &str,
+    lists: &[&[Cell<'_>]],
+    each: &mut dyn FnMut(usize, &Fields<'_>) -> StoreResult<bool>,
+) -> StoreResult {
     const NAMES: [&str; 7] = ["$1", "$2", "$3", "$4", "$5", "$6", "$7"];
-    debug_assert!(values.len() <= NAMES.len(), "{sql}");
     let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
-    let mut bind = || {
-        for (name, value) in NAMES.iter().zip(values) {
-            if let Some(at) = statement.parameter_index(name)? {
-                statement.raw_bind_parameter(at, value)?;
+    let width = lists.first().map_or(0, |values| values.len());
+    debug_assert!(width <= NAMES.len(), "{sql}");
+    // A place is looked up once, because SQLite compares the name with each name of the statement.
+    let places: Vec<Option<usize>> = NAMES
+        .iter()
+        .take(width)
+        .map(|name| statement.parameter_index(name))
+        .collect::<Result<_, _>>()
+        .map_err(fault(during))?;
+    for (number, values) in lists.iter().enumerate() {
+        for (place, value) in places.iter().zip(*values) {
+            if let Some(at) = place {
+                let bound = statement.raw_bind_parameter(*at, value);
+                bound.map_err(fault(during))?;
             }
         }
-        Ok(())
-    };
-    bind().map_err(fault(during))?;
-    pass(statement.raw_query(), during, each)
+        pass(statement.raw_query(), during, &mut |row| each(number, row))?;
+    }
+    Ok(())
 }
 
 fn pass(mut rows: Rows<'_>, during: &'static str, each: EachRow<'_>) -> StoreResult {

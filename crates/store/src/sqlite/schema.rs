@@ -13,7 +13,8 @@ use crate::{
 /// Number of the first schema that version 0.2.0 wrote.
 const FIRST: usize = 3;
 
-/// Disables triggers and views in the database file, and sets the schema as untrusted.
+/// Disables triggers and views in the database file, sets the schema as untrusted, and keeps the plan of a statement for all
+/// values.
 ///
 /// # Errors
 /// Returns an error if SQLite was built without one of these options.
@@ -22,6 +23,8 @@ pub fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // Otherwise SQLite prepares some statements again for each new value, which takes longer than the statements.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 

@@ -3,12 +3,12 @@
 use std::{collections::BTreeSet, path::Path};
 
 use regex::Regex;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, StatementStatus, params_from_iter};
 
 use crate::{
     ProposalStatus, batch_questions, batch_rows, rare_changes,
     read_statements::READS,
-    sqlite::{self, own_statements::STATEMENTS},
+    sqlite::{self, own_statements::STATEMENTS, schema},
     stored::{ProposalQuery, RunOutcome, RunQuery},
 };
 use documents::{Outcome, ProposalId, Timestamp, canonical_of};
@@ -120,6 +120,7 @@ fn store_of_many_runs(directory: &Path) -> std::path::PathBuf {
 fn no_statement_of_the_service_scans_a_table_that_grows() {
     let directory = tempfile::tempdir().expect("directory");
     let connection = Connection::open(store_of_many_runs(directory.path())).expect("store");
+    schema::harden(&connection).expect("settings of the service");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = vec![sources.join("sqlite.rs")];
     let more = std::fs::read_dir(sources.join("sqlite"))
@@ -166,6 +167,35 @@ fn no_statement_of_the_service_scans_a_table_that_grows() {
     }
     assert!(judged > 80, "only {judged} statements were found");
     assert_eq!(scans, Vec::<String>::new());
+}
+
+/// SQLite prepares a statement again if its plan could depend on a bound value, which takes longer than most statements.
+#[test]
+fn no_frequent_statement_is_prepared_again_for_new_values() {
+    let directory = tempfile::tempdir().expect("directory");
+    let connection = Connection::open(store_of_many_runs(directory.path())).expect("store");
+    schema::harden(&connection).expect("settings of the service");
+    let batch = [batch_questions::ALL, batch_rows::ALL].concat();
+    let batch = batch.iter().map(|statement| statement.sqlite);
+    let mut again = Vec::new();
+    for sql in batch.chain(READS.iter().copied()) {
+        connection.execute_batch("BEGIN").expect("begin");
+        let mut statement = connection.prepare(sql).expect(sql);
+        for value in [vec![7_u8; 32], vec![9; 32]] {
+            for at in 1..=statement.parameter_count() {
+                statement.raw_bind_parameter(at, &value).expect(sql);
+            }
+            // A value of another type is an error of some statements, after their preparation.
+            let mut rows = statement.raw_query();
+            while let Ok(Some(_)) = rows.next() {}
+        }
+        if statement.get_status(StatementStatus::RePrepare) > 0 {
+            again.push(sql);
+        }
+        drop(statement);
+        connection.execute_batch("ROLLBACK").expect("rollback");
+    }
+    assert_eq!(again, Vec::<&str>::new());
 }
 
 #[test]
