@@ -1,6 +1,5 @@
-//! The store of a boundary: whether it exists, and how it is opened.
-//!
-//! Opens a closed log or a backup for reading.
+//! The store of a boundary: whether it exists, and how it is opened; also how a closed log or a backup is opened
+//! for reading.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 

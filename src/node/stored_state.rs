@@ -1,6 +1,6 @@
 //! The stored state of a boundary, read without the lock of the store, so also while the service runs.
 //!
-//! Moves the log of an SQLite store into the configured database, without a new log.
+//! `move_store` takes the lock: it moves the log of an SQLite store into the configured database, without a new log.
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@
 //! of the system. Redirects and the proxy settings of the environment are ignored. Each request has its own thread, so a
 //! slow witness delays neither other witnesses nor the shutdown.
 //!
-//! HTTP clients of the service: for witnesses, for targets of messages, and for the documents of issuers of ID tokens.
+//! The HTTP clients for targets of messages and for the documents of issuers of ID tokens are here too.
 
 use std::{
     collections::HashMap,

@@ -951,12 +951,9 @@ fn uploaded_bundles_are_verified_on_this_machine_and_one_form_works_once() {
     assert_eq!(pages.rows("/").len(), 2);
     // More bytes than one upload may have.
     let large = vec![b'x'; (64 << 20) + 1];
-    assert_eq!(
-        pages
-            .upload(&pages.form(), &[("large.json", &large)])
-            .status,
-        413
-    );
+    let refused = pages.upload(&pages.form(), &[("large.json", &large)]);
+    assert_eq!(refused.status, 413);
+    assert!(refused.body.contains("at most 64 MiB"), "{}", refused.body);
     let many: Vec<(&str, &[u8])> = vec![("a.json", b"x"); 2001];
     assert!(
         pages

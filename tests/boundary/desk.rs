@@ -687,6 +687,15 @@ fn a_desk_refuses_forged_requests_foreign_signatures_and_ended_logins() {
             403,
         ),
         ("no origin", vec![cookie.clone()], 403),
+        (
+            "a second origin",
+            vec![
+                cookie.clone(),
+                origin.clone(),
+                "origin: https://evil.example".to_owned(),
+            ],
+            403,
+        ),
         ("no cookie", vec![origin.clone()], 401),
         (
             "two cookies",

@@ -165,6 +165,7 @@ fn every_page_and_every_form_needs_the_cookie_the_host_and_the_origin() {
             "origin: null\r\n".into(),
             format!("origin: http://{}\r\n", other.host),
             format!("origin: https://{host}\r\n"),
+            format!("origin: http://{host}\r\norigin: http://{}\r\n", other.host),
         ];
         for origin in origins {
             let headers = format!("host: {host}\r\ncookie: {}\r\n{origin}", notebook.cookie);

@@ -577,7 +577,7 @@ fn the_outputs_are_never_read_through_a_link() {
         for (script, expected) in [
             (
                 "rm $RUNBOOK_OUTPUT; ln -s /etc/passwd $RUNBOOK_OUTPUT",
-                Err("is not a regular file any more"),
+                Err("the file $RUNBOOK_OUTPUT is not a regular file any more"),
             ),
             (
                 "rm $RUNBOOK_OUTPUT; mkfifo $RUNBOOK_OUTPUT",
@@ -589,7 +589,7 @@ fn the_outputs_are_never_read_through_a_link() {
             ),
             (
                 "head -c 1048577 /dev/zero > $RUNBOOK_OUTPUT",
-                Err("is larger than 1 MiB"),
+                Err("the file $RUNBOOK_OUTPUT is larger than 1 MiB; write less"),
             ),
             (
                 "echo nothing >> $RUNBOOK_OUTPUT",

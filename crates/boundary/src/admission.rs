@@ -189,7 +189,7 @@ impl Admission {
             }
             return Ok(caller);
         }
-        let version = self.ledger.state().version;
+        let version = self.ledger.version();
         if let Some((caller, end)) = locked(&self.admissions.open).holder(&secret, version)
             && end.is_none_or(|end| now < end)
         {

@@ -170,8 +170,8 @@ impl Caller {
         }
     }
 
-    /// Checks that the caller may read what concerns all steps. `about` tells why the steps of the token are
-    /// not enough.
+    /// Checks that the caller may read data about all steps. `about` says in the message why a token for some steps is
+    /// refused.
     ///
     /// # Errors
     /// Returns the errors of [`Self::demand`], and `forbidden` if the caller's token is for some steps only.

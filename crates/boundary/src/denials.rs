@@ -416,7 +416,7 @@ pub async fn check_again(stop: WriteStop) -> RequestResult {
     Ok(())
 }
 
-/// Returns the answer to a request whose entry the log did not accept.
+/// Returns the answer to a request whose write the store refused.
 pub fn not_logged(stop: WriteStop) -> Stopped {
     let (code, wait_s) = match stop {
         // The state changed during the check. The caller can send the request again.

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{Proposals, feed::kind_of};
-use crossing::RequestResult;
+use crossing::{RequestResult, fault};
 use documents::{
     Authorization, BoundaryName, GrantId, Name, Permission, PermissionReason, Statement, StepRef,
     Timestamp, hex, joined, locked,
@@ -218,9 +218,11 @@ impl Proposals {
             EventFact::Proposal(id, ProposalStatus::Pending) => {
                 // Most policies permit no emergencies, and the payload then need not be read.
                 let state = self.crossing.state();
-                let step = event.proposed.as_ref();
-                if step
-                    .and_then(|(step, _)| state.step(step))
+                let Some((step, _)) = &event.proposed else {
+                    return Err(fault("an event of a proposal has no step"));
+                };
+                if state
+                    .step(step)
                     .is_none_or(|(_, held)| held.ruling.emergency.is_none())
                 {
                     return Ok(false);

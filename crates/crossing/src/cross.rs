@@ -165,7 +165,7 @@ impl Crossing {
     /// Returns `unknown-signer` (before any signature is verified), `bad-signature` or `malformed`.
     pub fn verify(&self, accepted: Accepted) -> RequestResult<VerifiedRequest> {
         // Read the version before the state, so that the transaction which spends the nonce detects every later change.
-        let version = self.ledger.state().version;
+        let version = self.ledger.version();
         let sealed = self.state();
         let document = accepted
             .signed()

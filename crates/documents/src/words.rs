@@ -15,7 +15,8 @@ macro_rules! words {
             #[allow(dead_code, reason = "not every list of words is shown as a whole")]
             $visible const ALL: [Self; [$($word),*].len()] = [$(Self::$value),*];
 
-            /// Returns the word for this value in commands and messages. A document has the name that serde writes.
+            /// Returns the word for this value in commands and messages. The name in a document can differ (`not started`,
+            /// `not_started`): serde writes it.
             $visible fn word(self) -> &'static str {
                 match self { $(Self::$value => $word),* }
             }

@@ -2,18 +2,16 @@
 //! one statement for all questions of a kind, so that all questions of a batch fit in one round trip. The first column of an
 //! answer is added to the number of the question.
 //!
-//! The nonces that were spent and the authorizations that were denied while their windows are open, in memory.
+//! The file also contains what the writer knows in memory:
 //!
-//! The rows of the store decide first. Rows that a person deletes or changes while the service runs would let an
-//! authorization run again, or let a denied authorization run, so the writer also asks this set. At its start, the writer
-//! fills the set from the newest log entries.
-//!
-//! The newest log entries, which a start compares with the tree and with the rows of the store before any run.
-//!
-//! A person who changes the store by hand can delete the row of a spent nonce, and can change the entry that spent it. The
-//! tree then stays the same, so only the bytes of the entries show the change.
-//!
-//! The proposals that have not ended, counted in memory, so that no query has to count them.
+//! - the nonces that were spent and the authorizations that were denied while their windows are open. The rows of the store
+//!   decide first. Rows that a person deletes or changes while the service runs would let an authorization run again, or let
+//!   a denied authorization run, so the writer also asks this set. At its start, the writer fills the set from the newest log
+//!   entries.
+//! - the newest log entries, which a start compares with the tree and with the rows of the store before any run. A person who
+//!   changes the store by hand can delete the row of a spent nonce, and can change the entry that spent it. The tree then
+//!   stays the same, so only the bytes of the entries show the change.
+//! - the proposals that have not ended, so that no query has to count them
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -43,9 +41,9 @@ batch_statements! {
     TAKEN = pair(concat!(
         "SELECT 0, ",
         proposal_columns!(),
-        " FROM proposal p WHERE p.id = (SELECT id FROM (SELECT 1 AS rank, id FROM proposal WHERE id = $1 \
-         UNION ALL SELECT 2, id FROM proposal WHERE $3 AND nonce = $2 AND status >= 2 \
-         UNION ALL SELECT 3, proposal FROM nonce WHERE $3 AND nonce.nonce = $2) AS c ORDER BY rank LIMIT 1)"
+        " FROM proposal p WHERE p.id = coalesce((SELECT id FROM proposal WHERE id = $1), \
+         (SELECT id FROM proposal WHERE $3 AND nonce = $2 AND status >= 2), \
+         (SELECT proposal FROM nonce WHERE $3 AND nonce.nonce = $2))"
     ), concat!(
         "SELECT q.number - 1, ",
         proposal_columns!(),
@@ -560,16 +558,20 @@ impl OpenProposals {
     }
 
     pub fn counts(&self) -> OpenProposalCounts {
-        let each = |wanted: ProposalStatus| {
-            let all = self.status.values();
-            all.filter(move |(status, _)| *status == wanted)
-        };
-        OpenProposalCounts {
-            pending: each(ProposalStatus::Pending).count() as u64,
-            approved: each(ProposalStatus::Approved).count() as u64,
-            running: each(ProposalStatus::Running).count() as u64,
-            oldest_approved: each(ProposalStatus::Approved).map(|(_, at)| *at).min(),
+        let mut counts = OpenProposalCounts::default();
+        for (status, at) in self.status.values() {
+            match status {
+                ProposalStatus::Pending => counts.pending += 1,
+                ProposalStatus::Approved => {
+                    counts.approved += 1;
+                    let oldest = counts.oldest_approved.map_or(*at, |oldest| oldest.min(*at));
+                    counts.oldest_approved = Some(oldest);
+                }
+                ProposalStatus::Running => counts.running += 1,
+                _ => {}
+            }
         }
+        counts
     }
 
     pub fn waits_to_run(&self, id: &ProposalId) -> bool {

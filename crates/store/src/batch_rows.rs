@@ -1,9 +1,8 @@
 //! The rows of a batch, the same for both engines. SQLite executes a statement for each row, and PostgreSQL executes one
 //! statement with an array for each column, so that all statements of a batch fit in one round trip.
 //!
-//! A batch between the writer and a backend: the questions, their answers, the writes and the result of the commit.
-//!
-//! Checks whether an authorization can be consumed at a given time.
+//! The file also has what passes between the writer and an engine in a batch (questions, answers, writes and the result of
+//! the commit), and the check whether an authorization can be consumed at a given time.
 
 use std::collections::BTreeMap;
 
@@ -203,8 +202,8 @@ batch_statements! {
         ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, expires_at = excluded.expires_at, \
         leaf = excluded.leaf");
     /// The number of an event is 1 more than the newest.
-    EVENTS = pair("INSERT INTO event (at, kind, proposal, step, proposer, entry, words) VALUES (?1, ?2, ?3, \
-        (SELECT step FROM proposal WHERE id = ?3), (SELECT proposer FROM proposal WHERE id = ?3), ?4, ?5)",
+    EVENTS = pair("INSERT INTO event (at, kind, proposal, step, proposer, entry, words) \
+        SELECT ?1, ?2, ?3, p.step, p.proposer, ?4, ?5 FROM (SELECT 1) AS one LEFT JOIN proposal p ON p.id = ?3",
         "INSERT INTO event (seq, at, kind, proposal, step, proposer, entry, words) \
         SELECT (SELECT coalesce(max(seq), 0) FROM event) + q.n, q.at, q.kind, q.proposal, p.step, p.proposer, q.entry, q.words \
         FROM unnest($1::bigint[], $2::smallint[], $3::bytea[], $4::bigint[], $5::text[]) \

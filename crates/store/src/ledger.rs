@@ -368,6 +368,11 @@ impl Ledger {
         self.shared.published().head.clone()
     }
 
+    /// Returns the version of the state after the last finished batch.
+    pub fn version(&self) -> u64 {
+        self.shared.published().head.version
+    }
+
     /// Returns the revocations of the log in its order, as [`Self::state`] includes them.
     pub fn revocations(&self) -> Arc<Vec<StoredRevocation>> {
         self.shared.published().revoked.clone()

@@ -38,7 +38,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync(directory)
 }
 
-/// Appends to the name of a file.
+/// Returns the path with `suffix` after its last name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.to_owned().into_os_string();
     path.push(suffix);

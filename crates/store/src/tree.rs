@@ -3,7 +3,7 @@
 //! Complete tiles (256 hashes) are immutable rows. Incomplete tiles are in memory, at most 255 hashes for each level.
 //! When a store is opened, they are rebuilt from leaves and complete tiles.
 //!
-//! The stored log as files of C2SP tlog-tiles, for export and audit.
+//! For export and audit, the file also shows the stored log as the files of C2SP tlog-tiles.
 
 use std::{
     cell::RefCell,

@@ -1,10 +1,7 @@
 //! Options of every command: the address of the boundary, the token, and JSON output.
 //!
-//! Messages about the parts of the program that the client does not have.
-//!
-//! The client has no store, no sandbox and no service.
-//!
-//! Opens the log that an argument of a command names.
+//! The file also opens the log that an argument of a command names, and has the messages about the parts of the program that
+//! the client does not have: store, sandbox and service.
 
 use std::{
     collections::BTreeSet,

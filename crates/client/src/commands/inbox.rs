@@ -431,9 +431,9 @@ pub fn myself(
     trust: &[ChosenTrust],
     client: &Client,
 ) -> CommandResult<RosteredApprover> {
+    let ids = keys.ids();
     let find = |roster: &TrustedRoster| {
-        keys.ids()
-            .iter()
+        ids.iter()
             .find_map(|keyid| roster.approver_of(keyid))
             .map(|(approver, _)| approver.clone())
     };
@@ -442,7 +442,7 @@ pub fn myself(
     }
     let roster = RevokingBoundary::read(client)?.roster;
     find(&roster).ok_or_else(|| {
-        let ids = joined(keys.ids(), ", ");
+        let ids = joined(&ids, ", ");
         CommandFailure::usage(format!(
             "none of your keys ({ids}) is the key of an approver in roster version {}: name \
         your key with --key FILE, ask to \

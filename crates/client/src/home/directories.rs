@@ -1,7 +1,5 @@
-//! Home and configuration directories of the user, from environment variables.
-//!
-//! The scripts whose letters this person reads: from the file `config.toml` in the configuration directory, or else from the
-//! locale.
+//! Home and configuration directories of the user, from environment variables. The file also finds the scripts
+//! whose letters this person reads: from the file `config.toml` in the configuration directory, or else from the locale.
 
 use std::{ffi::OsString, path::PathBuf};
 

@@ -202,7 +202,14 @@ pub fn sign(
     }
     let payload_type = match purpose {
         SignaturePurpose::Read => CHALLENGE_TYPE,
-        _ => PAYLOAD_TYPE,
+        // A new purpose must say here what it signs.
+        SignaturePurpose::Approve
+        | SignaturePurpose::Deny
+        | SignaturePurpose::Revoke
+        | SignaturePurpose::Review
+        | SignaturePurpose::Grant
+        | SignaturePurpose::Roster
+        | SignaturePurpose::Use => PAYLOAD_TYPE,
     };
     let signature = signer
         .sign(&pae(payload_type, body))

@@ -1,8 +1,5 @@
-//! Lines of a review screen, each with its weight.
-//!
-//! Signed field and its coverage by the decision screen.
-//!
-//! Result of comparing a proposed run with the last successful run of the step.
+//! What a review screen consists of: its lines, each with its weight; the signed fields, each with the lines that show it;
+//! and the result of a comparison with the last successful run of the step.
 
 use serde_json::{Value, json};
 

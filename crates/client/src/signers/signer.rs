@@ -3,11 +3,7 @@
 //! A signing key is a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can
 //! sign. After a crash, a new key file is either missing or complete. An existing key file is never replaced.
 //!
-//! Opens a signer for a key file of any supported kind.
-//!
-//! Signatures that the installed `ssh-keygen` makes.
-//!
-//! The key can be in ssh-agent, can have a passphrase, or can be a FIDO security key. This program never reads the
+//! A key for `ssh-keygen` can be in ssh-agent, can have a passphrase, or can be a FIDO security key. This program never reads the
 //! private key. ssh-keygen receives the message on stdin, and asks for passphrase, PIN and touch at the terminal.
 
 use std::{

@@ -1,8 +1,4 @@
-//! Exit codes and failures of all commands.
-//!
-//! Describes the outcome and the reviews of a run in words.
-//!
-//! Words of people, marked as such.
+//! Exit codes and failures of all commands, and the words for the outcome of a run and for what people wrote about it.
 
 use std::{fmt, io, path::Path};
 
@@ -138,7 +134,8 @@ impl CommandFailure {
         Self::new(Exit::Usage, message)
     }
 
-    /// Returns the function that creates a failure for a file or directory. `action` says what can't be done, as a verb.
+    /// Returns the function that creates a failure for a file or directory. `action` is the verb after `can't`: `read`,
+    /// `write` or `make`.
     pub fn unable(action: &str, path: &Path) -> impl Fn(io::Error) -> Self + Copy {
         move |error| {
             Self::usage(format!(

@@ -1,11 +1,9 @@
-//! `countersign console --audit`: opens the auditor's pages.
+//! The pages of `countersign console --audit`:
 //!
-//! The requests of the browser. No route signs, and no route changes the evidence.
-//!
-//! The table that the pages share. Uploaded bundles lie in a file without a name, which the system removes with the
-//! process.
-//!
-//! Reads a form with files (RFC 7578).
+//! - the requests of the browser. No route signs, and no route changes the evidence
+//! - the table that the pages share. Uploaded bundles are in a file without a name, which the system removes with the
+//!   process
+//! - the reader of forms with files (RFC 7578)
 
 use std::{
     collections::BTreeMap,
@@ -91,7 +89,7 @@ pub fn run(
             said: Mutex::default(),
             door,
             forms: OpenForms::default(),
-            one_upload: Semaphore::new(1),
+            one_upload: Arc::new(Semaphore::new(1)),
         };
         routes(Arc::new(pages))
     })
@@ -116,7 +114,7 @@ pub struct AuditorPages {
     /// Forms that nobody has sent.
     pub forms: OpenForms,
     /// One upload at a time, so that the memory for uploads is bounded.
-    one_upload: Semaphore,
+    one_upload: Arc<Semaphore>,
 }
 
 type Fields = Query<BTreeMap<String, String>>;
@@ -202,7 +200,7 @@ async fn upload(
     request: Request,
 ) -> PageAnswer<Redirect> {
     let refuse = |status, what: &str| RefusedRequest::new(status, "Not done", what);
-    let Ok(_one) = pages.one_upload.try_acquire() else {
+    let Ok(one) = pages.one_upload.clone().try_acquire_owned() else {
         let what = "Another upload has not ended. Wait for it, then send these files again.";
         return Err(refuse(StatusCode::CONFLICT, what));
     };
@@ -218,7 +216,11 @@ async fn upload(
         .to_owned();
     let work = {
         let pages = pages.clone();
-        move || add(&pages, &kind, &body)
+        move || {
+            // The next upload waits until this one is read, also if its browser does not.
+            let _one = one;
+            add(&pages, &kind, &body)
+        }
     };
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?

@@ -100,7 +100,7 @@ fn form(
         form method="post" action=(path) autocomplete="off" {
             (hidden(&own.pages.form_key, &path, &own.pages.forms.issue(), &run.digest.to_string()))
             div.fields {
-                (choice("verdict", "Verdict", &[("accept", "accept: the run was right".to_owned()), ("reject", "reject: the run was not right".to_owned())]))
+                (choice("verdict", "Verdict", &ReviewVerdict::ALL.map(|verdict| (word_of(verdict), choice_of(verdict)))))
                 @if run.receipt.outcome.status == Status::Unknown {
                     (choice("observed", "How the run ended, as you found out", &ObservedEnd::ALL.map(|end| (end.word(), end.word().to_owned()))))
                 }
@@ -223,6 +223,14 @@ fn show_made(
     let page = companion_page(NavPlace::at(held.boundary), "Sign a review", main);
     own.held_runs.keep(&number, held);
     (refused.status(), page).into_response()
+}
+
+fn choice_of(verdict: ReviewVerdict) -> String {
+    let meaning = match verdict {
+        ReviewVerdict::Accepted => "the run was right",
+        ReviewVerdict::Rejected => "the run was not right",
+    };
+    format!("{}: {meaning}", word_of(verdict))
 }
 
 /// Returns the word that the person types: the verdict.

@@ -223,13 +223,13 @@ pub struct RunView<'a> {
     /// Number of the form that stops the run.
     pub number: &'a str,
     /// Address of the events of the proposal.
-    pub events: String,
+    pub events_path: String,
     /// Address of the form that cancels the proposal.
-    pub stop: String,
+    pub stop_path: String,
     /// Address of the review on which an approver denies, if these pages have one.
-    pub review: Option<String>,
+    pub review_path: Option<String>,
     /// Address of the bundle of the receipt.
-    pub bundle: String,
+    pub bundle_path: String,
     /// The proposal, as the boundary reports it.
     pub view: &'a ProposalView,
     /// The receipt, or why it could not be verified. `None` without a receipt.
@@ -269,7 +269,7 @@ impl RunView<'_> {
             }
             section.step #run data-state=(state) aria-label="The run" {
                 p role="status" { span.state { (view.status.word()) } }
-                div id=[live.then_some("live")] data-events=[live.then_some(&self.events)] {
+                div id=[live.then_some("live")] data-events=[live.then_some(&self.events_path)] {
                     @if live {
                         pre.output tabindex="0" aria-label="Output of the run" hidden {}
                         noscript { p { "The output appears here after the run has ended. This page loads itself again every 2 seconds." } }
@@ -280,7 +280,7 @@ impl RunView<'_> {
             }
             (self.stop())
             (self.checks())
-            @if view.receipt.is_some() { p { a href=(self.bundle) { "Download the bundle of the receipt" } } }
+            @if view.receipt.is_some() { p { a href=(self.bundle_path) { "Download the bundle of the receipt" } } }
         }
     }
 
@@ -305,10 +305,10 @@ impl RunView<'_> {
         if self.view.status.has_ended() {
             return html! {};
         }
-        let path = &self.stop;
+        let path = &self.stop_path;
         html! {
             h2 { "Stop" }
-            @if let Some(review) = &self.review {
+            @if let Some(review) = &self.review_path {
                 p {
                     "An approver stops a proposal or a run with a denial: "
                     a href=(review) { "review and deny" } "."

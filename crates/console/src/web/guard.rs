@@ -91,7 +91,10 @@ async fn outside(State(door): State<Arc<Door>>, request: Request, next: Next) ->
 /// Returns the answer with a page in place of a bare text, and with the headers of each answer.
 pub fn finish(answer: Response) -> Response {
     let mut answer = with_page(answer);
-    if answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
+    // The limit of all forms answers with a text. The page for uploads says its own limit.
+    let kind = answer.headers().get(CONTENT_TYPE);
+    let is_text = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if is_text && answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let what = format!(
             "The form has more than {} KiB, so nothing was done. Go back: the browser keeps what you typed. Then make it shorter.",
             MAX_FORM >> 10

@@ -3,9 +3,7 @@
 //! A [`Sealed`] is built only from the seal's log entry and its blobs, never from files. So after a restart the sealed
 //! content is in force, even if the files have changed. [`SealContent`] makes a new seal from the files.
 //!
-//! Grants that a run used under the seal in force. Their signatures are verified once.
-//!
-//! The sealed state that is in force, and what is revoked.
+//! With the state in force are the grants that a run used under it, whose signatures are verified once, and what is revoked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};

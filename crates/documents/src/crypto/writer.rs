@@ -134,9 +134,20 @@ impl Writer {
         if self.strict && magnitude > MAX_INTEGER {
             return Err(Flaw::broken(Reason::Number));
         }
-        let sign = if negative { "-" } else { "" };
-        // A write into a `Vec` never fails.
-        let _ = write!(self.out, "{sign}{magnitude}");
+        if negative {
+            self.out.push(b'-');
+        }
+        // The macros for formatting need several times as long, and each document has many numbers.
+        let (mut digits, mut at, mut rest) = ([0; 20], 20, magnitude);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
         Ok(())
     }
 

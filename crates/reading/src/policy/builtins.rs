@@ -1,13 +1,10 @@
 //! The built-in allow lists and deny lists. The built-in lists apply unless the policy contains `extends: none`.
 //!
 //! The lists come from the security document of the project Rundown, and the closures from the documents that each closure
-//! names, in canonical JSON. A seal names this canonical
-//! JSON by its digest. A boundary decides with the lists in its own program, a verifier with the lists that the seal
-//! names.
+//! names, in canonical JSON. A seal names this canonical JSON by its digest. A boundary decides with the lists in its own
+//! program, a verifier with the lists that the seal names.
 //!
-//! The programs that a program starts to do its job.
-//!
-//! A closed list with `git` must also contain the files that git executes. A closure names these programs, without the
+//! A closure has the programs that a program starts to do its job. A closed list with `git` must also contain the files that git executes. A closure names these programs, without the
 //! programs that a script, an option or a setting chooses (hooks, `ProxyCommand`, pagers, editors). One set of closures
 //! names the paths of all distributions, and the search on a host leaves out the files that the host does not have.
 

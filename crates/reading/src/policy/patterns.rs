@@ -82,12 +82,15 @@ impl Pattern {
         case: CaseSensitivity,
     ) -> Result<Self, PatternError> {
         let wrong = |message| PatternError::new(text, message);
-        let (alternatives, regex) = translate(text, dots).map_err(wrong)?;
+        let (alternatives, regexes) = translate(text, dots).map_err(wrong)?;
         let ways = alternatives.len();
-        let only = alternatives.first().filter(|_| ways == 1);
-        let matcher = match only.and_then(|only| literal(only)) {
+        let literal = match alternatives.as_slice() {
+            [only] => literal(only),
+            _ => None,
+        };
+        let matcher = match literal {
             Some(literal) => Matcher::Literal(case.fold(literal), case),
-            None => RegexBuilder::new(&regex)
+            None => RegexBuilder::new(&format!(r"(?s)\A(?:{})\z", regexes.join("|")))
                 .size_limit(MAX_COMPILED_BYTES)
                 .case_insensitive(case == CaseSensitivity::Any)
                 .build()
@@ -171,8 +174,8 @@ pub enum PatternPart {
 /// The parts of each alternative that the braces of a pattern create.
 type Alternatives = Vec<Vec<PatternPart>>;
 
-/// Translates a pattern into a regex, and returns its alternatives too.
-fn translate(text: &str, dots: LeadingDots) -> Result<(Alternatives, String), String> {
+/// Returns the alternatives of a pattern, and a regex for each of them.
+fn translate(text: &str, dots: LeadingDots) -> Result<(Alternatives, Vec<String>), String> {
     if text.is_empty() {
         return Err("the pattern is empty: write ** to match everything".to_owned());
     }
@@ -191,8 +194,7 @@ fn translate(text: &str, dots: LeadingDots) -> Result<(Alternatives, String), St
     for alternative in &alternatives {
         regexes.push(path_regex(alternative, dots)?);
     }
-    let regex = format!(r"(?s)\A(?:{})\z", regexes.join("|"));
-    Ok((alternatives, regex))
+    Ok((alternatives, regexes))
 }
 
 /// Returns the text of the tokens, or `None` if there is a wildcard.

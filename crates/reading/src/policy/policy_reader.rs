@@ -1,7 +1,7 @@
 //! Parser of the policy file. Every unknown key is an error. All errors are reported together, and a file with an error
 //! is not used.
 //!
-//! The `sandbox` map of a policy rule, as written in the file.
+//! The last functions read the `sandbox` map of a policy rule.
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ use crate::{
 };
 use documents::{
     DeclaredLimits, DeclaredSandbox, GroupSource, Limit, MAX_PROGRAMS, PermissionKind,
-    PolicyDigest, Timestamp, canonical_of,
+    PolicyDigest, ProgramMode, Timestamp, canonical_of,
 };
 
 impl Policy {
@@ -557,7 +557,7 @@ impl Reader {
 /// Maximum number of patterns in a file after the expansion of braces, so that they compile in less than a second.
 const MAX_PATTERNS: usize = 4096;
 
-/// Reads the rule. `of_all` is true for the rule `default`.
+/// Reads the `sandbox` map of a rule. `of_all` is true for the rule `default`.
 fn read_sandbox_rule(
     node: &YamlNode,
     is_sealed: bool,
@@ -617,7 +617,12 @@ fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) ->
     };
     for (key, value) in node.closed_map("`programs`", &["mode", "allow"], flaws) {
         if key.name == "mode" {
-            rule.mode = choice(value, "`mode`", &["listed", "any"], flaws);
+            rule.mode = choice(
+                value,
+                "`mode`",
+                &ProgramMode::ALL.map(ProgramMode::word),
+                flaws,
+            );
         } else if let Some(names) = list(value, "`allow`", check, flaws) {
             if names.len() > MAX_PROGRAMS {
                 let message = format!(

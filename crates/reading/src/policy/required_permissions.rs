@@ -5,8 +5,8 @@
 
 use crate::{
     AppliedRule, Decided, DecisionPlace, Flags, ListSide, Mode, NotUnderstood, PolicyDecision,
-    PolicyVerdict, ProgramNames, ReadLimit, Ruling, Shell, TRUSTED, decide_command, decide_script,
-    is_listed, named_in,
+    PolicyVerdict, ProgramNames, ReadLimit, Ruling, Shell, TRUSTED, TextPlace, decide_command,
+    decide_script, is_listed, named_in,
     policy::{decide::decide_unknown, lists::AllPermissionLists, program_names::program_of},
     shebang, with_closures, worst,
 };
@@ -19,16 +19,16 @@ use documents::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct PolicyDenied {
-    /// What the denial rests on.
+    /// The kind of the reason.
     pub ground: DenialGround,
     message: String,
 }
 
-/// What a denial rests on.
+/// Kind of the reason for a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DenialGround {
     /// Policy denies commands, paths or variables of the step, or the script is not understood.
-    Script,
+    Content,
     /// The mode is `deny` and no list allows a command.
     Mode,
     /// The permissions do not fit into an authorization.
@@ -89,11 +89,12 @@ fn permissions_of(
             "policy denies this script, because the program can't parse it, and no signature can allow it: {place}: \
              {message}"
         );
-        return denied(DenialGround::Script, message);
+        return denied(DenialGround::Content, message);
     }
+    let at =
+        |place: Option<TextPlace>| place.map_or_else(String::new, |place| format!(" at {place}"));
     let mut asked: Vec<Permission> = Vec::new();
-    // The kind and the name of each denied command, path or variable, with its text.
-    let mut things: Vec<(PermissionKind, String, String)> = Vec::new();
+    let mut things: Vec<(PermissionKind, String, Option<TextPlace>, AppliedRule)> = Vec::new();
     for Decided {
         kind,
         what,
@@ -103,16 +104,14 @@ fn permissions_of(
         ..
     } in decision.decided
     {
-        let at = || place.map_or_else(String::new, |place| format!(" at {place}"));
         match verdict {
             PolicyVerdict::Allow => {}
             PolicyVerdict::Deny => {
                 if !things
                     .iter()
-                    .any(|(of, thing, _)| (*of, thing) == (kind, &what))
+                    .any(|(of, thing, ..)| (*of, thing) == (kind, &what))
                 {
-                    let text = format!("{} {what:?}{} ({rule})", kind.word(), at());
-                    things.push((kind, what, text));
+                    things.push((kind, what, place, rule));
                 }
             }
             PolicyVerdict::Ask(_) if what.len() > MAX_PERMISSION_BYTES => {
@@ -120,7 +119,7 @@ fn permissions_of(
                 let message = format!(
                     "the name {name:?}...{} is longer than the {MAX_PERMISSION_BYTES} bytes of a permission: use a \
                      shorter path, or allow this name in the policy",
-                    at()
+                    at(place)
                 );
                 return denied(DenialGround::Size, message);
             }
@@ -132,13 +131,16 @@ fn permissions_of(
             0 => String::new(),
             more => format!("; and {more} more"),
         };
-        let shown = things.iter().take(MAX_SHOWN).map(|(.., text)| text);
+        let text = |(kind, what, place, rule): &(PermissionKind, String, _, AppliedRule)| {
+            format!("{} {what:?}{} ({rule})", kind.word(), at(*place))
+        };
+        let shown = things.iter().take(MAX_SHOWN).map(text);
         let message = format!(
             "policy denies what this step does, and no signature can allow it: {}{more}; remove this from the step, or \
              change the policy",
             joined(shown, "; ")
         );
-        return denied(DenialGround::Script, message);
+        return denied(DenialGround::Content, message);
     }
     // A permission with only text fields always has a canonical form.
     asked.sort_by_cached_key(|one| canonical::canonical_of(one).unwrap_or_default());
@@ -386,7 +388,7 @@ mod tests {
                 "git status\nif zed; then env /bin/rm x; fi\n",
             )
             .expect_err(policy);
-            assert_eq!(error.ground, DenialGround::Script, "{error}");
+            assert_eq!(error.ground, DenialGround::Content, "{error}");
             for words in ["no signature can allow", "run \"/bin/rm\" at 2:"] {
                 assert!(error.to_string().contains(words), "{error}");
             }

@@ -21,7 +21,7 @@ pub struct ProgramsError {
     pub rests_on_reading: bool,
 }
 
-fn refuse(message: impl Into<String>) -> Result<(), ProgramsError> {
+fn wrong_list(message: impl Into<String>) -> Result<(), ProgramsError> {
     Err(ProgramsError {
         message: message.into(),
         rests_on_reading: false,
@@ -47,7 +47,7 @@ pub fn check_list(
         return Ok(());
     };
     if !signed.require.contains(&Layer::Programs) {
-        return refuse(
+        return wrong_list(
             "the signed sandbox has a list of programs, but does not require the layer programs, so no sandbox must \
              enforce the list",
         );
@@ -77,7 +77,7 @@ pub fn check_list(
     if names.is_empty() {
         Ok(())
     } else {
-        refuse(format!(
+        wrong_list(format!(
             "the signed list of programs has {}, which the policy file denies",
             joined(&names, ", ")
         ))
@@ -159,12 +159,12 @@ pub fn check_programs(
     let (needed, signed) = match (needed, signed) {
         (None, None) => return Ok(()),
         (Some(_), None) => {
-            return refuse(
+            return wrong_list(
                 "a run may execute only listed programs, but the signed sandbox has no list of programs",
             );
         }
         (None, Some(_)) => {
-            return refuse(
+            return wrong_list(
                 "the signed sandbox has a list of programs, but neither policy nor the step asks for a list",
             );
         }
@@ -178,7 +178,7 @@ pub fn check_programs(
         .cloned()
         .collect();
     if !lacking.is_empty() {
-        return refuse(format!(
+        return wrong_list(format!(
             "the signed list of programs lacks {}, which the step needs",
             joined(&lacking, ", ")
         ));

@@ -4,7 +4,7 @@
 //! Countersign Markdown declare needs in braces after the language, `bash {network=api.example.com:443}`. Gruntwork and
 //! Rundown ignore them.
 //!
-//! Reads the secrets that a block declares: `secrets="db=env:DB_PASSWORD, tls-key=file:TLS_KEY, ca"`.
+//! Secrets are declared as `secrets="db=env:DB_PASSWORD, tls-key=file:TLS_KEY, ca"`.
 
 use std::sync::Arc;
 

@@ -1,12 +1,10 @@
-//! Checks whether a value fits the declaration of its parameter.
-//!
-//! Error type for parameters.
-//!
-//! Checks patterns of parameters against the closed subset, and compiles them.
+//! Checks whether a value fits the declaration of its parameter, and whether the patterns of parameters are in the closed
+//! subset.
 
 use std::{
     borrow::Cow,
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex},
 };
 
@@ -231,8 +229,7 @@ const MAX_SHOWN: usize = 3;
 const MAX_ERRORS: usize = 32;
 
 /// Error in the given parameters, with its place.
-#[derive(Debug, PartialEq, thiserror::Error)]
-#[error("{}{message}", if .pointer.is_empty() { String::new() } else { format!("{}: ", .pointer) })]
+#[derive(Debug, PartialEq)]
 pub struct ParameterError {
     /// JSON pointer (RFC 6901) into the parameters. The pointer is empty if the error concerns all parameters
     /// together.
@@ -240,6 +237,17 @@ pub struct ParameterError {
     /// Description of the error and its correction. Long values are cut.
     pub message: String,
 }
+
+impl fmt::Display for ParameterError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if !self.pointer.is_empty() {
+            write!(f, "{}: ", self.pointer)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ParameterError {}
 
 /// Returns a name as a token of a JSON pointer (RFC 6901).
 pub fn escape(token: &str) -> String {

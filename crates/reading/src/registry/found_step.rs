@@ -1,6 +1,4 @@
-//! A step that a runbook file contains.
-//!
-//! Place of a step in its runbook, and places of the lines of its script.
+//! A step that a runbook file contains, with its place there and the places of the lines of its script.
 
 use std::{
     collections::BTreeMap,

@@ -263,7 +263,8 @@ pub fn interpreter_of_shebang(source: &str) -> Result<Option<String>, String> {
             let first = source.lines().next().unwrap_or_default();
             let shown: String = first.chars().take(80).collect();
             format!(
-                "{shown:?} names no program by a standard path: write #!/usr/bin/env and the name of the program"
+                "{shown:?} does not begin with #! and a standard path (/bin, /usr/bin, /usr/local/bin): \
+                 write #!/usr/bin/env and the name of the program"
             )
         })?;
     if has_options {

@@ -3,10 +3,7 @@
 //! - contents of the files of a step, and the rules for the files that a runbook names
 //! - declarations of a step's outputs
 //! - declarations of parameters that several steps of a registry share
-//! - errors of a shell script that no run could avoid: text that the parser can't read, and variables that no parameter gives
-//!
-//! A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author learns it
-//! before a proposer does. Steps from a store are not checked, because a step that was sealed stays in force.
+//! - errors of a shell script that no run could avoid
 
 use std::{
     borrow::Cow,
@@ -425,8 +422,12 @@ impl SharedSchemas {
     }
 }
 
-/// Returns the errors of a script. `sample` is the script that the parser reads: a template has a value in each place.
-/// Returns no error for a script of another language.
+/// Returns the errors of a script that no run could avoid: text that the parser can't read, and variables that no parameter
+/// gives. `sample` is the script that the parser reads: a template has a value in each place. Returns no error for a script
+/// of another language.
+///
+/// A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author learns it
+/// before a proposer does. Steps from a store are not checked here, because a step that was sealed stays in force.
 fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<TemplateFlaw> {
     // The reader of the file reports an empty script.
     let Some(shell) = Shell::of(&step.interpreter).filter(|_| !step.source.trim().is_empty())
@@ -494,12 +495,12 @@ fn unknown_variables(step: &StepDefinition) -> Vec<TemplateFlaw> {
         let message = format!(
             "no parameter gives ${name}{hint}: declare the parameter, or write ${{{name}-}} if it may be missing"
         );
-        flaws.push((name, TemplateFlaw::new(source, at, message)));
+        flaws.push((name, at, message));
     }
     flaws
         .into_iter()
-        .filter(|(name, _)| !set.contains(name))
-        .map(|(_, flaw)| flaw)
+        .filter(|(name, ..)| !set.contains(name))
+        .map(|(_, at, message)| TemplateFlaw::new(source, at, message))
         .collect()
 }
 

@@ -324,7 +324,7 @@ fn every_error_of_a_file_has_its_place() {
         (fenced("bash {#a}", &format!("{large}\n")), "a.md:5:1: the script is larger than 65536 bytes"),
         (fenced("bash {#a}", "#!/usr/bin/env fish\ntrue\n"), "a.md:6:1: unknown interpreter: \"fish\""),
         (fenced("bash {#a}", "#!/bin/bash -e\ntrue\n"), "a.md:6:1: options in a shebang"),
-        (fenced("bash {#a}", "#!/opt/bash\ntrue\n"), "a.md:6:1: \"#!/opt/bash\" names no program by a standard path"),
+        (fenced("bash {#a}", "#!/opt/bash\ntrue\n"), "a.md:6:1: \"#!/opt/bash\" does not begin with #! and a standard path (/bin, /usr/bin, /usr/local/bin): write #!/usr/bin/env"),
         (fenced("bash {#a}", "true\n").trim_end_matches("```\n").to_owned(), "a.md:5:1: the block is not closed"),
         (
             fenced("bash {#a}", "true\n    ```\n").replace("    ```\n```\n", "    ```\n"),

@@ -1,10 +1,8 @@
-//! Finds the commands that a script would start.
+//! Finds the commands that a script would start. The file also contains:
 //!
-//! Assignments in a script: the variables that a command or a builtin sets, and their values.
-//!
-//! Parser of redirections and here-documents.
-//!
-//! Compares the structure of two scripts: their commands, words, redirections and here-documents.
+//! - assignments in a script: the variables that a command or a builtin sets, and their values
+//! - the parser of redirections and here-documents
+//! - the comparison of the structure of two scripts: their commands, words, redirections and here-documents
 
 use std::{cell::OnceCell, collections::BTreeSet};
 

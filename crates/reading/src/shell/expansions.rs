@@ -148,7 +148,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Returns a parser of a text in this text. The method `leave` takes its results.
+    /// Returns a parser of a part of this text. The method `leave` takes over its results.
     fn inside<'i>(&mut self, text: &'i str, origin: ByteOrigin) -> Parser<'i> {
         let mut inside = Parser::new(text, self.dialect, origin, self.depth);
         inside.substitutions = self.substitutions;
@@ -158,6 +158,7 @@ impl Parser<'_> {
         inside
     }
 
+    /// Takes over the results of a parser that `inside` returned.
     fn leave(&mut self, inside: Parser<'_>) {
         self.bodies = inside.bodies;
         self.evaluates |= inside.evaluates;

@@ -1,8 +1,8 @@
 //! Parser of templates: the text of a script with actions between `{{` and `}}`.
 //!
-//! Errors of templates.
-//!
-//! Conditions of `{{ if }}`.
+//! The conditions of `{{ if }}` and the errors of templates are here too.
+
+use std::fmt;
 
 use serde_json::Value;
 
@@ -396,14 +396,24 @@ impl TemplateFlaw {
 }
 
 /// Reason why a template can't be rendered with the given parameters.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", if .parameter.is_empty() { String::new() } else { format!("/{}: ", .parameter) })]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderError {
     /// Name of the parameter, empty if the error concerns several parameters together.
     pub parameter: String,
     /// The problem, and how to correct it.
     pub message: String,
 }
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if !self.parameter.is_empty() {
+            write!(f, "/{}: ", self.parameter)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for RenderError {}
 
 impl RenderError {
     pub(super) fn new(parameter: &str, message: impl Into<String>) -> Self {

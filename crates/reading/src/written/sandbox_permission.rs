@@ -3,9 +3,7 @@
 //! Each of these methods has one match arm for each sandbox permission. For a new variant, the compiler reports each
 //! missing arm, and the test below reports a field without a variant.
 //!
-//! Paths of the host, deny patterns and reasons, as people write them.
-//!
-//! These checks read only the text and never the disk, so that the boundary and the approver's program derive the same
+//! The last functions check paths of the host, deny patterns and reasons, as people write them. These checks read only the text and never the disk, so that the boundary and the approver's program derive the same
 //! profile. The check before a seal tests whether a path exists and contains no symbolic link.
 
 use crate::{
@@ -122,7 +120,9 @@ impl SandboxPermission {
                 });
             }
             Self::Sockets => declared.sockets = Some(checked(items(), check_host_path)?),
-            Self::Proc => declared.proc = Some(word(self.word(), text, &["minimal", "full"])?),
+            Self::Proc => {
+                declared.proc = Some(word(self.word(), text, &Proc::ALL.map(Proc::word))?)
+            }
             Self::RunAs => declared.run_as = Some(check_user(text).map(|()| text.to_owned())?),
             Self::Off => declared.off_reason = Some(check_reason(text).map(|()| text.to_owned())?),
         }

@@ -215,7 +215,8 @@ fn parse_as(
     }))
 }
 
-fn refused<T>(place: TextPlace, message: impl Into<String>) -> Result<T, YamlFlaw> {
+/// Returns an error at this place.
+fn flaw_at<T>(place: TextPlace, message: impl Into<String>) -> Result<T, YamlFlaw> {
     Err(YamlFlaw::new(place, message))
 }
 
@@ -256,26 +257,26 @@ impl Tree<'_> {
             _ => (0, false),
         };
         if anchor != 0 {
-            return refused(
+            return flaw_at(
                 place,
                 "anchors (&name) are not supported: write the value itself",
             );
         }
         if tag {
-            return refused(place, "tags (!type) are not supported: remove the tag");
+            return flaw_at(place, "tags (!type) are not supported: remove the tag");
         }
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return refused(
+                    return flaw_at(
                         place,
                         "a second document begins here: write only one document in a file",
                     );
                 }
                 Ok(())
             }
-            Event::Alias(..) | Event::UnresolvedAlias(..) => refused(
+            Event::Alias(..) | Event::UnresolvedAlias(..) => flaw_at(
                 place,
                 "aliases (*name) are not supported: write the value itself",
             ),
@@ -298,10 +299,10 @@ impl Tree<'_> {
             }
             Event::SequenceStart(..) | Event::MappingStart(..) => {
                 if self.awaits_key() {
-                    return refused(place, "a key must be text");
+                    return flaw_at(place, "a key must be text");
                 }
                 if self.open.len() >= MAX_DEPTH {
-                    return refused(
+                    return flaw_at(
                         place,
                         format!(
                             "the values are nested deeper than {MAX_DEPTH} levels: reduce the nesting"
@@ -325,7 +326,7 @@ impl Tree<'_> {
                         kind: YamlKind::Map(entries),
                     },
                     None => {
-                        return refused(
+                        return flaw_at(
                             place,
                             "a list or a map ends here, but its beginning is missing",
                         );
@@ -356,20 +357,20 @@ impl Tree<'_> {
         };
         if style == ScalarStyle::Plain {
             if text == "<<" {
-                return refused(
+                return flaw_at(
                     place,
                     "merge keys (<<) are not supported: write the values themselves",
                 );
             }
             if !matches!(plain(text), Ok(YamlKind::Text(_))) {
-                return refused(
+                return flaw_at(
                     place,
                     format!("a key must be text: write {text:?} in quotes"),
                 );
             }
         }
         if let Some((first, _)) = entries.iter().find(|(key, _)| key.name == text) {
-            return refused(
+            return flaw_at(
                 place,
                 format!(
                     "the key {text:?} is already at {}: keep one of the two",

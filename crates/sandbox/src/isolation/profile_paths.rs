@@ -114,10 +114,7 @@ pub fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
 }
 
 /// Refuses a path that the profile both names and denies. Otherwise this mistake would only appear during the run.
-pub fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
-    let Ok(patterns) = NamePatterns::new(&profile.deny) else {
-        return Ok(());
-    };
+pub fn check_denied(profile: &Profile, patterns: &NamePatterns) -> Result<(), Unavailable> {
     for path in step_paths::named_paths(profile) {
         // A path in a denied directory is denied too.
         let denied = Path::new(path)

@@ -164,6 +164,7 @@ pub fn check(
     around: &HostSurroundings,
 ) -> Result<Prepared, Unavailable> {
     refuse_what_makes_no_sense(profile)?;
+    let denied = NamePatterns::new(&profile.deny).map_err(|why| Unavailable::Invalid { why })?;
     let user = user(profile)?;
     // Check namespaces first, because other layers depend on them.
     let mut required = profile.require.clone();
@@ -184,7 +185,7 @@ pub fn check(
     check_paths(&profile.read)?;
     check_trees(profile)?;
     check_sockets(profile)?;
-    check_denied(profile)?;
+    check_denied(profile, &denied)?;
     let off = profile.off_reason.is_some();
     let form = if off { RunForm::Host } else { probe.form };
     let landlock = !off && probe.missing(Layer::Landlock).is_none();
@@ -241,7 +242,6 @@ pub const LEAST_MEMORY: u64 = 4 << 20;
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let invalid = |why: &str| Err(Unavailable::Invalid { why: why.into() });
-    NamePatterns::new(&profile.deny).map_err(|why| Unavailable::Invalid { why })?;
     let trees = step_paths::host_paths(&profile.write).count();
     if profile.workdir != Workdir::Private && trees == 0 {
         return invalid(

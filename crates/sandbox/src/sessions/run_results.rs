@@ -136,15 +136,17 @@ impl RunResults {
         if !self.captures {
             return Ok(Vec::new());
         }
-        let text = self.text(VALUES, OUTPUTS);
-        let bytes = text.map_err(|error| unreadable(Path::new("$RUNBOOK_OUTPUT"), error))?;
-        parse_outputs(&bytes.unwrap_or_default())
+        parse_outputs(
+            &self
+                .text(VALUES, OUTPUTS, "$RUNBOOK_OUTPUT")?
+                .unwrap_or_default(),
+        )
     }
 
     /// Returns the state of the shell, or `None` if the wrapper wrote no regular file of at most 1 MiB.
     pub fn session_state(&self) -> Option<Vec<u8>> {
         self.work.as_ref()?;
-        self.text(SESSION, STATE).ok()?
+        self.text(SESSION, STATE, STATE).ok()?
     }
 
     /// Returns the private work directory of a run with a session, for the next run of the session.
@@ -152,23 +154,22 @@ impl RunResults {
         self.work.as_ref()
     }
 
-    /// Reads a small file of the results. Returns `None` if there is no file of this name.
-    fn text(&self, directory: &str, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let directory = open_directory(&self.root, directory)?;
+    /// Reads a small file of the results, which a run knows as `shown`. Returns `None` if there is no file of this name.
+    fn text(&self, directory: &str, name: &str, shown: &str) -> Result<Option<Vec<u8>>, String> {
+        let failed = |error: io::Error| unreadable(Path::new(shown), error);
+        let directory = open_directory(&self.root, directory).map_err(failed)?;
         let stat = match stat_at(&directory.opened, name) {
             Err(Errno::NOENT) => return Ok(None),
-            stat => stat?,
+            stat => stat.map_err(|error| failed(error.into()))?,
         };
         if kind_of(&stat) != FileType::RegularFile {
-            return Err(io::Error::other("the file is not a regular file any more"));
+            return Err(format!("the file {shown} is not a regular file any more"));
         }
-        let file = open_file(&directory.opened, Path::new(name), &stat)?;
-        let mut bytes = Vec::new();
-        file.take(MAX_RESULT_TEXT + 1).read_to_end(&mut bytes)?;
+        let file = open_file(&directory.opened, Path::new(name), &stat).map_err(failed)?;
+        let (mut file, mut bytes) = (file.take(MAX_RESULT_TEXT + 1), Vec::new());
+        file.read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > MAX_RESULT_TEXT {
-            return Err(io::Error::other(
-                "the file is larger than 1 MiB; write less",
-            ));
+            return Err(format!("the file {shown} is larger than 1 MiB; write less"));
         }
         Ok(Some(bytes))
     }

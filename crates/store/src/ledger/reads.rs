@@ -140,7 +140,7 @@ impl Ledger {
     /// The bindings stay in memory until the state changes, because each new token is a seal.
     pub fn bindings(&self) -> StoreResult<Arc<TokenBindings>> {
         // Read the version first, so that a later change is read again.
-        let version = self.state().version;
+        let version = self.version();
         let mut kept = locked(&self.shared.bindings);
         match &*kept {
             Some((known, bindings)) if *known == version => Ok(bindings.clone()),

@@ -68,12 +68,10 @@ pub fn each_list(
     let width = lists.first().map_or(0, |values| values.len());
     debug_assert!(width <= NAMES.len(), "{sql}");
     // A place is looked up once, because SQLite compares the name with each name of the statement.
-    let places: Vec<Option<usize>> = NAMES
-        .iter()
-        .take(width)
-        .map(|name| statement.parameter_index(name))
-        .collect::<Result<_, _>>()
-        .map_err(fault(during))?;
+    let mut places = [None; NAMES.len()];
+    for (place, name) in places.iter_mut().zip(NAMES).take(width) {
+        *place = statement.parameter_index(name).map_err(fault(during))?;
+    }
     for (number, values) in lists.iter().enumerate() {
         for (place, value) in places.iter().zip(*values) {
             if let Some(at) = place {

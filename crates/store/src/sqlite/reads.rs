@@ -1,6 +1,4 @@
-//! Read-only connections, which work in parallel with the writer.
-//!
-//! Connections that only read a store in a file.
+//! Read-only connections to a store in a file, which work in parallel with the writer.
 
 use std::{
     path::{Path, PathBuf},

@@ -13,8 +13,8 @@ use crate::{
 /// Number of the first schema that version 0.2.0 wrote.
 const FIRST: usize = 3;
 
-/// Disables triggers and views in the database file, sets the schema as untrusted, and keeps the plan of a statement for all
-/// values.
+/// Disables triggers and views in the database file, sets the schema as untrusted, and lets no bound value
+/// change the plan of a statement.
 ///
 /// # Errors
 /// Returns an error if SQLite was built without one of these options.
@@ -23,7 +23,8 @@ pub fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    // Otherwise SQLite prepares some statements again for each new value, which takes longer than the statements.
+    // Without this option, SQLite prepares a statement again if a bound value could change its plan. This takes longer than
+    // most statements.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }

@@ -1,6 +1,4 @@
-//! Messages to the writer, with their answers.
-//!
-//! The end of the process after a panic of the writer.
+//! Messages to the writer, with their answers, and the end of the process after a panic of the writer.
 
 use std::{cell::Cell, sync::Arc};
 

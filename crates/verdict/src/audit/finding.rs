@@ -18,7 +18,6 @@ use documents::{
 words_with_basis! {
     /// Kind of defect in a log. The names of the kinds are stable.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-    #[serde(rename_all = "kebab-case")]
     enum FindingKind: RestsOn {
         /// An entry is not a signed document in its canonical form.
         Entry = "entry", Hashes;

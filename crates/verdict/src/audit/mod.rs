@@ -1,11 +1,11 @@
 //! Offline verification, without a store or a network.
 
-/// Declares an enum of words, each with the evidence on which the value depends.
+/// Declares an enum of words, which serde writes too, each with the evidence on which the value depends.
 macro_rules! words_with_basis {
     ($(#[$of_enum:meta])* enum $name:ident: $basis:ident { $($(#[$of_value:meta])* $value:ident = $word:literal, $rests_on:ident;)* }) => {
         documents::words! {
             $(#[$of_enum])*
-            pub enum $name { $($(#[$of_value])* $value = $word,)* }
+            pub enum $name { $($(#[$of_value])* #[serde(rename = $word)] $value = $word,)* }
         }
 
         impl $name {

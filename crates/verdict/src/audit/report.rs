@@ -12,11 +12,10 @@ use documents::{
     Usage,
 };
 
-// Times, exclusions, active layers and the outcome depend on the boundary's signature.
+// The boundary states times, exclusions, active layers and the outcome, so these checks depend on its signature.
 words_with_basis! {
     /// Check of a bundle, in the order of the report. The names of the checks are stable.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
-    #[serde(rename_all = "kebab-case")]
     enum CheckName: TrustBasis {
         /// The file is a bundle: strict JSON with known fields only.
         Bundle = "bundle", Form;

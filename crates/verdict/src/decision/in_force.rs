@@ -191,7 +191,7 @@ pub fn steps_to_seal(
             Ok(_) => None,
             Err(denied) => match denied.ground {
                 DenialGround::Size => Some(registry.get(reference)?.flaw(denied)),
-                DenialGround::Script | DenialGround::Mode => None,
+                DenialGround::Content | DenialGround::Mode => None,
             },
         });
     errors.extend(unfit);

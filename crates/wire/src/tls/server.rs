@@ -353,7 +353,9 @@ pub(super) fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>
 /// Returns the private key of a PEM text.
 pub(super) fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
-        _ if String::from_utf8_lossy(pem).contains("ENCRYPTED") => {
+        PemReadError::NoItemsFound | PemReadError::Base64Decode(_)
+            if String::from_utf8_lossy(pem).contains("ENCRYPTED") =>
+        {
             "the private key is encrypted: write it without a password (`openssl pkey -in FILE -out FILE2`, then \
              `chmod 600 FILE2`), and name this file"
                 .to_owned()

@@ -1,6 +1,5 @@
-//! What a log leaves open: runs without their reviews, and grants that somebody can still use.
-//!
-//! The grants of a log, apart from its runs: who signed each grant, how often runs used it, and how it ended.
+//! What a log leaves open: runs without their reviews, and grants that somebody can still use. The file also
+//! makes the table of all grants: who signed each grant, how often runs used it, and how it ended.
 
 use crate::{LineTone, PrintableText, joined, review_state_words, value_words::counted};
 use documents::{ReceiptId, Timestamp};

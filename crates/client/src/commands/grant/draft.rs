@@ -325,7 +325,7 @@ fn from_history(
         }
         let Some((receipt, signed)) = read_run(&bundle) else {
             return refuse(format!(
-                "the receipt of {} can't be read: countersign verify",
+                "the receipt of {} is verified, but this program can't read it",
                 run.id
             ));
         };

@@ -8,7 +8,7 @@
 //!     default: eu-west-1
 //! ```
 //!
-//! Converts the validations of a Boilerplate variable to words of a parameter's declaration.
+//! The validations of a variable become words of a parameter's declaration.
 
 use std::collections::BTreeMap;
 

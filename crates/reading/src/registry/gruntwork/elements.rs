@@ -1,20 +1,14 @@
-//! Finds the elements of an MDX page, with their attributes and fences, as a reader of the page sees them.
+//! Finds the elements of an MDX page, with their attributes and fences, as a reader of the page sees them. The file also contains:
 //!
-//! Errors and remarks about a page, and the places of YAML in it.
-//!
-//! A variable of Boilerplate, as a parameter of a step.
-//!
-//! Secrets of a step that names a sign-in block, for example `awsAuthId="aws"`.
-//!
-//! Gruntwork's blocks sign in through a browser and put the result into variables. The registry names the same
-//! variables as secrets of the step: `aws.AWS_REGION` is the variable `AWS_REGION` of the block with the id `aws`.
-//!
-//! Decodes the entities of attributes, such as `&amp;`. An entity without its semicolon is plain text.
-//!
-//! Limits of the nesting of a page.
-//!
-//! The MDX parser needs quadratic time for deep nesting. A page that exceeds a limit is refused before it is parsed. The
-//! limit of 100 levels is checked on the tree, because only the tree shows the exact nesting.
+//! - errors and remarks about a page, and the places of YAML in it
+//! - a variable of Boilerplate, as a parameter of a step
+//! - the secrets of a step that names a sign-in block, for example `awsAuthId="aws"`. Gruntwork's blocks sign in through a
+//!   browser and put the result into variables. The registry names the same variables as secrets of the step:
+//!   `aws.AWS_REGION` is the variable `AWS_REGION` of the block with the id `aws`.
+//! - the entities of attributes, such as `&amp;`. An entity without its semicolon is plain text.
+//! - the limits of the nesting of a page. The MDX parser needs quadratic time for deep nesting, so a page that exceeds a
+//!   limit is refused before it is parsed. The limit of 100 levels is checked on the tree, because only the tree shows the
+//!   exact nesting.
 
 use std::{
     cell::Cell,

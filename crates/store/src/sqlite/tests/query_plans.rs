@@ -175,17 +175,17 @@ fn no_frequent_statement_is_prepared_again_for_new_values() {
     let directory = tempfile::tempdir().expect("directory");
     let connection = Connection::open(store_of_many_runs(directory.path())).expect("store");
     schema::harden(&connection).expect("settings of the service");
-    let batch = [batch_questions::ALL, batch_rows::ALL].concat();
-    let batch = batch.iter().map(|statement| statement.sqlite);
+    let written = [batch_questions::ALL, batch_rows::ALL, rare_changes::ALL].concat();
+    let written = written.iter().map(|statement| statement.sqlite);
     let mut again = Vec::new();
-    for sql in batch.chain(READS.iter().copied()) {
+    for sql in written.chain(READS.iter().copied()).chain(STATEMENTS.all()) {
         connection.execute_batch("BEGIN").expect("begin");
         let mut statement = connection.prepare(sql).expect(sql);
         for value in [vec![7_u8; 32], vec![9; 32]] {
             for at in 1..=statement.parameter_count() {
                 statement.raw_bind_parameter(at, &value).expect(sql);
             }
-            // A value of another type is an error of some statements, after their preparation.
+            // Some statements fail because the value has the wrong type, but only after the preparation.
             let mut rows = statement.raw_query();
             while let Ok(Some(_)) = rows.next() {}
         }
