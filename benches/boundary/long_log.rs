@@ -18,9 +18,9 @@ use crate::database::{cluster, median, ours, point_to};
 use crate::floors::broken;
 use crate::ledger;
 use crate::service::{self, Service};
-use crate::shim::shim;
 use crate::support::people::{self, Key};
 use crate::support::postgres::cluster::Cluster;
+use crate::support::shim::shim;
 use crate::support::{bytes_of, id_of};
 
 #[derive(Debug, clap::Args)]

@@ -31,8 +31,6 @@ mod people;
 mod sandbox;
 mod scrape;
 mod service;
-#[path = "../../tests/durability/shim.rs"]
-mod shim;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 

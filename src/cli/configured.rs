@@ -1,6 +1,6 @@
 //! The `--config` option of the commands for operators. It selects a boundary by its `countersign.toml`.
 //!
-//! What `doctor` reads of a boundary: its files, its store, and the status of its service.
+//! The file also reads what `doctor` inspects: the files and the store of a boundary, and the status of its service.
 
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,7 @@ pub struct InspectedBoundary<'a> {
     pub roster: Result<TrustedRoster, Problems>,
     /// Status of the running service, or `None` if no service runs.
     pub status: Result<Option<NodeStatus>, String>,
-    /// The nodes, or `None` with a store in a file, or if the database can't be read.
+    /// The nodes, or `None` if the store is a file or if the database can't be read.
     pub nodes: Option<NodesReport>,
 }
 
@@ -95,13 +95,13 @@ impl<'a> InspectedBoundary<'a> {
         self.stored.as_ref().ok()?.sealed.as_ref()
     }
 
-    /// Returns the roster that counts.
+    /// Returns the sealed roster, or before the first start the roster with which the log will begin.
     pub fn roster(&self) -> Result<&Roster, &[FileProblem]> {
         let roster = self.roster.as_ref();
         roster.map(TrustedRoster::tables).map_err(Problems::list)
     }
 
-    /// Returns a command of this boundary for the text of a fix.
+    /// Returns a command line with the `--config` of this boundary, for the text of a fix.
     pub fn command(&self, words: &str) -> String {
         format!(
             "`countersign {words} --config {}`",

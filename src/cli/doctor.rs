@@ -126,8 +126,8 @@ fn text(lines: &[DoctorFinding]) -> String {
     }
 }
 
-/// Returns a message if root inspects the boundary of another user. The rules for owners are relative to the user of the
-/// service, so the advice for root would stop the service.
+/// Returns a message if root inspects the boundary of another user. The service of that user accepts only files that
+/// belong to root or to that user. As root, `doctor` would advise other owners, with which this service does not start.
 fn of_other_user(config: &Config) -> Option<String> {
     let owner = config.data.metadata().ok()?.uid();
     (rustix::process::geteuid().is_root() && owner != 0).then(|| {
@@ -153,7 +153,7 @@ fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> V
     lines.push(disk(boundary));
     lines.extend(host::lines(boundary));
     lines.extend(service(boundary));
-    // A key that can't be read is a problem of the files and of the store.
+    // A key that can't be read is reported for the files and for the store, so drop the repetition.
     let mut seen = BTreeSet::new();
     lines.retain(|line| seen.insert(line.says.clone()));
     lines
@@ -207,7 +207,8 @@ fn of_listener(config: &Config) -> Vec<DoctorFinding> {
     lines
 }
 
-/// Reports what the files of this boundary refuse by themselves, as `registry check` does.
+/// Reports the reasons for refusal that follow from the files of this boundary alone. `registry check` reports them
+/// too.
 fn of_refusals(
     boundary: &InspectedBoundary<'_>,
     files: &BoundaryFiles,

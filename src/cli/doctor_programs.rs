@@ -12,7 +12,7 @@ use workbench::uses_network;
 /// Maximum number of steps that one line names.
 const SHOWN: usize = 3;
 
-/// What this host has of the programs of all steps with a list.
+/// Result of the search on this host for the programs of all steps with a list of programs.
 pub struct ProgramFindings {
     /// Number of steps with a list of programs.
     pub listed: usize,

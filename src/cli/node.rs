@@ -1,6 +1,6 @@
 //! The `node` command lists the nodes of a boundary, and notes that a node is lost.
 //!
-//! Opens the log in a store that no service uses.
+//! The file also opens the log of a store that no service uses, for other commands.
 
 use std::{
     path::Path,

@@ -89,8 +89,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let hold = HostSandbox::prepare(wanted, terminal)?;
     let signals = Signals::listen(hold.scratch())?;
     let board = Arc::new(Board::default());
-    // One order waits at most: the board admits one step at a time.
-    let (orders, taken) = sync_channel(4);
+    // At most one order waits, because the board admits one step at a time.
+    let (orders, taken) = sync_channel(1);
     let workshop = Workshop {
         files: files.clone(),
         board: board.clone(),
@@ -177,7 +177,8 @@ fn propose(
     })
 }
 
-/// Returns the preview under the policy of the project, and beside the sealed steps of the boundary that the options name.
+/// Returns the preview under the policy of the project and under the policy of a new boundary. With `--compare`, the
+/// preview also shows differences from the sealed steps of that boundary.
 fn preview(args: &Args, global: &GlobalOptions, project: &Project) -> CommandResult<AuthorPreview> {
     let usual = Policy::load(&content::policy(APPROVERS));
     let usual =

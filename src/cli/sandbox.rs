@@ -443,7 +443,8 @@ fn profile(args: &Args, held: &[Layer]) -> CommandResult<Profile> {
     for permission in SandboxPermission::ALL {
         permission.give(&declared, &mut profile);
     }
-    // Who names a host here also decides about its addresses.
+    // A user who names a host here also permits its private addresses. A loopback address or `localhost` is a port of
+    // this host.
     for host in profile.network.hosts.clone() {
         let needed = with_needed_word(AllowedHost {
             host,

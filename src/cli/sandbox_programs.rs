@@ -1,4 +1,4 @@
-//! Words of the `sandbox` command about the programs that a run started.
+//! Texts of the `sandbox` command about the programs that a run started.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -117,8 +117,9 @@ fn schema<T: JsonSchema>(name: &str) -> (String, String) {
     (name, pretty(&value))
 }
 
-/// The schema of the policy file. Its types contain the policy after reading, and they share parts with a step. The
-/// reader of the file refuses more, and fills in `required`.
+/// Returns the schema of the policy file. The function adds rules to the generated schema, because the types describe
+/// the policy after reading, and a step uses some of them too. The reader of the file refuses more, and fills in
+/// `required`.
 fn policy() -> (String, String) {
     let (name, mut value) = generate::<PolicyFile>("policy");
     value["properties"]["version"]["const"] = json!(1);

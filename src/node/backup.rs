@@ -1,4 +1,4 @@
-//! Backups of the store: whole ones, and earlier ones that are brought up to date.
+//! Makes backups of the store: whole backups, and updates of earlier backups.
 //!
 //! A backup and a closed log have the same directory layout:
 //!
@@ -54,7 +54,7 @@ pub struct MadeBackup {
     pub checkpoint: String,
 }
 
-/// Gets the parts of the work that are done, and their number.
+/// Callback that gets the number of finished parts of the work, and the number of all parts.
 pub type BackupProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 /// Copies the store at one moment into the new directory `into`. The function also works while the service runs.
@@ -118,8 +118,8 @@ pub fn back_up(
     })
 }
 
-/// Brings the backup in `onto` up to date. Afterwards it has the rows and outputs of a whole backup. If this is
-/// interrupted at any moment, the backup keeps its earlier state.
+/// Brings the backup in `onto` up to date. Afterwards the backup has the rows and outputs of a whole backup. If the
+/// update is interrupted at any moment, the backup keeps its earlier state.
 ///
 /// # Errors
 /// Returns an error if `onto` is no backup of this log, if it cannot be written, or if the store cannot be read.
@@ -164,7 +164,8 @@ pub fn back_up_onto(
     // The rows must not name an output before its file is durable.
     sync_tree(&into).at(onto)?;
     update.commit().at(onto)?;
-    // After a crash from here on, the checkpoint is that of the earlier state, which is a beginning of this log.
+    // After a crash from here on, the backup still has its earlier checkpoint. That checkpoint is valid, because it
+    // covers a beginning of this log.
     let (id, entries, checkpoint) = write_checkpoint(config, &Database::File(copy), &into, &into)?;
     delete_others(&into.join(OUTPUTS), &names).at(onto)?;
     let bytes = sync_tree(&into).at(onto)?;
@@ -252,9 +253,9 @@ fn watched<T>(
     })
 }
 
-/// Copies the outputs that are files into the backup `into`, except those that it has. Each file gets its final name only
-/// when it is complete. Returns the names of outputs without a file: deleted during the copy, or lost. `store check` can
-/// tell which.
+/// Copies the outputs that are files into the backup `into`, except the outputs that the backup already has. Each file
+/// gets its final name only when it is complete. Returns the names of outputs without a file: deleted during the copy,
+/// or lost. `store check` reports which outputs are lost.
 fn copy_outputs(
     config: &Config,
     names: &[Blake3Digest],
@@ -270,7 +271,7 @@ fn copy_outputs(
             continue;
         }
         if !copied.exists() {
-            // An output of another engine came out of the database together with the rows.
+            // With PostgreSQL, the copy of the rows has already written the output to `copied`.
             match copy_file(&config.data.join(&place), &copied) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {

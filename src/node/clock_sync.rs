@@ -1,4 +1,4 @@
-//! Whether another clock keeps the clock of this host right.
+//! Finds out whether the clock of this host is synchronized with another clock.
 
 use std::io;
 

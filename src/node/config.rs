@@ -3,7 +3,8 @@
 //! A key is a field of a table, a line of the reader (`config_reader.rs`), and a line of the template, which contains
 //! the default value. The operator always names the file: the program never searches for a configuration.
 //!
-//! The targets of messages (`[[notify]]` in `countersign.toml`).
+//! The file also has the type of the targets of messages (`[[notify]]` in `countersign.toml`), and the traits that turn
+//! an error into a problem of a file or of the store.
 //!
 //! Errors as problems of a file or of the store.
 
@@ -318,7 +319,7 @@ pub enum LevelWord {
 }
 
 impl Config {
-    /// Returns what puts changed files in force, as advice.
+    /// Returns the advice how to put changed files in force.
     pub fn puts_in_force(&self) -> &'static str {
         match self.database.node() {
             None => "run `countersign seal`",
@@ -326,7 +327,7 @@ impl Config {
         }
     }
 
-    /// Returns the runbook directories, which only root and the user of this process may be able to write.
+    /// Returns the runbook directories. Only root and the user of this process may have write access to them.
     pub fn runbook_directories(&self) -> RunbookDirectories {
         let invalid = if self.skip_invalid_runbooks {
             InvalidFiles::Skipped
@@ -563,7 +564,7 @@ pub fn ntfy_topic(url: &str) -> Option<(&str, &str)> {
     (known && server.contains("://")).then_some((server, topic))
 }
 
-/// An error that becomes a problem of a file.
+/// Turns an error into a problem of a file.
 pub trait InFile<T> {
     /// Names the file, or another path, to which the error belongs.
     fn at(self, path: &Path) -> Result<T, FileProblem>;
@@ -575,7 +576,7 @@ impl<T, E: Display> InFile<T> for Result<T, E> {
     }
 }
 
-/// A fault that becomes a problem of its store.
+/// Turns a fault into a problem of its store.
 pub trait InStore<T> {
     /// Names the store. A node waits if its database server can't be used now.
     fn in_store(self, database: &Database) -> Result<T, FileProblem>;

@@ -1,5 +1,5 @@
-//! Reads the values of `countersign.toml`, each with its form. All errors are reported together, each with its line and
-//! column.
+//! Reads the values of `countersign.toml`, and checks the form of each value. All errors are reported together, each
+//! with its line and column.
 
 use std::{
     fmt::Display,
@@ -141,8 +141,8 @@ impl Reader {
         }
     }
 
-    /// Returns a reader of the file at `path`, and the values of the file. A key that `text` does not have has the value
-    /// of the template, at the place `0:0`.
+    /// Returns a reader of the file at `path`, and the values of the file. If `text` lacks a key, the value is that of
+    /// the template, at the place `0:0`.
     pub fn new(path: &Path, text: &str) -> (Self, YamlNode) {
         let (mut tree, flaws) = toml_tree::read(text);
         let (defaults, _) = toml_tree::read(&template(""));
@@ -439,7 +439,7 @@ impl Reader {
             .map(str::to_owned)
     }
 
-    /// Returns the value of the word that the file has for a key.
+    /// Returns the value that stands for the word of a key.
     pub fn word<T: Copy>(
         &mut self,
         node: &YamlNode,
@@ -454,7 +454,7 @@ impl Reader {
         })
     }
 
-    /// Returns the value of a type that parses its own text.
+    /// Returns the value of a key, which the type of the value parses.
     pub fn parsed<T: FromStr<Err: Display>>(&mut self, node: &YamlNode, key: &str) -> Option<T> {
         self.value(node, key, str::parse)
     }
@@ -577,7 +577,7 @@ impl Reader {
     }
 }
 
-/// Keys of a secret, of which exactly one is given.
+/// Keys for the source of a secret. Each secret has exactly one of these keys.
 const SOURCES: [&str; 3] = ["file", "env", "credential"];
 
 fn empty() -> YamlNode {

@@ -177,7 +177,7 @@ impl Reader {
     }
 }
 
-/// Returns true if nothing of the host name follows.
+/// Returns true if the host name has ended before `rest`.
 fn ends_host(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with([':', '/'])
 }

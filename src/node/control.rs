@@ -1,7 +1,8 @@
 //! The control socket: tokens, seal and status for the operator.
 //!
 //! A request is one JSON object on one line, and the answer is one line, for example `{"do":"token-list"}` →
-//! `{"ok":[…]}`, `{"refused":{"code":"…","message":"…"}}` or `{"error":"…"}`. Only root and the user of the service get an answer (SO_PEERCRED).
+//! `{"ok":[…]}`, `{"refused":{"code":"…","message":"…"}}` or `{"error":"…"}`. Only root and the user of the service get
+//! an answer (SO_PEERCRED).
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -195,7 +196,7 @@ pub async fn answer(
     )
 }
 
-/// The control socket, to which nobody can connect yet.
+/// The control socket before it accepts connections.
 pub struct ControlSocket {
     socket: UnixSocket,
     /// Deletes the socket's file when it is dropped.

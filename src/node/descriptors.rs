@@ -1,4 +1,4 @@
-//! Number of concurrent runs and connections that the limits of this process allow (RLIMIT_NOFILE, RLIMIT_NPROC).
+//! Computes how many concurrent runs and connections the limits of this process allow (RLIMIT_NOFILE, RLIMIT_NPROC).
 //!
 //! A run that finds no free file descriptor at its start fails, and its nonce is spent. Therefore the service limits
 //! the number of runs: a run that waits for capacity still has an unspent nonce.

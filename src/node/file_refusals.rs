@@ -1,4 +1,4 @@
-//! What the files of a boundary refuse by themselves, before a host, a store or a key is known.
+//! Finds the reasons for refusal that follow from the files of a boundary alone, without a host, a store or a key.
 
 use std::collections::BTreeMap;
 
@@ -139,7 +139,8 @@ pub fn of_sound_files(
     .1
 }
 
-/// Returns the configuration of every run. A host may lack layers of the sandbox, so none is required.
+/// Returns the configuration of every run. A host may lack layers of the sandbox, so this configuration requires no
+/// layer.
 fn configuration(config: Option<&Config>) -> Configuration {
     let configuration = without_maximum();
     match config {

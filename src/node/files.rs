@@ -12,9 +12,10 @@ use verdict::{Chain, TrustedRoster};
 /// Files of the operator. Each file is valid by itself, but the files have not been compared with each other.
 #[derive(Debug)]
 pub struct BoundaryFiles {
-    /// Steps of the runbooks. Without steps if the runbooks have errors.
+    /// Steps of the runbooks, or no steps if the runbooks have errors.
     pub registry: Registry,
-    /// Errors of the runbooks with which a node of several can start, because only sealed runbooks run.
+    /// Errors of the runbooks. A node of a boundary with several nodes starts despite these errors, because only sealed
+    /// runbooks run.
     pub runbook_errors: Vec<FileProblem>,
     /// Content of the policy file, or its errors. After the log has begun, the sealed state stays in force, so errors
     /// in the policy only cause a note for the operator.
@@ -37,7 +38,8 @@ impl BoundaryFiles {
         }
     }
 
-    /// Reads all files for a start. Errors of the runbooks do not stop a node of several after the log has begun.
+    /// Reads all files for a start. If the boundary has several nodes, errors of the runbooks do not stop the start
+    /// after the log has begun.
     ///
     /// # Errors
     /// Returns all errors of the files that the start needs, and all private files that a run could access (rule R9).
@@ -54,8 +56,8 @@ impl BoundaryFiles {
             &mut problems,
         );
         // After the log has begun, the last seal defines policy and roster. An unfinished or unsigned change of a file
-        // must not stop the start. On a database server, the start looks later, because the server can be down now. A start
-        // that was refused can leave a store without a log.
+        // must not stop the start. If the database is on a server, the start checks this later, because the server can
+        // be down now. A store can exist without a log, if an earlier start was refused.
         let begins = config.database.file().is_some_and(|file| {
             !file.exists()
                 || config
@@ -102,7 +104,7 @@ pub fn read_policy(config: &Config) -> Result<Policy, Vec<FileProblem>> {
     Policy::load(&text).map_err(|errors| FileProblem::of_flaws(&config.policy, errors))
 }
 
-/// Returns the problems of the roster with which a log begins: without an approver, or without this key.
+/// Returns the problems of the roster with which a log begins: the roster has no approver, or does not list this key.
 pub fn check_first_roster(
     config: &Config,
     roster: &TrustedRoster,

@@ -1,9 +1,9 @@
 //! Checks of the key of this node before the node signs for the boundary.
 //!
-//! A document counts only if a key in the roster of its own seal signed it: the receipt of a run by the run's seal, and
-//! the checkpoint that covers this receipt too. Therefore a key of a later roster waits for work that only an earlier key
-//! can sign: a run without a receipt, or a receipt that no checkpoint covers. A service that ended by SIGTERM leaves no
-//! such work. With one machine, the start is refused. With several nodes, the node stands by.
+//! A receipt counts only if a key in the roster of the run's seal signed the receipt and the checkpoint that covers it.
+//! Therefore a key of a later roster must not be used while there is open work that only an earlier key can sign: a run
+//! without a receipt, or a receipt that no checkpoint covers. A service that ended by SIGTERM leaves no such work. If
+//! such work is open, a boundary with one machine refuses the start, and with several nodes the node stands by.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -43,8 +43,8 @@ pub struct StandbyKey {
     database: Database,
     keyid: KeyId,
     reads: Option<Arc<StoreReads>>,
-    /// The seal in force and the number of revocations when the key waited for nothing. It waits for nothing until one of
-    /// them changes.
+    /// The seal in force and the number of revocations when the node last had no reason to wait. The check is repeated
+    /// only after one of the two has changed.
     settled: Option<(SealDigest, usize)>,
 }
 
@@ -163,7 +163,7 @@ fn open_work(seals: &mut SealKeys<'_>, keyid: &str) -> StoreResult<Option<String
     if open > 0 {
         return Ok(Some(format!("the receipts of {open} open runs")));
     }
-    // A service records a checkpoint over the whole log when it ends, so this usually reads nothing.
+    // A service records a checkpoint over the whole log when it ends, so this loop usually reads nothing.
     let mut index = seals.reads.checkpoint()?.map_or(0, |row| row.size);
     while let Some(leaf) = seals.reads.leaf(index)? {
         if leaf.kind == LeafKind::Receipt

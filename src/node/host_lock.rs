@@ -37,7 +37,7 @@ impl HostLock {
     /// # Errors
     /// Returns an error if another process on this host holds the lock. The error names this process and its directory.
     pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, FileProblem> {
-        // The nodes of a boundary have one database, and only one of them is active.
+        // Each node of a boundary has a lock of its own. The shared database ensures that only one node is active.
         let node = config
             .database
             .node()

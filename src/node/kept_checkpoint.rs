@@ -41,7 +41,7 @@ pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<Strin
         match compared {
             Ok(note) => notes.extend(note),
             Err(problem) => {
-                // The newest state of a database server can come back.
+                // A database server that lacks entries can get them back. A store in a file can't.
                 let can_pass = config.database.file().is_none() && problem.can_pass;
                 problems.push(FileProblem {
                     can_pass,
@@ -172,7 +172,7 @@ fn look(
     }
 }
 
-/// Returns the error message for a missing store of which the checkpoint `file` exists.
+/// Returns the error message for a missing store whose checkpoint `file` still exists.
 pub fn lost(known: &Checkpoint, file: &Path) -> String {
     format!(
         "there is no store, but this boundary signed a checkpoint of {} entries of the log {}: put the newest store \
@@ -249,8 +249,8 @@ fn followed(ledger: &Ledger) -> Option<FollowedLog> {
     }
 }
 
-/// Writes each new checkpoint of the log to the file until the task is dropped. If no request comes for a second, the
-/// checkpoint is recorded in the store too, because a node with another key can wait for it.
+/// Writes each new checkpoint of the log to the file until the task is dropped. If the log does not grow for a second,
+/// the checkpoint is recorded in the store too, because a node with another key can wait for this checkpoint.
 pub async fn keep(ledger: Ledger, path: PathBuf) {
     let mut every = every(EVERY);
     let (mut kept, mut recorded) = (0, 0);

@@ -11,7 +11,7 @@ use documents::{BoundaryRef, Timestamp};
 
 /// Beginning of a secret of Standard Webhooks.
 const SECRET: &str = "whsec_";
-/// Sizes of a secret in bytes, which Standard Webhooks permits.
+/// Sizes in bytes that Standard Webhooks permits for a secret.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Returns a CloudEvent. Its id is the same at each attempt.

@@ -174,7 +174,7 @@ impl Target {
         match request.send(body) {
             Ok(mut answer) => {
                 let status = answer.status().as_u16();
-                // The answer is of no use.
+                // Read the answer only so that the connection can be used again.
                 let _ = answer
                     .body_mut()
                     .with_config()
@@ -291,7 +291,8 @@ fn test_notice(boundary: &BoundaryRef, now: Timestamp) -> Notice {
     }
 }
 
-/// Starts a thread for each target. A target whose files can't be used gets no messages until the next start.
+/// Starts a thread for each target. If the files of a target can't be used, its thread reads them again every 30 s, and
+/// the messages wait.
 pub fn start(boundary: &Boundary, ledger: &Ledger, config: &Config) -> StoreResult {
     if config.notify.is_empty() {
         return Ok(());
@@ -361,7 +362,7 @@ struct Teller {
     stored: u64,
     stored_at: Instant,
     attention: Vec<(Timestamp, String)>,
-    /// Reason why the newest message was given up, until the target takes one.
+    /// Reason why the last message was given up, or `None` since the target took a message.
     refuses: Option<String>,
     filter: NoticeFilter,
     table: NotifyTable,
@@ -415,7 +416,7 @@ impl Teller {
         Ok(())
     }
 
-    /// Sends the message about an event, and tries again until the target has it or it is given up.
+    /// Sends the message about an event, and tries again until the target has the message or the message is given up.
     fn tell(&mut self, target: &Target, event: &StoredEvent) -> Result<(), Ended> {
         let mut attempts = 0;
         loop {
@@ -433,7 +434,7 @@ impl Teller {
                     continue;
                 }
             };
-            // A target is not told about its own trouble.
+            // A target gets no message about its own errors.
             let words = notice.event.words.as_deref().unwrap_or_default();
             if words.starts_with(&self.words_about()) {
                 break;
@@ -472,8 +473,8 @@ impl Teller {
         error!("{words}");
         self.told.seq = event.seq;
         self.told.given_up += 1;
-        // Only the first of several events, so that a broken target does not flood the others. Otherwise two broken targets
-        // would also tell each other about their trouble for ever.
+        // Report only the first message that is given up, so that a broken target does not flood the other targets. Do
+        // not report a message about such a report, because two broken targets would then report each other for ever.
         if notice.event.kind != FeedKind::Attention && self.refuses.is_none() {
             self.attention.push((self.boundary.crossing.now(), words));
         }
@@ -498,7 +499,7 @@ impl Teller {
         Ok(())
     }
 
-    /// Stores the position, and the events about trouble.
+    /// Stores the position, and the events about messages that were given up.
     fn store(&mut self) -> Result<(), Ended> {
         self.stored_at = Instant::now();
         if self.stored == self.told.seq && self.attention.is_empty() {

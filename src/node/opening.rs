@@ -1,4 +1,5 @@
-//! The start of the service, until it can serve. A start that meets a database server that cannot be used now stands by.
+//! Starts the service, up to the point at which it can serve. If the database server can't be used now, the node stands
+//! by.
 
 use std::sync::Arc;
 
@@ -201,7 +202,7 @@ fn is_unreachable(config: &Config) -> bool {
             .is_err_and(|fault| fault.is_unreachable())
 }
 
-/// Begins to read the nodes of the boundary. Returns `None` with a store in a file.
+/// Begins to read the nodes of the boundary. Returns `None` if the store is a file.
 fn seen_nodes(config: &Config) -> Result<Option<Arc<SeenNodes>>, FileProblem> {
     let database = &config.database;
     let (Some(me), Some(replicas), Some(reader)) =

@@ -54,7 +54,7 @@ impl Config {
         self.data.join("outputs")
     }
 
-    /// Returns the directory of receipts that came too late.
+    /// Returns the directory of late receipts, whose runs another node had already closed.
     pub fn late_receipts(&self) -> PathBuf {
         self.data.join("late-receipts")
     }

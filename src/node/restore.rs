@@ -96,7 +96,7 @@ fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<BackupFile, Fil
             )
         })
         .at(source)?;
-    // If a backup was being brought up to date, its journal gives it the earlier state.
+    // If an update of the backup was interrupted, the journal restores the earlier state of the backup.
     let journal = source.with_file_name(format!("{DATABASE}-journal"));
     if journal.exists() {
         let target = old.join(format!("{DATABASE}-journal"));

@@ -79,8 +79,8 @@ fn read_file<T: DeserializeOwned>(path: &Path, what: &str) -> Result<Option<T>, 
         .at(path)
 }
 
-/// Returns the newest signed versions, or before the log begins, version 1 as the draft and this policy state it. Without a
-/// policy, the digest of the draft stays.
+/// Returns the signed versions up to the newest. Before the log begins, returns version 1 as the draft states it, with
+/// the digest of `policy`. Without `policy`, the digest in the draft stays.
 ///
 /// # Errors
 /// Returns an error if there is no valid roster.
@@ -126,16 +126,16 @@ fn needs_all(config: &Config, path: &Path, version: u64) -> FileProblem {
     )
 }
 
-/// Returns the versions with which a log begins. If other boundaries already use a later version, these are the files of all
-/// versions.
+/// Returns the versions with which a log begins. If other boundaries already use a later version, the log begins with
+/// all versions from their files.
 ///
 /// # Errors
-/// Returns an error if there is no valid roster, if a draft or an unsigned version is beside it, or if there is a later version
-/// without all versions before it.
+/// Returns an error if there is no valid roster, or if the directory also has a draft, an unsigned version, or a later
+/// version without all versions before it.
 pub fn first(config: &Config, policy: Option<&Policy>) -> Result<Chain, FileProblem> {
     let first = newest(config, policy)?;
     let version = first.last().version() + 1;
-    // A later version without its signatures, or a draft beside the file of its version: the operator must decide.
+    // If a later version lacks signatures, or if a draft is beside the file of its version, the operator must decide.
     if let Some((path, _)) = next(config, version)? {
         return Err(needs_all(config, &path, version));
     }

@@ -15,17 +15,17 @@ pub enum RunbookWatch {
     Tell,
 }
 
-/// Interval between two looks at the directories.
+/// Interval between two reads of the directories.
 const EVERY: Duration = Duration::from_secs(1);
-/// Maximum depth of a directory that is looked at. Runbooks lie less deep.
+/// Maximum depth of a directory that is read. The loader of runbooks reads only directories of a lower depth.
 const MAX_DEPTH: usize = 20;
 
-/// Seals the runbooks after each change, or tells what differs. A change is complete if two looks find the same state,
+/// Seals the runbooks after each change, or tells what differs. A change is complete if two reads find the same state,
 /// because an editor may write a file in several steps. Runbooks that can't be sealed leave the old seal in force, and
 /// the health report says why.
 pub async fn keep_watching(boundary: Boundary, runbooks: RunbookDirectories, watch: RunbookWatch) {
     let mut every = every(EVERY);
-    // The first look counts as a change, because a runbook may have changed since the seal.
+    // The first read counts as a change, because a runbook may have changed since the seal.
     let (mut handled, mut before) = (None, None);
     loop {
         every.tick().await;

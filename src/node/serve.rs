@@ -106,7 +106,8 @@ impl Node {
     }
 
     /// Serves until SIGTERM or SIGINT, then waits for the current runs and closes the store. On SIGHUP the service
-    /// reads the runbooks again and seals them; with several nodes it only tells what differs. `watch` states what the service does if a runbook changes without SIGHUP.
+    /// reads the runbooks again and seals them; with several nodes it only reports what differs. `watch` states what
+    /// the service does if a runbook changes without SIGHUP.
     ///
     /// # Errors
     /// Returns an error if the HTTP listener fails.
@@ -349,7 +350,8 @@ async fn reseal_on(
         notifier.reloading();
         renewed.notify_one();
         if config.database.node().is_some() {
-            // A signal that is meant for the certificate must not seal the files of one node.
+            // With several nodes, SIGHUP must not seal the files of one node: the signal may be meant only for the
+            // certificate.
             boundary
                 .sealing
                 .tell_differences(config.runbook_directories())

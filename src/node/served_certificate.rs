@@ -27,7 +27,7 @@ pub struct ServedCertificate {
     renewed: RenewedServer,
     /// The real paths that no run of this service can see (rule R9).
     private: Vec<PathBuf>,
-    /// Errors of the files at the last look.
+    /// Errors of the files at the last read.
     refused: Option<String>,
 }
 
@@ -116,8 +116,8 @@ impl ServedCertificate {
         self.renewed.server()
     }
 
-    /// Takes new files, after a look every few seconds or after a notification (SIGHUP). If the new files can't be used, the
-    /// old certificate stays in force, and the health report says why.
+    /// Reads the files every few seconds and after SIGHUP, and takes new files. If the new files can't be used, the old
+    /// certificate stays in force, and the health report says why.
     pub async fn keep(mut self, boundary: Boundary, hangup: Arc<Notify>) {
         let mut every = every(RenewedServer::EVERY);
         loop {

@@ -201,7 +201,7 @@ impl Notifier {
         self.send(&[NotifyState::Watchdog]);
     }
 
-    /// Asks for this time, from now on, for the start or the end of the service.
+    /// Requests this much time, from now on, for the start or the end of the service.
     pub fn extend(&self, time: Duration) {
         self.send(&[NotifyState::ExtendTimeoutUsec(
             u32::try_from(time.as_micros()).unwrap_or(u32::MAX),

@@ -1,5 +1,5 @@
-//! The sockets of the service. A start takes all addresses before the first seal, because the seal of a roster can't be
-//! taken back, and listens on them when the service is ready.
+//! The sockets of the service. The start takes all addresses before the first seal, because the seal of a roster can't
+//! be taken back. It listens on the addresses only when the service is ready.
 
 use std::net::SocketAddr;
 
@@ -12,8 +12,8 @@ use crate::{
 };
 use reading::FileProblem;
 
-/// The addresses of the service. They belong to this process, but nobody can connect before [`BoundSockets::listen`].
-/// Otherwise the service would execute requests whose clients no longer wait.
+/// The addresses of the service. They belong to this process, but clients can't connect before
+/// [`BoundSockets::listen`]. Otherwise the service would execute requests whose clients no longer wait.
 pub struct BoundSockets {
     http: HttpSocket,
     metrics: Option<(SocketAddr, TcpSocket)>,
@@ -67,7 +67,7 @@ impl BoundSockets {
     /// Lets clients connect.
     ///
     /// # Errors
-    /// Returns an error if another process listens on an address since [`BoundSockets::bind`].
+    /// Returns an error if another process has begun to listen on an address since [`BoundSockets::bind`].
     pub fn listen(self, config: &Config) -> Result<Listeners, FileProblem> {
         let http = match self.http {
             HttpSocket::Passed(listener) => TcpListener::from_std(listener),
@@ -94,8 +94,8 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     } else {
         TcpSocket::new_v6()
     }?;
-    // Without this option, ended connections of an earlier service would occupy the address for a minute. With the option,
-    // a second process could bind the address before this process listens.
+    // Without this option, ended connections of an earlier service would occupy the address for a minute. If the option
+    // stayed set, a second process could bind the address before this process listens.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.set_reuseaddr(false)?;

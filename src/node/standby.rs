@@ -1,4 +1,5 @@
-//! A node that waits for the role of the active node, or for its database. It answers each request that it is not active.
+//! A node that waits for the role of the active node, or for its database. The node answers each request with the error
+//! that it is not active.
 
 use std::{
     convert::Infallible,
@@ -22,10 +23,10 @@ use store::{
 
 /// Pause between two attempts to become the active node.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Pause after a start that the database ended, so that requests get an answer meanwhile.
+/// Pause after the database ended a start. Meanwhile the node answers requests.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a waiting node answers with.
+/// The parts of a node that waits and answers requests.
 pub struct Standby<'a> {
     pub config: &'a Config,
     pub certificate: Option<&'a ServedCertificate>,
@@ -39,10 +40,10 @@ pub struct Standby<'a> {
 
 impl Standby<'_> {
     /// Waits until this node is the active node. Meanwhile it answers requests with 503. `ended` is the reason why the
-    /// database ended the start before.
+    /// database ended the previous start.
     ///
     /// # Errors
-    /// Returns an error if the database is another one or was changed by hand, or if the address of the service is not free.
+    /// Returns an error if the database can be reached but not used, or if the address of the service is not free.
     pub async fn wait(
         &self,
         lock: &NodeLock,
@@ -70,7 +71,7 @@ impl Standby<'_> {
                 (turn, candidate, sealed_key, heads)
             };
             let mut attempt = tokio::task::spawn_blocking(attempt);
-            // The database can take long to answer.
+            // The database can take longer to answer, and requests need an answer meanwhile.
             let early = tokio::time::timeout(PAUSE, &mut attempt).await;
             if early.is_err() && answering.is_none() {
                 answering = Some(self.answer().await?);
@@ -134,11 +135,11 @@ impl Standby<'_> {
     }
 }
 
-/// Pause between two reads, which is also the pause between two beats of a node.
+/// Pause between two reads. The pause between two signs of life of a node is the same.
 const READ_PAUSE: Duration = Duration::from_secs(5);
 
-/// Keeps the newest signed checkpoint of the log, which a node that stands by reads, on its own disk. The node then notices
-/// a database that loses these entries, also if the other nodes lost their files.
+/// Reads the newest signed checkpoint of the log on a node that stands by, and stores it on the disk of this node. The
+/// node then detects a database that loses these entries, even if the other nodes lost their files.
 pub struct ReadHeads {
     config: Config,
     settings: LedgerConfig,
@@ -160,7 +161,7 @@ impl ReadHeads {
         })
     }
 
-    /// Keeps the newest checkpoint, if a key of the boundary signed it and the log has its root.
+    /// Stores the newest checkpoint, if a key of the boundary signed it and the log has its root.
     ///
     /// # Errors
     /// Returns a fault if the log does not contain the kept checkpoint, or can't be read.
@@ -181,7 +182,7 @@ impl ReadHeads {
             if kept.size >= row.size {
                 return Ok(());
             }
-            // The newer checkpoint must not hide that the log lost entries of the kept one.
+            // The newer checkpoint must not hide that the log lost entries of the kept checkpoint.
             if root_of(&reads, kept.size)? != Some(kept.root) {
                 return Err(StoreFault::Unusable {
                     message: format!(

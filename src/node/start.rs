@@ -58,14 +58,15 @@ pub struct AssembledBoundary {
 #[derive(PartialEq)]
 pub enum TakenChanges {
     /// All complete changes: signed rosters, policies, runbooks and the configuration. A start of the service uses this
-    /// variant. With several nodes, it only tells the changes.
+    /// variant. With several nodes, such a start only reports the changes.
     Changes,
     /// No changes. Offline commands use this variant.
     Nothing,
 }
 
-/// Opens the store and assembles the boundary. It does not accept requests or recover interrupted runs yet. `sockets`
-/// opens the sockets of the service before the first seal, because the seal of a roster can't be taken back.
+/// Opens the log of the store and assembles the boundary. The boundary does not accept requests or recover interrupted
+/// runs yet. `sockets` opens the sockets of the service before the first seal, because the seal of a roster can't be
+/// taken back.
 ///
 /// # Errors
 /// Returns all reasons why the boundary cannot start.
@@ -90,10 +91,11 @@ pub async fn assemble<S>(
             Some(id) => Some(HostLock::take(config, &id).await?),
             None => None,
         };
-        // The lock comes before the sockets, because its message is better if another service of this boundary listens.
+        // The lock comes before the sockets, because its error message is clearer if another service of this boundary
+        // listens.
         let sockets = sockets.await?;
         let closed = closed_ledgers(config, &files.key, &mut notes)?;
-        // A key that a closed log revoked counts as little in the new log of a restore.
+        // A key that a closed log revoked does not count in the new log of a restore either.
         let logs = closed.iter().map(|log| log.revocations());
         let mut earlier: Vec<StoredRevocation> = logs.flat_map(|log| log.to_vec()).collect();
         earlier.retain(|one| matches!(one.subject, RevokedSubject::Key(_)));
@@ -331,7 +333,7 @@ impl NextSeal<'_> {
         Ok((sealed, found))
     }
 
-    /// Returns the state of the last seal, without a new seal. A service with several nodes tells what differs.
+    /// Returns the state of the last seal, without a new seal. A service with several nodes reports what differs.
     fn stay(
         &self,
         last: u64,
@@ -371,8 +373,8 @@ impl NextSeal<'_> {
         Ok((sealed, found))
     }
 
-    /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log. If
-    /// the bundles of the changed files would be too large, the state in force stays, with a note.
+    /// Writes a seal if `material` differs from the state in force, which is `before`. If `before` is `None`, the seal
+    /// begins a log. If the bundles of the changed files would be too large, the state in force stays, with a note.
     async fn seal(
         &self,
         before: Option<Sealed>,
@@ -388,7 +390,7 @@ impl NextSeal<'_> {
                 epoch: Epoch::new(around.bytes()),
             },
         };
-        // Only this process writes to the log, so no newer entry can come between.
+        // Only this process writes to the log, so no entry can be added meanwhile.
         let drafted = material.draft(basis, ledger.now().max(ledger.state().last_at));
         match (before, &drafted) {
             (Some(before), Ok(draft)) if draft.same_as(&before.seal) => return Ok((before, None)),

@@ -1,4 +1,4 @@
-//! The stored state of a boundary, read without the lock of the store, so also while the service runs.
+//! Reads the stored state of a boundary without the lock of the store, so that the service may run meanwhile.
 //!
 //! `move_store` takes the lock: it moves the log of an SQLite store into the configured database, without a new log.
 
@@ -89,7 +89,7 @@ pub fn move_store(
     places::hide_new_files();
     let from = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
     let old = Database::File(from.clone());
-    // A marked store cannot be opened. Its log was compared before the mark.
+    // A store that an earlier call marked cannot be opened. That call compared its log before it marked the store.
     if !old.is_marked().in_store(&old)? {
         let known = kept_checkpoint::read_known(config);
         let key = open_store::open_key(config)?;

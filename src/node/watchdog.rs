@@ -22,8 +22,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// Reports twice in each interval of the watchdog that the service works, if the service manager has a watchdog.
 ///
 /// Each report needs four things: the timer of the event loop, the thread that polls this future, a thread of the event
-/// loop, and an answer of the store's writer. The service manager restarts the service if one of them stands still for
-/// longer than the interval. The caller must poll this future in the task that accepts connections.
+/// loop, and an answer of the store's writer. The service manager restarts the service if one of them does not respond
+/// for longer than the interval. The caller must poll this future in the task that accepts connections.
 pub async fn keep_alive(manager: &ServiceManager, ledger: &Ledger) -> Infallible {
     if let Some(time) = manager.watchdog.filter(|_| manager.notifier.is_connected()) {
         let mut every = every((time / 2).max(SHORTEST_PAUSE));
@@ -67,7 +67,7 @@ pub fn extend_opening(notifier: &Notifier) -> JoinSet<()> {
     asking
 }
 
-/// Returns ticks, of which the first comes at once. A late tick delays those after it.
+/// Returns an interval whose first tick comes at once. A late tick delays all later ticks.
 pub fn every(time: Duration) -> Interval {
     let mut every = interval(time);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);

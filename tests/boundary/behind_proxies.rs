@@ -574,6 +574,23 @@ fn the_list_of_boundaries_keeps_the_proxy_of_a_boundary() {
         proxy.asked().len() > before
             && proxy.asked()[before] == "CONNECT internal.example:443 HTTP/1.1"
     );
+    // A proxy of the command line replaces that of the list, also for all boundaries.
+    let asked = proxy.asked().len();
+    for which in ["far", "all"] {
+        let words = [
+            "inbox",
+            "--boundary",
+            which,
+            "--proxy",
+            "http://127.0.0.1:1",
+        ];
+        let output = world.program(&words).env_remove("COUNTERSIGN_URL").output();
+        assert_says(
+            said(&output.expect("it starts")),
+            "the connection goes through the proxy of --proxy",
+        );
+    }
+    assert_eq!(proxy.asked().len(), asked);
 }
 
 #[test]

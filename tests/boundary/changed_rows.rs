@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::nodes::{node, start};
+use crate::support::nodes::{node, start};
 use crate::support::people::alice;
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
@@ -255,7 +255,8 @@ fn a_node_whose_term_somebody_changed_says_so_in_ready() {
 
 #[test]
 fn a_standby_keeps_the_newest_signed_checkpoint_that_it_reads() {
-    let Some((_server, mut one, two)) = crate::nodes::nodes("the checkpoint of a standby") else {
+    let Some((_server, mut one, two)) = crate::support::nodes::nodes("the checkpoint of a standby")
+    else {
         return;
     };
     start(&mut one);
@@ -268,7 +269,7 @@ fn a_standby_keeps_the_newest_signed_checkpoint_that_it_reads() {
             .and_then(|line| line.parse::<u64>().ok())
             .unwrap_or(0)
     };
-    let starting = crate::nodes::standby(two);
+    let starting = crate::support::nodes::standby(two);
     one.run("say:echo", json!({"text": "newer"}), &[&alice()]);
     until("the active node keeps its checkpoint", || size(&newest) > 0);
     until("the standby keeps it too", || size(&kept) >= size(&newest));

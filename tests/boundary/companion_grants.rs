@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::companion::{
     LyingBoundary, digits, lines_of, open, open_at, person, printed_lines, timeless,
 };
-use crate::grants::{POLICY, as_holder, draft, granted, terms};
+use crate::support::grants::{POLICY, as_holder, draft, granted, terms};
 use crate::support::pages::{PageReply, Pages, form_of};
 use crate::support::people::{alice, bob, dora, frank, mallory};
 use crate::support::{World, assert_says, exited, id_of, said};

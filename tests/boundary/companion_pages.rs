@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use crate::companion::{LyingBoundary, open, open_at, page_until, person, review_path};
-use crate::grants;
+use crate::support::grants;
 use crate::support::pages::{Pages, form_of, text_of};
 use crate::support::people::{alice, mallory};
 use crate::support::{POLICY, SMALL, World, id_of, runbook};

@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use crate::companion::{LyingBoundary, lines_of, open, open_at, person, printed_lines};
-use crate::grants::as_holder;
-use crate::reviews::{POLICY, lost, ran};
+use crate::support::grants::as_holder;
 use crate::support::pages::{PageReply, Pages, form_of};
 use crate::support::people::{Key, alice, bob, carol, dora, mallory};
+use crate::support::reviews::{POLICY, lost, ran};
 use crate::support::{World, assert_says, exited};
 
 fn receipt(run: &Value) -> &str {

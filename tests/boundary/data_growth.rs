@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::durability::shim::shim;
+use crate::support::shim::shim;
 use crate::support::{World, said, wait_for};
 
 const DAY_S: i64 = 86_400;

@@ -18,7 +18,7 @@ use crate::mcp_proxy::proxy;
 use crate::passkey::{HOST, PasskeyPair, challenge, put};
 use crate::support::pages::{PageReply, form_of, text_of};
 use crate::support::people::{IN_TOTO, alice, denial, pae, revocation, sha256};
-use crate::support::{KilledAtEnd, World, bytes_of, exited, id_of, said, wait_for};
+use crate::support::{KilledAtEnd, World, assert_says, bytes_of, exited, id_of, said, wait_for};
 
 const POLICY: &str = "version: 1\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\npasskeys: {most: 1, alone: false, synced: false}\n";
 
@@ -414,7 +414,7 @@ fn a_passkey_denies_and_freezes_and_ends_itself_and_the_desk_shows_the_rest_with
         .post(
             "/v1/grants",
             &world.agent,
-            &json!({"draft": super::grants::terms()}),
+            &json!({"draft": crate::support::grants::terms()}),
         )
         .ok(201);
     let grant = desk.get(&format!("/b/0/grant/{}", id_of(&draft)));
@@ -714,11 +714,9 @@ fn a_desk_refuses_forged_requests_foreign_signatures_and_ended_logins() {
         let reply = desk.ask(&path, &headers, Some(&body));
         assert_eq!(reply.status, status, "{what}: {}", reply.body);
     }
-    assert_eq!(
-        desk.post(&path, &format!("x={}", "x".repeat(70_000)))
-            .status,
-        413
-    );
+    let long = desk.post(&path, &format!("x={}", "x".repeat(70_000)));
+    assert_eq!(long.status, 413);
+    assert_says(&long.body, "more than 64 KiB");
     // None of these requests used the form. Wrong digits, other keys and other statements sign nothing.
     let theirs = bytes_of(&other);
     for (what, typed, key, payload, status) in [

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::certified::{Certificates, TlsProxy};
 use crate::companion::{entry, list, listed};
-use crate::durability::random::Random;
-use crate::grants::as_holder;
 use crate::many_steps::{AREAS, RUNBOOKS, five_steps, with_error};
 use crate::mcp::Server;
+use crate::support::grants::as_holder;
 use crate::support::people::{alice, authorization, bob, envelope, nonce, proposal_id};
+use crate::support::random::Random;
 use crate::support::{SMALL, World, exited, runbook, said};
 
 /// Sizes of an estate.

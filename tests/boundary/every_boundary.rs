@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::certified::{Certificates, TlsProxy};
 use crate::commands::review::at_terminal;
 use crate::companion::{digits, entry, list, listed};
-use crate::grants::as_holder;
-use crate::reviews::{POLICY, ran};
+use crate::support::grants::as_holder;
 use crate::support::people::{alice, bob, proposal_id};
+use crate::support::reviews::{POLICY, ran};
 use crate::support::{KilledAtEnd, World, exited, id_of, said, said_at_exit, wait_for};
 
 /// Returns the entry of a world in the list.

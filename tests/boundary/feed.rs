@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::grants::bearer;
+use crate::support::grants::bearer;
 use crate::support::people::{alice, bob, frank, key_revocation, oscar, revocation, sha256};
 use crate::support::{World, id_of};
 

@@ -5,110 +5,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::people::{
-    CHALLENGE, Key, alice, bob, carol, dora, envelope, frank, mallory, nonce, oscar, revocation,
-    robot, sha256, statement,
+use crate::support::grants::{
+    POLICY, arm, as_holder, bearer, draft, end, granted, payload, sign, start_after_the_kill,
+    terms, try_use, used, wish,
 };
-use crate::support::wire::Reply;
+use crate::support::people::{
+    Key, alice, bob, carol, dora, envelope, frank, mallory, oscar, robot, sha256, statement,
+};
 use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
-
-/// Permits grants of up to 20 uses.
-pub(crate) const POLICY: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
-                      standing: {max_uses: 20, max_days: 7}\noverrides:\n  - {runbook: two, approvals: {required: 2, from: [ops]}, standing: {max_uses: 2, max_days: 1}}\n";
 
 fn world() -> World {
     World::with(|setup| setup.policy = POLICY.to_owned())
-}
-
-/// Returns the bearer of a person or a proposer who answered a challenge.
-pub(crate) fn bearer(world: &World, key: &Key) -> String {
-    let challenge = world
-        .wire
-        .post("/v1/challenges", "", &json!({"keyid": key.keyid()}))
-        .ok(200);
-    let text = challenge["challenge"].as_str().expect("a challenge");
-    let answer = json!({"challenge": text, "signature": key.sign_as(CHALLENGE, text.as_bytes())});
-    let admitted = world
-        .wire
-        .post("/v1/challenges/answer", "", &answer)
-        .ok(200);
-    admitted["bearer"].as_str().expect("a bearer").to_owned()
-}
-
-/// The terms of a grant for robot: `say:echo` with a text of small letters.
-pub(crate) fn terms() -> Value {
-    json!({
-        "grantee": {"name": "robot", "key": robot().keyid()},
-        "steps": [{"step": "say:echo", "params": {"type": "object", "properties": {"text": {"type": "string", "pattern": "^[a-z]{1,8}$"}}, "required": ["text"]}}],
-        "max_uses": 10, "reason": "each night", "expires_in_s": 86_400,
-    })
-}
-
-pub(crate) fn draft(world: &World, terms: &Value) -> Reply {
-    world
-        .wire
-        .post("/v1/grants", &world.agent, &json!({"draft": terms}))
-}
-
-fn payload(view: &Value) -> Vec<u8> {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD
-        .decode(view["payload"].as_str().expect("a payload"))
-        .expect("base64")
-}
-
-fn sign(world: &World, view: &Value, keys: &[&Key]) -> Reply {
-    let payload = payload(view);
-    let signatures: Vec<Value> = keys.iter().map(|key| key.sign(&payload)).collect();
-    world.wire.post(
-        &format!("/v1/grants/{}/signatures", id_of(view)),
-        "",
-        &json!({"signatures": signatures}),
-    )
-}
-
-/// Returns a grant in force.
-pub(crate) fn granted(world: &World, terms: &Value) -> Value {
-    let view = draft(world, terms).ok(201);
-    assert_eq!(view["status"], "pending", "{view:#}");
-    let signed = sign(world, &view, &[&alice()]).ok(200);
-    assert_eq!(signed["status"], "active", "{signed:#}");
-    signed
-}
-
-fn wish(grant: &Value, step: &str, params: Value) -> Value {
-    json!({"step": step, "params": params, "reason": "night", "grant": grant["id"], "nonce": nonce()})
-}
-
-/// Proposes a use and signs it with the key of the grantee.
-fn try_use(world: &World, bearer: &str, wish: &Value) -> Reply {
-    let proposed = world.wire.post("/v1/proposals", bearer, wish);
-    if ![200, 201].contains(&proposed.status) {
-        return proposed;
-    }
-    world.sign(&proposed.json(), &[&robot()])
-}
-
-pub(crate) fn used(world: &World, bearer: &str, grant: &Value, text: &str) -> Value {
-    let view = try_use(
-        world,
-        bearer,
-        &wish(grant, "say:echo", json!({"text": text})),
-    )
-    .ok(200);
-    world.until(id_of(&view), "finished")
-}
-
-pub(crate) fn end(world: &World, grant: &Value, key: &Key) -> Reply {
-    let digest = grant["digest"]
-        .as_str()
-        .expect("a digest")
-        .trim_start_matches("sha256:")
-        .to_owned();
-    let payload = revocation(&world.boundary(), "grant", &digest);
-    world
-        .wire
-        .post("/v1/revocations", "", &envelope(&payload, &[key]))
 }
 
 #[test]
@@ -248,22 +155,6 @@ fn clients_at_the_same_time_get_each_use_once() {
         .collect();
     assert_eq!(uses, (1..=10).collect::<Vec<u64>>());
     world.assert_audited();
-}
-
-/// Starts the boundary again, so that it dies at this point.
-pub(crate) fn arm(world: &mut World, point: &str) {
-    world.stop();
-    world.setup.env("COUNTERSIGN_FAULT", point.to_owned());
-    world.start();
-}
-
-pub(crate) fn start_after_the_kill(world: &mut World, point: &str) {
-    assert_eq!(world.ended(), None, "{point}");
-    world
-        .setup
-        .env
-        .retain(|(name, _)| name != "COUNTERSIGN_FAULT");
-    world.start();
 }
 
 #[test]
@@ -843,25 +734,6 @@ fn a_grant_that_was_signed_elsewhere_is_taken_as_a_whole() {
     let robot_bearer = bearer(&world, &robot());
     let _ = used(&world, &robot_bearer, &taken, "go");
     world.assert_audited();
-}
-
-/// Runs a command with the key of a person or a proposer.
-pub(crate) fn as_holder(world: &World, key: &Key, words: &[&str]) -> std::process::Output {
-    let file = format!("{}.pem", key.name);
-    world.write(&file, key.secret.to_pkcs8_v1_pem().as_str());
-    let roster = world.started["roster"]
-        .as_str()
-        .expect("a digest")
-        .to_owned();
-    let mut command = world.program(&["--url", &world.wire.url]);
-    command.args(words).arg("--key").arg(world.path(&file));
-    if !["freeze", "list", "propose", "review-run", "revoke"]
-        .iter()
-        .any(|word| words.contains(word))
-    {
-        command.args(["--roster", &roster]);
-    }
-    command.output().expect("it starts")
 }
 
 #[test]

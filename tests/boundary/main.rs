@@ -12,8 +12,6 @@ mod certified;
 mod commands;
 #[path = "../cosigner/mod.rs"]
 mod cosigner;
-#[path = "../durability/mod.rs"]
-mod durability;
 #[path = "../golden/mod.rs"]
 mod golden;
 #[path = "../issuer/mod.rs"]
@@ -29,7 +27,6 @@ mod support;
 #[path = "../terminal/mod.rs"]
 mod terminal;
 
-mod administrator_statements;
 mod attacks;
 mod behind_proxies;
 mod changed_rows;
@@ -54,7 +51,6 @@ mod hosts;
 mod http;
 mod imported;
 mod json_log;
-mod many_runs;
 mod many_steps;
 mod mcp;
 mod mcp_all;
@@ -66,14 +62,6 @@ mod mcp_problems;
 mod mcp_proxy;
 mod messages;
 mod metrics;
-mod node_administrator;
-mod node_failover;
-mod node_keys;
-mod node_outputs;
-mod node_poolers;
-mod node_reports;
-mod node_trouble;
-mod nodes;
 mod notebook;
 mod notebook_attacks;
 mod notebook_peers;
@@ -93,8 +81,6 @@ mod programs;
 mod proposals;
 mod proposing_notebook;
 mod proxies;
-mod random_orders;
-mod reference;
 mod refusals;
 mod refused_early;
 mod repetitions;

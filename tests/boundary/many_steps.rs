@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::durability::random::Random;
 use crate::mcp::Server;
+use crate::support::random::Random;
 use crate::support::{SMALL, World, runbook};
 
 /// Folders, each with the services of a company that belong there.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::mcp_proxy::proxy;
 use crate::support::people::{Key, alice};
-use crate::support::wire::Reply;
+use crate::support::wire::{Reply, tool_call};
 use crate::support::{
     KilledAtEnd, PROGRAM, SMALL, World, exited, has, id_of, not_run, runbook, said, wait_for,
 };
@@ -440,10 +440,6 @@ fn reply(world: &World, token: &str, body: &str) -> Reply {
     world
         .wire
         .call("POST", "/mcp", &headers, Some(body.as_bytes()))
-}
-
-pub(crate) fn tool_call(tool: &str, arguments: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
 }
 
 #[test]

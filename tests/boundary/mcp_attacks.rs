@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::mcp::{INJECTED, Server, command, post, tool_call, world};
+use crate::mcp::{INJECTED, Server, command, post, world};
+use crate::support::wire::tool_call;
 use crate::support::{World, said};
 
 /// What an agent must not be able to change: the signed documents, the seal with policy, roster and tokens, and the

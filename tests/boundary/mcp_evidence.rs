@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::mcp::{Server, post, roster_file, world};
 use crate::mcp_answers::opened;
 use crate::mcp_proxy::{Asked, Passed, proxy, proxy_of_both};
-use crate::run_results::upload;
 use crate::support::people::alice;
+use crate::support::uploads::upload;
 use crate::support::{SMALL, World, id_of, runbook};
 
 const PROPOSE: &str = "POST /v1/proposals";

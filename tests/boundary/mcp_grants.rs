@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::grants::{POLICY, as_holder, bearer, end, granted, terms};
-use crate::mcp::{Server, post, roster_file, tool_call};
+use crate::mcp::{Server, post, roster_file};
 use crate::mcp_problems::document;
 use crate::mcp_proxy::{proxy, proxy_of_both};
+use crate::support::grants::{POLICY, as_holder, bearer, end, granted, terms};
 use crate::support::people::{Key, alice, bob, envelope, key_revocation, oscar, robot};
+use crate::support::wire::tool_call;
 use crate::support::{SMALL, World, has, id_of, not_run, runbook, said, wait_for};
 
 fn other_robot() -> Key {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::mcp::{Server, post, tool_call, world};
+use crate::mcp::{Server, post, world};
 use crate::mcp_proxy::proxy;
 use crate::support::people::alice;
+use crate::support::wire::tool_call;
 use crate::support::{POLICY, SMALL, World, id_of, runbook, wait_for};
 
 /// Returns a problem document with this code and status.

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::people::{alice, bob, robot};
-use crate::support::{World, has_all, id_of, not_run, said, wait_for};
-use crate::{grants, reviews};
+use crate::support::{World, grants, has_all, id_of, not_run, reviews, said, wait_for};
 
 /// A request that a target received.
 #[derive(Clone)]

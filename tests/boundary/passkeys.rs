@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::grants::{draft, terms};
 use crate::passkey::{Edit, PasskeyPair, SYNCED, VERIFIED};
 use crate::revocations::of_epoch;
+use crate::support::grants::{draft, terms};
 use crate::support::people::{
     CHALLENGE, IN_TOTO, alice, authorization, denial, dora, key_revocation, oscar, pae, revocation,
     sha256, wrap,

@@ -62,8 +62,8 @@ fn every_problem_code_has_a_vector() {
         include_str!("sessions.rs"),
         include_str!("grants.rs"),
         include_str!("reviews.rs"),
-        include_str!("node_failover.rs"),
-        include_str!("node_trouble.rs"),
+        include_str!("../durability/node_failover.rs"),
+        include_str!("../durability/node_trouble.rs"),
     ];
     let sources = sources.concat();
     let named = [

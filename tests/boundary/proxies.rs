@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::certified::Certificates;
-use crate::nodes;
+use crate::support::nodes;
 use crate::support::people::alice;
 use crate::support::postgres::cluster::Cluster;
 use crate::support::{KilledAtEnd, World, bytes_of, id_of, not_run, said, wait_for};

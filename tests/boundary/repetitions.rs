@@ -4,10 +4,11 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::mcp::{Server, post, tool_call};
-use crate::reviews::{self, emergency};
+use crate::mcp::{Server, post};
 use crate::support::people::{self, alice, envelope};
+use crate::support::reviews::{self, emergency};
 use crate::support::wire::Reply;
+use crate::support::wire::tool_call;
 use crate::support::{SMALL, World, bytes_of, exited, id_of, runbook, said};
 
 /// Runbooks like those of a service: one step changes it, one shows it.

@@ -4,17 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::grants::{arm, as_holder, bearer, granted, start_after_the_kill, terms, used};
+use crate::support::grants::{arm, as_holder, bearer, granted, start_after_the_kill, terms, used};
 use crate::support::people::{
     self, Key, alice, bob, carol, dora, envelope, erin, frank, mallory, oscar, robot, sha256,
-    statement,
 };
-use crate::support::wire::Reply;
+use crate::support::reviews::{POLICY, emergency, lost, ran, review_of, reviewed, send};
 use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
 
-/// Two people must sign a run, but one of `ops` is enough in an emergency.
-pub(crate) const POLICY: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 2, from: [ops, security]}\n  \
-                      emergency: {required: 1, from: [ops], max_unreviewed: 2, max_window_s: 600, review: {required: 1, from: [ops, security]}}\n";
 /// A run with an unknown end is settled by two people.
 const SETTLED_BY_TWO: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
                               standing: {max_uses: 20, max_days: 7}\nsettle: {required: 2, from: [ops, security]}\n";
@@ -23,74 +19,9 @@ fn world(policy: &str) -> World {
     World::with(|setup| setup.policy = policy.to_owned())
 }
 
-pub(crate) fn emergency(world: &World, step: &str, params: Value) -> Reply {
-    let wish = json!({"step": step, "params": params, "reason": "fire", "emergency": true});
-    world.wire.post("/v1/proposals", &world.agent, &wish)
-}
-
-/// Runs an emergency that alice signed.
-pub(crate) fn ran(world: &World, text: &str) -> Value {
-    let view = emergency(world, "say:echo", json!({"text": text})).ok(201);
-    let _ = world.sign(&view, &[&alice()]).ok(200);
-    world.until(id_of(&view), "finished")
-}
-
-/// Returns the payload of a review of the run.
-fn review_of(world: &World, finished: &Value, verdict: &str, observed: Option<&str>) -> Vec<u8> {
-    let id = finished["receipt"].as_str().expect("a receipt");
-    let receipt = world
-        .wire
-        .get(&format!("/v1/receipts/{id}"), &world.reader)
-        .ok(200)["envelope"]
-        .clone();
-    let signed = people::predicate_of(&people::predicate_of(&receipt)["authorization"]);
-    let mut predicate =
-        json!({"boundary": signed["boundary"], "verdict": verdict, "reason": "seen"});
-    if let Some(observed) = observed {
-        predicate["observed"] = json!(observed);
-    }
-    let digest = sha256(&people::payload_of(&receipt));
-    statement(
-        "review",
-        &json!([{"name": "receipt", "digest": {"sha256": digest}}]),
-        &predicate,
-    )
-}
-
-fn send(world: &World, finished: &Value, review: &Value) -> Reply {
-    let id = finished["receipt"].as_str().expect("a receipt");
-    world
-        .wire
-        .post(&format!("/v1/receipts/{id}/reviews"), "", review)
-}
-
-pub(crate) fn reviewed(
-    world: &World,
-    finished: &Value,
-    key: &Key,
-    verdict: &str,
-    observed: Option<&str>,
-) -> Reply {
-    send(
-        world,
-        finished,
-        &envelope(&review_of(world, finished, verdict, observed), &[key]),
-    )
-}
-
 fn unsettled(world: &World) -> Vec<Value> {
     let list = world.wire.get("/v1/unsettled", &world.reader).ok(200);
     list["runs"].as_array().expect("runs").clone()
-}
-
-/// Kills the boundary during a run, and starts it again.
-pub(crate) fn lost(world: &mut World, keys: &[&Key]) -> Value {
-    let view = world.propose("plain:wait", json!({}));
-    let _ = world.sign(&view, keys).ok(200);
-    let _ = world.until(id_of(&view), "running");
-    world.kill9();
-    world.start();
-    world.until(id_of(&view), "finished")
 }
 
 #[test]
@@ -628,7 +559,7 @@ fn a_review_counts_only_if_its_signer_was_an_approver_at_the_newest_time_of_the_
 
 #[test]
 fn a_settled_run_is_disputed_by_one_later_observation_and_its_grant_pauses_again() {
-    let mut world = World::with(|setup| setup.policy = crate::grants::POLICY.to_owned());
+    let mut world = World::with(|setup| setup.policy = crate::support::grants::POLICY.to_owned());
     let mut wanted = terms();
     wanted["steps"]
         .as_array_mut()

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::grants::as_holder;
+use crate::support::grants::as_holder;
 use crate::support::host::on_host;
 use crate::support::people::{
     CHALLENGE, Key, alice, authorization, bob, boundary_key, carol, carol_too, denial, dora,

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 
 use crate::support::people::{self, alice, envelope, sha256};
+use crate::support::uploads::{proposed, upload};
 use crate::support::{POLICY, SMALL, World, exited, id_of, runbook, wait_for};
 
 fn world_of(steps: &[(&str, &str)]) -> World {
@@ -37,35 +38,6 @@ fn paths(files: &Value) -> Vec<&str> {
         .iter()
         .filter_map(|file| file["path"].as_str())
         .collect()
-}
-
-pub(crate) fn proposed(world: &World, step: &str, more: Value) -> crate::support::wire::Reply {
-    let mut wish = World::wish(step, json!({}));
-    wish.as_object_mut()
-        .expect("an object")
-        .extend(more.as_object().expect("an object").clone());
-    world.wire.post("/v1/proposals", &world.agent, &wish)
-}
-
-/// Uploads a file, and returns its digest and the answer.
-pub(crate) fn upload(
-    world: &World,
-    token: &str,
-    bytes: &[u8],
-) -> (String, crate::support::wire::Reply) {
-    let digest = format!("sha256:{}", sha256(bytes));
-    let bearer = format!("Bearer {token}");
-    let headers = [
-        ("content-type", "application/octet-stream"),
-        ("authorization", bearer.as_str()),
-    ];
-    let reply = world.wire.call(
-        "PUT",
-        &format!("/v1/artifacts/{digest}"),
-        &headers,
-        Some(bytes),
-    );
-    (digest, reply)
 }
 
 #[test]

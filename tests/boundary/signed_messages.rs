@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::companion::digits;
 use crate::feed::newest;
-use crate::grants::{self, bearer};
 use crate::messages::Target;
 use crate::passkeys::{PASSKEYS, sign, world_with, zoe};
+use crate::support::grants::{self, bearer};
 use crate::support::people::{alice, authorization, bob, envelope, robot};
 use crate::support::{World, bytes_of, exited, id_of, said, wait_for};
 

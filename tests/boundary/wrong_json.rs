@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::mcp::{Server, post, tool_call, world as mcp_world};
+use crate::mcp::{Server, post, world as mcp_world};
 use crate::support::people::alice;
+use crate::support::wire::tool_call;
 use crate::support::{SMALL, World, exited, id_of, runbook, said};
 
 /// Words that only a programmer of this service knows.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::passkey::PasskeyPair;
 use crate::support::people::{
-    self, Key, alice, bob, boundary_key, carol, dora, foreign_line, mallory, oscar, sha256,
+    self, Key, alice, bob, boundary_key, carol, dora, foreign_line, mallory, next_roster, oscar,
+    roster_version, sha256,
 };
 use crate::support::{
     self, DRAFT, SMALL, World, assert_says, bytes_of, exited, id_of, runbook, said, said_at_exit,
@@ -25,13 +26,6 @@ fn grace() -> Key {
 /// The next key of the boundary.
 fn second_key() -> Key {
     Key::of("boundary", 41)
-}
-
-/// Wraps the payload in an envelope whose signatures are sorted by key id.
-pub(crate) fn envelope(payload: &[u8], signers: &[&Key]) -> Value {
-    let mut signatures: Vec<Value> = signers.iter().map(|key| key.sign(payload)).collect();
-    signatures.sort_by_key(|signature| signature["keyid"].as_str().expect("a key id").to_owned());
-    people::wrap(payload, signatures)
 }
 
 /// Operations of the tests on a world's roster.
@@ -214,16 +208,6 @@ fn assert_audited(world: &World, pinned: &[String]) {
     }
 }
 
-/// Returns the version after `before` with an edit.
-pub(crate) fn after(before: &Value, edit: impl FnOnce(&mut Value)) -> Vec<u8> {
-    let payload = people::payload_of(before);
-    let mut tables = people::statement_of(before)["predicate"].take();
-    tables["version"] = json!(tables["version"].as_u64().expect("a number") + 1);
-    tables["previous"] = json!(format!("sha256:{}", sha256(&payload)));
-    edit(&mut tables);
-    people::roster_statement(&tables)
-}
-
 fn approver(key: &Key) -> Value {
     json!({"groups": ["ops"], "keys": [key.ssh.line()]})
 }
@@ -244,10 +228,10 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
             && drafted.contains("0 of 2 approvers of version 1"),
         "{drafted}"
     );
-    let expected = after(&world.envelope_of(1), |tables| {
+    let expected = next_roster(&world.envelope_of(1), |tables| {
         tables["approvers"]["grace"] = approver(&grace())
     });
-    assert_eq!(world.envelope_of(2), envelope(&expected, &[]));
+    assert_eq!(world.envelope_of(2), roster_version(&expected, &[]));
     let pinned = world.pinned(1);
     let seal = world.seal();
 
@@ -379,7 +363,7 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     // The seal names the signers of the version. Other valid signatures over the same version do not match the seal.
     let mut others = brought.clone();
     let payload = people::payload_of(&brought["roster"][1]);
-    others["roster"][1] = envelope(&payload, &[&alice(), &carol()]);
+    others["roster"][1] = roster_version(&payload, &[&alice(), &carol()]);
     let (code, report) = world.verify_pinned(others.to_string().as_bytes(), &world.pinned(1));
     assert_eq!(code, 1);
     let checks = report["report"]["checks"].as_array().expect("checks");
@@ -446,10 +430,13 @@ fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() 
             .len()
     };
     assert_eq!(signatures(2), 1);
-    let other = after(&world.envelope_of(1), |tables| {
+    let other = next_roster(&world.envelope_of(1), |tables| {
         tables["threshold"] = json!(1)
     });
-    world.write("other.json", &envelope(&other, &[&alice()]).to_string());
+    world.write(
+        "other.json",
+        &roster_version(&other, &[&alice()]).to_string(),
+    );
     let other = world.path("other.json").to_string_lossy().into_owned();
     let refused = world.tool(&["merge", &file, &other]);
     assert!(
@@ -612,16 +599,16 @@ fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_p
 fn another_roster_version_with_the_number_of_a_trusted_version_cannot_be_signed() {
     let world = World::new();
     let first = world.envelope_of(1);
-    let taken = envelope(
-        &after(&first, |tables| without(tables, "approvers", "dora")),
+    let taken = roster_version(
+        &next_roster(&first, |tables| without(tables, "approvers", "dora")),
         &[&alice(), &bob()],
     );
-    let third = envelope(
-        &after(&taken, |tables| without(tables, "approvers", "frank")),
+    let third = roster_version(
+        &next_roster(&taken, |tables| without(tables, "approvers", "frank")),
         &[&alice(), &bob()],
     );
-    let beside = envelope(
-        &after(&first, |tables| without(tables, "approvers", "frank")),
+    let beside = roster_version(
+        &next_roster(&first, |tables| without(tables, "approvers", "frank")),
         &[],
     );
     let digest = format!("sha256:{}", sha256(&people::payload_of(&beside)));
@@ -709,10 +696,10 @@ fn the_earlier_signature_of_a_removed_approver_no_longer_counts() {
         "met by who is rostered now: it runs"
     );
     world.until(id_of(&held), "finished");
-    let v2 = after(&world.envelope_of(1), |tables| {
+    let v2 = next_roster(&world.envelope_of(1), |tables| {
         without(tables, "approvers", "dora")
     });
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let view = world.show(id_of(&pending));
@@ -744,7 +731,7 @@ fn the_earlier_signature_of_a_removed_approver_no_longer_counts() {
     // The boundary refuses a complete envelope that contains a signature of dora.
     let whole = people::authorization(&world.authorization("two:go", json!({"text": "third"})));
     world
-        .unchanged(|| world.submit(&envelope(&whole, &[&dora(), &bob()])))
+        .unchanged(|| world.submit(&roster_version(&whole, &[&dora(), &bob()])))
         .problem("unknown-signer");
     assert_audited(&world, &[world.pinned(1)]);
 }
@@ -897,10 +884,10 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
 #[test]
 fn a_signed_roster_is_in_force_after_a_seal_without_a_restart() {
     let world = World::new();
-    let v2 = after(&world.envelope_of(1), |tables| {
+    let v2 = next_roster(&world.envelope_of(1), |tables| {
         tables["approvers"]["alice"]["groups"] = json!(["ops", "security"])
     });
-    world.put_version(2, &envelope(&v2, &[&alice()]));
+    world.put_version(2, &roster_version(&v2, &[&alice()]));
     let seal = || {
         world
             .program(&["seal", "--config"])
@@ -917,7 +904,7 @@ fn a_signed_roster_is_in_force_after_a_seal_without_a_restart() {
         incomplete.contains(" is in force as before"),
         "{incomplete}"
     );
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     support::wait_for("ready tells what waits", || {
         world.notes().contains("enough signatures")
     });
@@ -1004,13 +991,13 @@ fn a_passkey_is_named_with_its_host_when_it_is_added_shown_and_signed() {
 fn both_auditors_report_a_key_that_they_cannot_verify() {
     let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
     let mut world = World::new();
-    let v2 = after(&world.envelope_of(1), |tables| {
+    let v2 = next_roster(&world.envelope_of(1), |tables| {
         tables["approvers"]["alice"]["keys"]
             .as_array_mut()
             .expect("keys")
             .push(json!(foreign));
     });
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     world.stop();
     world.start();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
@@ -1049,10 +1036,10 @@ fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
         "b/boundary/key-2.pem",
         second_key().secret.to_pkcs8_v1_pem().as_str(),
     );
-    let v2 = after(&world.envelope_of(1), |tables| {
+    let v2 = next_roster(&world.envelope_of(1), |tables| {
         tables["boundaries"]["prod"]["keys"] = json!([second_key().ssh.line()])
     });
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let running = world.propose("plain:wait", json!({}));
     assert_eq!(world.sign(&running, &[&alice()]).status, 200);
@@ -1147,19 +1134,19 @@ fn an_edited_policy_is_in_force_only_after_a_signed_roster_names_it() {
 #[test]
 fn several_roster_versions_are_accepted_together_if_the_chain_is_complete() {
     let mut world = World::new();
-    let v2 = envelope(
-        &after(&world.envelope_of(1), |tables| {
+    let v2 = roster_version(
+        &next_roster(&world.envelope_of(1), |tables| {
             tables["approvers"]["grace"] = approver(&grace());
         }),
         &[&alice(), &bob()],
     );
     // Only the approvers of version 2, including grace, may sign version 3.
-    let v3 = envelope(
-        &after(&v2, |tables| without(tables, "approvers", "dora")),
+    let v3 = roster_version(
+        &next_roster(&v2, |tables| without(tables, "approvers", "dora")),
         &[&grace(), &carol()],
     );
-    let v4 = envelope(
-        &after(&v3, |tables| tables["threshold"] = json!(3)),
+    let v4 = roster_version(
+        &next_roster(&v3, |tables| tables["threshold"] = json!(3)),
         &[&grace(), &alice(), &bob()],
     );
     world.put_version(2, &v2);
@@ -1203,47 +1190,50 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
     let mut world = World::new();
     let v1 = world.envelope_of(1);
     let same = |_: &mut Value| {};
-    let v2 = after(&v1, same);
-    let taken_over = after(&v1, |tables| {
+    let v2 = next_roster(&v1, same);
+    let taken_over = next_roster(&v1, |tables| {
         tables["approvers"] = json!({"mallory": approver(&mallory())});
         tables["threshold"] = json!(1);
     });
-    let mut flipped = envelope(&v2, &[&alice(), &bob()]);
+    let mut flipped = roster_version(&v2, &[&alice(), &bob()]);
     flipped["signatures"][0]["sig"] = flipped["signatures"][1]["sig"].clone();
-    let mut other_bytes = envelope(&v2, &[&alice(), &bob()]);
-    other_bytes["payload"] =
-        envelope(&after(&v1, |tables| tables["threshold"] = json!(1)), &[])["payload"].clone();
-    let wrong_previous = after(&v1, |tables| {
+    let mut other_bytes = roster_version(&v2, &[&alice(), &bob()]);
+    other_bytes["payload"] = roster_version(
+        &next_roster(&v1, |tables| tables["threshold"] = json!(1)),
+        &[],
+    )["payload"]
+        .clone();
+    let wrong_previous = next_roster(&v1, |tables| {
         tables["previous"] = json!(format!("sha256:{}", "0".repeat(64)))
     });
-    let version_5 = after(&v1, |tables| tables["version"] = json!(5));
+    let version_5 = next_roster(&v1, |tables| tables["version"] = json!(5));
     let first_again = {
         let mut tables = people::predicate_of(&v1);
         tables["approvers"] = json!({"mallory": approver(&mallory())});
         tables["threshold"] = json!(1);
         people::roster_statement(&tables)
     };
-    let unguarded = after(&v1, |tables| tables["threshold"] = json!(0));
+    let unguarded = next_roster(&v1, |tables| tables["threshold"] = json!(0));
     let twice = { people::wrap(&v2, vec![alice().sign(&v2), alice().sign(&v2)]) };
     let cases: Vec<(&str, String, &str)> = vec![
         (
             "signed by its own people alone",
-            envelope(&taken_over, &[&mallory()]).to_string(),
+            roster_version(&taken_over, &[&mallory()]).to_string(),
             "0 of 2 approvers of version 1",
         ),
         (
             "signed by a stranger besides",
-            envelope(&v2, &[&alice(), &bob(), &mallory()]).to_string(),
+            roster_version(&v2, &[&alice(), &bob(), &mallory()]).to_string(),
             "belongs to no approver",
         ),
         (
             "signed by operator and boundary",
-            envelope(&v2, &[&oscar(), &boundary_key()]).to_string(),
+            roster_version(&v2, &[&oscar(), &boundary_key()]).to_string(),
             "belongs to no approver",
         ),
         (
             "signed by one person with two keys",
-            envelope(&v2, &[&carol(), &support::people::carol_too()]).to_string(),
+            roster_version(&v2, &[&carol(), &support::people::carol_too()]).to_string(),
             "already signed with another key",
         ),
         (
@@ -1263,33 +1253,33 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
         ),
         (
             "of another roster before",
-            envelope(&wrong_previous, &[&alice(), &bob()]).to_string(),
+            roster_version(&wrong_previous, &[&alice(), &bob()]).to_string(),
             "does not follow the version before",
         ),
         (
             "of another number",
-            envelope(&version_5, &[&alice(), &bob()]).to_string(),
+            roster_version(&version_5, &[&alice(), &bob()]).to_string(),
             "expected version 2 of the roster, found version 5",
         ),
         (
             "another version 1",
-            envelope(&first_again, &[]).to_string(),
+            roster_version(&first_again, &[]).to_string(),
             "expected version 2 of the roster, found version 1",
         ),
         (
             "unguarded, and not signed",
-            envelope(&unguarded, &[]).to_string(),
+            roster_version(&unguarded, &[]).to_string(),
             "0 of 2 approvers of version 1",
         ),
         (
             "cut",
-            envelope(&v2, &[&alice(), &bob()]).to_string()[..400].to_owned(),
+            roster_version(&v2, &[&alice(), &bob()]).to_string()[..400].to_owned(),
             "no envelope",
         ),
         ("empty", String::new(), "no envelope"),
         (
             "no roster",
-            envelope(
+            roster_version(
                 &people::denial(&world.boundary(), b"x", "no"),
                 &[&alice(), &bob()],
             )
@@ -1306,7 +1296,7 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
         assert!(world.notes().contains(words), "{what}: {}", world.notes());
     }
     // The service does not read a version file that other users can write.
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     fs::set_permissions(world.version(2), mode).expect("set");
     world.restart();
@@ -1317,7 +1307,7 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
         world.notes()
     );
     // Two documents of version 2 have enough signatures. The sealed document stays in force.
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     fs::set_permissions(
         world.version(2),
         std::os::unix::fs::PermissionsExt::from_mode(0o600),
@@ -1326,9 +1316,9 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
     world.restart();
     assert_eq!(world.in_force(), 2);
     let sealed = world.started["roster"].clone();
-    let fork = after(&v1, |tables| without(tables, "approvers", "dora"));
-    world.put_version(2, &envelope(&fork, &[&alice(), &bob(), &carol()]));
-    world.put_version(1, &envelope(&first_again, &[]));
+    let fork = next_roster(&v1, |tables| without(tables, "approvers", "dora"));
+    world.put_version(2, &roster_version(&fork, &[&alice(), &bob(), &carol()]));
+    world.put_version(1, &roster_version(&first_again, &[]));
     world.restart();
     assert_eq!((world.in_force(), &world.started["roster"]), (2, &sealed));
     assert!(
@@ -1357,8 +1347,8 @@ fn a_key_that_was_removed_from_the_roster_cannot_be_added_again() {
         ("approvers", "another", approver(&dora())),
         ("operators", "another", json!({"keys": [line]})),
     ] {
-        let v3 = after(&v2, |tables| tables[table][name] = back);
-        world.put_version(3, &envelope(&v3, &[&alice(), &bob(), &carol()]));
+        let v3 = next_roster(&v2, |tables| tables[table][name] = back);
+        world.put_version(3, &roster_version(&v3, &[&alice(), &bob(), &carol()]));
         world.restart();
         assert_eq!(world.in_force(), 2);
         assert_says(
@@ -1379,7 +1369,7 @@ fn a_key_that_was_removed_from_the_roster_cannot_be_added_again() {
 #[test]
 fn a_version_that_contradicts_the_runbooks_is_not_accepted() {
     let mut world = World::new();
-    let v2 = after(&world.envelope_of(1), |tables| {
+    let v2 = next_roster(&world.envelope_of(1), |tables| {
         without(tables, "groups", "security");
         for (_, person) in tables["approvers"].as_object_mut().expect("a table") {
             person["groups"]
@@ -1388,7 +1378,7 @@ fn a_version_that_contradicts_the_runbooks_is_not_accepted() {
                 .retain(|group| group != "security");
         }
     });
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     world.restart();
     assert_eq!(world.in_force(), 1);
     let notes = world.notes();
@@ -1403,10 +1393,10 @@ fn a_version_that_contradicts_the_runbooks_is_not_accepted() {
 #[test]
 fn every_command_reports_an_unguarded_roster() {
     let mut world = World::new();
-    let v2 = after(&world.envelope_of(1), |tables| {
+    let v2 = next_roster(&world.envelope_of(1), |tables| {
         tables["threshold"] = json!(0)
     });
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     world.restart();
     assert_eq!(world.ready()["roster"]["guarded"], json!(false));
     assert!(
@@ -1431,12 +1421,12 @@ fn every_command_reports_an_unguarded_roster() {
         "{report:#}"
     );
     // From version 3 on, mallory alone controls the roster. A verifier that pinned version 1 gets a warning.
-    let v3 = after(&world.envelope_of(2), |tables| {
+    let v3 = next_roster(&world.envelope_of(2), |tables| {
         tables["approvers"] =
             json!({"mallory": {"groups": ["ops", "security"], "keys": [mallory().ssh.line()]}});
         tables["threshold"] = json!(1);
     });
-    world.put_version(3, &envelope(&v3, &[&mallory()]));
+    world.put_version(3, &roster_version(&v3, &[&mallory()]));
     world.restart();
     assert_eq!(world.in_force(), 3, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&mallory()]);
@@ -1526,16 +1516,16 @@ fn a_draft_that_needs_no_signature_replaces_no_version_file() {
         (signed, draft)
     );
     // The file has the content of the draft, and a signature that does not count.
-    let next = after(&world.envelope_of(2), |tables| {
+    let next = next_roster(&world.envelope_of(2), |tables| {
         without(tables, "approvers", "dora")
     });
-    world.put_version(3, &envelope(&next, &[&mallory()]));
+    world.put_version(3, &roster_version(&next, &[&mallory()]));
     let there = read(world.version(3));
     assert_says(world.must(&["remove", "approver", "dora"]), "roster merge ");
     assert_eq!(read(world.version(3)), there);
     fs::remove_file(world.version(3)).expect("removed");
     assert_says(world.must(&["set"]), "signatures are complete");
-    assert_eq!(world.envelope_of(3), envelope(&next, &[]));
+    assert_eq!(world.envelope_of(3), roster_version(&next, &[]));
 }
 
 #[test]
@@ -1571,10 +1561,10 @@ fn a_crash_before_the_first_draft_is_removed_changes_nothing() {
         world.must(&["remove", "approver", "dora"]),
         "draft of version 2",
     );
-    let second = after(&world.envelope_of(1), |tables| {
+    let second = next_roster(&world.envelope_of(1), |tables| {
         without(tables, "approvers", "dora")
     });
-    assert_eq!(world.envelope_of(2), envelope(&second, &[]));
+    assert_eq!(world.envelope_of(2), roster_version(&second, &[]));
 }
 
 #[test]
@@ -1639,7 +1629,8 @@ fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
     };
     let v1 = world.pinned(1);
     let first = world.envelope_of(1);
-    let other = |edit: &dyn Fn(&mut Value)| envelope(&after(&first, edit), &[&alice(), &bob()]);
+    let other =
+        |edit: &dyn Fn(&mut Value)| roster_version(&next_roster(&first, edit), &[&alice(), &bob()]);
     let v2 = other(&|tables| without(tables, "approvers", "dora"));
     // The approver trusts version 2, but the boundary has version 1: the boundary was set back or is not updated yet.
     // The program does not sign.
@@ -1696,8 +1687,8 @@ fn a_crash_during_a_roster_change_leaves_the_old_or_the_new_roster_version() {
     let mut world = World::new();
     let mut before = world.envelope_of(1);
     for version in 2..8_u64 {
-        let next = envelope(
-            &after(&before, |tables| {
+        let next = roster_version(
+            &next_roster(&before, |tables| {
                 tables["name"] = json!(format!("people {version}"))
             }),
             &[&alice(), &bob()],
@@ -1758,14 +1749,14 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
     let mut bytes = 0;
     while bytes < 4 << 20 {
         let first = versions.is_empty();
-        let payload = after(&before, |tables| {
+        let payload = next_roster(&before, |tables| {
             if first {
                 let people = tables["approvers"].as_object_mut().expect("a table");
                 people.extend(crowd.clone());
             }
         });
         assert!(payload.len() <= 256 << 10, "{}", payload.len());
-        before = envelope(&payload, &[&alice(), &bob()]);
+        before = roster_version(&payload, &[&alice(), &bob()]);
         bytes += before.to_string().len();
         world.put_version(versions.len() as u64 + 2, &before);
         versions.push(before.clone());
@@ -1794,10 +1785,10 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
 fn a_person_cannot_have_the_name_of_a_token() {
     let mut world = World::new();
     for name in ["agent", "reader"] {
-        let v2 = after(&world.envelope_of(1), |tables| {
+        let v2 = next_roster(&world.envelope_of(1), |tables| {
             tables["approvers"][name] = approver(&grace());
         });
-        world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+        world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
         world.restart();
         assert_eq!(world.in_force(), 1);
         assert!(
@@ -1821,8 +1812,8 @@ fn a_new_boundary_may_begin_with_a_later_version() {
     let shown = world.tool(&["--json", "show"]);
     let v1: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
     // Version 2 is missing before version 3, beside the draft of version 1 and beside its file.
-    let third = after(&envelope(&after(&v1, |_| {}), &[]), |_| {});
-    world.put_version(3, &envelope(&third, &[&alice(), &bob()]));
+    let third = next_roster(&roster_version(&next_roster(&v1, |_| {}), &[]), |_| {});
+    world.put_version(3, &roster_version(&third, &[&alice(), &bob()]));
     let draft = fs::read_to_string(world.path(DRAFT)).expect("a draft");
     for has_file in [false, true] {
         if has_file {
@@ -1853,13 +1844,13 @@ fn a_new_boundary_may_begin_with_a_later_version() {
     );
     fs::remove_file(world.path(DRAFT)).expect("removed");
     world.put_version(1, &v1);
-    let v2 = after(&v1, |_| {});
-    world.put_version(2, &envelope(&v2, &[&alice()]));
+    let v2 = next_roster(&v1, |_| {});
+    world.put_version(2, &roster_version(&v2, &[&alice()]));
     assert_says(
         world.try_start().expect_err("one signature is missing"),
         "needs all versions, signed",
     );
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     world.start();
     world.make_tokens();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
@@ -1883,10 +1874,10 @@ fn a_boundary_key_can_be_replaced_with_three_starts() {
     );
     let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
     let mut runs = vec![world.run("plain:true", json!({}), &[&alice()])];
-    let v2 = after(&world.envelope_of(1), |tables| {
+    let v2 = next_roster(&world.envelope_of(1), |tables| {
         tables["boundaries"]["prod"]["keys"] = lines(&[&boundary_key(), &second_key()])
     });
-    let v2 = envelope(&v2, &[&alice(), &bob()]);
+    let v2 = roster_version(&v2, &[&alice(), &bob()]);
     world.put_version(2, &v2);
     // Each restart follows SIGKILL, so the service must continue from the state on disk.
     world.kill9();
@@ -1907,10 +1898,10 @@ fn a_boundary_key_can_be_replaced_with_three_starts() {
         json!(second_key().keyid())
     );
     runs.push(unknown);
-    let v3 = after(&v2, |tables| {
+    let v3 = next_roster(&v2, |tables| {
         tables["boundaries"]["prod"]["keys"] = lines(&[&second_key()])
     });
-    world.put_version(3, &envelope(&v3, &[&alice(), &bob()]));
+    world.put_version(3, &roster_version(&v3, &[&alice(), &bob()]));
     world.kill9();
     world.start();
     assert_eq!(world.in_force(), 3, "{}", world.notes());
@@ -1974,8 +1965,8 @@ fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
 #[test]
 fn an_unreadable_roster_version_does_not_prevent_a_start() {
     let mut world = World::new();
-    let v2 = after(&world.envelope_of(1), |_| {});
-    let signed = envelope(&v2, &[&alice(), &bob()]);
+    let v2 = next_roster(&world.envelope_of(1), |_| {});
+    let signed = roster_version(&v2, &[&alice(), &bob()]);
     let place = world.version(2);
     let seal = world.seal();
     let start = |world: &mut World, what: &str| {
@@ -2027,10 +2018,10 @@ fn a_waiting_run_that_a_removed_approver_approved_is_refused() {
     let approved = world.propose("two:go", json!({}));
     assert_eq!(world.sign(&approved, &[&dora(), &bob()]).status, 200);
     world.until(id_of(&approved), "approved");
-    let v2 = after(&world.envelope_of(1), |tables| {
+    let v2 = next_roster(&world.envelope_of(1), |tables| {
         without(tables, "approvers", "dora")
     });
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     world.kill9();
     world.start();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
@@ -2116,7 +2107,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
             .collect()
     };
     // The old key counts for version 1 and version 2, the new key only for version 2.
-    let both = envelope(&people::payload_of(&draft), &[&alice(), &alice_too()]);
+    let both = roster_version(&people::payload_of(&draft), &[&alice(), &alice_too()]);
     world.put_version(2, &both);
     world.restart();
     let notes = world.notes();
@@ -2142,8 +2133,11 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
         assert!(world.must(&["show"]).contains("version 2 is signed"));
         // The two signatures are in two copies, and `merge` combines the copies.
         let payload = people::payload_of(&draft);
-        world.write("other.json", &envelope(&payload, &[&keys[1]]).to_string());
-        world.put_version(2, &envelope(&payload, &[&keys[0]]));
+        world.write(
+            "other.json",
+            &roster_version(&payload, &[&keys[1]]).to_string(),
+        );
+        world.put_version(2, &roster_version(&payload, &[&keys[0]]));
         let [file, other] = [world.version(2), world.path("other.json")]
             .map(|path| path.to_string_lossy().into_owned());
         let merged = world.must(&["merge", &file, &other]);
@@ -2154,7 +2148,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
         assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()]);
     }
     // A draft of the same statement is signed together with the signatures of the version's file.
-    world.put_version(2, &envelope(&people::payload_of(&draft), &[&bob()]));
+    world.put_version(2, &roster_version(&people::payload_of(&draft), &[&bob()]));
     let draft = world.path(DRAFT).to_string_lossy().into_owned();
     let review = world.must(&["sign", &draft, "--review", "--roster", &pinned]);
     assert!(
@@ -2167,11 +2161,11 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
 fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
     let mut world = World::new();
     let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
-    let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
-    let v2 = signed(&after(&world.envelope_of(1), |tables| {
+    let signed = |payload: &[u8]| roster_version(payload, &[&alice(), &bob()]);
+    let v2 = signed(&next_roster(&world.envelope_of(1), |tables| {
         without(tables, "approvers", "dora")
     }));
-    let v3 = signed(&after(&v2, |tables| {
+    let v3 = signed(&next_roster(&v2, |tables| {
         tables["boundaries"]["prod"]["keys"] = lines(&[&second_key()])
     }));
     world.put_version(2, &v2);
@@ -2190,7 +2184,7 @@ fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
 
     // Versions 3 and 4 each need another boundary key. A start with the key of version 3 accepts no later version.
     let third = Key::of("boundary", 43);
-    let v4 = signed(&after(&v3, |tables| {
+    let v4 = signed(&next_roster(&v3, |tables| {
         tables["boundaries"]["prod"]["keys"] = lines(&[&third])
     }));
     world.put_version(4, &v4);
@@ -2211,10 +2205,10 @@ fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
 fn offline_token_commands_do_not_accept_waiting_roster_versions() {
     let mut world = World::new();
     let seal = world.seal();
-    let v2 = after(&world.envelope_of(1), |tables| {
+    let v2 = next_roster(&world.envelope_of(1), |tables| {
         without(tables, "approvers", "dora")
     });
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     world.write(
         "b/runbooks/more.md",
         &support::runbook(support::SMALL, &[("go", ":")]),
@@ -2350,10 +2344,10 @@ fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
         }
     }
     // The boundary needs neither file to accept version 2, because the version names the sealed policy.
-    let v2 = after(&world.envelope_of(1), |tables| {
+    let v2 = next_roster(&world.envelope_of(1), |tables| {
         without(tables, "approvers", "dora")
     });
-    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.put_version(2, &roster_version(&v2, &[&alice(), &bob()]));
     let home = world.path("b").to_string_lossy().into_owned();
     let doctor = world.program(&["doctor", &home]).output().expect("started");
     assert!(
@@ -2421,14 +2415,17 @@ fn put_second(world: &World, change: impl Fn(&mut Value), signers: &[&Key]) {
     tables["version"] = json!(2);
     tables["previous"] = json!(world.pinned(1));
     change(&mut tables);
-    world.put_version(2, &envelope(&people::roster_statement(&tables), signers));
+    world.put_version(
+        2,
+        &roster_version(&people::roster_statement(&tables), signers),
+    );
 }
 
 fn revoke_key(world: &World, key: &Key, signer: &Key) {
     let payload = people::key_revocation(&world.boundary(), key);
     world
         .wire
-        .post("/v1/revocations", "", &envelope(&payload, &[signer]))
+        .post("/v1/revocations", "", &roster_version(&payload, &[signer]))
         .ok(200);
 }
 
@@ -2462,9 +2459,11 @@ fn a_service_with_a_revoked_key_does_not_start_and_its_next_key_goes_on_with_the
     );
     world.restart();
     let payload = people::key_revocation(&world.boundary(), &boundary_key());
-    let own = world
-        .wire
-        .post("/v1/revocations", "", &envelope(&payload, &[&oscar()]));
+    let own = world.wire.post(
+        "/v1/revocations",
+        "",
+        &roster_version(&payload, &[&oscar()]),
+    );
     own.problem("wrong-state");
     world.stop();
     world.write(

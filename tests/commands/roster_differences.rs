@@ -6,8 +6,7 @@ use std::fs;
 use documents::{SecretKey, SshKey};
 use serde_json::{Value, json};
 
-use crate::commands::roster_chain::{after, envelope};
-use crate::support::people::{Key, bob, canonical, sha256};
+use crate::support::people::{Key, bob, canonical, next_roster, roster_version, sha256};
 use crate::support::{DRAFT, World, exited, runbook, said};
 
 /// A policy in which order, lists and single values can change.
@@ -245,14 +244,14 @@ fn every_value_of_200_random_changes_is_on_the_screen_and_no_unchanged_person_is
         }
         let (mut texts, mut changed) = (Vec::new(), Vec::new());
         let mut people = json!({});
-        let payload = after(&first, |tables| {
+        let payload = next_roster(&first, |tables| {
             (texts, changed) = change_people(&mut random, tables);
             people = tables["approvers"].clone();
             tables["policy"] = json!(format!("sha256:{}", sha256(&canonical(&new))));
         });
         world.write(
             "b/boundary/roster.d/2.json",
-            &envelope(&payload, &[]).to_string(),
+            &roster_version(&payload, &[]).to_string(),
         );
         world.write("new.json", &new.to_string());
         let screen = review(
@@ -494,8 +493,8 @@ fn roster_sign_and_an_audit_of_a_mirror_use_the_pins_of_the_list_of_boundaries()
         &fs::read(world.path("b/boundary/roster.d/1.json")).expect("a file"),
     )
     .expect("JSON");
-    let payload = after(&first, |tables| tables["threshold"] = json!(1));
-    world.write("2.json", &envelope(&payload, &[]).to_string());
+    let payload = next_roster(&first, |tables| tables["threshold"] = json!(1));
+    world.write("2.json", &roster_version(&payload, &[]).to_string());
     world.write("1.json", &first.to_string());
     let (mirror, draft) = (world.export("mirror"), world.path("2.json"));
     let digest = format!("sha256:{}", sha256(&payload));

@@ -7,11 +7,11 @@ use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
 
 use super::packed_tiles::{files, fill_a_tile, pack_soon, tiles};
-use super::shim::shim;
 use super::store_care::{assert_sound, busy, checked, must, store};
-use crate::nodes::{node, start};
+use crate::support::nodes::{node, start};
 use crate::support::people::{alice, bob};
 use crate::support::postgres::cluster::Cluster;
+use crate::support::shim::shim;
 use crate::support::{SMALL, World, id_of, runbook, said, said_at_exit, wait_for};
 
 /// Returns all rows of all tables, each table sorted.

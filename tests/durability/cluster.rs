@@ -25,14 +25,14 @@ use documents::merkle;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::random::{Random, play_seeds};
-use super::shim::shim;
-use crate::grants::{self, granted};
-use crate::nodes::same_tokens;
+use crate::support::grants::{self, granted};
+use crate::support::nodes::same_tokens;
 use crate::support::people::{self, alice, envelope, robot};
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::proxy::{Proxy, Side};
 use crate::support::postgres::until;
+use crate::support::random::{Random, play_seeds};
+use crate::support::shim::shim;
 use crate::support::wire::{Reply, Wire};
 use crate::support::{SMALL, World, bytes_of, runbook};
 

@@ -5,9 +5,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::shim::shim;
 use crate::support::people::{Key, alice, dora, envelope, erin, frank, now, oscar, stamp};
 use crate::support::poor::poor_container;
+use crate::support::shim::shim;
 use crate::support::wire::Wire;
 use crate::support::{
     SMALL, World, bytes_of, host::processes_with, id_of, people, runbook, wait_for,

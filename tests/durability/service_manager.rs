@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::shim::shim;
 use crate::support::people::{alice, nonce};
+use crate::support::shim::shim;
 use crate::support::{World, has, id_of, not_run, runbook, said, wait_for};
 
 /// Time in which a message must arrive on a busy host.

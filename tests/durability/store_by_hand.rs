@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::grants;
 use crate::issuer::SigningKey;
-use crate::reviews;
+use crate::support::grants;
 use crate::support::people::{alice, bob, envelope};
+use crate::support::reviews;
 use crate::support::{World, assert_says, exited, id_of, people, said, said_at_exit, wait_for};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Output;
 
-use super::shim::shim;
 use crate::support::people::{alice, bob, envelope, now, stamp};
+use crate::support::shim::shim;
 use crate::support::{
     self, SMALL, World, assert_says, bytes_of, exited, id_of, people, runbook, said, said_at_exit,
     wait_for,

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use super::packed_tiles::{fill_a_tile, tiles};
-use crate::commands::roster_chain;
 use crate::support::people::{self, Key, alice, bob, envelope};
 use crate::support::{self, SMALL, World, exited, id_of, runbook, said, wait_for};
 use base64::Engine as _;
@@ -91,7 +90,7 @@ fn write_0_2_0() {
     let payload = people::roster_statement(&serde_json::from_slice(&draft).unwrap());
     world.write(
         "b/boundary/roster.d/2.json",
-        &roster_chain::envelope(&payload, &[&alice(), &bob()]).to_string(),
+        &people::roster_version(&payload, &[&alice(), &bob()]).to_string(),
     );
     world.restart();
     assert_eq!(world.wire.peek("/ready").ok(200)["roster"]["version"], 2);

@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::random::Random;
 use crate::support::people::{alice, dora, envelope, oscar};
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
+use crate::support::random::Random;
 use crate::support::{World, bytes_of, id_of, people, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -241,7 +241,7 @@ pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Out
     say(&[
         test.to_str().expect("UTF-8"),
         "--exact",
-        &format!("escapes::strict::{name}"),
+        &format!("strict::{name}"),
         "--nocapture",
         "--test-threads=1",
     ]);

@@ -328,7 +328,7 @@ fn the_walls_between_the_crates_stand() {
 }
 
 #[test]
-fn deny_toml_contains_the_same_rules() {
+fn deny_toml_has_the_licences_and_duplicates_of_this_test() {
     let deny = manifest("deny.toml");
     let text = |v: &toml::Value| v.as_str().unwrap().to_owned();
     let allow: BTreeSet<String> = deny["licenses"]["allow"]

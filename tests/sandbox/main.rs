@@ -8,8 +8,6 @@
 
 #[path = "../escape/mod.rs"]
 mod escape;
-#[path = "../escapes/mod.rs"]
-mod escapes;
 #[path = "../support/later_rows.rs"]
 mod later_rows;
 #[path = "../planted/mod.rs"]

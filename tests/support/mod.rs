@@ -11,11 +11,17 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod grants;
 pub mod host;
+pub mod nodes;
 pub mod pages;
 pub mod people;
 pub mod poor;
 pub mod postgres;
+pub mod random;
+pub mod reviews;
+pub mod shim;
+pub mod uploads;
 pub mod wire;
 
 #[allow(unused_imports, reason = "each test file uses a part of it")]

@@ -283,3 +283,20 @@ pub fn nonce() -> String {
     bytes[8..12].copy_from_slice(&std::process::id().to_be_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
+
+/// Wraps the payload in an envelope whose signatures are sorted by key id.
+pub fn roster_version(payload: &[u8], signers: &[&Key]) -> Value {
+    let mut signatures: Vec<Value> = signers.iter().map(|key| key.sign(payload)).collect();
+    signatures.sort_by_key(|signature| signature["keyid"].as_str().expect("a key id").to_owned());
+    wrap(payload, signatures)
+}
+
+/// Returns the version after `before` with an edit.
+pub fn next_roster(before: &Value, edit: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let payload = payload_of(before);
+    let mut tables = statement_of(before)["predicate"].take();
+    tables["version"] = json!(tables["version"].as_u64().expect("a number") + 1);
+    tables["previous"] = json!(format!("sha256:{}", sha256(&payload)));
+    edit(&mut tables);
+    roster_statement(&tables)
+}

@@ -348,3 +348,8 @@ pub fn pointers(problem: &Value) -> Vec<String> {
         .map(|error| error["pointer"].as_str().expect("a pointer").to_owned())
         .collect()
 }
+
+/// A call of a tool of MCP.
+pub fn tool_call(tool: &str, arguments: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
+}

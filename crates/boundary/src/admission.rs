@@ -1,5 +1,5 @@
-//! Authentication of callers. A caller presents a token, or answers a challenge with a key of the roster, or sends the ID
-//! token of a CI job.
+//! Authentication of callers. A caller presents a token, or answers a challenge with a key of the roster, or sends the
+//! ID token of a CI job.
 //!
 //! A token allows its holder to propose, to read or to operate. A token never approves a run, because only signatures
 //! approve a run.
@@ -28,10 +28,10 @@ const CHALLENGE_S: i64 = 60;
 /// Validity of an admission, in seconds.
 const ADMISSION_S: i64 = 600;
 /// Maximum number of valid admissions, and maximum number of answered challenges in memory. Only holders of keys in the
-/// roster can add entries to these two lists.
+/// roster can add answered challenges. Only they, and jobs whose ID token opens a token, can add admissions.
 const MOST_OPEN: usize = 10_000;
-/// Maximum number of valid admissions of one key, so that no key uses up the admissions of other keys. A new admission
-/// above the maximum ends the oldest admission of the key.
+/// Maximum number of valid admissions of one holder (a key, or a token that ID tokens open), so that no holder uses up
+/// the admissions of others. A new admission above the maximum ends the oldest admission of the holder.
 const MOST_OF_ONE: usize = 100;
 
 /// Admissions: temporary rights, each for a key that answered a challenge or for a token that an ID token opened.
@@ -173,8 +173,8 @@ impl Admission {
     /// Returns the caller to whom this bearer token belongs.
     ///
     /// # Errors
-    /// Returns `unauthenticated` if the bearer token belongs to no valid token or admission, and `revoked` if the key of
-    /// the admission is revoked.
+    /// Returns `unauthenticated` if the bearer token belongs to no valid token or admission, and `revoked` if the key
+    /// of the admission is revoked.
     pub fn authenticate(&self, bearer: &str) -> RequestResult<Caller> {
         let now = self.crossing.now();
         // Look up the digest of the bearer token, so that the duration of the look-up does not reveal the secret.
@@ -245,12 +245,12 @@ impl Admission {
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
     }
 
-    /// Checks the answer to a challenge. Returns a bearer token that is valid for some minutes, with the name of the
-    /// key's holder. A passkey of an approver lets a desk read, if policy lets the passkey count.
+    /// Checks the answer to a challenge. Returns a bearer token that is valid for some minutes, and the name of the
+    /// key's holder. The passkey of an approver gives read access, if policy accepts the passkey.
     ///
     /// # Errors
-    /// Returns `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify, `revoked`
-    /// if the key is revoked, and `not-permitted-signer` for another passkey.
+    /// Returns `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify,
+    /// `revoked` if the key is revoked, and `not-permitted-signer` for any other passkey and for the key of a boundary.
     pub fn answer(
         &self,
         challenge: &str,

@@ -1,6 +1,6 @@
-//! The parts of a boundary. Each part has access only to the parts that it needs.
+//! The parts of a boundary, and its metrics. Each part has access only to the parts that it needs.
 //!
-//! The metrics of the service: reads the gauges from the state, and returns the text of a scrape.
+//! [`Monitoring`] reads the gauges from the state, and returns the text of a scrape.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,5 +1,5 @@
-//! The caller of a request, also one that the ID token of a job admitted; the caller's rights, and the sessions that callers
-//! create, show, reset and end.
+//! The caller of a request, with the caller's rights, the facts from the ID token of a CI job, and the caller's
+//! sessions.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct Caller {
     patterns: Vec<Pattern>,
     /// True if the caller presented a token. The value is false for a caller whose key answered a challenge.
     by_token: bool,
-    /// What the ID token of the caller says, if an ID token opened the caller's token.
+    /// Facts from the caller's ID token. `None` if the caller was not admitted by an ID token.
     admitted: Option<Arc<AdmittedCaller>>,
 }
 
@@ -102,7 +102,7 @@ impl Caller {
         }
     }
 
-    /// Marks the caller as admitted by an ID token, which opened a token.
+    /// Marks the caller as admitted by the ID token of a job.
     pub fn with_id_token(self, admitted: AdmittedCaller) -> Self {
         Self {
             by_token: true,
@@ -111,8 +111,8 @@ impl Caller {
         }
     }
 
-    /// Checks the parameters of a proposal against the caller's ID token. Returns what the boundary says about the job, or
-    /// `None` if no ID token admitted the caller.
+    /// Checks the parameters of a proposal against the caller's ID token. Returns the description of the caller's job,
+    /// or `None` if no ID token admitted the caller.
     ///
     /// # Errors
     /// Returns `invalid-params` if a parameter differs from the claim that states it.
@@ -187,8 +187,8 @@ impl Caller {
         Ok(())
     }
 
-    /// Returns the refusal of a request about a step that no pattern of the caller's token matches. The refusal does not
-    /// reveal whether the step exists.
+    /// Returns the refusal of a request about a step that no pattern of the caller's token matches. The refusal does
+    /// not reveal whether the step exists.
     fn outside(&self, name: &Name, step: &StepRef) -> Refusal {
         let patterns: Vec<&str> = self.patterns.iter().map(Pattern::as_str).collect();
         Refusal::new(
@@ -201,7 +201,7 @@ impl Caller {
         )
     }
 
-    /// Returns the caller's name, if the caller may see whether this step exists.
+    /// Checks that the caller may see whether this step exists.
     ///
     /// # Errors
     /// Returns `unauthenticated` if the caller has no name, and `forbidden` if the caller's token is for other steps.
@@ -215,9 +215,9 @@ impl Caller {
     }
 }
 
-/// What an ID token says about a caller.
+/// The facts that an ID token states about a caller.
 pub struct AdmittedCaller {
-    /// What the boundary says about the job, as JSON.
+    /// The boundary's description of the job, as JSON.
     pub job: Arc<str>,
     /// The parameters that a proposal of the job must have.
     pub bound: Vec<BoundParameter>,
@@ -234,11 +234,11 @@ pub struct BoundParameter {
 }
 
 impl AdmittedCaller {
-    /// Checks that the parameters have the values that the claims state. Returns what the boundary says about the job.
+    /// Checks that the parameters have the values that the claims state. Returns the description of the job.
     ///
     /// # Errors
-    /// Returns `invalid-params` for the first parameter that differs. The refusal does not repeat the given value, which may
-    /// be a secret.
+    /// Returns `invalid-params` for the first parameter that differs. The refusal does not repeat the given value,
+    /// which may be a secret.
     pub fn check(&self, params: &Value) -> Result<Arc<str>, Refusal> {
         for BoundParameter { name, claim, value } in &self.bound {
             let given = &params[name.as_str()];
@@ -365,8 +365,7 @@ impl SessionAccess {
         ))
     }
 
-    /// Returns the party whose sessions the caller may see, or `None` for a caller who may see all sessions, for a review
-    /// or for an operator.
+    /// Returns the user whose sessions the caller may see, or `None` if the caller may see all sessions.
     fn viewer(&self, caller: &Caller) -> RequestResult<Option<SessionUser>> {
         let sees_all =
             (caller.may(Scope::Read) || caller.may(Scope::Operate)) && !caller.is_limited();

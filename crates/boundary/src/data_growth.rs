@@ -1,7 +1,7 @@
 //! How fast the data of a boundary grows, and how many days the disk lasts at this growth.
 //!
 //! Housekeeping measures the size of the data every few hours. A file in the private directory keeps the sizes of the
-//! last days, so a restart of the service loses none.
+//! last days, so a restart of the service loses no size.
 
 use std::{
     fmt, fs, io,
@@ -15,9 +15,9 @@ use documents::{SealDigest, Timestamp, locked};
 use store::small_file;
 
 const DAY_S: i64 = 86_400;
-/// Time between two sizes, in seconds.
+/// Time between two measurements, in seconds.
 const EVERY_S: i64 = DAY_S / 4;
-/// Number of days whose sizes give the growth.
+/// Number of days from whose sizes the growth is computed.
 const DAYS: i64 = 7;
 /// Maximum number of stored sizes: more than [`DAYS`] need, because a wrong clock may have written some of them.
 const MOST_SIZES: usize = 60;
@@ -36,7 +36,7 @@ pub struct DataGrowth {
     file: PathBuf,
     /// Id of the log. After a restore, the sizes of the earlier log say nothing about the new log.
     log: SealDigest,
-    /// Directory of backups. Each backup on the disk of the data grows as the data. `None` with a database server.
+    /// Directory of backups. Backups on the disk of the data grow like the data. `None` with a database server.
     backups: Option<PathBuf>,
     sizes: Mutex<Vec<DataSize>>,
 }
@@ -46,14 +46,14 @@ pub struct DataGrowth {
 pub struct MeasuredGrowth {
     /// Number of bytes by which the data grows each day, at least 1.
     pub bytes_per_day: u64,
-    /// Number of whole days of this measurement, from 1 to 7.
+    /// Number of whole days that the measurement covers, from 1 to 7.
     pub days: i64,
 }
 
 impl DataGrowth {
     /// Reads the sizes of this log from `file`. If the file can't be read, the measurement starts again.
     pub fn read(file: PathBuf, log: SealDigest, backups: Option<PathBuf>) -> Self {
-        // A pipe would wait for ever, and a device has no end.
+        // Read only a regular file: reading a pipe could block forever, and a device has no end.
         let is_small =
             fs::metadata(&file).is_ok_and(|file| file.is_file() && file.len() <= MOST_BYTES);
         let text = if is_small {
@@ -70,7 +70,7 @@ impl DataGrowth {
         }
     }
 
-    /// Returns true if the next size is due.
+    /// Returns true if it is time to measure the data again.
     pub fn is_due(&self, now: Timestamp) -> bool {
         // A size from the future comes from a wrong clock.
         locked(&self.sizes)
@@ -81,7 +81,7 @@ impl DataGrowth {
     /// Stores the size of the data.
     ///
     /// # Errors
-    /// Returns an error if the file can't be written. The size then counts until the end of this process.
+    /// Returns an error if the file can't be written. The size is then kept only until the end of this process.
     pub fn add(&self, now: Timestamp, bytes: u64) -> io::Result<()> {
         let mut sizes = locked(&self.sizes);
         sizes.retain(|size| size.at < now);
@@ -112,7 +112,8 @@ impl DataGrowth {
             .count() as u64
     }
 
-    /// Returns the growth in the last 7 days, of the data and of the backups on its disk, or `None` if less than a day was measured, or if the data did not grow.
+    /// Returns the growth in the last 7 days: that of the data, and of the backups on the same disk. Returns `None` if
+    /// the sizes cover less than a day, or if the data did not grow.
     pub fn measured(&self, now: Timestamp) -> Option<MeasuredGrowth> {
         let sizes = locked(&self.sizes);
         let mut counted = sizes
@@ -158,7 +159,8 @@ impl fmt::Display for MeasuredGrowth {
     }
 }
 
-/// Parses the file, whose first line is the id of the log. Returns `None` if a line is damaged or belongs to another log.
+/// Parses the file, whose first line is the id of the log. Returns `None` if a line is damaged or belongs to another
+/// log.
 fn sizes_of(text: &str, log: &SealDigest) -> Option<Vec<DataSize>> {
     let mut lines = text.lines();
     if lines.next()? != log.to_string() {

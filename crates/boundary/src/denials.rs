@@ -1,6 +1,6 @@
 //! Denials of a proposal, or of a statement that the boundary has not received yet.
 //!
-//! Revocations: signed ends of a key, of a token, or of an epoch, which is the freeze.
+//! Revocations: signed statements that end a key, a token, a grant or an epoch. The revocation of an epoch is a freeze.
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,8 +54,7 @@ impl Proposals {
 
     /// Accepts a denial of a statement that another program created and approvers signed elsewhere. After the denial,
     /// the statement never runs, even if the boundary has not received the statement. The caller must send the
-    /// statement too, because the statement determines the step, whose rule names the possible approvers, and the
-    /// window.
+    /// statement too, because it determines the window and the step. The rule of the step names the possible approvers.
     ///
     /// # Errors
     /// Returns the same refusals as [`Self::deny`], `expired` if the window of the statement is over, and
@@ -168,9 +167,9 @@ impl Proposals {
     }
 
     /// Returns the approver who denies the statement and who could approve the statement under the current rule of the
-    /// step. A changed definition of the step or an expired token of the proposer never prevents a denial. If the current
-    /// registry does not contain the step, every approver may deny the statement, because the step could be registered
-    /// again within the statement's window.
+    /// step. A changed definition of the step or an expired token of the proposer never prevents a denial. If the
+    /// current registry does not contain the step, every approver may deny the statement, because the step could be
+    /// registered again within the statement's window.
     fn who_denies(
         &self,
         document: &Verified<Denial>,
@@ -209,7 +208,8 @@ impl Proposals {
             });
         };
         let mut count = self.counted(document.signatures(), held, &excluded, sealed);
-        // Who may approve the emergency may also deny it. A new policy without emergencies prevents no denial.
+        // An approver of the emergency rule may also deny the emergency. If policy no longer has such a rule, `for_run`
+        // fails, and approvers under the other rules can still deny.
         if count.counted().is_empty()
             && let Ok(of_run) = held.for_run(signed)
         {
@@ -266,24 +266,26 @@ pub fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> RequestResult {
     Ok(())
 }
 
-/// Maximum number of attempts to log what was checked with the state in force. An attempt fails if the state in force changed after the check.
+/// Maximum number of attempts to check a statement under the state in force and to log it. An attempt fails if the
+/// state in force changed after the check.
 pub const MOST_TRIES: usize = 16;
 /// Pause before the next attempt.
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Proposals {
-    /// Logs a revocation, and ends what it makes impossible: the proposals of a token, and with an epoch every proposal
-    /// and, unless policy lets runs finish, every run. A second revocation of the same subject adds no log entry.
+    /// Logs a revocation, and ends the proposals that can no longer run. A freeze also stops all runs, unless policy
+    /// lets runs finish. A second revocation of the same subject adds no log entry.
     ///
     /// # Errors
     /// Returns `unknown-signer`, `bad-signature`, `not-permitted-signer`, `wrong-boundary`, `revoked` for an earlier
-    /// epoch or a revoked signer, `not-found` for a subject that is not in force, and `wrong-state` for the key with which
-    /// this boundary signs.
+    /// epoch or a revoked signer, `not-found` for a subject that is not in force, and `wrong-state` for the key with
+    /// which this boundary signs.
     pub async fn revoke(self: &Arc<Self>, envelope: &Envelope) -> RequestResult<RevocationView> {
         let signed = Signed::<Revocation>::from_envelope(envelope, Base64::Lenient)?;
         let (subject, done) = self.log_revocation(&signed).await?;
         tracing::warn!(entry = done.leaf, "the {subject} is revoked");
-        // No run starts after the commit, so this finds all runs. A repeated request also stops a run that survived.
+        // No run starts after the commit of a freeze, so this list is complete. A repeated request also stops a run
+        // that survived the first request.
         let frozen = matches!(subject, RevokedSubject::Epoch(_));
         let cancels = frozen && !self.crossing.state().policy.runs_finish_when_frozen();
         let running = if cancels {
@@ -295,7 +297,7 @@ impl Proposals {
         for id in &running {
             stopped += u64::from(self.stop_run(id)?);
         }
-        // Everybody who reads the log can repeat the request, so only the first one looks at all proposals.
+        // Only the first request compares all proposals, because every reader of the log can repeat a revocation.
         let ended = if done.existing {
             0
         } else {
@@ -346,7 +348,8 @@ impl Proposals {
         Err(changes_too_often())
     }
 
-    /// Returns the state in force for a check, and the mark with which the writer notices that this state has changed.
+    /// Returns the state in force for a check, and the values from which the writer notices a later change of this
+    /// state.
     pub(super) fn state_to_check(&self) -> (CheckedState, Arc<Sealed>) {
         // Read the number first, so that the writer notices every later change.
         let (revocations, sealed) = (self.ledger.revocations().len(), self.crossing.state());
@@ -378,7 +381,7 @@ impl Proposals {
                           give it another key of the roster, then revoke the key";
             return Err(refuse(Code::WrongState, detail));
         }
-        // A seal drops a revoked token, but the same revocation again is no error.
+        // A revoked token is not in the next seal, but a repeated revocation of the token is no error.
         if self
             .ledger
             .revocations()
@@ -402,16 +405,16 @@ impl Proposals {
     }
 }
 
-/// Decides what follows when the store refused a write. If the state in force changed after the check, the function waits a
-/// moment, and the caller checks again.
+/// Handles the error of a write. If the state in force changed after the check, the function waits a moment and
+/// returns, so that the caller checks again.
 ///
 /// # Errors
-/// Returns the refusal of a write for which another check is no help.
+/// Returns the refusal for any other error, because another check would not help.
 pub async fn check_again(stop: WriteStop) -> RequestResult {
     if stop != WriteStop::Moved {
         return Err(not_logged(stop));
     }
-    // A new seal is in the log a moment before it is in force here.
+    // The log contains a new seal shortly before this process uses the new state.
     tokio::time::sleep(PAUSE).await;
     Ok(())
 }

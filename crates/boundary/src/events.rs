@@ -1,9 +1,9 @@
 //! The events of a proposal. A reader that starts later gets the same events in the same order with the same numbers.
 //!
 //! Event 1 is `pending`. The signatures follow in the order of arrival, then `approved`, `running`, the pieces of the
-//! output, a mark for each truncated stream, `exit`, `finished` and the receipt. Each event comes from stored or recorded
-//! data, so a reader can continue after any number, even after a restart of the service. The event that states why an
-//! approved run is delayed is temporary and has no number.
+//! output, a mark for each truncated stream, `exit`, `finished` and the receipt. Each event comes from stored or
+//! recorded data, so a reader can continue after any number, even after a restart of the service. The event that states
+//! why an approved run is delayed is temporary and has no number.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -254,8 +254,8 @@ impl Events {
                 code: None,
             });
         }
-        // A proposal accepts signatures only while it is pending. At this point it is no longer pending, so the number
-        // of signatures is final.
+        // A proposal accepts signatures only while it is pending. Here, the proposal is no longer pending, so the
+        // number of signatures is final.
         let stored = self.proposals.ledger.signatures(&self.id)?;
         for signature in stored.iter().skip(*signatures) {
             self.ready.push_back(Event::Signature {

@@ -27,8 +27,8 @@ use wire::{
 
 /// Maximum number of successful runs of a step that the boundary counts.
 const COUNTED_SUCCESSES: usize = 50;
-/// Number of runs that one read returns if several runs recorded the same output. The search ends at the first run that the
-/// caller may see.
+/// Number of runs that one read returns if several runs recorded the same output. The search ends at the first run that
+/// the caller may see.
 const RUNS_OF_OUTPUT: usize = 1000;
 
 /// The log that contains a receipt.
@@ -407,7 +407,8 @@ impl Evidence {
             Some(manifest) => [br#","manifest":"#.to_vec(), manifest.to_canonical()?].concat(),
             None => Vec::new(),
         };
-        // Only the authorization states the plan, and its parsing would take a tenth of the time of a crossing.
+        // Read the plan only if the step can have one. Only the authorization states the plan, and parsing it would
+        // take a tenth of the time of a crossing.
         let plan = if may_apply_plan {
             self.plan_bundle(log, receipt)?
         } else {

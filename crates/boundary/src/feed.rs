@@ -12,7 +12,7 @@ use wire::{FeedEvent, FeedKind, GrantStatus, ProposalStatus, SignedBy};
 
 /// Maximum number of events that one read returns.
 const PAGE: usize = 256;
-/// Pause after news, so that a busy boundary reads many events at once.
+/// Pause after a wait for news, so that one read of a busy boundary returns many events.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Interval between two checks of the caller's token while nothing happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 pub struct Feed {
     proposals: Arc<Proposals>,
     caller: Caller,
-    /// The approver whose signature must be able to move a proposal, if only such proposals are wanted.
+    /// The approver of `for=me`. `None` if the reader wants the events of all people.
     person: Option<RosteredApprover>,
     after: u64,
     news: watch::Receiver<u64>,
@@ -32,8 +32,8 @@ impl Proposals {
     /// Returns a reader of the events with numbers above `after`, or of the events from now on.
     ///
     /// # Errors
-    /// Returns `unauthenticated` for a caller without a name, `forbidden` if `for_me` is true and the caller is no approver,
-    /// and `not-found` if there is no event `after`.
+    /// Returns `unauthenticated` for a caller without a name, `forbidden` if `for_me` is true and the caller is no
+    /// approver, and `not-found` if there is no event `after`.
     pub fn feed(
         self: &Arc<Self>,
         caller: &Caller,
@@ -146,7 +146,8 @@ impl Proposals {
 }
 
 impl Feed {
-    /// Returns the next event that the caller may see, or `None` after the caller's token has expired or the store failed.
+    /// Returns the next event that the caller may see, or `None` after the caller's token has expired or the store
+    /// failed.
     pub async fn next(&mut self) -> Option<FeedEvent> {
         loop {
             let crossing = &self.proposals.crossing;
@@ -168,7 +169,7 @@ impl Feed {
             self.news.mark_unchanged();
             match self.proposals.ledger.events(self.after, PAGE) {
                 Ok(events) if events.is_empty() => {
-                    // Without news, the token of the caller is checked again.
+                    // If no event arrives in time, the loop checks the caller's token again.
                     let _ = tokio::time::timeout(LOOK_AGAIN, self.news.changed()).await;
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -194,8 +195,9 @@ impl Feed {
         self.proposals.event_view(event).map(Some)
     }
 
-    /// With `for=me`, returns true for a proposal or a draft of a grant that still waits for the signature of the person,
-    /// for each signature in the name of the person, for an emergency, and for the beginning and the end of a freeze.
+    /// Returns true if the event is wanted. With `for=me`, these are proposals and drafts of grants that still wait for
+    /// the signature of the person, signatures in the name of the person, emergencies, and the beginning and the end of
+    /// a freeze.
     fn concerns_person(&self, event: &StoredEvent) -> RequestResult<bool> {
         let Some(person) = &self.person else {
             return Ok(true);

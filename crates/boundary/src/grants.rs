@@ -29,8 +29,8 @@ impl Proposals {
     /// Drafts a grant with the definitions, permissions and sandboxes that are sealed now.
     ///
     /// # Errors
-    /// Returns `unknown-step`, `policy-denied`, `not-grantable`, `not-granted` and other reasons why the grant could never
-    /// be used, and `rate-limited` if too many drafts wait.
+    /// Returns `unknown-step`, `policy-denied`, `not-grantable`, `not-granted` and other reasons why the grant could
+    /// never be used, and `rate-limited` if too many drafts wait.
     pub async fn draft_grant(
         &self,
         caller: &Caller,
@@ -87,7 +87,7 @@ impl Proposals {
         self.take_grant(&Envelope::new(&payload, Vec::new())).await
     }
 
-    /// Takes a grant that was made elsewhere, with its signatures.
+    /// Accepts a grant that was made elsewhere, with its signatures.
     ///
     /// # Errors
     /// Returns the errors of [`Self::draft_grant`], `bad-signature` and `self-approval`.
@@ -105,7 +105,7 @@ impl Proposals {
         for step in &signed.predicate().steps {
             caller.demand(Scope::Propose, Some(&step.reference))?;
         }
-        // Without a registered step, the grant is refused below.
+        // If no step of the grant is registered, `take_grant` below refuses the grant.
         if signed
             .predicate()
             .steps
@@ -122,8 +122,8 @@ impl Proposals {
     /// Adds signatures to a draft. With enough signatures, the grant is logged.
     ///
     /// # Errors
-    /// Returns `not-found`, `unknown-signer`, `bad-signature`, `not-permitted-signer`, `self-approval`, `wrong-state` if the
-    /// grant is in the log, or the refusal that `charge` returns for the key of a new, verified signature.
+    /// Returns `not-found`, `unknown-signer`, `bad-signature`, `not-permitted-signer`, `self-approval`, `wrong-state`
+    /// if the grant is in the log, or the refusal that `charge` returns for the key of a new, verified signature.
     pub async fn sign_grant(
         &self,
         id: &GrantId,
@@ -243,9 +243,9 @@ impl Proposals {
         }
     }
 
-    /// Returns the digest and the end of a grant under which a run is proposed. The crossing decides whether the grant covers
-    /// the run. If the grant is over, the returned end is one second from now, because the window of a statement must
-    /// not be empty.
+    /// Returns the digest and the end of a grant under which a run is proposed. The crossing decides whether the grant
+    /// covers the run. If the grant has ended, the returned end is one second from now, because the window of a
+    /// statement must not be empty.
     ///
     /// # Errors
     /// Returns `malformed` without a nonce, and `not-granted` if the log has no such grant.
@@ -328,7 +328,7 @@ impl Proposals {
                 }
                 Err(why) => return Err(why.0.into()),
             };
-            // A logged grant has exactly the signatures that the approvers in force made.
+            // The log gets only the signatures of approvers in force.
             let logged = grant.envelope(|_| true);
             let kept = if met { &logged } else { envelope };
             let row = StoredGrant {
@@ -404,7 +404,7 @@ impl Proposals {
         Err(why.unwrap_or_else(|| no_grant(&terms.grant)).into())
     }
 
-    /// Returns who may revoke a grant of the log.
+    /// Returns the people who may revoke a grant of the log.
     pub(super) fn revocable_grant(
         &self,
         digest: &ContentDigest,
@@ -453,7 +453,8 @@ impl Proposals {
         })
     }
 
-    /// Returns the reason why no run can use the grant, or will be able to use the draft.
+    /// Returns the reason why the grant can't be used, or `None` if the grant can be used. For a draft, missing
+    /// signatures are no such reason.
     fn why_ended(
         &self,
         row: &StoredGrant,
@@ -484,7 +485,7 @@ impl Proposals {
         }
     }
 
-    /// Returns the approvals of a grant: a person is needed if a step needs the person.
+    /// Returns the approvals of a grant. A signature is needed if at least one step of the grant needs it.
     fn grant_approvals(
         &self,
         grant: &Verified<Grant>,

@@ -1,6 +1,6 @@
 //! The health report for operators. The report states whether the boundary accepts and runs proposals.
 //!
-//! The nodes of the boundary, as this node reads them from the database every few seconds.
+//! [`SeenNodes`] has the nodes of the boundary, as this node reads them from the database every few seconds.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use wire::{FreezeView, NodeView, NodesView, Ready, RosterView};
 
 /// Maximum number of skipped runbooks that the notes name, because every answer of `/ready` contains the notes.
 const MOST_SKIPPED: usize = 20;
-/// A disk that lasts fewer days gives a note.
+/// The report has a note if the space on the disk lasts for fewer days.
 const SHORT_DAYS: u64 = 14;
 
 /// Where notes come from. The report has the notes in this order.
@@ -44,7 +44,7 @@ pub enum NoteSource {
     Reseal,
     /// Reason why old log entries are not packed.
     Packing,
-    /// Difference between the runbooks and the seal, if the service only tells differences.
+    /// Difference between the runbooks and the seal, if the service reports differences instead of sealing them.
     Runbooks,
     /// Runbooks that the seal in force leaves out because of an error.
     Skipped,
@@ -66,7 +66,7 @@ struct Differences {
 }
 
 impl Differences {
-    /// Stores the notes of a source in place of its earlier notes. Returns those that are new.
+    /// Stores the notes of a source in place of its earlier notes. Returns the notes that are new.
     fn set(&mut self, source: NoteSource, notes: Vec<String>) -> Vec<String> {
         let before = self.of.insert(source, notes.clone()).unwrap_or_default();
         let is_new = |note: &String| !before.contains(note);
@@ -118,7 +118,8 @@ impl Health {
         self.nodes.get().map(|(nodes, _)| &**nodes)
     }
 
-    /// Returns the reasons why this node, which is active, can start no run because of the database or of the other nodes.
+    /// Returns the reasons why this active node can start no run: trouble with its role as the active node, or with the
+    /// database.
     fn node_trouble(&self) -> Vec<String> {
         let Some((nodes, role)) = self.nodes.get() else {
             return Vec::new();
@@ -131,7 +132,7 @@ impl Health {
         of_role.into_iter().chain(nodes.trouble()).collect()
     }
 
-    /// Stores the notes of a source in place of its earlier notes. Returns those that are new.
+    /// Stores the notes of a source in place of its earlier notes. Returns the notes that are new.
     pub fn set(&self, source: NoteSource, notes: impl IntoIterator<Item = String>) -> Vec<String> {
         locked(&self.notes.0).set(source, notes.into_iter().collect())
     }
@@ -154,15 +155,16 @@ impl Health {
     }
 
     /// Stores the notes about new roster versions that still lack signatures. Approvers may sign these versions while
-    /// the service runs. `in_force` is the version with which the new versions were compared: the notes end with it.
+    /// the service runs. `in_force` is the version with which the new versions were compared. When another version
+    /// comes into force, the notes are no longer shown.
     pub fn set_roster_notes(&self, in_force: u64, notes: Vec<String>) {
         let mut kept = locked(&self.notes.0);
         kept.compared = in_force;
         kept.set(NoteSource::Rosters, notes);
     }
 
-    /// Stores the problems of the certificate of the service. The log gets each new problem, and the end of all
-    /// problems.
+    /// Stores the problems of the certificate of the service. The service's log gets a line for each new problem, and a
+    /// line when no problem is left.
     pub fn set_certificate_notes(&self, notes: Vec<String>) {
         let is_sound = notes.is_empty();
         let was_sound = self.of(&[NoteSource::Certificate]).is_empty();
@@ -174,7 +176,7 @@ impl Health {
         }
     }
 
-    /// Returns the differences between the files and the state in force.
+    /// Returns all notes. Notes about rosters are left out if they were compared with an earlier version of the roster.
     pub fn notes(&self) -> Vec<String> {
         let in_force = self.crossing.state().roster.version();
         let kept = locked(&self.notes.0);
@@ -356,7 +358,8 @@ pub fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
 /// Sets of quorum rules, each with its steps.
 type StepsByRules<'s> = Vec<(&'s QuorumRules, Vec<&'s StepRef>)>;
 
-/// Finds the steps that nobody can get approved. Returns the rules of the other steps, and the notes.
+/// Groups the steps by their quorum rules. Returns the rules that the eligible approvers can meet, and notes about the
+/// steps whose rules nobody can meet.
 pub fn unapprovable_steps<'s>(
     eligible: &EligibleApprovers,
     all: impl Iterator<Item = (&'s StepRef, &'s QuorumRules)>,
@@ -586,10 +589,10 @@ pub fn some_of(steps: &[&StepRef]) -> String {
 /// Maximum number of steps that a note names.
 const MOST_NAMED: usize = 5;
 
-/// Pause between two reads, which is also the pause between two beats of a node.
+/// Pause between two reads, which is also the interval of a node's heartbeats.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The newest report about the nodes.
+/// The nodes of the boundary, from the last report of the database.
 pub struct SeenNodes {
     me: Name,
     replicas: Replicas,
@@ -598,15 +601,15 @@ pub struct SeenNodes {
 
 struct LastReport {
     report: Option<NodesReport>,
-    /// Time of the report, or of the start.
+    /// Time of the report. Before the first report, the time when the reading began.
     at: Instant,
     /// The reason why the last read failed.
     fault: Option<StoreFault>,
 }
 
 impl SeenNodes {
-    /// Begins to read the nodes with a thread of its own, which ends after the value was dropped. `me` is the name of this
-    /// node.
+    /// Starts a thread that reads the nodes, and that ends after the returned value was dropped. `me` is the name of
+    /// this node.
     ///
     /// # Errors
     /// Returns an error if the thread can't be started.
@@ -628,7 +631,7 @@ impl SeenNodes {
         Ok(seen)
     }
 
-    /// Returns the last report, with the ages of the beats now.
+    /// Returns the last report, with the present ages of the heartbeats.
     pub fn report(&self) -> Option<NodesReport> {
         let last = locked(&self.last);
         let mut report = last.report.clone()?;
@@ -656,7 +659,7 @@ impl SeenNodes {
         }
     }
 
-    /// Returns the reasons why no node can work now: a database without an answer, or a hanging server process.
+    /// Returns the reasons why no node can work now: the database does not answer, or a server process hangs.
     pub fn trouble(&self) -> Vec<String> {
         let last = locked(&self.last);
         let age_s = last.at.elapsed().as_secs();
@@ -674,7 +677,7 @@ impl SeenNodes {
             .unwrap_or_default()
     }
 
-    /// Returns a note about each node that gives no sign.
+    /// Returns a note about each other node whose heartbeats are missing.
     pub fn notes(&self) -> Vec<String> {
         let nodes = self.report().map(|report| report.nodes).unwrap_or_default();
         nodes
@@ -703,7 +706,7 @@ impl SeenNodes {
     }
 }
 
-/// Returns what to do about a node that gives no sign.
+/// Returns what to do about a node whose heartbeats are missing.
 pub fn silence(node: &NodeState) -> Option<String> {
     let (name, sign) = (&node.name, node.last_sign());
     node.is_silent().then(|| {

@@ -1,8 +1,8 @@
 //! Housekeeping: the periodic work of the service.
 //!
-//! Reasons why approved runs have not begun. The reason is the latest refusal of an attempt to start the run.
-//!
-//! The reasons are stored only in memory. After a restart, the next attempt to start the run stores the reason again.
+//! [`DelayedRuns`] has the reasons why approved runs have not begun. A reason is the latest refusal of an attempt to
+//! start the run. The reasons are stored only in memory. After a restart, the next attempt to start the run stores its
+//! reason again.
 
 use std::{
     collections::HashMap,
@@ -87,8 +87,8 @@ impl Housekeeping {
         }
     }
 
-    /// Packs old log entries. The pauses are so long that packing takes a tenth of the time of one processor core. On an
-    /// almost full disk, the remaining space is for the current runs, so nothing is packed.
+    /// Packs old log entries. The pauses are so long that packing takes a tenth of the time of one processor core.
+    /// Nothing is packed on an almost full disk, whose remaining space is for the current runs.
     async fn keep_packed(&self, every: Duration) {
         loop {
             if self.crossing.capacity().disk_trouble().is_some() {
@@ -156,8 +156,8 @@ impl Housekeeping {
         self.retire().await
     }
 
-    /// Removes expired nonces, in small rounds with pauses so that runs can write to the store. Each round examines the next
-    /// nonces, and the last round is one that finds most of them unexpired.
+    /// Removes expired nonces, in small rounds with pauses so that runs can write to the store. Each round examines the
+    /// next `PRUNE_AT_ONCE` nonces. After a round that removes less than half of this number, the function returns.
     async fn prune(&self) -> StoreResult {
         loop {
             let pruned = self.ledger.prune(PRUNE_AT_ONCE).await?;
@@ -268,8 +268,8 @@ impl DelayedRuns {
         locked(&self.0).get(id).cloned()
     }
 
-    /// Counts the delayed runs for which `still` returns true, by the code of the refusal. The result contains each code
-    /// of `codes`.
+    /// Counts the delayed runs for which `still` returns true, by the code of the refusal. The result contains each
+    /// code of `codes`.
     pub fn count(&self, codes: &[Code], still: impl Fn(&ProposalId) -> bool) -> Vec<(Code, u64)> {
         let mut counts: Vec<(Code, u64)> = codes.iter().map(|code| (*code, 0)).collect();
         for (id, why) in locked(&self.0).iter() {

@@ -1,6 +1,4 @@
-//! Which events the targets of messages get, and what a message says.
-//!
-//! The state of the targets of messages, for the operator.
+//! Which events the targets of messages get, what a message says, and the state of the targets for the operator.
 
 use std::sync::Mutex;
 
@@ -29,12 +27,13 @@ pub struct NoticeFilter {
     pub events: Vec<FeedKind>,
     /// Patterns of steps. An empty list means every step. Only requests and other events of proposals have a step.
     pub steps: Vec<Pattern>,
-    /// Approvers and groups whose signatures must be able to move a request, and proposers, who get the ends of their
-    /// proposals. An empty list means everybody.
+    /// Names of approvers, groups and proposers. The target gets a request if a signature of a named approver or group
+    /// can advance the request, a signature in the name of a named approver, and the end of a proposal of a named
+    /// proposer. An empty list means everybody.
     pub people: Vec<String>,
-    /// Seconds for which a request must have waited, if the target wants only requests that wait so long.
+    /// If set, the target gets only requests, and gets a request only after this number of seconds.
     pub after_s: Option<i64>,
-    /// True if people read the messages. A program also gets events that ask nobody.
+    /// True if people read the messages. A program also gets the requests that need no approver.
     pub to_people: bool,
     /// Address of the desk at which people of the target sign.
     pub desk: Option<String>,
@@ -65,7 +64,7 @@ pub struct Notice {
 impl NoticeFilter {
     fn wants(&self, event: &StoredEvent) -> bool {
         let kind = kind_of(&event.what);
-        // A signature concerns its person, and each other event the proposer.
+        // An event about a signature concerns the signer. Any other event concerns the proposer.
         let name = match &event.what {
             EventFact::Signed(_, person, _) => Some(person),
             _ => event.proposed.as_ref().map(|(_, proposer)| proposer),
@@ -151,7 +150,7 @@ impl Proposals {
             self.ledger.proposal(id)?,
         );
         let Some(row) = row else {
-            // Only unsigned proposals are deleted, soon after their end.
+            // The proposal was deleted. Only unsigned proposals are deleted soon after their end.
             let skipped = *status == ProposalStatus::Pending && !for_all;
             return if skipped {
                 Ok(NoticeNext::Skip)
@@ -164,7 +163,7 @@ impl Proposals {
             return send(of_end(view, boundary, Some(&proposal)));
         }
         let waits = proposal.status == ProposalStatus::Pending;
-        // A use of a grant waits for the grantee only.
+        // A use of a grant needs only the signature of the grantee.
         if filter.to_people && proposal.approvals.required == 0 {
             return Ok(NoticeNext::Skip);
         }
@@ -237,7 +236,7 @@ impl Proposals {
         }
     }
 
-    /// Returns true if the signature of one of the named people can move what waits for these approvals.
+    /// Returns true if these approvals still need a signature of a named approver, or of a member of a named group.
     fn can_move(&self, filter: &NoticeFilter, approvals: &ApprovalsView) -> bool {
         let state = self.crossing.state();
         state.roster.approvers().any(|approver| {
@@ -285,7 +284,7 @@ fn of_pending(
         proposal.digest.as_bytes(),
     ));
     lines.extend(of_command("review", proposal.id.as_str(), boundary));
-    // The last line, because programs on a phone make a link of it.
+    // The address is the last line, because programs on a phone make a link of it.
     lines.extend(
         filter
             .desk
@@ -313,7 +312,7 @@ fn title_of(proposal: &ProposalView) -> String {
     )
 }
 
-/// Returns the message about a signature, for the person in whose name it is.
+/// Returns the message about a signature, for the person in whose name it was made.
 fn of_signed(event: FeedEvent, boundary: &BoundaryName, proposal: Option<&ProposalView>) -> Notice {
     let mut lines: Vec<String> = event
         .proposer
@@ -546,12 +545,12 @@ pub struct TargetStatus {
     pub kind: String,
     /// Number of the last event that the target got, did not want, or lost.
     pub seq: u64,
-    /// Number of events that were given up.
+    /// Number of events that the service stopped trying to send.
     pub given_up: u64,
-    /// Number of newer events.
+    /// Number of events after `seq`.
     #[serde(default)]
     pub behind: u64,
-    /// Time of the event that the target did not accept, if it is tried again.
+    /// Time of the event that the target did not accept and that the service sends again.
     pub waits_since: Option<Timestamp>,
     /// Reason why the last attempt failed.
     pub trouble: Option<String>,

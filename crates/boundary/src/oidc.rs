@@ -29,12 +29,14 @@ pub fn audience(sealed: &Sealed) -> String {
 }
 
 impl Admission {
-    /// Exchanges an ID token for a bearer that is valid for some minutes, with the name of the token. The future must not be
-    /// dropped, because the ID token is used up before the bearer is open.
+    /// Exchanges an ID token for a bearer that is valid for some minutes. The bearer has the name and the rights of the
+    /// token whose binding fits. Callers must not drop the future: the store marks the ID token as used before the
+    /// bearer exists.
     ///
     /// # Errors
-    /// Returns `malformed`, `too-large`, `unauthenticated` with the claim that differs, `bad-signature`, `busy` if the keys
-    /// of the issuer can't be read, or the error of `charge`, which charges the issuer of an ID token that fits a token.
+    /// Returns `malformed`, `too-large`, `unauthenticated` with the claim that differs, `bad-signature`, `busy` if the
+    /// keys of the issuer can't be read, or the error of `charge`, which charges the issuer of an ID token that fits a
+    /// token.
     pub async fn exchange(
         &self,
         id_token: &str,
@@ -57,7 +59,7 @@ impl Admission {
             );
             return Err(refused("iss", &why).into());
         }
-        // Bindings of revoked and expired tokens stay, because earlier proposals name their jobs.
+        // The store keeps the bindings of revoked and expired tokens, because earlier proposals name their jobs.
         let revoked = self.crossing.revoked();
         let revoked = revoked.now();
         let in_force = |token: &&SealedToken| {
@@ -78,7 +80,8 @@ impl Admission {
                 refused("iss", "is that of tokens that have expired or were revoked").into(),
             );
         }
-        // Tokens of one issuer can name different keys or authorities. `busy` is no final answer, so it comes first.
+        // Tokens of one issuer can have different keys or authorities, so try each of them. If none verifies and one
+        // attempt was `busy`, answer `busy`, because the job can then try again.
         let (mut signed, mut stopped) = (BTreeMap::new(), None::<Stopped>);
         let is_busy = |stopped: &Stopped| matches!(stopped, Stopped::Refused(refusal) if refusal.code.is_temporary());
         for (_, binding) in &of_issuer {
@@ -105,7 +108,7 @@ impl Admission {
         let (token, binding) = match found[..] {
             [(_, token)] => token,
             [] => {
-                // The claim of the token that fits best helps most.
+                // Name the claim that differs in the binding that fits best.
                 let nearest = differing
                     .iter()
                     .filter_map(|(differs, _)| *differs)
@@ -132,7 +135,7 @@ impl Admission {
         let caller = Caller::new(token.name.clone(), token.scopes.clone(), &token.patterns);
         let caller = caller.with_id_token(admitted(binding, claims)?);
         charge(id_token.issuer())?;
-        // After a crash here, the ID token is used up and opened nothing, and the job gets another ID token.
+        // After a crash here, the ID token is used up and has opened nothing. The job can get another ID token.
         if !self.ledger.admit(usable).await? {
             return Err(refused(
                 "jti",

@@ -1,6 +1,4 @@
-//! Status of a proposal, as the HTTP API and the commands show it.
-//!
-//! Lists the proposals that match a filter.
+//! The views of proposals for the HTTP API and the commands, and the lists of proposals that match a filter.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -22,7 +20,7 @@ impl Proposals {
     /// see the proposal.
     pub(super) fn view(&self, row: &Proposal) -> RequestResult<ProposalView> {
         let id = &row.core.id;
-        // The row is not signed. How a run ended comes from its receipt.
+        // The row is not signed, so the outcome of a run comes from its receipt.
         let receipt = receipt_of(&self.ledger, row)?;
         let payload = self.payload(id)?;
         let statement = Statement::<Authorization>::from_payload(&payload)?;
@@ -39,7 +37,7 @@ impl Proposals {
         let (mut outcome, mut unknown, mut refusal) = (None::<Outcome>, None, None::<RefusalView>);
         let mut refused = Vec::new();
         let denials = match status {
-            // A denial also stops a run.
+            // A denial can also stop a run.
             ProposalStatus::Denied | ProposalStatus::Running | ProposalStatus::Finished => {
                 self.denials_of(&row.core.digest)?
             }
@@ -70,8 +68,8 @@ impl Proposals {
                 {
                     refusal = Some(denied_by(&denials));
                 }
-                // A submitted envelope has no stored signatures, and the signatures of an old proposal were deleted.
-                // Only the receipt still names the approvers.
+                // The store has no signatures of a proposal that was submitted as a complete envelope, and those of an old
+                // proposal were deleted. Then only the receipt names the approvers.
                 if approvals.have == 0 {
                     let decision = receipt.decision;
                     approvals.have = decision.approvers.len() as u64;
@@ -136,12 +134,13 @@ impl Proposals {
             .and_then(|job| serde_json::from_str(&job).ok()))
     }
 
-    /// Builds the view of a proposal for a caller who may see the proposal, with the other runs that this caller may see.
+    /// Builds the view of a proposal for a caller who may see the proposal, with the other runs that this caller may
+    /// see.
     pub(super) fn view_for(&self, caller: &Caller, row: &Proposal) -> RequestResult<ProposalView> {
         self.view_beside(caller, row, &mut None)
     }
 
-    /// Builds one of several views. The first one reads the open proposals into `open`.
+    /// Builds one of several views. The first call reads the open proposals into `open`, for the next calls.
     pub(super) fn view_beside(
         &self,
         caller: &Caller,
@@ -159,7 +158,7 @@ impl Proposals {
         })
     }
 
-    /// Returns the last run of a step with these parameters, if nobody saw its end and no later one succeeded.
+    /// Returns the last run of a step with these parameters, if nobody saw its end and no later run succeeded.
     pub(super) fn unknown_end(
         &self,
         caller: &Caller,
@@ -186,7 +185,7 @@ impl Proposals {
             return Ok(None);
         };
         let finished_at = row.ended_at.unwrap_or(row.created_at);
-        // Times have seconds, so the order of the log decides which receipt is later.
+        // Times have only whole seconds, so the order of the log decides which receipt is later.
         let success = newest(RunOutcome::Succeeded, finished_at)?;
         let is_last = success
             .first()
@@ -263,7 +262,8 @@ impl Proposals {
     }
 }
 
-/// Returns what a caller may do next. A person who denied a run also stops it while it runs.
+/// Returns the words for the next possible actions of a caller. `is_denied` is true if the proposal has a denial, which
+/// can also have stopped its run.
 fn next_after(status: ProposalStatus, is_denied: bool) -> impl Iterator<Item = &'static str> {
     let words: &[&str] = match status {
         ProposalStatus::Pending => &["wait", "sign", "deny", "cancel"],
@@ -294,12 +294,12 @@ fn denied_by(denials: &[DeniedView]) -> RefusalView {
 }
 
 impl Proposals {
-    /// Returns the proposals that the caller may see, newest first. `all` refuses a caller who may not see all proposals
-    /// of the step.
+    /// Returns the proposals that the caller may see, newest first. With `all`, the function refuses a caller who may
+    /// not see all proposals of the step.
     ///
     /// # Errors
-    /// Returns `unauthenticated` if the caller has no name, `malformed` for `all` without a step, and `forbidden` if the caller
-    /// needs all proposals of a step, but may see only some.
+    /// Returns `unauthenticated` if the caller has no name, `malformed` for `all` without a step, and `forbidden` for
+    /// `all` if the caller may see only some proposals of the step.
     pub fn list(
         &self,
         caller: &Caller,

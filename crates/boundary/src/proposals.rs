@@ -1,11 +1,10 @@
-//! Callers create, sign, cancel and wait for proposals.
+//! Proposals: callers create, sign, cancel and wait for them.
 //!
-//! Inputs that a proposal names: uploaded files and the receipt of a plan.
+//! A proposal can name inputs: uploaded files and the receipt of a plan.
 //!
-//! Ends the open proposals that can no longer run, because their step, policy, proposer or session is gone.
-//!
-//! A new seal, a revocation, a start of the service, and a change of a session can make a proposal impossible. The cost
-//! depends only on the number of open proposals.
+//! An open proposal ends when it can no longer run, because its step, policy, proposer or session is gone. A new seal,
+//! a revocation, a start of the service, and a change of a session can make a proposal impossible. The cost of the
+//! search depends only on the number of open proposals.
 
 use std::{
     collections::BTreeMap,
@@ -62,15 +61,15 @@ pub struct Proposals {
     /// Proposals of each session, until the session ends or changes.
     pub(crate) in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
     pub(crate) artifacts: ArtifactStore,
-    /// Held while a grant gets signatures.
+    /// Held while signatures are added to a grant.
     pub(crate) one_grant: tokio::sync::Mutex<()>,
-    /// Held while a review is decided and logged.
+    /// Held while a review is checked and logged.
     pub(crate) one_review: tokio::sync::Mutex<()>,
 }
 
 impl Proposals {
-    /// Creates a statement that approvers can sign, unless the call repeats an earlier proposal. Returns the proposal, and
-    /// true if it is new.
+    /// Creates a statement that approvers can sign, unless the call repeats an earlier proposal. Returns the proposal,
+    /// and true if it is new.
     ///
     /// # Errors
     /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` if the nonce was
@@ -229,7 +228,8 @@ impl Proposals {
             admitted,
         };
         if let Err(stopped) = possible {
-            // The earlier proposal of the same run can be the reason, for example an emergency without its review.
+            // An earlier proposal of the same run can make a new one impossible, for example an emergency without its
+            // review. In this case, the answer is the earlier proposal.
             let earlier = self.earlier(&new)?.ok_or(stopped)?;
             return self.repeated(caller, &earlier, &authorization.reason);
         }
@@ -284,7 +284,7 @@ impl Proposals {
 
     /// Returns the number of approved runs that can't start now, for each code of `codes`.
     pub(super) fn held_up(&self, codes: &[Code]) -> Vec<(Code, u64)> {
-        // A run that has begun keeps its last reason in memory until the run has ended.
+        // A run that has begun keeps its last reason in memory until the run has ended, but no longer counts.
         self.held_up.count(codes, |id| self.ledger.waits_to_run(id))
     }
 
@@ -422,7 +422,7 @@ pub fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Re
     )
 }
 
-/// Adds near steps to the refusal of a caller whose token is for other steps, and of a text that names only a runbook.
+/// Adds near steps to the refusal if the caller's token is for other steps, or if the text names only a runbook.
 pub fn with_near_steps(stopped: Stopped, caller: &Caller, sealed: &Sealed, text: &str) -> Stopped {
     let Stopped::Refused(mut refusal) = stopped else {
         return stopped;
@@ -437,7 +437,7 @@ pub fn with_near_steps(stopped: Stopped, caller: &Caller, sealed: &Sealed, text:
     Stopped::Refused(refusal)
 }
 
-/// Asks for the steps that a wrong reference may mean, among the steps that the caller may see.
+/// Returns a question that names the steps that a wrong reference may mean, among the steps that the caller may see.
 fn hint(caller: &Caller, sealed: &Sealed, wrong: &str) -> Option<String> {
     let steps = sealed
         .registry
@@ -666,7 +666,7 @@ impl Proposals {
     pub async fn follow_sessions(self: Arc<Self>) {
         loop {
             let changed = self.sessions.changed().await;
-            // No proposal with the state before can run any more, so each is compared only once.
+            // No proposal with the old state of the session can run any more, so each proposal is compared only once.
             let ids = changed
                 .iter()
                 .filter_map(|session| locked(&self.in_sessions).remove(session))
@@ -702,8 +702,8 @@ impl Proposals {
         }
     }
 
-    /// Ends a new proposal if its grant does not cover it, or if a new seal or the end of its session came before the commit of the
-    /// proposal.
+    /// Ends a new proposal that can no longer run: its grant does not cover it, or a new seal or the end of its session
+    /// came before the commit of the proposal.
     pub(super) async fn end_if_overtaken(
         &self,
         id: &ProposalId,
@@ -744,10 +744,11 @@ impl Proposals {
         }
     }
 
-    /// Makes the checks of the crossing that need no signature and no clock.
+    /// Makes the checks of the crossing that depend neither on signatures nor on the window.
     ///
-    /// If the proposal waits for signatures, policy must also ask for each permission. The crossing accepts additional
-    /// permissions, because an earlier policy may have asked for more, but no approver's program signs them any more.
+    /// For a proposal that waits for signatures, policy must also require each permission now. The crossing accepts
+    /// more permissions than policy requires, because an earlier policy may have required them. But no approver's
+    /// program signs a permission that policy no longer requires.
     fn check_possible(
         &self,
         sealed: &Sealed,

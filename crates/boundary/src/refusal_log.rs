@@ -188,7 +188,7 @@ impl RefusalLog {
         }
     }
 
-    /// Logs the summary of the previous hour, unless a later refusal already caused this.
+    /// Logs the summary of the previous hour, unless a later refusal has already caused its logging.
     pub async fn summarise_refusals(&self) {
         if let Some(counts) = self.refusals.due(self.crossing.now()) {
             self.log_summary(counts).await;

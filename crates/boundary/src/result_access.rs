@@ -1,4 +1,4 @@
-//! Read access to the results of runs, and to the plans that they carried out.
+//! Read access to the results of runs, and to the plans that runs applied.
 
 use crate::{
     Caller, Evidence, blob_text, envelope_in, evidence::Within, logged_documents::predicate,
@@ -12,8 +12,8 @@ impl Evidence {
     /// Returns the files and outputs that a run left.
     ///
     /// # Errors
-    /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt. The refusal has the case
-    /// `Gone` if the outputs are no longer stored.
+    /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt. The refusal has the
+    /// case `Gone` if the outputs are no longer stored.
     pub fn files(&self, caller: &Caller, id: &ReceiptId) -> RequestResult<ReceiptFiles> {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;

@@ -1,4 +1,4 @@
-//! Reviews: people's signed judgement of an emergency, or of a run whose end nobody saw.
+//! Reviews: people's signed statements about an emergency, or about a run whose end nobody saw.
 
 use crate::{
     Caller, MOST_TRIES, Proposals, blob_text, changes_too_often, check_again, earlier_seal,
@@ -50,7 +50,8 @@ impl Proposals {
     /// `malformed` for a review of another receipt, `not-found`, and `wrong-state` for a run that needs no review.
     pub async fn review(&self, id: &ReceiptId, envelope: &Envelope) -> RequestResult<ReviewedView> {
         let signed = Signed::<ReviewStatement>::from_envelope(envelope, Base64::Lenient)?;
-        // Everybody who reads the log can send a review again. This must be cheap, and must delay nobody.
+        // Every reader of the log can send a logged review again. Answer before the lock is taken, so that the
+        // repetition delays nobody.
         let opened = self.open_review(id, &signed, &self.crossing.state())?;
         if let Some(known) = self.known_review(id, &opened)? {
             return Ok(known);
@@ -130,11 +131,11 @@ impl Proposals {
         })
     }
 
-    /// Returns the answer to a review that the log has already.
+    /// Returns the answer to a review that is already in the log.
     ///
     /// # Errors
-    /// Returns `wrong-state` if the same person has reviewed the run again since. A review has no time, so this person can
-    /// return to the earlier verdict only with another reason.
+    /// Returns `wrong-state` if the same person has reviewed the run again since. A review contains no time, so this
+    /// person can return to the earlier verdict only with another reason.
     fn known_review(
         &self,
         id: &ReceiptId,
@@ -175,7 +176,8 @@ impl Proposals {
         Ok(None)
     }
 
-    /// Decides for what a new review counts. Returns what to store, and the answer without the number of the entry.
+    /// Checks a new review, and decides what it counts for: the review of an emergency, the settlement of an unknown
+    /// end, or both. Returns what to store, and the answer, which does not have the number of the log entry yet.
     fn check_review(
         &self,
         id: &ReceiptId,
@@ -209,8 +211,8 @@ impl Proposals {
             check_reviewer(signature, &rules, &run.receipt.decision, context(at))
                 .map_err(|error| Refusal::new(error.code(), error.to_string()))
         };
-        // An auditor judges at the newest time of the log. The store accepts the review only if this time lies between
-        // these two times.
+        // An auditor judges a review at the newest time in the log before the review. The store accepts the review only
+        // if this time is between `last_at` and `now`, so the review must count at both times.
         let last_at = self.ledger.state().last_at;
         let now = self.crossing.now().max(last_at);
         let _: CountedReview = judge(last_at)?;
@@ -285,7 +287,7 @@ impl Proposals {
             let (rule, roster, counts) = (&rule.value, &sealed.roster, |name: &_| {
                 !excluded.contains(name)
             });
-            // An approver who may not review anyway does not reduce the number of reviewers by signing.
+            // An approver who can't be a reviewer does not reduce the number of reviewers by signing.
             let only_approve = roster.approvers().filter(|one| {
                 let is_of = |groups: &[_]| one.groups.iter().any(|group| groups.contains(group));
                 counts(&one.name) && is_of(&rule.from) && !is_of(&rule.review.from)
@@ -298,8 +300,8 @@ impl Proposals {
         self.demand_future(sealed, &of_run, proposer, now, until)
     }
 
-    /// Refuses an emergency while too many emergencies have no review. The transaction that spends the nonce repeats this
-    /// check.
+    /// Refuses an emergency while too many emergencies have no review. The transaction that spends the nonce repeats
+    /// this check.
     fn demand_reviewed(&self, held: &StepInForce) -> RequestResult {
         let most = held
             .ruling
@@ -321,7 +323,7 @@ impl Proposals {
         ))
     }
 
-    /// Returns the emergencies without their reviews and the runs with an unsettled end, as far as the caller may see them.
+    /// Returns the emergencies that lack reviews and the runs with an unsettled end, of those that the caller may see.
     ///
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
@@ -357,7 +359,7 @@ impl Proposals {
                 .collect()
         };
         let Some(index) = owed.receipt else {
-            // An emergency that runs.
+            // An emergency without a receipt still runs.
             let Some(row) = row.filter(|row| caller.may_see(&row.core.proposer, &row.core.step))
             else {
                 return Ok(None);
@@ -458,7 +460,7 @@ impl Proposals {
         })
     }
 
-    /// Returns the newest review of each person. The log has the keys that signed.
+    /// Returns the newest review of each person. The keys that signed come from the log.
     fn run_reviews(&self, stored: &[StoredReview]) -> RequestResult<RunReviews> {
         let mut reviews = RunReviews::default();
         for one in stored {
@@ -503,7 +505,7 @@ impl Proposals {
     }
 }
 
-/// Returns how the run ended, if this is settled.
+/// Returns the settled end of the run, or `None` if its end is not settled.
 fn settled_end(owed: &OwedReview, stored: &[StoredReview]) -> Option<ObservedEnd> {
     stored
         .iter()

@@ -112,7 +112,8 @@ pub fn restore(
 }
 
 /// Returns the registry of `material` if [`check_on_host`] finds no error. If the configuration skips invalid runbooks,
-/// returns the registry without the files that have an error. `known` has rules of steps whose scripts may be parsed.
+/// returns the registry without the files that have an error. A script that was parsed for an equal step of `known` is
+/// not parsed again.
 ///
 /// # Errors
 /// Returns the errors of [`check_on_host`] if no file may be skipped.
@@ -128,8 +129,8 @@ pub fn sound_registry(
     }
 }
 
-/// Returns a configuration that permits each limit and requires no layer of the sandbox, for files whose boundary is
-/// unknown.
+/// Returns a configuration that permits each limit and requires no layer of the sandbox. It serves to check files whose
+/// boundary is unknown.
 pub fn without_maximum() -> Configuration {
     let default = Limits::default();
     let mut maximum = default.clone();
@@ -145,9 +146,10 @@ pub fn without_maximum() -> Configuration {
     }
 }
 
-/// Derives the rules for every step, and every reason for which no boundary seals the other steps: what follows from
-/// runbooks, policy, roster and configuration. `registry check`, `doctor`, `serve` and `seal` call this function. Without a
-/// roster, no group is checked. `known` has rules of steps whose scripts may be parsed.
+/// Derives the rules of each step that can be sealed, and returns the errors for which every boundary refuses the other
+/// steps. Rules and errors follow from runbooks, policy, roster and configuration. `registry check`, `doctor`, `serve`
+/// and `seal` call this function. Without a roster, no group is checked. A script that was parsed for an equal step of
+/// `known` is not parsed again.
 pub fn refused_steps(
     registry: &Registry,
     policy: &Policy,
@@ -288,8 +290,8 @@ impl Sealing {
         sealed
     }
 
-    /// Compares the runbooks with the seal in force, and tells the operator in the log and in the health report what
-    /// differs.
+    /// Compares the runbooks with the seal in force, and reports the differences in the service's log and in the health
+    /// report.
     pub async fn tell_differences(&self, runbooks: RunbookDirectories) {
         let note = match self.read(runbooks).await {
             Ok(Ok(files)) => {
@@ -350,8 +352,9 @@ impl Sealing {
         Ok(sealed)
     }
 
-    /// Seals the content that `next` makes of the seal in force, of the log and of this node's key and sandbox. No other
-    /// seal of this service comes between. `new_epoch` ends all earlier approvals. Returns true if a new seal is in force, and the findings of `next`.
+    /// Seals the content that `next` returns for the seal in force, the log, and this node's key and sandbox. The
+    /// service writes no other seal in between. `new_epoch` ends all earlier approvals. Returns true if a new seal is
+    /// in force, and the findings of `next`.
     ///
     /// # Errors
     /// Returns the error of `next`, or the reason why the content can't be sealed. The old seal then stays in force.
@@ -383,8 +386,8 @@ impl Sealing {
         Ok((sealed, found))
     }
 
-    /// Ends a freeze: seals the state in force with a new epoch. Everything that was signed before stays void. Returns the
-    /// grants of the ended epoch whose time is not over.
+    /// Ends a freeze: seals the state in force with a new epoch. Everything that was signed in the earlier epoch stays
+    /// void. Returns the grants of that epoch that have not expired.
     ///
     /// # Errors
     /// Returns `wrong-state` if the boundary is not frozen.
@@ -425,8 +428,8 @@ impl Sealing {
         self.seal_alone(change, token, None, None).await
     }
 
-    /// Does the same as [`Self::put_in_force`] for a caller that holds the lock. `revocations` is the number of revocations
-    /// on which the change depends, if it depends on them.
+    /// Does the same as [`Self::put_in_force`] for a caller that holds the lock. If the change depends on the
+    /// revocations, `revocations` is the number of revocations that it takes into account.
     async fn seal_alone(
         &self,
         change: impl Fn(&mut SealContent),

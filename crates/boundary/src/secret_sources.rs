@@ -82,7 +82,7 @@ pub fn notes(secrets: &[ConfiguredSecret]) -> impl Iterator<Item = String> {
         })
 }
 
-/// Returns a note if the value is a JSON object, whose members output shows without a mask.
+/// Returns a note if the value is a JSON object, because output does not mask the members of the object.
 pub fn json_note(name: &SecretName, value: &SecretValue) -> Option<String> {
     serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(value.expose()).ok()?;
     Some(format!(
@@ -142,12 +142,13 @@ pub fn read(source: &SecretSource) -> Result<SecretValue, String> {
     Ok(SecretValue::new(Zeroizing::new(bytes[..size].to_vec())))
 }
 
-/// Reads a file. The owner and the mode are checked on the open descriptor, so that no process can replace the file after
-/// the check. systemd protects the files of its credentials, so they are not `checked`.
+/// Reads a file. The owner and the mode are checked on the open descriptor, so that no process can replace the file
+/// after the check. systemd protects the files of its credentials, so they are not `checked`.
 fn read_file(path: &Path, checked: bool) -> Result<Zeroizing<Vec<u8>>, String> {
     let shown = path.display();
     let unreadable = |error: io::Error| format!("{shown} can't be read ({error}): create the file");
-    // The private set has the path of the file at the start, so a link, whose target can change, is refused.
+    // A link is refused, because its target can change. The private set has only the path that the file has at the
+    // start.
     let no_link = if checked {
         OFlags::NOFOLLOW
     } else {

@@ -1,6 +1,4 @@
-//! A search for steps, page by page.
-//!
-//! The steps that a wrong reference may mean.
+//! A search for steps, page by page, and the steps that a wrong reference may mean.
 
 use std::sync::Arc;
 
@@ -18,15 +16,15 @@ pub struct StepSearch {
     path: String,
     words: Vec<String>,
     under: String,
-    /// The rank and the reference of the last step of the page before. A cursor with both also works after a reload.
+    /// The rank and the reference of the last step on the previous page. They stay valid if the registry changes.
     after: (usize, String),
 }
 
 impl StepSearch {
-    /// Creates the search from the fields of a request. Without a field, a request is no search.
+    /// Creates the search from the fields of a request. Returns `None` if the request has none of these fields.
     ///
     /// # Errors
-    /// Returns an error if no answer had this cursor.
+    /// Returns an error if the cursor can't be parsed.
     pub fn new(
         query: Option<&str>,
         under: Option<&str>,
@@ -61,8 +59,8 @@ impl StepSearch {
         }))
     }
 
-    /// Keeps the steps of one page, the best first. Returns the number of all steps that fit, and the cursor of the next
-    /// page.
+    /// Keeps only the steps of one page, with the best first. Returns the number of all steps that fit, and the cursor
+    /// of the next page.
     pub(super) fn page(&self, steps: &mut Vec<&Arc<RegisteredStep>>) -> (u64, Option<String>) {
         let rank = |step: &RegisteredStep| {
             self.rank(step.definition.reference.as_str(), &step.definition.title)
@@ -88,8 +86,8 @@ impl StepSearch {
         (found, cursor)
     }
 
-    /// Returns the rank of a step, or `None` if the step does not fit. Steps of the named folder or runbook have the lowest
-    /// rank, then steps with fewer missing words, then steps with more words as whole words.
+    /// Returns the rank of a step, or `None` if the step does not fit. Steps of the named folder or runbook have the
+    /// lowest rank, then steps with fewer missing words, then steps with more words as whole words.
     fn rank(&self, reference: &str, title: &str) -> Option<usize> {
         let below = reference.strip_prefix(&self.under)?;
         if !self.under.is_empty() && !below.starts_with(['/', ':']) {
@@ -133,14 +131,15 @@ const MAX_BYTES: usize = 255;
 const MOST_WORDS: usize = 8;
 /// Maximum length in bytes of a reference that is compared letter by letter.
 const MOST_LETTERS: usize = 64;
-/// Largest difference of a step that is named.
+/// Maximum number of differences between a wrong reference and a step that the answer names.
 const MOST_DIFFERENCES: usize = 4;
-/// Difference of a step with another name in the same runbook.
+/// Number of differences that count for another name in the same runbook.
 const SAME_RUNBOOK: usize = 3;
 
-/// Returns the steps that a wrong reference most likely means, the nearest first. A step is near if folders are missing or
-/// too many, if names are shortened or have typing errors, or if it is in the named runbook. A step of another service is
-/// never near. For a text without a colon, which names only a runbook, all steps of the runbook are near.
+/// Returns the steps that a wrong reference most likely means, the nearest first. A step is near if folders are missing
+/// or too many, if names are shortened or have typing errors, or if the step is in the named runbook. A step of a
+/// runbook with an unrelated name is never near. For a text without a colon, which names only a runbook, all steps of
+/// the runbook are near.
 pub fn near_steps<'a>(wrong: &str, known: impl Iterator<Item = &'a StepRef>) -> Vec<&'a StepRef> {
     if wrong.len() > MAX_BYTES {
         return Vec::new();
@@ -160,7 +159,7 @@ pub fn near_steps<'a>(wrong: &str, known: impl Iterator<Item = &'a StepRef>) -> 
         .filter(|(difference, _)| *difference <= MOST_DIFFERENCES)
         .collect();
     near.sort();
-    // A step with many more differences than the nearest one is no help.
+    // Name only steps with at most one difference more than the nearest step.
     let most = near
         .first()
         .map_or(0, |(least, _)| least + usize::from(*least > 0));
@@ -176,7 +175,7 @@ pub fn near_steps<'a>(wrong: &str, known: impl Iterator<Item = &'a StepRef>) -> 
         .collect()
 }
 
-/// Returns the number of differences, or `None` if the step can't be meant.
+/// Returns the number of differences, or `None` if the reference can't mean the step.
 fn difference(
     whole: &str,
     id: Option<&str>,
@@ -189,7 +188,8 @@ fn difference(
     } else {
         step.path()
     };
-    // Two errors seldom change both ends, and this comparison is the slow one.
+    // The comparison letter by letter is slow, so it needs an equal first or last letter. Two errors seldom change
+    // both.
     let ends = |text: &str| (text.bytes().next(), text.bytes().last());
     let ((first, last), (start, end)) = (ends(whole), ends(other));
     let is_similar = whole.len().abs_diff(other.len()) <= 2 && (first == start || last == end);
@@ -214,7 +214,7 @@ fn difference(
     Some(of_step + word_difference(runbook, other)? + folder_differences(short, long)?)
 }
 
-/// Compares folders in their order. Each folder of the longer path without a partner is one difference.
+/// Compares folders in their order. Each folder of the longer path that has no partner is one difference.
 fn folder_differences(short: &[&str], long: &[&str]) -> Option<usize> {
     let Some((last, before)) = short.split_last() else {
         return Some(long.len());
@@ -226,7 +226,7 @@ fn folder_differences(short: &[&str], long: &[&str]) -> Option<usize> {
     [paired, skipped].into_iter().flatten().min()
 }
 
-/// Returns the number of differences of two names, or `None` if one can't mean the other.
+/// Returns the number of differences of two names, or `None` if one name can't mean the other.
 fn word_difference(one: &str, other: &str) -> Option<usize> {
     if one == other {
         return Some(0);
@@ -249,7 +249,8 @@ fn word_difference(one: &str, other: &str) -> Option<usize> {
         .filter(|errors| *errors <= most)
 }
 
-/// Returns true if the letters of the short name occur in the long name in their order, the first one at its begin.
+/// Returns true if the letters of the short name occur in the long name in the same order, beginning with its first
+/// letter.
 fn is_short_for(short: &str, long: &str) -> bool {
     let mut rest = long.chars();
     short.chars().next() == long.chars().next()

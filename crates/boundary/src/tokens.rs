@@ -42,7 +42,8 @@ impl Sealing {
         token: SealedToken,
         binding: Option<Box<OidcBinding>>,
     ) -> RequestResult<String> {
-        // The client computes the end of the token with the same clock.
+        // Refuse if the clock is ahead of the log, because the client has computed the end of the token with the same
+        // clock.
         let _ = self.crossing.demand_clock()?;
         let now = self.crossing.now();
         check_token(&token, &self.crossing.state(), now)?;
@@ -50,7 +51,7 @@ impl Sealing {
         let secret = new_bearer(&self.surroundings);
         let row = Token {
             token,
-            // Nobody learns the secret of a token with a binding.
+            // For a token with a binding, nobody gets this secret.
             secret: sha256(secret.as_bytes()),
             created_at: now,
             revoked_at: None,

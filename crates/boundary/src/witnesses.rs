@@ -5,8 +5,9 @@
 //! witnesses, a reader must trust the boundary to show every reader the same log. Checkpoints are sent in the
 //! background, so no crossing waits for a witness, even if a witness does not answer.
 //!
-//! Without a database server, cosignatures are stored only in memory, so after a start the boundary asks each witness again
-//! for the same checkpoints. With a server, another node reads the cosignatures from the database. The module `node::witnessing` sends the requests over HTTP.
+//! Without a database server, cosignatures are stored only in memory, so after a start the boundary asks each witness
+//! again for the same checkpoints. With a server, another node reads the cosignatures from the database. The module
+//! `node::witnessing` sends the requests over HTTP.
 mod answers;
 
 use std::{

@@ -4,8 +4,8 @@
 //! - `web`: the server of the pages, and the checks that let only this person in
 //! - `proposal`: one proposal at a boundary, as its approvers and its proposer see it
 //! - `companion`: the pages of an approver, the only pages whose program signs
-//! - `desk`: the pages of approvers for phones; it loads no key, and the passkeys of people sign in their browsers
-//! - `auditor`: the table of decisions of bundles or of a log; it loads no key
+//! - `desk`: the pages of approvers for phones; the desk loads no key, and people's passkeys sign in their browsers
+//! - `auditor`: the table of decisions from bundles or a log; these pages load no key
 //!
 //! A page is a function from a model to markup. The macro of `maud` escapes all text.
 #![forbid(unsafe_code)]

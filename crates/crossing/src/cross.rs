@@ -319,7 +319,7 @@ impl Crossing {
             handed_in_by: admitted.handed_in_by().clone(),
             policy: sealed.policy.digest(),
         };
-        // The receipt must fit into its maximum size for every possible end of the run. This is checked before the
+        // The receipt must fit into its maximum size for every possible end of the run. The size is checked before the
         // commit, so that no nonce is spent for a receipt that is too large.
         let _writable = decision.check_room()?;
         let envelope_bytes = envelope.to_canonical().map_err(fault)?;
@@ -330,7 +330,7 @@ impl Crossing {
         {
             Ok(room) => room,
             // If the nonce is already spent, return the refusal that names the earlier run. After a `busy` refusal, the
-            // caller would send the request again, although it can never succeed.
+            // caller would send the request again, although the request can never succeed.
             Err(no_room) => {
                 return Err(match self.ledger.reads().spent(&signed.nonce) {
                     Ok(Some(spent)) => self.replayed(&spent),
@@ -392,7 +392,7 @@ impl Crossing {
             envelope,
             decision,
         };
-        // The claim is dropped if the nonce is not spent, and the session is free again.
+        // If the nonce is not spent, the claim is dropped and the session is free again.
         let user = session_user(sealed, &signed.proposer);
         let session = basis
             .session
@@ -472,7 +472,8 @@ impl Crossing {
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let kept = self.keep_results(&mut report, &mut closing, masks).await;
         for note in &kept.notes {
-            // Only the proposer can tell this digest to the script, so the digest shows that the line is from the boundary.
+            // A script knows this digest only if the proposer tells it, so the digest shows that the line is from the
+            // boundary.
             let line = format!("countersign: {note} ({})\n", closing.basis.authorization);
             report.stderr.bytes += recording.write_line(StreamName::Stderr, &line);
         }
@@ -533,7 +534,7 @@ impl Crossing {
         let started_at = shown_start(&outcome, started_at, finished_at);
         let manifest = recorded.as_ref().and_then(|run| run.kept.manifest());
         let files = manifest.map_or_else(|| Ok(Files::none()), |manifest| Files::of(&manifest))?;
-        // If the boundary did not see the end of the run, the session is over, and its state did not change.
+        // If the boundary did not see the end of the run, the session has ended, and its state did not change.
         let unchanged = |session: &SessionReference| SessionChange {
             before: session.state,
             after: session.state,
@@ -593,7 +594,8 @@ impl Crossing {
             unknown,
         } = receipt;
         let proposal = closing.basis.proposal.clone();
-        // `keep_output` writes large outputs to durable files. After a crash here, recovery removes those without a receipt.
+        // `keep_output` writes large outputs to durable files. After a crash here, recovery removes the files that
+        // belong to no receipt.
         let (kept, order) = match &recorded {
             Some(run) => (self.keep_output(run).await, Some(run.output.order.clone())),
             None => (RecordedRows::default(), None),
@@ -710,7 +712,7 @@ impl Crossing {
     }
 
     pub(super) fn replayed(&self, spent: &store::NonceUse) -> Stopped {
-        // The links in the refusal name the earlier run. They are removed for callers who may not see that run.
+        // The links in the refusal name the earlier run. These links are removed for callers who may not see that run.
         let refusal = Refusal::new(
             Code::NonceReplayed,
             "the nonce is spent: one nonce, one run",

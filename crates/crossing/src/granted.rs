@@ -19,8 +19,8 @@ use verdict::{
 };
 
 impl Crossing {
-    /// Decides whether people allowed the run: the approvers who signed it, or those who signed its grant. `here` is the
-    /// sandbox of the run's step on this host.
+    /// Decides whether people allowed the run: the approvers who signed the run itself, or the people who signed the
+    /// grant of the run. `here` is the sandbox of the run's step on this host.
     ///
     /// # Errors
     /// Returns the refusal of the first check that fails.
@@ -88,8 +88,8 @@ impl Crossing {
         let authority = Authority::Signed(met);
         let mut signers = Vec::new();
         if !verified.is_stored() {
-            // A person who signed the stored proposal before gets a second message. To prevent it, each crossing would have to
-            // read the stored signatures.
+            // A person who signed the stored proposal before gets a second message. To prevent this message, each
+            // crossing would have to read the stored signatures.
             let counted = document
                 .signatures()
                 .iter()
@@ -110,8 +110,9 @@ impl Crossing {
         })
     }
 
-    /// Refuses an emergency that nobody could close afterwards, because it would count against the limit for ever. `counts`
-    /// returns true for the people whose reviews could count. `approving` of them must sign the emergency first.
+    /// Refuses an emergency that nobody could close afterwards, because this emergency would count against the limit
+    /// for ever. `counts` returns true for the people whose reviews could count. `approving` is the number of these
+    /// people who must sign the emergency first.
     ///
     /// # Errors
     /// Returns `quorum-missing` with the people who could review.
@@ -150,7 +151,8 @@ impl Crossing {
     /// run's step on this host, if it is known.
     ///
     /// # Errors
-    /// Returns `not-granted` without such a grant in the log, or the code of the first reason why it does not cover the run.
+    /// Returns `not-granted` without such a grant in the log, or the code of the first reason why the grant does not
+    /// cover the run.
     pub fn covered(
         &self,
         digest: &ContentDigest,
@@ -192,7 +194,8 @@ impl Crossing {
     /// Checks that a grant of the log covers a run before the grantee signs it. Only the session is not compared.
     ///
     /// # Errors
-    /// Returns `not-granted` without such a grant, or the code of the first reason why it does not cover the run.
+    /// Returns `not-granted` without such a grant, or the code of the first reason why the grant does not cover the
+    /// run.
     pub fn check_covered(
         &self,
         digest: &ContentDigest,
@@ -211,7 +214,7 @@ impl Crossing {
             .map_err(|error| refused(&error).into())
     }
 
-    /// Returns a grant of the log. Its signatures are verified once for each seal.
+    /// Returns a grant of the log. The signatures of a grant are verified once for each seal.
     ///
     /// # Errors
     /// Returns `not-granted` without such a grant, and the errors of [`Self::read_grant`].
@@ -258,7 +261,8 @@ impl Crossing {
         PreparedGrant::new(verified).map_err(|error| refused(&error).into())
     }
 
-    /// Verifies the signatures of a draft with the keys of the approvers in force, and leaves out the others.
+    /// Verifies the signatures of a draft with the keys of the approvers in force, and leaves out the signatures of
+    /// other keys.
     ///
     /// # Errors
     /// Returns `malformed` or `bad-signature`.
@@ -277,8 +281,8 @@ impl Crossing {
         PreparedGrant::new(verified).map_err(|error| refused(&error).into())
     }
 
-    /// Decides whether a grant can be used at this time. The second value of an error is the reason of the decision, and
-    /// `None` if this host can't run a step.
+    /// Decides whether a grant can be used at this time. An error has the refusal, and the reason of the decision. The
+    /// reason is `None` if this host can't run a step of the grant.
     ///
     /// # Errors
     /// Returns the first reason why no run can use the grant.
@@ -334,7 +338,7 @@ impl Crossing {
     }
 }
 
-/// Returns the refusal for a grant that does not stand or does not cover a run.
+/// Returns the refusal for a grant that is not in force or does not cover a run.
 pub fn refused(error: &GrantError) -> Refusal {
     let refusal = Refusal::new(error.code(), error);
     match error {

@@ -44,7 +44,8 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     }
 }
 
-/// The lists of programs on this host, by their names. Many steps have the same names, so each list is found once.
+/// The lists of programs on this host, by the names of the programs. Many steps have the same names, so each list is
+/// found once.
 #[derive(Default)]
 pub struct ListsOnHost(HashMap<(Arc<ProgramNames>, bool), Result<ProgramList, ListError>>);
 

@@ -1,6 +1,6 @@
 //! Keeps the results of a run, after its processes have ended.
 //!
-//! Makes the output and the files of a run durable, and waits for free disk space or the database server.
+//! The file also makes the output and the files of a run durable, and waits for free disk space or the database server.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ impl Crossing {
             return KeptResults::default();
         }
         let outcome = outcome_of(&report.end);
-        // A shell that gets a signal may still write its state, but the step did not come to its end.
+        // A shell that gets a signal may still write its state, but the step did not finish.
         let ended = matches!(report.end, End::Exited(_));
         let (step, authorization, at) = (
             closing.basis.step.reference.clone(),
@@ -95,8 +95,8 @@ impl Crossing {
     }
 }
 
-/// Returns the files that a session keeps with their size in bytes, or a note that says why it keeps none. The files are
-/// in the memory of the host.
+/// Returns the files that a session keeps with their size in bytes, or a note that says why the session keeps no files.
+/// The files are in the memory of the host.
 fn kept_tree(
     results: &RunResults,
     has_secrets: bool,

@@ -2,8 +2,8 @@
 //! Nothing runs again.
 //!
 //! Only the active node runs the recovery: before it accepts requests for its own runs, and later for the runs of other
-//! nodes whose time limits have passed. The processes of own earlier runs have already ended, because each run ends when
-//! its pipe to the service closes.
+//! nodes whose time limits have passed. The processes of this node's earlier runs have already ended, because each run
+//! ends when its pipe to the service closes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,8 +19,9 @@ use sandbox::Report;
 use store::{CLOSABLE_AFTER_S, SpentNonce, Unfinished, opened};
 
 impl Crossing {
-    /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns their number. Runs of
-    /// another node are closed only when their time limits have passed, because they can still be in progress.
+    /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns the number of
+    /// these receipts. Runs of another node are closed only when their time limits have passed, because they can still
+    /// be in progress.
     ///
     /// # Errors
     /// Returns an error if a receipt can't be written. The service must then not start.
@@ -29,14 +30,15 @@ impl Crossing {
         self.close_lost(|open| open.own || open.over).await
     }
 
-    /// Writes the receipts of runs whose time limits have passed while no node wrote their receipts. Returns their number.
+    /// Writes the receipts of runs whose time limits have passed while no node wrote their receipts. Returns the number
+    /// of written receipts.
     ///
     /// # Errors
     /// Returns an error if a receipt can't be written.
     pub async fn close_overdue(&self) -> RequestResult<usize> {
-        // The writer also takes over the receipts that a node without its role still wrote.
+        // After this call, the store also shows the receipts that another node wrote after it had lost its role.
         self.ledger.ping().await?;
-        // A run of this process waits with its own receipt while the database does not answer.
+        // A run of this process is left out, because the run stores its own receipt when the database answers again.
         self.close_lost(|open| open.over && self.live.find(&open.proposal).is_none())
             .await
     }
@@ -46,7 +48,8 @@ impl Crossing {
         unfinished.retain(lost);
         let (mut count, mut changed) = (0, None);
         let mut checked = Vec::new();
-        // No time counts of the entries of a start, which come before the receipts of interrupted runs.
+        // A start writes entries before the receipts of interrupted runs. So the times of the last `OF_START` entries
+        // do not show that the boundary worked on after a run.
         let earlier = self
             .ledger
             .leaf(self.ledger.state().size.saturating_sub(OF_START))?;
@@ -81,7 +84,7 @@ impl Crossing {
     }
 
     /// Returns what a receipt of the run needs, or the reason why the row of the run was changed by hand. The boundary
-    /// signs nothing that only a row says.
+    /// signs no statement that only a row of the database supports.
     fn closing_of(
         &self,
         open: Unfinished,
@@ -107,8 +110,8 @@ impl Crossing {
         }))
     }
 
-    /// Returns the log entries that are receipts of these runs. The search begins after the first of their consumptions,
-    /// which is at most a day older than the time limit of its run.
+    /// Returns the log entries that are receipts of these runs. The search begins after the earliest consumption of
+    /// these runs. The search is short, because a run that is more than [`MOST_LATE_S`] late was refused before.
     fn receipts_of(&self, runs: &[Closing]) -> RequestResult<BTreeMap<(u64, u64), u64>> {
         let mut found = BTreeMap::new();
         let Some(first) = runs.iter().map(|run| run.claim.index + 1).min() else {
@@ -138,8 +141,8 @@ fn row_changed(proposal: &ProposalId, what: &str) -> Stopped {
     ))
 }
 
-/// Returns what a receipt of the run needs, and the time at which the time limit of the run passes. The consumption in the log must have
-/// spent the nonce for the authorization in the row.
+/// Returns what a receipt of the run needs, and the time from which on each node can close the run. The consumption in
+/// the log must have spent the nonce for the authorization in the row.
 fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<(Closing, Timestamp), Malformed> {
     let envelope: Envelope = json::parse_as(&open.envelope, open.envelope.len())?;
     let decision: Decision = json::parse_as(&open.decision, open.decision.len())?;
@@ -196,7 +199,7 @@ fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<(Closing, Timestamp),
 /// Maximum age in seconds of a run without a receipt, after its time limit and by the time of the log. An active node closes
 /// each run within seconds, and while no node is active the log does not grow.
 const MOST_LATE_S: i64 = 86_400;
-/// More entries than a start writes before the receipts of interrupted runs.
+/// Upper limit for the number of log entries that a start writes before the receipts of interrupted runs.
 const OF_START: u64 = 1000;
 /// Number of log entries that one read returns.
 const PAGE: usize = 256;

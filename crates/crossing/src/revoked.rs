@@ -1,4 +1,4 @@
-//! What is revoked, as the crossing and its callers see it.
+//! The revocations and the freeze that the crossing and its callers check.
 
 use std::{fmt, sync::Arc};
 

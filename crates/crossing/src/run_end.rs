@@ -5,8 +5,8 @@ use std::time::Duration;
 use documents::{Outcome, Status, Timestamp};
 use sandbox::End;
 
-/// Longest time from the request to spend a nonce to the start of the run, if the boundary has several nodes. It is shorter
-/// than the time after which another node can close the run.
+/// Longest time from the request to spend a nonce to the start of the run, if the boundary has several nodes. This time
+/// is shorter than the time after which another node can close the run.
 pub const LATEST_START: Duration = Duration::from_secs(20);
 
 /// The refusal of a run whose nonce was spent too late for its start.
@@ -28,7 +28,7 @@ pub fn outcome_of(end: &End) -> Outcome {
     }
 }
 
-/// Returns the reason why the end of a run is unknown. The receipt has no field for it.
+/// Returns the reason why the end of a run is unknown. The receipt has no field for this reason.
 pub fn why_unknown(end: &End) -> Option<String> {
     match end {
         End::Lost(why) => Some(why.clone()),

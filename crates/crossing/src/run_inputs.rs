@@ -11,9 +11,9 @@ impl Crossing {
     /// Finds the inputs that an authorization binds, before its nonce is spent.
     ///
     /// # Errors
-    /// Returns `forbidden` for a submitter without a common owner with the proposer, `session-stale`, `context-changed`
-    /// for a plan, and `sandbox-unavailable` for an artifact or an output that is no longer stored. Returns
-    /// `nonce-replayed` instead, if the nonce is already spent.
+    /// Returns `forbidden` if the submitter is not the proposer and has no owner in common with the proposer,
+    /// `session-stale`, `context-changed` for a plan, and `sandbox-unavailable` for an artifact or an output that is no
+    /// longer stored. Returns `nonce-replayed` instead, if the nonce is already spent.
     pub(super) fn run_inputs(&self, admitted: &Admitted) -> RequestResult<RunInputs> {
         let (sealed, handed_in_by) = (admitted.sealed(), admitted.handed_in_by());
         let signed = admitted.document().predicate();
@@ -46,7 +46,7 @@ impl Crossing {
                 .into());
         }
         self.find_inputs(admitted).map_err(|stopped| match stopped {
-            // A run changes its session, so a replay at the same time is stale too.
+            // If the nonce was spent meanwhile, report the replay instead, because that run also changes the session.
             Stopped::Refused(refusal) => {
                 replayed().unwrap_or_else(|| refusal.about(&signed.proposal).into())
             }

@@ -1,8 +1,8 @@
 //! The stages of a crossing. Each stage has its own type, and the next stage consumes the value.
 //!
-//! A stage contains the results that the previous stage proved. Only the crossing can create a stage, because its
-//! fields are private, it is not `Clone` and it can't be parsed from bytes. So no check can be skipped or forged, and
-//! no nonce is used for two runs.
+//! A stage contains the results that the previous stage proved. Only the crossing can create a stage: the fields of a
+//! stage are private, and a stage is not `Clone` and can't be parsed from bytes. So no check can be skipped or forged,
+//! and no nonce is used for two runs.
 //!
 //! ```compile_fail,E0308
 //! use crossing::{Accepted, Crossing};
@@ -60,7 +60,7 @@ pub struct CrossingRequest {
     pub envelope: Envelope,
     /// The name of the token or proposer that sent the envelope. For a proposal, this is the proposer.
     pub handed_in_by: Name,
-    /// True if the store has all signatures of the envelope, so that it also has their events.
+    /// True if the store has all signatures of the envelope, and therefore also the events about these signatures.
     pub stored: bool,
 }
 
@@ -349,9 +349,9 @@ pub struct RunInputs {
 pub struct Closing {
     pub claim: SpentNonce,
     pub basis: ReceiptBasis,
-    /// Capacity that was reserved before the nonce was spent. It is released when the receipt is durable.
+    /// Capacity that was reserved before the nonce was spent. The capacity is released when the receipt is durable.
     pub room: Option<Room>,
-    /// The session that the run uses. It is free again when this value is dropped.
+    /// The session that the run uses. The session is free again when this value is dropped.
     pub session: Option<SessionClaim>,
     /// What decides which results of the run are kept.
     pub given: ResultsBasis,

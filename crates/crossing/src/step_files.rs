@@ -1,4 +1,4 @@
-//! The files of a step: whether its sandbox has room for them, and the files of a plan.
+//! The files of a step: checks that the sandbox has a directory for the files, and passes the sealed files to a run.
 
 use documents::{Format, Profile, StepDefinition, Workdir};
 use reading::RegisteredStep;

@@ -33,7 +33,7 @@ impl Crossing {
                 }
                 _ => {}
             }
-            // A receipt that says `unknown` says no more than the stored one.
+            // A receipt with the outcome `unknown` adds nothing to the stored receipt, so it is not kept.
             if self.ledger.has_nodes() && !finish.unknown {
                 let kept = self
                     .late

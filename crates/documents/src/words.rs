@@ -15,8 +15,8 @@ macro_rules! words {
             #[allow(dead_code, reason = "not every list of words is shown as a whole")]
             $visible const ALL: [Self; [$($word),*].len()] = [$(Self::$value),*];
 
-            /// Returns the word for this value in commands and messages. The name in a document can differ (`not started`,
-            /// `not_started`): serde writes it.
+            /// Returns the word for this value in commands and messages. The name in a document, which serde writes,
+            /// can differ: the word is `not started`, and the name is `not_started`.
             $visible fn word(self) -> &'static str {
                 match self { $(Self::$value => $word),* }
             }

@@ -1,8 +1,8 @@
-//! Reads the files from which sealed steps are made: which commands a script would run, what a step contains, and what
+//! Reads runbooks and policy files, and finds what a step contains, which commands its script would run, and what
 //! policy requires.
 //!
 //! - [`yaml`]: YAML within the data model of JSON, with line numbers
-//! - `written`: what people write: the sandbox of a step, approval rules, paths, durations
+//! - `written`: the sandbox of a step, approval rules, paths and durations, as people write them
 //! - `shell`: a parser for shell syntax that finds the commands of a script
 //! - `template`: scripts with placeholders for parameters
 //! - `registry`: the steps of the runbooks

@@ -22,8 +22,9 @@ const TILE_HASHES: &BatchStatement = &same(TILE);
 ///
 /// The writer asks all its questions at once, checks the requests in memory, and gives all its writes at once, so that a
 /// networked backend needs two round trips for a batch. Every backend must meet this contract:
-/// - **One writer.** Between [`begin`](Self::begin) and the end of the batch, no other writer of the database commits. A
-///   backend with several writers reports in [`Answers::others`] what they wrote since the last batch.
+/// - **One writer.** Between [`begin`](Self::begin) and the end of the batch, no other writer of the database
+///   commits. A backend with several writers reports in [`Answers::others`] what the other writers wrote since the last
+///   batch.
 /// - **Atomic.** The writes of a batch become visible and durable together. After a crash or a power cut, the database
 ///   has either all writes of a batch or none of its writes.
 /// - **Durable.** After [`Commit::Done`], the rows survive a power cut. After [`Commit::NotDone`], the rows do not exist
@@ -87,7 +88,8 @@ pub trait Store: Send {
     /// batch does not exist and never will.
     ///
     /// # Errors
-    /// Returns a fault if the database cannot decide now. The caller must call again before any other batch.
+    /// Returns a fault if the database cannot decide now. The caller must call this function again before any other
+    /// batch.
     fn settle(&mut self) -> StoreResult<bool>;
 
     /// Makes the last durable batch undecided again, because the database server may have lost it. The caller must call
@@ -102,8 +104,8 @@ pub trait Store: Send {
         Ok(())
     }
 
-    /// Returns the number of times at which the database server can have changed. After such a change, a durable batch can
-    /// be missing.
+    /// Returns how many times the database server may have changed. After such a change, a durable batch can be
+    /// missing.
     fn server_changes(&self) -> u64 {
         0
     }
@@ -129,13 +131,13 @@ pub trait Store: Send {
     }
 }
 
-/// A key that a start looks for, because its row prevents a run, or because a run needs it.
+/// A key whose row the service looks for when it starts: the row prevents a run, or a run needs the row.
 pub enum ClosedKey {
     /// A spent nonce.
     Nonce,
     /// The digest of a denied authorization.
     Denial,
-    /// The id of a proposal that waits, whose statement is a row of its own.
+    /// The id of a waiting proposal. The payload of the proposal is a row of the table `payload`.
     Payload,
 }
 
@@ -147,8 +149,8 @@ pub struct SweepResult {
     pub last: Option<Vec<u8>>,
 }
 
-/// Times for the deletion of rows after their retention. All are calculated from the low-water mark, so that a wrong
-/// clock cannot delete anything.
+/// Times for the deletion of rows after their retention. All times are calculated from the low-water mark, so that a
+/// wrong clock cannot delete anything.
 pub struct RetentionCut {
     /// Outputs that were recorded at or before this time are deleted.
     pub outputs: Timestamp,
@@ -158,20 +160,21 @@ pub struct RetentionCut {
     pub unsigned: Timestamp,
     /// Events at or before this time are deleted.
     pub events: Timestamp,
-    /// Low-water mark. Drafts of grants that end at or before it are deleted. No proposal with a later end of its window is deleted.
+    /// Low-water mark. Drafts of grants that end at or before this time are deleted. A proposal whose window ends later
+    /// is not deleted.
     pub mark: Timestamp,
 }
 
-/// Position of the retention in the store.
+/// Position at which the next search for rows to delete continues.
 #[derive(Clone, Copy, Default)]
 pub struct RetentionWalk {
     /// Position among the outputs, in a form that the backend chooses, or `None` for the beginning.
     pub outputs: Option<u64>,
     /// Position among the proposals, or `None` for the beginning.
     pub proposals: Option<[u8; 16]>,
-    /// Unsigned proposals whose window ended at or before this time are deleted already.
+    /// Unsigned proposals whose window ended at or before this time are already deleted.
     pub unsigned: Option<Timestamp>,
-    /// Position among the [`objects`], or `None` for the beginning.
+    /// Position among the objects, or `None` for the beginning.
     pub objects: Option<[u8; 32]>,
 }
 
@@ -200,7 +203,7 @@ pub struct Cosignature {
     pub witness: String,
     /// The checkpoint with the signature of the boundary.
     pub note: String,
-    /// The signature lines that the witness answered.
+    /// The signature lines in the answer of the witness.
     pub lines: String,
 }
 
@@ -210,8 +213,8 @@ pub struct PruneResult {
     pub mark: Timestamp,
     /// Number of deleted nonces.
     pub deleted: usize,
-    /// Number of seconds by which the clock is ahead of the low-water mark. It is large after a leap of the clock or a
-    /// pause of the service.
+    /// Number of seconds by which the clock is ahead of the low-water mark. The number is large after a leap of the
+    /// clock or a pause of the service.
     pub ahead_s: i64,
     /// True if this call examined the last nonce of the table.
     pub done: bool,

@@ -1,16 +1,17 @@
-//! The questions of a batch, the same for both engines. SQLite executes a statement for each question, and PostgreSQL executes
-//! one statement for all questions of a kind, so that all questions of a batch fit in one round trip. The first column of an
-//! answer is added to the number of the question.
+//! The questions of a batch, the same for both engines. SQLite executes a statement for each question, and PostgreSQL
+//! executes one statement for all questions of a kind, so that all questions of a batch fit in one round trip. The
+//! first column of an answer is the number of its question in the statement, which is always 0 in SQLite.
 //!
-//! The file also contains what the writer knows in memory:
+//! The file also contains what the writer keeps in memory, and what it checks when it starts:
 //!
-//! - the nonces that were spent and the authorizations that were denied while their windows are open. The rows of the store
-//!   decide first. Rows that a person deletes or changes while the service runs would let an authorization run again, or let
-//!   a denied authorization run, so the writer also asks this set. At its start, the writer fills the set from the newest log
-//!   entries.
-//! - the newest log entries, which a start compares with the tree and with the rows of the store before any run. A person who
-//!   changes the store by hand can delete the row of a spent nonce, and can change the entry that spent it. The tree then
-//!   stays the same, so only the bytes of the entries show the change.
+//! - the set of the spent nonces and of the denied authorizations whose windows are open. The writer first checks the
+//!   rows of the store, and then this set. Without the set, a person who deletes or changes rows while the service runs
+//!   could let an authorization run again, or let a denied authorization run. At its start, the writer fills the set
+//!   from the newest log entries.
+//! - the check of the newest log entries: before any run, the writer compares them with the tree and with the rows of
+//!   the store. A person who changes the store by hand can delete the row of a spent nonce, and can change the entry
+//!   that spent the nonce. The tree stays the same after such a change, so only the bytes of the entries show the
+//!   change.
 //! - the proposals that have not ended, so that no query has to count them
 
 use std::collections::HashMap;
@@ -53,19 +54,20 @@ batch_statements! {
          UNION ALL SELECT 3, proposal FROM nonce WHERE q.chosen AND nonce.nonce = q.nonce) f ORDER BY f.rank LIMIT 1) t ON true \
          JOIN proposal p ON p.id = t.id"
     ));
-    /// The newest proposals of the same proposer: as many as [`crate::MOST_COMPARED`].
+    /// The newest proposals of the same proposer, at most [`crate::MOST_COMPARED`]. None for a call that can't repeat one.
     NEWEST = pair(concat!(
         "SELECT 0, ",
         proposal_columns!(),
-        " FROM proposal p WHERE p.proposer = $1 AND p.id < $2 ORDER BY p.id DESC LIMIT 4"
+        " FROM proposal p WHERE $3 AND p.proposer = $1 AND p.id < $2 ORDER BY p.id DESC LIMIT 4"
     ), concat!(
         "SELECT q.number - 1, ",
         proposal_columns!(),
-        " FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS q(proposer, last, number) \
-         JOIN LATERAL (SELECT * FROM proposal WHERE proposer = q.proposer AND id < q.last ORDER BY id DESC LIMIT 4) p \
+        " FROM unnest($1::text[], $2::bytea[], $3::boolean[]) WITH ORDINALITY AS q(proposer, last, repeats, number) \
+         JOIN LATERAL (SELECT * FROM proposal WHERE q.repeats AND proposer = q.proposer AND id < q.last ORDER BY id DESC LIMIT 4) p \
          ON true ORDER BY q.number, p.id DESC"
     ));
-    /// Numbers of pending and of unsigned proposals. An overdue proposal counts as expired, even with an older stored status.
+    /// Numbers of pending and of unsigned proposals. An overdue proposal counts as expired, even if its stored status
+    /// has not changed yet.
     COUNTS = pair("SELECT 0, c.everyone, c.own, p.unsigned, p.first FROM \
         (SELECT count(*) AS everyone, count(*) FILTER (WHERE proposer = $1) AS own FROM proposal INDEXED BY proposal_open \
         WHERE status BETWEEN 2 AND 3 AND status = 2 AND expires_at > $2) AS c, \
@@ -84,7 +86,8 @@ batch_statements! {
         UNION ALL SELECT id, expires_at FROM proposal WHERE status BETWEEN 2 AND 3 AND proposer = q.proposer \
         AND expires_at <= q.now) o LEFT JOIN LATERAL (SELECT true AS signed FROM signature WHERE proposal = o.id LIMIT 1) s \
         ON true WHERE s.signed IS NULL) u");
-    /// The newest uses of each grant. In PostgreSQL, a LIMIT can't depend on a row.
+    /// The newest uses of each grant. In PostgreSQL, a LIMIT can't depend on a row, so a condition on the number limits
+    /// the rows.
     USES = pair("SELECT 0, number, at, EXISTS (SELECT 1 FROM owed WHERE standing = $1 AND unknown = 1 AND settled IS NULL) \
         FROM standing_use WHERE digest = $1 ORDER BY number DESC LIMIT $2",
         "SELECT q.number - 1, u.number, u.at, \
@@ -136,7 +139,11 @@ pub fn of<'a>(questions: &'a Questions<'_>) -> [BatchRows<'a>; 8] {
             ]
         }),
         BatchRows::of(NEWEST, new, |new| {
-            cells![new.core.proposer.as_str(), id_bytes(&new.last_id())]
+            cells![
+                new.core.proposer.as_str(),
+                id_bytes(&new.last_id()),
+                new.may_repeat
+            ]
         }),
         BatchRows::of(COUNTS, new, |new| {
             let now = new.created_at;
@@ -168,8 +175,8 @@ impl Answers {
         }
     }
 
-    /// Adds a row of the answers to the questions of a kind, which is the place in the list of [`of`]. `first` is the number of
-    /// the first question that was asked.
+    /// Adds a row of the answers. `kind` is the place of the answered questions in the list of [`of`]. `first` is the
+    /// number of the first question of the statement that returned the row.
     pub(super) fn add(&mut self, kind: usize, first: usize, row: &Fields<'_>) -> StoreResult {
         let number = first + row.get::<usize>(0)?;
         match kind {
@@ -194,7 +201,7 @@ impl Answers {
     }
 }
 
-// The statement NEWEST has this number as its LIMIT.
+// The statement NEWEST contains the number of `MOST_COMPARED` as its LIMIT.
 const _: () = assert!(crate::MOST_COMPARED == 4);
 
 /// The answer to the question with this number.
@@ -234,13 +241,14 @@ fn denial(row: &Fields<'_>) -> StoreResult<DenialPrecedent> {
     })
 }
 
-/// The set, with 16 bytes for each nonce and each authorization: a keyed hash and the end of the window.
+/// The spent nonces and the denied authorizations whose windows are open. The set has 16 bytes for each nonce and each
+/// authorization: a keyed hash and the end of the window.
 #[derive(Default)]
 pub struct ClosedWindows {
     /// A caller can choose nonces, but cannot find two nonces with the same hash, because the key is random.
     hasher: RandomState,
     ends: HashMap<u64, i64>,
-    /// What the current batch adds.
+    /// The nonces and authorizations that the current batch adds.
     batch: Vec<(u64, i64)>,
 }
 
@@ -263,7 +271,8 @@ impl ClosedWindows {
             .push((self.hasher.hash_one(nonce.to_bytes()), end.unix()));
     }
 
-    /// Adds an authorization that the current batch denies. Its window ends at most one day after the denial.
+    /// Adds an authorization that the current batch denies. The window of the authorization ends at most one day after
+    /// the denial.
     pub fn deny(&mut self, authorization: &AuthorizationDigest, at: Timestamp) {
         self.batch.push((
             self.hasher.hash_one(authorization.as_bytes()),
@@ -281,25 +290,26 @@ impl ClosedWindows {
         self.ends.extend(self.batch.drain(..));
     }
 
-    /// Removes everything whose window ended at or before the low-water mark.
+    /// Removes the nonces and authorizations whose window ended at or before the low-water mark.
     pub fn forget(&mut self, mark: Timestamp) {
         self.ends.retain(|_, end| *end > mark.unix());
     }
 }
 
-/// Place in an entry of the base64 text of the first name in the predicate.
+/// Range of bytes in a log entry that contains the first name in the predicate, as base64.
 const NAME: std::ops::Range<usize> = 84..92;
-/// Base64 of `:{"at"`, with which a consumption begins, and of `:{"bou`, with which a denial or a revocation begins.
+/// Base64 of `:{"at"`, with which the predicate of a consumption begins, and of `:{"bou`, with which the predicate of a
+/// denial or a revocation begins.
 const CONSUMPTION: &[u8] = b"OnsiYXQi";
 const DENIAL: &[u8] = b"OnsiYm91";
 
-/// What the newest entries say, in the order of the search.
+/// What the newest entries spend, deny and revoke, in the order of the search.
 #[derive(Default)]
 struct Found {
     spent: Vec<(Nonce, Timestamp)>,
     denied: Vec<AuthorizationDigest>,
     revoked: Vec<RevokedSubject>,
-    /// The largest use of each grant.
+    /// The largest number of a use of each grant.
     uses: HashMap<ContentDigest, u64>,
 }
 
@@ -337,8 +347,9 @@ pub fn check_seal(reads: &StoreReads, head: &StoreHead) -> StoreResult {
     ))
 }
 
-/// Returns the nonces that the log spent and the authorizations that it denied, as far as their windows can be open at the
-/// low-water mark `mark`. A window is at most one day long, so the search ends at an older consumption.
+/// Returns the nonces that the log spent and the authorizations that it denied, if their windows can still be open at
+/// the low-water mark `mark`. A window is at most one day long, so the search ends at a consumption that is more than
+/// one day older than the mark.
 ///
 /// # Errors
 /// Returns a fault if the bytes of an entry do not belong to the tree, if a nonce or a denied authorization has no row, or
@@ -420,7 +431,7 @@ fn closed_windows(
         .spent
         .iter()
         .for_each(|(nonce, end)| closed.spend(nonce, *end));
-    // A denial states no time.
+    // A denial states no time, so its window counts from the low-water mark.
     found
         .denied
         .iter()
@@ -469,7 +480,7 @@ pub fn changed(what: &str) -> StoreFault {
     ))
 }
 
-/// Number of proposals that one read at the start returns.
+/// Maximum number of proposals that one query returns while [`OpenProposals::read`] reads all of them.
 const PAGE: usize = 1000;
 
 /// A durable change of the status of a proposal.
@@ -530,7 +541,8 @@ impl OpenProposals {
         }
     }
 
-    /// Checks that each proposal that waits has its statement, because the service could not read it later.
+    /// Checks that the payload of each waiting proposal is stored, because the service must be able to read the payload
+    /// later.
     pub fn check(&self, reads: &StoreReads) -> StoreResult {
         let waits = self
             .status

@@ -1,8 +1,8 @@
 //! The rows of a batch, the same for both engines. SQLite executes a statement for each row, and PostgreSQL executes one
 //! statement with an array for each column, so that all statements of a batch fit in one round trip.
 //!
-//! The file also has what passes between the writer and an engine in a batch (questions, answers, writes and the result of
-//! the commit), and the check whether an authorization can be consumed at a given time.
+//! The file also contains the data that the writer and an engine exchange in a batch (questions, answers, writes and
+//! the result of the commit), and the check whether an authorization can be consumed at a given time.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +21,10 @@ use documents::{
 
 /// A statement of a batch: it writes rows, or asks a question.
 pub struct BatchStatement {
-    /// The statement for one row. A write has `?1`, `?2` and so on, bound by place, and may leave out the last columns. A
-    /// question has `$1`, `$2` and so on, bound by name.
+    /// The statement for one row. The parameters of a write are `?1`, `?2` and so on, bound by place, and a write may
+    /// leave out the last columns. The parameters of a question are `$1`, `$2` and so on, bound by name.
     pub(super) sqlite: &'static str,
-    /// The statement for all rows, whose columns are the arrays `$1`, `$2` and so on.
+    /// The statement for all rows. Its parameters `$1`, `$2` and so on are arrays, one for each column.
     pub(super) postgres: &'static str,
 }
 
@@ -64,7 +64,7 @@ pub trait OpenBatch {
         true
     }
 
-    /// Subtracts deleted nonces from the number of nonces, if the engine stores it.
+    /// Subtracts deleted nonces from the number of nonces, if the engine stores this number.
     fn subtract_nonces(&self, _deleted: usize) -> StoreResult {
         Ok(())
     }
@@ -86,7 +86,7 @@ pub const fn pair(sqlite: &'static str, postgres: &'static str) -> BatchStatemen
     BatchStatement { sqlite, postgres }
 }
 
-/// Returns a statement for both engines. It has single values as parameters: `$1`, `$2` and so on.
+/// Returns a statement for both engines. The parameters `$1`, `$2` and so on are single values.
 pub const fn same(sql: &'static str) -> BatchStatement {
     pair(sql, sql)
 }
@@ -149,7 +149,7 @@ batch_statements! {
     NONCES = pair("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)",
         "INSERT INTO nonce (nonce, expires_at, spent, proposal) \
         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[])");
-    /// A second row with the same number is a fault too.
+    /// A second row with the same grant and number is a fault that undoes the batch, too.
     USES = pair("INSERT INTO standing_use (digest, number, at, spent) VALUES (?1, ?2, ?3, ?4)",
         "INSERT INTO standing_use (digest, number, at, spent) \
         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])");
@@ -201,7 +201,7 @@ batch_statements! {
         SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) \
         ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, expires_at = excluded.expires_at, \
         leaf = excluded.leaf");
-    /// The number of an event is 1 more than the newest.
+    /// The number of an event is 1 more than the number of the newest event.
     EVENTS = pair("INSERT INTO event (at, kind, proposal, step, proposer, entry, words) \
         SELECT ?1, ?2, ?3, p.step, p.proposer, ?4, ?5 FROM (SELECT 1) AS one LEFT JOIN proposal p ON p.id = ?3",
         "INSERT INTO event (seq, at, kind, proposal, step, proposer, entry, words) \
@@ -367,7 +367,8 @@ impl<'a> RowList<'a> {
             ends.iter()
                 .flat_map(|end| end.outputs.iter().map(move |output| (output, end)))
         };
-        // One statement of PostgreSQL can change a row only once, so the last end of a run with an output counts.
+        // One statement of PostgreSQL can change a row only once, so if several runs recorded the same output, the end
+        // of the last run counts.
         let mut outputs = BTreeMap::new();
         for (output, end) in named() {
             let row = outputs
@@ -549,7 +550,7 @@ pub struct Questions<'a> {
 pub struct DenialQuestion<'a> {
     /// The denied authorization.
     pub authorization: &'a AuthorizationDigest,
-    /// The person who denied it.
+    /// The approver who denied the authorization.
     pub approver: &'a Name,
     /// Denials since this time are counted.
     pub since: Timestamp,
@@ -558,10 +559,9 @@ pub struct DenialQuestion<'a> {
 /// Answers to [`Questions`], each list in the order of its questions.
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// True if the store has a new connection, so that the writer must read the state again before it judges by these
-    /// answers.
+    /// True if the store has a new connection. The writer must then read the state again before it uses these answers.
     pub is_new: bool,
-    /// What other writers committed since the last batch of this store, or `None` if nothing.
+    /// What other writers committed since the last batch of this store, or `None` if they committed nothing.
     pub others: Option<OtherWrites>,
     /// Time of the database server, if it has a clock of its own.
     pub server_clock: Option<Timestamp>,
@@ -571,7 +571,7 @@ pub struct Answers {
     pub candidates: Vec<Candidate>,
     /// State of each proposal, or `None` if the proposal is not stored.
     pub states: Vec<Option<ProposalState>>,
-    /// Existing proposals that matter for each new proposal.
+    /// Stored facts about each new proposal.
     pub precedents: Vec<ProposalPrecedent>,
     /// Signatures of each proposal in their order of arrival.
     pub signatures: Vec<Vec<Signature>>,
@@ -584,16 +584,16 @@ pub struct Answers {
 /// What other writers committed.
 #[derive(Debug)]
 pub struct OtherWrites {
-    /// The state after their last batch.
+    /// The state after the last batch of the other writers.
     pub head: StoreHead,
-    /// Hashes of the leaves that they appended.
+    /// Hashes of the leaves that the other writers appended.
     pub hashes: Vec<Hash>,
 }
 
 /// Stored facts about a denial.
 #[derive(Debug)]
 pub struct DenialPrecedent {
-    /// Leaf of an earlier denial of the same authorization by the same approver.
+    /// Leaf index of an earlier denial of the same authorization by the same approver.
     pub leaf: Option<u64>,
     /// The proposal of the authorization, unless the proposal is finished.
     pub unfinished: Option<(ProposalId, ProposalState)>,
@@ -623,7 +623,7 @@ pub struct Writes<'a> {
     pub signatures: Vec<SignatureRow<'a>>,
     /// Denials.
     pub denials: Vec<DenialRow<'a>>,
-    /// Changes of the status of proposals that do not run. A proposal can have several, in their order.
+    /// Changes of the status of proposals that do not run. A proposal can have several changes, in their order.
     pub steps: Vec<StepRow<'a>>,
     /// Runs that ended, with their outputs and blobs.
     pub ends: Vec<FinishRow<'a>>,
@@ -631,7 +631,7 @@ pub struct Writes<'a> {
     pub starts: Vec<RunRow<'a>>,
     /// Reviews, with the runs that they close or settle.
     pub reviews: Vec<ReviewRow>,
-    /// Grants. A grant with the same id gets the envelope and the leaf of the row.
+    /// Grants. A stored grant with the same id gets the envelope, the end and the leaf of the row.
     pub grants: Vec<StoredGrant>,
     /// Events, whose numbers follow the newest stored event.
     pub events: Vec<EventRow>,
@@ -646,7 +646,7 @@ pub struct Writes<'a> {
 impl Writes<'_> {
     /// Returns true if the batch writes no row.
     pub fn is_empty(&self) -> bool {
-        // Each other list has a leaf for each of its rows.
+        // Each row of the other lists comes with a leaf.
         self.leaves.is_empty()
             && self.blobs.is_empty()
             && self.proposals.is_empty()
@@ -700,22 +700,22 @@ pub struct StepRow<'a> {
 pub enum Commit {
     /// The batch is durable. The value contains the hashes of its leaves, as the database stored them.
     Done(Vec<Hash>),
-    /// Nothing of the batch is stored, and nothing of it will be.
+    /// Nothing of the batch is stored now, and nothing will be stored later.
     NotDone(StoreFault),
     /// Nobody knows yet whether the batch is durable. [`Store::settle`](crate::Store::settle) decides.
     Unknown,
 }
 
 /// Maximum number of seconds by which a credible low-water mark is ahead of both the log and the clock. A mark that is
-/// farther ahead was probably changed by hand. It must not date new leaves, because a leaf with a wrong date stays in
-/// the log for ever.
+/// farther ahead was probably changed by hand. Such a mark must not date new leaves, because a leaf with a wrong date
+/// stays in the log for ever.
 pub const MOST_MARK_AHEAD_S: i64 = 86_400;
 
 impl Window {
     /// Checks the window of an authorization at the time `at` of the consumption leaf. `mark` is the low-water mark.
     ///
     /// # Errors
-    /// Returns an error for the first rule that the window breaks (docs/formats.md, section 12).
+    /// Returns an error for the first rule that the window breaks (docs/formats-bundles.md, section 12).
     pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<OpenWindow, ConsumeStop> {
         // R7: a window that ended at or before the low-water mark is expired, even if the clock shows an earlier time.
         if self.expires_at <= mark
@@ -747,7 +747,7 @@ impl Window {
             },
             WindowError::NotYet { from, at } => ConsumeStop::NotYetValid { at, from },
         })?;
-        // A signer counts only if valid_after ≤ t < valid_before (docs/formats.md, "Who counts").
+        // A signer counts only if valid_after ≤ t < valid_before (docs/formats-bundles.md, section 8).
         if self.valid_after.is_some_and(|after| after > at)
             || self.valid_before.is_some_and(|before| at >= before)
         {

@@ -1,4 +1,5 @@
-//! Check of a store in a database server: the check of SQLite reads a copy of one moment. So both engines have one check.
+//! Checks a store in a database server: copies the store at one moment into an SQLite file, and checks the file. So
+//! both engines have the same check.
 
 use std::{os::unix::fs::DirBuilderExt as _, path::Path};
 

@@ -12,8 +12,8 @@ pub struct CopiedTable {
     pub name: &'static str,
     /// Name and PostgreSQL type of each column.
     pub columns: Vec<(&'static str, &'static str)>,
-    /// The columns that order the rows, quoted where PostgreSQL needs quotes. The order is unique. The table `output` has another
-    /// order in each engine.
+    /// The columns that order the rows, quoted where PostgreSQL needs quotes. No two rows have the same values in these
+    /// columns. The table `output` has another order in each engine.
     pub key: Vec<&'static str>,
     /// True if rows are changed or deleted. In the other tables, rows are only added.
     pub changes: bool,
@@ -62,8 +62,8 @@ pub const CHUNK_ROWS: usize = 4096;
 /// Size of a piece of a large output in bytes.
 pub const PIECE: usize = 1 << 20;
 
-/// The tables and the columns that only PostgreSQL has. All other tables have rows of the same form in both engines, but for
-/// the tables `state` and `meta`.
+/// The tables and the columns that only PostgreSQL has. All other tables except `state` and `meta` have rows of the
+/// same form in both engines.
 const OF_SERVER: [&str; 9] = [
     "batch",
     "piece",
@@ -85,5 +85,5 @@ pub static TABLES: LazyLock<Vec<CopiedTable>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The table of outputs. Its order of recording is `rowid` in SQLite, and `number` in PostgreSQL.
+/// The table of outputs. The order of recording is the column `rowid` in SQLite, and the column `number` in PostgreSQL.
 pub const OUTPUT: &str = "output";

@@ -2,7 +2,8 @@
 //!
 //! Builds without `debug_assertions` contain no crash points.
 
-/// Names of all crash points, in the order of a crossing.
+/// Names of the crash points before and after commits that each boundary makes, in pairs and in the order of
+/// `WriteKind`.
 #[cfg(debug_assertions)]
 pub const POINTS: &[&str] = &[
     "before-seal-commit",
@@ -27,8 +28,8 @@ pub const POINTS: &[&str] = &[
     "after-retire-commit",
 ];
 
-/// Names of the crash points that a boundary without targets of messages, grants, reviews, ID tokens and old
-/// log entries never reaches.
+/// Names of the other crash points before and after commits, in the same form. A boundary without targets of messages,
+/// grants, reviews, ID tokens and old log entries never reaches these points.
 #[cfg(debug_assertions)]
 pub const OTHER_POINTS: &[&str] = &[
     "before-told-commit",

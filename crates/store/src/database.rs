@@ -1,4 +1,4 @@
-//! Opens, checks, copies and replaces a store. Only this file chooses the engine: `node` and `cli` name no engine.
+//! Opens, checks, copies and replaces a store. Only this file chooses the engine. No other crate names an engine.
 
 use std::{
     fmt,
@@ -35,7 +35,7 @@ pub enum Database {
     Server(Box<ServerSettings>),
 }
 
-/// The lock on the private directory of a node. A store in a file has no node, and a lock of its own.
+/// The lock on the private directory of a node. A store in a file has no nodes, and has a lock of its own.
 pub type NodeLock = Option<Arc<StoreLock>>;
 
 /// A process that can become the active node. A store in a file has only one node.
@@ -63,7 +63,7 @@ impl RoleCandidate {
     /// Attempts to become the active node, if the key of this node may sign.
     ///
     /// # Errors
-    /// Returns a fault if the database went back, or if it cannot be reached.
+    /// Returns a fault if the database went back to an earlier time, or if it cannot be reached.
     pub fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> StoreResult<Turn<Role>> {
         let Some(candidate) = &mut self.0 else {
             return Ok(Turn::Active(Role(None)));
@@ -134,7 +134,7 @@ impl Database {
         }
     }
 
-    /// Returns the paths of all files of the database. No run may see them.
+    /// Returns the paths of all files of the database. No run may see these files.
     pub fn private_files(&self) -> Vec<PathBuf> {
         match self {
             Self::File(path) => ["", "-wal", "-shm"]
@@ -144,10 +144,10 @@ impl Database {
         }
     }
 
-    /// Returns true if the store exists. The store may be empty.
+    /// Returns true if the file exists, even if its store is empty, or if the log in the database server has an entry.
     ///
     /// # Errors
-    /// Returns a fault if this is unknown.
+    /// Returns a fault if the database server cannot answer this.
     pub fn exists(&self) -> StoreResult<bool> {
         match self {
             Self::File(path) => Ok(path.exists()),
@@ -189,8 +189,9 @@ impl Database {
         }
     }
 
-    /// Moves the log of the SQLite store `from` into this store, which must be empty, without a new log. `outputs` is the
-    /// directory of large outputs. `progress` gets the number of copied rows and of all rows. The same call goes on.
+    /// Moves the log of the SQLite store `from` into this store, which must be empty. This store continues the same
+    /// log. `outputs` is the directory of large outputs. `progress` gets the number of copied rows and the number of
+    /// all rows. The same call continues an interrupted move.
     ///
     /// # Errors
     /// Returns a fault if one of the stores is in use or cannot be used, or if this store has another log.
@@ -268,8 +269,9 @@ impl Database {
         }
     }
 
-    /// Notes that a node will never come back. Its open runs can then be closed, and nobody waits for its checkpoint.
-    /// Returns true if no run may start before a new epoch, because its checkpoint was not compared with the log.
+    /// Notes that a node will never come back. Other nodes can then close the node's open runs, and do not wait for its
+    /// checkpoint. Returns true if no run may start before a new epoch, because the node's checkpoint was not compared
+    /// with the log.
     ///
     /// # Errors
     /// Returns a fault if the node does not exist or still works.
@@ -349,11 +351,12 @@ impl Database {
         Ok(BackupFile(into.to_owned()))
     }
 
-    /// Copies to the backup `copy` what the store got since the backup, whose log has `entries` entries. Nothing is changed
-    /// before [`BackupUpdate::commit`]. `work` is an empty directory on the same disk, which gets outputs that are rows.
+    /// Copies to the backup `copy` what the store got since the backup. The log of the backup has `entries` entries.
+    /// Nothing is changed before [`BackupUpdate::commit`]. `work` is an empty directory on the same disk. A database
+    /// server stores large outputs as rows, and this function writes them as files in `work`.
     ///
     /// # Errors
-    /// Returns a fault if the store cannot be read, or if the copy is no backup or cannot be written.
+    /// Returns a fault if the store cannot be read, or if the copy is not a backup or cannot be written.
     pub fn update_backup(
         &self,
         copy: &Path,
@@ -409,8 +412,8 @@ impl Database {
         )))
     }
 
-    /// Returns the store that a restore builds before it becomes this store. A crash must not leave a part of a store
-    /// in the place of this store.
+    /// Returns the new store that a restore builds and later puts in the place of this store. A crash must not leave a
+    /// part of a store in the place of this store.
     pub fn new_store(&self, work: &Path) -> Self {
         Self::File(new_store::beside(&self.new_file(work), ""))
     }
@@ -439,8 +442,8 @@ impl Database {
         new_store::settle(&self.new_file(work))
     }
 
-    /// Puts the settled new store in the place of this store, in one atomic step. In a database server, the rows become
-    /// usable in one commit.
+    /// Puts the settled new store in the place of this store, in one atomic step. In a database server, one commit
+    /// makes the rows usable.
     ///
     /// # Errors
     /// Returns a fault if the new store cannot be moved.

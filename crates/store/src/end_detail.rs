@@ -1,10 +1,11 @@
 //! The end of a run in the row of its proposal: the outcome, and the reason why the end is unknown.
 //!
-//! The receipt has no field for this reason, so the row is the only place besides the log of the service.
+//! The receipt has no field for this reason. Only the row and the log of the service contain the reason.
 
 use documents::{Outcome, canonical, json};
 
-/// Name of the field with the reason, beside the fields of the outcome. An index of the store needs `status` first.
+/// Name of the field with the reason, beside the fields of the outcome. An index of the store compares the beginning of
+/// the bytes, so `status` must come first.
 const WHY: &str = "why";
 /// Maximum length of a reason, in characters.
 const MOST_WORDS: usize = 500;

@@ -32,9 +32,9 @@ pub enum StoreFault {
         /// The error message of the database.
         message: String,
     },
-    /// The database server cannot be used now: nobody answers, it refuses the login, or it could lose a run. The reason ends
-    /// by itself, or the administrator of the server ends it. The store contains nothing of the failed batch, or the
-    /// message says that nobody knows.
+    /// The database server cannot be used now: the server does not answer, refuses the login, or could lose a run. The
+    /// cause passes without help, or the administrator of the server can remove it. The store contains nothing of the
+    /// failed batch, unless the message says that the result is not known.
     #[error("{message}")]
     Unreachable {
         /// The reason.
@@ -55,8 +55,8 @@ pub enum StoreFault {
 pub type StoreResult<T = ()> = Result<T, StoreFault>;
 
 impl StoreFault {
-    /// Returns true if the process must end at once, because a second sync after a failed sync can report success
-    /// although data are lost, or because the store is another one than at the start or was changed by hand.
+    /// Returns true if the process must end at once. After a failed sync, a second sync can report success although
+    /// data are lost. An unusable store is another store than at the start of the process, or was changed by hand.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Broken { .. } | Self::Unusable { .. })
     }
@@ -66,7 +66,7 @@ impl StoreFault {
         matches!(self, Self::Unreachable { .. })
     }
 
-    /// Returns true if a later attempt can succeed without a change by the operator's hand in the store.
+    /// Returns true if a later attempt can succeed although nobody repairs the store.
     pub fn can_pass(&self) -> bool {
         matches!(self, Self::Full { .. } | Self::Unreachable { .. })
     }
@@ -101,7 +101,8 @@ pub fn refused(message: impl Into<String>) -> StoreFault {
     }
 }
 
-/// Returns the fault for something that the administrator of the server can repair, so that a node waits for it.
+/// Returns the fault for something that the administrator of the server can repair, so that a node waits for the
+/// repair.
 pub fn waits(message: impl Into<String>) -> StoreFault {
     StoreFault::Unreachable {
         message: message.into(),

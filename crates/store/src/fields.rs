@@ -1,6 +1,6 @@
 //! Columns of rows and parameters of statements, in one form for both engines.
 //!
-//! Forms of values in columns that are the same in both engines.
+//! The file also converts places in the log, ids and statuses to the numbers and bytes that both engines store.
 
 use std::borrow::Cow;
 
@@ -80,7 +80,7 @@ impl From<bool> for Cell<'_> {
     }
 }
 
-/// A number above the largest number of a database is a limit that no row reaches.
+/// A number above `i64::MAX` becomes `i64::MAX`, because a number of this size is only a limit, which no row reaches.
 impl From<u64> for Cell<'_> {
     fn from(number: u64) -> Self {
         Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
@@ -144,7 +144,7 @@ impl<'a, T: Into<Cell<'a>>> From<Option<T>> for Cell<'a> {
 
 /// A Rust type of a column.
 pub trait FromCell<'r>: Sized {
-    /// Converts the value, or returns the reason why this program does not write the value.
+    /// Converts the value, or returns the reason why this program never writes such a value.
     fn from_cell(cell: Cell<'r>) -> Result<Self, &'static str>;
 }
 
@@ -476,7 +476,8 @@ pub fn tile_id(level: u8, index: u64) -> i64 {
     ((level as u64) << 48 | index).cast_signed()
 }
 
-/// Returns the 16 bytes of the UUIDv7. They begin with the time, so the rows are stored in the order of their creation.
+/// Returns the 16 bytes of the UUIDv7. The bytes begin with the time, so the rows are stored in the order of their
+/// creation.
 pub fn id_bytes(id: &ProposalId) -> [u8; 16] {
     // A `ProposalId` is always `prp_` and a UUID.
     uuid::Uuid::try_parse(&id.as_str()[4..])
@@ -492,7 +493,7 @@ pub fn grant_bytes(id: &GrantId) -> [u8; 16] {
         .unwrap_or_default()
 }
 
-/// Returns the id of a grant with these bytes, or `None` if they are no UUIDv7.
+/// Returns the id of a grant with these bytes, or `None` if the bytes are no UUIDv7.
 pub fn grant_id(bytes: [u8; 16]) -> Option<GrantId> {
     format!("grt_{}", uuid::Uuid::from_bytes(bytes))
         .parse()

@@ -26,7 +26,8 @@ use documents::{ProposalId, Timestamp, locked, merkle};
 /// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;
 
-/// Maximum number of seconds by which the clock may be behind the log. Beyond this, the boundary is not ready.
+/// Maximum number of seconds by which the clock may be behind the log. If the clock is farther behind, the boundary is
+/// not ready.
 const MOST_BEHIND_S: i64 = 60;
 
 /// A handle to the store. The handle can be cloned.
@@ -47,8 +48,8 @@ impl Drop for Announced {
     }
 }
 
-/// The only value that can spend nonces. An opened store has exactly one: [`Ledger::open`] is the only constructor, and the type
-/// can't be cloned.
+/// The only value that can spend nonces. An opened store has exactly one such value: [`Ledger::open`] is the only
+/// constructor, and the type can't be cloned.
 #[must_use]
 pub struct Spender(Ledger);
 
@@ -62,7 +63,7 @@ impl Spender {
         self.0.ask(WriterMessage::Consume, consume).await
     }
 
-    /// Returns the ledger of the store, which can do all but spend a nonce.
+    /// Returns the ledger of the store, which can do everything except spend a nonce.
     pub fn ledger(&self) -> Ledger {
         self.0.clone()
     }
@@ -108,8 +109,7 @@ impl Ledger {
         open.check(&shared.reads)?;
         *locked(&shared.open_proposals) = open;
         shared.reach(&head);
-        // A clock that was behind when the store was opened may be corrected later. This correction is not a leap
-        // ahead.
+        // If the clock is behind now, somebody may correct it later. The correction must not count as a leap ahead.
         shared.opened.0 = shared.now();
         let shared = Arc::new(shared);
         let (inbox, outbox) = mpsc::channel(QUEUE);
@@ -220,7 +220,8 @@ impl Ledger {
             .await
     }
 
-    /// Stores the signature of a grantee, which makes no event, because the use of a grant needs no decision of a person.
+    /// Stores the signature of a grantee. This signature makes no event, because the use of a grant needs no decision
+    /// of a person.
     ///
     /// # Errors
     /// Returns the errors of [`Self::sign`].
@@ -246,7 +247,7 @@ impl Ledger {
         self.ask(WriterMessage::Deny, denial).await
     }
 
-    /// Appends a revocation to the log, unless the log has one of the same subject.
+    /// Appends a revocation to the log, unless the log already has a revocation of the same subject.
     ///
     /// # Errors
     /// Returns an error if the revocation is too large, if the log has no seal, or if the seal in force or the revocations
@@ -290,12 +291,12 @@ impl Ledger {
         self.ask(WriterMessage::Grant, write).await
     }
 
-    /// Records how far targets of messages were told.
+    /// Records the last event that each target of messages got.
     pub async fn tell(&self, telling: Telling) -> StoreResult {
         self.ask(WriterMessage::Tell, telling).await
     }
 
-    /// Notes that an ID token was used. Returns false if it was used before.
+    /// Notes that an ID token was used. Returns false if the ID token was used before.
     pub async fn admit(&self, used: IdTokenUse) -> StoreResult<bool> {
         self.ask(WriterMessage::Admit, used).await
     }
@@ -305,12 +306,12 @@ impl Ledger {
         self.shared.events.subscribe()
     }
 
-    /// Marks some proposals that are overdue at `now` as expired. Call again until no proposal is marked.
+    /// Marks some proposals that are overdue at `now` as expired. Callers repeat the call until no proposal is marked.
     pub async fn expire(&self, now: Timestamp) -> StoreResult<Vec<ProposalId>> {
         self.ask(WriterMessage::Expire, now).await
     }
 
-    /// Raises the low-water mark, and deletes those of the next `limit` nonces that expired at or before it.
+    /// Raises the low-water mark, and deletes those of the next `limit` nonces that expired at or before the mark.
     ///
     /// A limit of 1000 or 2000 does not delay runs noticeably.
     pub async fn prune(&self, limit: usize) -> StoreResult<PruneResult> {
@@ -334,7 +335,7 @@ impl Ledger {
             .mark
             .min((self.shared.config.clock)());
         let reads = Arc::clone(&self.shared.reads);
-        // A compression takes longer than a batch, so it runs beside the writer.
+        // A compression takes longer than a batch, so it runs on another thread than the writer.
         let found = tokio::task::spawn_blocking(move || reads.packable(mark.plus(-age_s))).await;
         let unfinished =
             |error: tokio::task::JoinError| StoreFault::database("packing old log entries", error);
@@ -345,8 +346,8 @@ impl Ledger {
         }
     }
 
-    /// Waits until the writer has handled the requests that were queued before, and records a signed checkpoint that waits
-    /// for the next batch.
+    /// Waits until the writer has handled the requests that were queued before this call. Also records a signed
+    /// checkpoint that waits for the next batch.
     pub async fn ping(&self) -> StoreResult {
         self.ask(WriterMessage::Ping, ()).await
     }
@@ -373,13 +374,13 @@ impl Ledger {
         self.shared.published().head.version
     }
 
-    /// Returns the revocations of the log in its order, as [`Self::state`] includes them.
+    /// Returns the revocations of the log after the last finished batch, in the order of the log.
     pub fn revocations(&self) -> Arc<Vec<StoredRevocation>> {
         self.shared.published().revoked.clone()
     }
 
-    /// Returns the newest seal and the number of revocations. A service that checks a document must name the seal with which
-    /// it checked: the newest seal is in the log a moment before it is in force.
+    /// Returns the newest seal and the number of revocations. A service that checks a document must name the seal with
+    /// which it made the check, because the newest seal is in the log a moment before that seal is in force.
     pub fn checked_state(&self) -> CheckedState {
         let published = self.shared.published();
         CheckedState {
@@ -435,8 +436,9 @@ impl Ledger {
         Some(WriteStop::ClockAhead { seconds }.to_string())
     }
 
-    /// Returns a message for an operator if the system clock jumped ahead, or is behind the log or the low-water mark.
-    /// The boundary is not ready while there is such a message.
+    /// Returns a message for an operator if no run can start, or if the system clock jumped ahead, is behind the log or
+    /// the low-water mark, or differs from the clock of the database server. The boundary is not ready while there is
+    /// such a message.
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
             return Some(ahead);

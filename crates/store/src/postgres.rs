@@ -1,8 +1,9 @@
 //! The store in a PostgreSQL database.
 //!
-//! A batch takes two round trips. The first one begins the transaction, takes a lock, and reads all that the writer judges
-//! by. The second one writes all rows and commits. Unique keys keep two writers apart: two batches cannot have the same
-//! number, the same leaf or the same nonce. The lock only saves work.
+//! A batch takes two round trips. The first round trip begins the transaction, takes a lock, and reads all that the
+//! writer needs for its decisions. The second round trip writes all rows and commits. Unique keys exclude a second
+//! writer: two batches cannot have the same number, the same leaf or the same nonce. The lock only avoids batches that
+//! would fail.
 
 #[macro_use]
 pub(crate) mod link;
@@ -44,11 +45,12 @@ pub struct PostgresStore {
     settings: ServerSettings,
     /// The connection, unless it was lost.
     writer: Option<WriterLink>,
-    /// The last batch that this store wrote or read. Another last batch means that another writer committed.
+    /// The last batch that this store wrote or read. If the database has another last batch, another writer has
+    /// committed.
     seen: LastBatch,
     /// The last batch that was read at the beginning of the current batch.
     last: LastBatch,
-    /// True if the connection is a new one, and the writer has not read the state with it yet.
+    /// True if the connection is new, and the writer has not read the state with this connection yet.
     is_new: bool,
     /// Number of changes of the server when the connection was made.
     changes: u64,
@@ -98,8 +100,8 @@ pub fn open(
 }
 
 impl PostgresStore {
-    /// Connects, with all checks. After a later connection than the first one, no consumption is possible before the kept
-    /// heads are compared again, and the writer reads the state of the boundary again.
+    /// Connects, with all checks. If this is not the first connection, no consumption is possible before the kept heads
+    /// are compared and the writer has read the state of the boundary again.
     fn connect(&mut self, is_first: bool) -> StoreResult<WriterLink> {
         let before = self.server_changes();
         let writer = WriterLink::open(&self.settings)?;
@@ -139,7 +141,8 @@ impl PostgresStore {
             .ok_or_else(|| unreachable("writing a batch", "the connection was lost"))
     }
 
-    /// Sends the first flight until this writer has the lock. A holder that is frozen for 5 s is ended.
+    /// Sends the first flight until this writer has the lock. If another holder of the lock is frozen for 5 s, its
+    /// connection is ended.
     fn begun(&mut self, size: u64, questions: &Questions<'_>) -> StoreResult<Begun> {
         let mut attempt = 0;
         loop {
@@ -196,9 +199,9 @@ impl Store for PostgresStore {
                 "the result of the batch before is not known yet",
             ));
         }
-        // The caller may have left a batch after an error of its own.
+        // After an error, the caller may have left a batch open.
         self.rollback();
-        // If the connection of the role is new, it may lead to another server.
+        // If the connection that holds the role is new, it may lead to another server.
         if self.server_changes() != self.changes {
             self.writer = None;
         }
@@ -260,7 +263,7 @@ impl Store for PostgresStore {
         Ok(Answers {
             is_new: std::mem::take(&mut self.is_new),
             others,
-            // Only a node has the role. The clock of a test without a role is not the clock of its server.
+            // Only a node with a role compares its clock with the server. A test without a role has a clock of its own.
             no_runs,
             server_clock: self.role.as_ref().map(|_| begun.server_clock),
             ..begun.answers
@@ -300,7 +303,7 @@ impl Store for PostgresStore {
                     term: self.term,
                     session: writer.session.clone(),
                 });
-                // The answers of this connection are not clear any more.
+                // After an unclear answer, this connection cannot be used any more.
                 self.writer = None;
             }
             Commit::NotDone(_) => self.rollback(),

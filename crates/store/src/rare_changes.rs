@@ -8,7 +8,7 @@ use crate::{
 };
 use documents::{Blake3Digest, Name, ProposalId, Timestamp};
 
-/// A key after all nonces.
+/// A key that sorts after all nonces.
 const LAST: [u8; 32] = [0xff; 32];
 
 batch_statements! {
@@ -63,7 +63,8 @@ batch_statements! {
 pub const OF_PIECES: &[&BatchStatement] = &[OBJECTS, DELETE_PIECES];
 const OBJECTS: &BatchStatement =
     &same("SELECT DISTINCT name FROM piece WHERE name > $1 ORDER BY name LIMIT $2");
-/// The end of a run and the end of an upload write the pieces before the row that refers to them.
+/// A piece stays for an hour without a reference, because the end of a run or of an upload writes the pieces before the
+/// row that refers to them.
 const DELETE_PIECES: &BatchStatement = &same(
     "DELETE FROM piece p WHERE p.name = ANY($1::bytea[]) \
      AND p.at < now() - interval '1 hour' AND NOT EXISTS (SELECT FROM output o WHERE o.name = p.name) \
@@ -120,8 +121,8 @@ pub fn change_tokens(batch: &dyn OpenBatch, changes: &[TokenChange]) -> StoreRes
     Ok(None)
 }
 
-/// Notes that an ID token was used, and deletes the notes that ended at or before `mark`. Returns false if the ID token was
-/// used before.
+/// Notes that an ID token was used, and deletes the notes about ID tokens that expired at or before `mark`. Returns
+/// false if the ID token was used before.
 pub fn admit(batch: &dyn OpenBatch, used: &IdTokenUse, mark: Timestamp) -> StoreResult<bool> {
     let mut is_new = false;
     let questions: [BatchQuestion<'_>; 2] = [
@@ -195,7 +196,7 @@ pub fn retire(
     ];
     let questions = &questions[..if batch.has_pieces() { 4 } else { 3 }];
     let mut seen = [0; 4];
-    // Outputs, pieces of outputs, orders of outputs, finished runs with signatures, and whole proposals.
+    // What to delete: outputs, pieces of objects, orders of outputs, signatures of finished runs, and whole proposals.
     let (mut outputs, mut names) = (Vec::new(), Vec::new());
     let (mut orders, mut signed, mut proposals) = (Vec::new(), Vec::new(), Vec::new());
     batch.ask(DURING, questions, &mut |question, row| {
@@ -213,7 +214,7 @@ pub fn retire(
                     }
                 }
             }
-            // Unsigned proposals are deleted soon after their window. The log has no entry about them.
+            // Unsigned proposals are deleted soon after their window. The log has no entry about these proposals.
             1 => proposals.push(row.get(0)?),
             2 => {
                 let id: [u8; 16] = row.get(0)?;
@@ -245,7 +246,8 @@ pub fn retire(
         Ok(())
     })?;
     done.walk.outputs = done.walk.outputs.filter(|_| seen[0] == limit);
-    // No proposal with an earlier end follows, because proposals expire before this function is called.
+    // No later call finds an unsigned proposal whose window ended earlier, because overdue proposals are marked as
+    // expired before this function is called.
     done.walk.unsigned = if seen[1] == limit {
         walk.unsigned
     } else {

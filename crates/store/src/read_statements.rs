@@ -1,4 +1,5 @@
-//! The statements of the readers. A database server prepares them by their text, so no text depends on a value.
+//! The statements of the readers. A connection to a database server finds a prepared statement by its text, so no text
+//! depends on a value.
 
 /// Declares statements, and the list of all of them.
 macro_rules! statements {
@@ -31,13 +32,14 @@ macro_rules! page {
     };
 }
 
-/// The statements that each engine writes in its own way, because the index needs the engine's form of a condition.
+/// The statements that each engine writes in its own way, because an index is used only with the engine's own form of a
+/// condition.
 pub struct EngineStatements {
     /// The pages in the order of [`ProposalSource`](crate::stored::ProposalSource).
     pub pages: [&'static str; 7],
     /// Finished runs of a step ($1) that ended between $2 and $3, for each
     /// [`RunOutcome`](crate::stored::RunOutcome). An empty digest of parameters ($4) or an empty name of a
-    /// proposer ($5) means any. $6 is the number of rows, after $7 others.
+    /// proposer ($5) means any. $6 is the maximum number of rows. $7 is the number of rows to skip.
     pub runs: [&'static str; 2],
     /// The newest uses of a grant, and whether the grant pauses.
     pub uses: &'static str,
@@ -63,7 +65,7 @@ statements! {
     LEAVES = "SELECT idx, hash, data FROM leaf WHERE idx >= $1 AND idx < $2 ORDER BY idx";
     TILE = "SELECT hashes FROM tile WHERE id = $1";
     BLOB = "SELECT data FROM blob WHERE digest = $1";
-    /// The times of leaves never decrease. Only the bytes of refusals are read, whose kind is 5.
+    /// The times of leaves never decrease. The kind of a refusal is 5, so only the bytes of refusals are read.
     REFUSALS = "SELECT idx, hash, data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - $2 AND kind = 5 AND at >= $1 \
         ORDER BY idx DESC";
     SEALS_IN_ORDER = "SELECT idx, digest FROM seal ORDER BY idx";
@@ -77,7 +79,7 @@ statements! {
         LEFT JOIN leaf l ON l.idx = p.receipt WHERE p.id = $1";
     SIGNATURES_OF = "SELECT keyid, person, presence, sig, at FROM signature WHERE proposal = $1 ORDER BY number";
     DENIALS_OF = "SELECT approver, leaf, at FROM denial WHERE \"authorization\" = $1 ORDER BY leaf";
-    /// The condition is that of the index `leaf_revocation`.
+    /// The condition must be that of the index `leaf_revocation`.
     REVOCATIONS = "SELECT idx, hash, data FROM leaf WHERE kind = 6 ORDER BY idx";
     GRANT = "SELECT id, digest, envelope, proposer, created_at, expires_at, leaf FROM standing WHERE id = $1";
     GRANT_OF = "SELECT id, digest, envelope, proposer, created_at, expires_at, leaf FROM standing WHERE digest = $1";

@@ -35,7 +35,7 @@ pub type EachRow<'e> = &'e mut dyn FnMut(&Fields<'_>) -> StoreResult<bool>;
 
 /// The reading connections of one engine.
 pub trait Readers: Send + Sync {
-    /// Returns the statements that are the engine's own.
+    /// Returns the statements that this engine writes in its own way.
     fn statements(&self) -> &'static EngineStatements;
 
     /// Passes the rows of a statement to `each`.
@@ -53,8 +53,9 @@ pub trait Readers: Send + Sync {
     /// Returns the size of the database on the disk, in bytes.
     fn bytes(&self) -> StoreResult<u64>;
 
-    /// Returns the number of rows that the first statement of a page reads. Each later one reads four times as many. An
-    /// engine that sends all rows of a statement at once begins with few, because most pages end after a few rows.
+    /// Returns the number of rows that the first statement of a page reads. Each later statement reads four times as
+    /// many rows as the one before. An engine that sends all rows of a statement at once begins with few rows, because
+    /// most pages end after a few rows.
     fn first_scan(&self) -> usize;
 
     /// Returns the name of this node, if the engine has several nodes.
@@ -62,7 +63,8 @@ pub trait Readers: Send + Sync {
         None
     }
 
-    /// Fills in the bytes of packed entries. A database server compresses rows itself, so it has no such entries.
+    /// Fills in the bytes of packed entries. A database server compresses rows itself, so its store has no packed
+    /// entries.
     fn unpack(&self, _: &'static str, entries: Vec<EntryRow>) -> StoreResult<Vec<EntryRow>> {
         Ok(entries)
     }
@@ -153,8 +155,8 @@ impl StoreReads {
         Ok(entries.into_iter().map(|entry| entry.data).collect())
     }
 
-    /// Returns the next tile of log entries to pack if none of them is dated after `until`. A database server compresses rows
-    /// itself, so it has no such tile.
+    /// Returns the next tile of log entries to pack if none of them is dated after `until`. A database server
+    /// compresses rows itself, so its store has no such tile.
     pub fn packable(&self, until: Timestamp) -> StoreResult<Option<PackedRow>> {
         self.0.packable(until)
     }
@@ -281,7 +283,8 @@ impl StoreReads {
         })
     }
 
-    /// Returns the payload that approvers sign for a proposal, from the document that has it in the status of the proposal.
+    /// Returns the payload that approvers sign for a proposal. The status of the proposal decides which document
+    /// contains the payload.
     pub fn payload(&self, id: &ProposalId) -> StoreResult<Option<Vec<u8>>> {
         const DURING: &str = "reading a payload";
         let found = self.one(DURING, PAYLOAD, &cells![id_bytes(id)], |row| {
@@ -370,7 +373,7 @@ impl StoreReads {
         })
     }
 
-    /// Returns which reviews a run needs or needed, or `None` if it never needed one.
+    /// Returns which reviews a run needs or needed, or `None` if the run never needed a review.
     pub fn owed(&self, id: &ProposalId) -> StoreResult<Option<OwedReview>> {
         let id = id_bytes(id);
         self.one("reading what needs a review", OWED, &cells![&id], |row| {
@@ -378,7 +381,8 @@ impl StoreReads {
         })
     }
 
-    /// Returns at most `limit` runs that are open emergencies or unsettled: first these emergencies, each newest first.
+    /// Returns at most `limit` runs: first the open emergencies, then the unsettled runs, both with the newest run
+    /// first.
     pub fn owed_open(&self, limit: usize) -> StoreResult<Vec<OwedReview>> {
         let sql = self.0.statements().owed_open;
         self.all("reading what needs a review", sql, &cells![limit], |row| {
@@ -418,7 +422,7 @@ impl StoreReads {
         Ok(found.unwrap_or(0))
     }
 
-    /// Returns how far the targets of messages were told.
+    /// Returns the last event that each target of messages got.
     pub fn told(&self) -> StoreResult<Vec<ToldTarget>> {
         self.all("reading targets of messages", TARGETS_TOLD, &[], |row| {
             Ok(ToldTarget {

@@ -156,7 +156,7 @@ pub struct OwedEnd<'a> {
     pub standing: Option<&'a ContentDigest>,
 }
 
-/// A review to store. The leaf of its row is the leaf of the review.
+/// A review to store. Its row contains the leaf index of the review.
 #[derive(Debug)]
 pub struct ReviewRow {
     /// The review.
@@ -168,7 +168,7 @@ pub struct ReviewRow {
     pub settles: Option<bool>,
 }
 
-/// Existing proposals that can be the reason not to store a new proposal.
+/// Stored facts that can be the reason not to store a new proposal.
 #[derive(Debug, Default)]
 pub struct ProposalPrecedent {
     /// Proposal with the same id, or with the same nonce if the caller chose the nonce.
@@ -186,7 +186,7 @@ pub struct ProposalPrecedent {
 }
 
 /// Counts of denials that arrived before the boundary knew their authorization. Each field contains the number of
-/// denials and the time of the earliest one.
+/// denials and the time of the earliest denial.
 #[derive(Debug)]
 pub struct DenialsAhead {
     /// Denials of one approver.

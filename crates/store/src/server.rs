@@ -1,6 +1,5 @@
-//! The settings of a database server, and the nodes that use it.
-//!
-//! A pool of connections that several threads share.
+//! The settings of a database server, the nodes that use the server, and a pool of connections that several threads
+//! share.
 
 use std::{
     path::PathBuf,
@@ -66,24 +65,24 @@ pub struct NodeState {
     /// Fingerprint of the node's key.
     #[serde(rename = "key")]
     pub keyid: String,
-    /// Version of its program.
+    /// Version of the node's program.
     pub version: String,
-    /// Seconds since its last beat. A working node beats every five seconds.
+    /// Seconds since the node's last beat. A working node beats every five seconds.
     pub beat_age_s: i64,
     /// True if an operator said that the node will never come back.
     pub lost: bool,
     /// True if the node took over last.
     pub active: bool,
-    /// Number of its runs without a receipt.
+    /// Number of the node's runs without a receipt.
     pub open_runs: u64,
 }
 
 impl NodeState {
-    /// Seconds without a beat, from which on a node does not work.
+    /// Seconds without a beat after which a node counts as silent.
     pub const SILENT_S: i64 = 15;
 
-    /// Tells when the node gave its last sign. A database that went back to an earlier time may have no sign of a node that
-    /// another node has seen.
+    /// Returns a text about the last beat of the node. After a database went back to an earlier time, it may contain no
+    /// beat of a node that another node has seen.
     pub fn last_sign(&self) -> String {
         if self.version.is_empty() {
             "no sign in this database".to_owned()
@@ -102,7 +101,7 @@ impl NodeState {
         }
     }
 
-    /// Returns true if the node gives no sign, and no operator said that it is lost.
+    /// Returns true if the last beat of the node is too old, and no operator said that the node is lost.
     pub fn is_silent(&self) -> bool {
         !self.lost && self.beat_age_s >= Self::SILENT_S
     }
@@ -117,11 +116,11 @@ pub struct NodesReport {
     pub term: u64,
     /// The clock of the server.
     pub clock: Timestamp,
-    /// For each server process that seems to hang and stops all nodes: whose it is, and what to do.
+    /// One text for each server process that seems to hang and stops all nodes. The text names the node and the remedy.
     pub hanging: Vec<String>,
 }
 
-/// What the active node knows of its role.
+/// What the active node knows about its role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoleState {
     /// This node has the role.
@@ -146,13 +145,13 @@ pub enum Turn<R> {
 
 /// Result of a move of the log of an SQLite store.
 pub enum MoveEnd {
-    /// The log has this number of entries, and the database can be served now.
+    /// The log has this number of entries, and services can use the database now.
     Moved(u64),
     /// An earlier call has finished the move.
     WasFinished,
 }
 
-/// Idle connections, and the number of all places.
+/// Idle connections, and the number of places that are in use or idle.
 pub struct IdlePool<C> {
     most: usize,
     idle: Mutex<(Vec<C>, usize)>,
@@ -169,8 +168,8 @@ impl<C> IdlePool<C> {
         }
     }
 
-    /// Returns a place with an idle connection, or without a connection, which the caller may then make. The call waits
-    /// while all places are taken.
+    /// Returns a place with an idle connection if there is one. Otherwise, the caller may open a connection for the
+    /// place. The call waits while all places are taken.
     pub fn place(&self) -> PlaceInPool<'_, C> {
         let mut idle = locked(&self.idle);
         loop {
@@ -191,7 +190,7 @@ impl<C> IdlePool<C> {
     }
 }
 
-/// The place of one caller, which returns its connection to the pool also after a panic.
+/// The place of one caller in the pool. The end of the value returns the connection to the pool, also after a panic.
 pub struct PlaceInPool<'p, C> {
     pool: &'p IdlePool<C>,
     pub connection: Option<C>,

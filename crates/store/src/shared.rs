@@ -31,7 +31,8 @@ pub struct LedgerConfig {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Time since boot, including suspended time (`CLOCK_BOOTTIME`).
     pub boottime: Arc<dyn Fn() -> Duration + Send + Sync>,
-    /// Called for a failure after which the durable state is unknown. It must end the process, as [`abort`] does.
+    /// Called for a failure after which the durable state is unknown. The function must end the process, as [`abort`]
+    /// does.
     pub on_fatal: Arc<dyn Fn(&StoreFault) + Send + Sync>,
     /// Directory of the outputs that are files.
     pub outputs: PathBuf,
@@ -93,7 +94,7 @@ pub fn abort(fault: &StoreFault) {
 pub(crate) struct PublishedState {
     pub(crate) head: StoreHead,
     pub(crate) edge: Arc<TreeEdge>,
-    /// The revocations of the log, in its order.
+    /// The revocations in the order of the log.
     pub revoked: Arc<Vec<StoredRevocation>>,
 }
 
@@ -106,7 +107,7 @@ pub(crate) struct SharedState {
     pub(super) ahead_of_server_s: AtomicI64,
     /// Reason why no run could start at the last batch.
     pub(super) no_runs: Mutex<Option<String>>,
-    /// Latest of the log's last time and the low-water mark, with the time since boot when this was recorded.
+    /// The later of the log's last time and the low-water mark, with the time since boot when this value was recorded.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
     pub(super) published: Mutex<Arc<PublishedState>>,
     /// Signed checkpoints that the next batch will record.
@@ -120,12 +121,13 @@ pub(crate) struct SharedState {
     pub(super) events: watch::Sender<u64>,
     /// The last checkpoint that a caller requested.
     pub(super) note: Mutex<Option<CheckpointRow>>,
-    /// The tokens without a secret, at a version of the state.
+    /// Cached tokens without a secret, with the version of the state at which they were read.
     pub(super) bindings: Mutex<Option<(u64, Arc<TokenBindings>)>>,
 }
 
 impl SharedState {
-    /// The state of a log that was opened just now. `note` is its signed checkpoint, if one exists.
+    /// The state of a log that was opened just now. `note` is the signed checkpoint of the log, if there is a signed
+    /// checkpoint.
     pub(super) fn new(
         reads: Arc<StoreReads>,
         config: LedgerConfig,
@@ -193,8 +195,8 @@ impl SharedState {
 
     /// Returns the time for all decisions and dates: normally the time of the system clock. If the clock is behind the
     /// log or the low-water mark, the time continues from the later of these two, and increases with the time since
-    /// boot. So it never decreases and never stops. If the clock jumped ahead, the time continues from the time at which
-    /// the store was opened, so that no window and no token ends early.
+    /// boot. So the time never decreases and never stops. If the clock jumped ahead, the time continues from the time
+    /// at which the store was opened, so that no window and no token ends early.
     pub fn now(&self) -> Timestamp {
         let clock = (self.config.clock)();
         clock

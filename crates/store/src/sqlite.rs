@@ -227,7 +227,8 @@ impl OpenBatch for Connection {
 impl Store for SqliteStore {
     fn head(&mut self) -> StoreResult<StoreHead> {
         let mut head = read_head(&self.connection)?;
-        // A store of an earlier version that only readers open has no such table.
+        // `read_head` leaves this query out, because it also reads stores of earlier versions, which have no table
+        // `owed`.
         let sql = "SELECT proposal FROM owed WHERE emergency = 1 AND reviewed IS NULL";
         let during = "reading the open emergencies";
         head.emergencies = all(&self.connection, during, sql, [], |row| row.get(0))?;

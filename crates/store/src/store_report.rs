@@ -1,6 +1,6 @@
 //! Result of the check of a whole store.
 //!
-//! The check compares rows, tiles and checkpoints with the log, and stored bytes with their digests. It does not
+//! The check compares rows, tiles and checkpoints with the log, and stored bytes with their digests. The check does not
 //! verify the signatures and the decisions in the log, because `audit` verifies them.
 
 use std::{fmt, path::PathBuf};

@@ -19,7 +19,8 @@ use documents::{
 };
 use wire::{OidcBinding, ProposalStatus};
 
-/// Seconds after the end of a run, a denial or a cancellation in which the same call is a repetition.
+/// Time in seconds after the end of a run, a denial or a cancellation. Within this time, the same call counts as a
+/// repetition.
 const REPEATS_FOR_S: i64 = 600;
 /// Number of the newest proposals of a proposer with which a call is compared. Proposals of the same step with the same
 /// parameters can differ, for example in their sessions.
@@ -78,7 +79,7 @@ pub struct NewProposal {
     pub request: [u8; 32],
     /// True if the caller chose the nonce, which then identifies a repeated request.
     pub chosen_nonce: bool,
-    /// True if the call is answered with an earlier proposal that asks for the same run.
+    /// True if an earlier proposal that asks for the same run may be the answer to the call.
     pub may_repeat: bool,
     /// Time of the proposal.
     pub created_at: Timestamp,
@@ -94,7 +95,7 @@ impl NewProposal {
             core.step_digest == self.core.step_digest
                 && core.params_digest == self.core.params_digest
         };
-        // After another step or other parameters, the call is a new wish.
+        // If the proposer proposed another step or other parameters in between, the call is a new request.
         let mut since = newest
             .into_iter()
             .take_while(is_same_step)
@@ -110,14 +111,14 @@ impl NewProposal {
                     .ended_at
                     .is_some_and(|ended| self.created_at < ended.plus(REPEATS_FOR_S))
             }
-            // Nothing ran, and nobody said no.
+            // Nothing ran, and nobody denied the run, so the call is a new request.
             ProposalStatus::Expired | ProposalStatus::Refused => false,
         };
         is_repeated.then_some(earlier)
     }
 
-    /// Returns an id after those of all earlier proposals. A program that makes its own statements can choose a later id,
-    /// which must not count as the newest proposal for years.
+    /// Returns an id that is higher than the ids of all earlier proposals. A program that makes its own statements can
+    /// choose a higher id with a time in the future. Such a proposal must not count as the newest for years.
     pub fn last_id(&self) -> ProposalId {
         ProposalId::new(
             self.core
@@ -255,8 +256,8 @@ pub struct ProposalQuery {
     pub limit: usize,
 }
 
-/// The rows that a list of proposals reads by decreasing id, each with an index. All other conditions are checked for each
-/// row.
+/// The rows that a list of proposals reads by decreasing id. Each variant has an index. All other conditions are
+/// checked for each row.
 pub enum ProposalSource {
     All,
     OfStep,
@@ -377,9 +378,9 @@ pub struct Consume {
     pub session: Option<SessionReference>,
     /// Envelope with the signatures that count, as canonical JSON.
     pub envelope: Arc<[u8]>,
-    /// Approval decision for the receipt. Recovery needs it after a crash.
+    /// Approval decision for the receipt. Recovery needs the decision after a crash.
     pub decision: Arc<[u8]>,
-    /// Times within which the run can start.
+    /// The window in which the run can start.
     pub window: Window,
     /// Name of the exclusive lock. Only one run at a time can hold this lock.
     pub exclusive: Option<Arc<str>>,
@@ -387,13 +388,13 @@ pub struct Consume {
     pub limit_s: i64,
     /// The use of a grant that allows the run, or `None` if approvers signed the run.
     pub claim: Option<GrantClaim>,
-    /// For an emergency, the number of emergencies whose review may be open at most.
+    /// For an emergency, the maximum number of emergencies whose review may be open.
     pub emergency: Option<u64>,
     /// The people whose signatures arrive with this request, each with the id of the key.
     pub signers: Vec<(Name, KeyId)>,
 }
 
-/// Seconds after the time limit of a run, from which on another node can close the run.
+/// Seconds after the time limit of a run. From then on, another node can close the run.
 pub const CLOSABLE_AFTER_S: i64 = 30;
 
 /// Maximum difference in seconds between the clocks of the node and of the database server at a consumption.
@@ -408,7 +409,8 @@ pub struct Window {
     pub not_before: Timestamp,
     /// End of the window. No run can start at or after this time.
     pub expires_at: Timestamp,
-    /// Maximum number of seconds between issue and expiry, according to policy. It is never more than 24 hours.
+    /// Maximum number of seconds between issue and expiry, according to policy. The maximum is never more than 24
+    /// hours.
     pub max_s: Option<i64>,
     /// The latest `valid_after` of the signers who count.
     pub valid_after: Option<Timestamp>,
@@ -572,7 +574,7 @@ pub enum ConsumeStop {
 }
 
 impl ConsumeStop {
-    /// Returns the number of seconds until the same request can succeed, if the grant decides about this time.
+    /// Returns the number of seconds until the same request can succeed, if the rate limit of a grant is the reason.
     pub fn wait_s(&self) -> Option<u64> {
         match self {
             Self::GrantRate { wait_s, .. } => Some(*wait_s),
@@ -588,7 +590,8 @@ pub struct Finish {
     pub proposal: ProposalId,
     /// Leaf index and item number of the consumption that started the run.
     pub consumption: (u64, u32),
-    /// Hash of the consumption's leaf. A database server that went back to an earlier time can have another leaf there.
+    /// Hash of the consumption's leaf. A database server that went back to an earlier time can have another leaf at
+    /// this index.
     pub leaf: LeafHash,
     /// Envelope of the receipt, as canonical JSON.
     pub receipt: Arc<[u8]>,
@@ -641,7 +644,7 @@ pub enum FinishStop {
         /// Leaf index of the existing receipt.
         receipt: u64,
     },
-    /// Another consumption started the run of the proposal that the store knows.
+    /// The store knows another run of the proposal, which another consumption started.
     #[error("the store has another run of the proposal")]
     OtherRun,
     /// The receipt is too large for the log.
@@ -685,8 +688,8 @@ pub struct Unfinished {
     pub decision: Vec<u8>,
     /// True if this node started the run.
     pub own: bool,
-    /// True if the time limit of the run has passed, or if an operator said that its node is lost. Each node can then close
-    /// the run.
+    /// True if the time limit of the run has passed, or if an operator said that the node of the run is lost. Each node
+    /// can then close the run.
     pub over: bool,
 }
 
@@ -699,7 +702,7 @@ pub struct StoredGrant {
     pub digest: ContentDigest,
     /// Envelope with the signatures so far, as canonical JSON.
     pub envelope: Arc<[u8]>,
-    /// The proposer in the grant.
+    /// The proposer that the grant names.
     pub proposer: Name,
     /// Time at which the grant arrived.
     pub created_at: Timestamp,
@@ -731,7 +734,7 @@ pub struct GrantClaim {
 }
 
 impl GrantClaim {
-    /// Returns the number of newest uses that decide about the next one.
+    /// Returns the number of newest uses that decide whether the next use is allowed.
     pub fn needed(&self) -> u64 {
         self.rate.map_or(1, |(uses, _)| uses.max(1))
     }
@@ -850,7 +853,7 @@ pub struct StoredReview {
 pub struct ReviewWrite {
     /// Envelope of the review, as canonical JSON.
     pub envelope: Arc<[u8]>,
-    /// The review. Its leaf index is ignored.
+    /// The review. The leaf index in the review is ignored.
     pub review: StoredReview,
     /// True if the review closes the emergency.
     pub closes: bool,
@@ -875,7 +878,7 @@ pub struct SealWrite {
     pub new_epoch: bool,
     /// Digest of the payload of the seal. The digest of the first seal becomes the id of the boundary.
     pub digest: SealDigest,
-    /// State with which the seal was made. Its seal is the previous seal, or `None` for the first seal.
+    /// State with which the seal was made. This state names the previous seal, or `None` for the first seal.
     pub checked: CheckedState,
     /// Time that the seal states.
     pub at: Timestamp,

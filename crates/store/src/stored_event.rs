@@ -63,7 +63,7 @@ impl EventFact {
         }
     }
 
-    /// Returns the words of the event.
+    /// Returns the text for the column `words`.
     pub fn words(&self) -> Option<String> {
         match self {
             Self::Attention(words) => Some(words.clone()),
@@ -144,9 +144,9 @@ pub struct StoredEvent {
 pub struct ToldTarget {
     /// Name of the target.
     pub name: Name,
-    /// Number of the last event that the target got, or that was given up.
+    /// Number of the last event that the target got, or that the boundary gave up sending.
     pub seq: u64,
-    /// Number of events that were given up.
+    /// Number of events that the boundary gave up sending.
     pub given_up: u64,
 }
 

@@ -41,8 +41,8 @@ pub struct CheckedState {
 /// Reason why a document is not appended to the log.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum WriteStop {
-    /// The state in force changed after the document was checked. The caller must check it again, and make a seal again
-    /// with the digest of the seal in force.
+    /// The state in force changed after the document was checked. The caller must check the document again. A seal must
+    /// also be made again, with the digest of the seal in force.
     #[error("the seal in force or the revocations changed during the check; try again")]
     Moved,
     /// The log has no seal yet.

@@ -37,10 +37,10 @@ pub struct RevocationResult {
     pub existing: bool,
 }
 
-/// Reads the revocations of the log, in its order.
+/// Reads the revocations in the order of the log.
 ///
 /// # Errors
-/// Returns a fault if the store cannot be read, or if the bytes of an entry are no revocation.
+/// Returns a fault if the store cannot be read, or if the bytes of an entry are not a revocation.
 pub fn read_revocations(reads: &StoreReads) -> StoreResult<Arc<Vec<StoredRevocation>>> {
     let read = |(leaf, data): (u64, Vec<u8>)| {
         let statement = opened(&data).and_then(|(_, statement)| revoked(&statement));

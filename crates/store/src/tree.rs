@@ -1,9 +1,9 @@
 //! The Merkle tree of the log over stored tiles.
 //!
 //! Complete tiles (256 hashes) are immutable rows. Incomplete tiles are in memory, at most 255 hashes for each level.
-//! When a store is opened, they are rebuilt from leaves and complete tiles.
+//! When a store is opened, the incomplete tiles are rebuilt from leaves and complete tiles.
 //!
-//! For export and audit, the file also shows the stored log as the files of C2SP tlog-tiles.
+//! For export and audit, this module also serves the stored log as the files of C2SP tlog-tiles.
 
 use std::{
     cell::RefCell,
@@ -24,7 +24,8 @@ const WIDTH: usize = TILE_WIDTH as usize;
 /// Maximum number of complete tiles in the cache for proofs (16 KiB each).
 const KEPT_TILES: usize = 64;
 
-/// Hashes of a tile, and the roots of all complete subtrees above them, so that a proof computes no hash.
+/// Hashes of a tile, and the roots of all complete subtrees over these hashes, so that a proof needs no hash
+/// computation.
 #[derive(Clone, Default)]
 pub struct TreeTile {
     /// Hashes by height: index 0 contains the entries of the tile, and index 8 contains the root of a complete tile.
@@ -151,7 +152,7 @@ impl TreeEdge {
     /// Appends a leaf, and pushes each completed tile to `complete`.
     pub fn append(&mut self, leaf: Hash, complete: &mut Vec<TileRow>) {
         let mut hash = leaf;
-        // Index of the entry at this level. After the following shift, it is the index of the entry's tile.
+        // Index of the entry at this level. After the following shift, `index` is the index of the entry's tile.
         let mut index = self.size;
         self.size += 1;
         for level in 0_u8.. {
@@ -245,8 +246,8 @@ impl<'a> Subtrees<'a> {
         })
     }
 
-    /// Returns true if these hashes are all entries of the tile at `index` of level 0, as far as the stored tiles above it
-    /// and the edge of the tree say so.
+    /// Returns true if these hashes are all entries of the tile at `index` of level 0. The tile is compared with the
+    /// stored tiles above it, up to the edge of the tree, which is in memory.
     pub fn is_tile(&self, mut index: u64, hashes: &[Hash]) -> StoreResult<bool> {
         if index == self.edge.size >> TILE_HEIGHT {
             return self.with_tile(0, index, |tile| tile.entries() == hashes);
@@ -261,7 +262,7 @@ impl<'a> Subtrees<'a> {
             if below.is_none() || entry != below {
                 return Ok(false);
             }
-            // The edge of the tree is above an incomplete tile.
+            // This tile is incomplete, so it belongs to the edge of the tree in memory, and the comparison ends.
             if root.is_none() {
                 break;
             }
@@ -301,7 +302,7 @@ fn missing(level: u8, index: u64) -> StoreFault {
     )
 }
 
-/// Log of a store without a writer, such as a backup or a closed log. Reading it needs no key.
+/// Log of a store without a writer, such as a backup or a closed log. Reading this log needs no key.
 pub struct StoredLog {
     reads: Arc<StoreReads>,
     edge: TreeEdge,

@@ -47,15 +47,16 @@ pub struct Writer {
     /// Emergencies whose review is open.
     emergencies: BTreeSet<ProposalId>,
     closed: ClosedWindows,
-    /// The revocations of the log, in its order.
+    /// The revocations in the order of the log.
     revoked: Arc<Vec<StoredRevocation>>,
     /// Low-water mark and time since boot when the store was opened. The mark rises with the time since boot.
     anchor: (Timestamp, Duration),
     /// Last nonce that pruning has examined.
     pruned: Vec<u8>,
-    /// Position of the retention in the store.
+    /// Position at which the next search for rows to delete continues.
     retired: RetentionWalk,
-    /// True if the store has a new connection, and the state was not read again and committed with it.
+    /// True if the store has a new connection, and the writer has not yet both read the state and committed a batch
+    /// with this connection.
     is_stale: bool,
 }
 
@@ -75,7 +76,7 @@ pub struct Batch<'m> {
 }
 
 impl Batch<'_> {
-    /// Notes a change of a status, which makes an event and is counted after the commit.
+    /// Notes a change of a status. The change makes an event, and is counted after the commit.
     fn changed(&mut self, proposal: &ProposalId, to: ProposalStatus, at: Timestamp) {
         self.event(at, EventFact::Proposal(proposal.clone(), to));
         match self.states.get_mut(proposal) {
@@ -157,13 +158,14 @@ impl Writer {
             let closing = idle
                 .iter()
                 .any(|message| matches!(message, WriterMessage::Close(_)));
-            // An idle log records its newest checkpoint too, and shows the receipts of runs that another node still ends.
+            // An idle writer also commits a batch, to record the newest checkpoint, and to read the receipts of runs
+            // that another node still ends.
             let of_others = || self.config.keep_head.is_some() && self.shared.has_runs();
             let is_stale =
                 self.is_stale || self.store.is_stale() || self.shared.no_runs().is_some();
             let has_more = !idle.is_empty()
                 && (of_others() || is_stale || !self.shared.unrecorded().is_empty());
-            // A packed tile is a batch of its own, so that a full disk stops no run with it.
+            // A packed tile is a batch of its own, so that no run fails with it if the disk is full.
             let (packing, writing): (Vec<_>, Vec<_>) = writing
                 .into_iter()
                 .partition(|message| matches!(message, WriterMessage::Pack(_)));
@@ -215,8 +217,9 @@ impl Writer {
                 .iter()
                 .try_for_each(|message| self.batch(std::slice::from_ref(message))),
             Err(fault) => {
-                // The health report tells why nothing is written. An idle writer tries again.
-                // The boundary measures its own disk itself, and not the disk of a database server.
+                // The health report shows why nothing is written. An idle writer tries again. A full disk of this host
+                // needs no report here, because the boundary measures its own disk, but not the disk of a database
+                // server.
                 if fault.is_unreachable() || (fault.can_pass() && self.config.keep_head.is_some()) {
                     *locked(&self.shared.no_runs) = Some(fault.to_string());
                 }
@@ -389,8 +392,9 @@ impl Writer {
                 Ok(()) => break,
             }
         }
-        // Another node may have compared the checkpoints of all nodes before this one was stored. The server can also show
-        // rows after a restart that it loses later. So the batch is decided again, like an unconfirmed commit.
+        // Another node may have compared the checkpoints of all nodes before this checkpoint was stored. After a
+        // restart, the server can also show rows that it loses later. So the batch is decided again, like an
+        // unconfirmed commit.
         let mut decided_at = changes_before;
         while self.store.server_changes() != decided_at {
             self.store.doubt();
@@ -400,14 +404,14 @@ impl Writer {
                     "the database server lost a batch that it had confirmed",
                 ));
             }
-            // The connection that decided counts as a change too, but as no reason to decide again.
+            // The new connection that decided about the batch counts as a change too, but is no reason to decide again.
             decided_at = self.store.decided_at();
         }
         Ok(())
     }
 
-    /// Asks the database about an unconfirmed commit until it decides. Callers get a fault after [`UNKNOWN_WAIT`].
-    /// Returns the stored hashes of the batch's leaves, or `None` if the batch does not exist.
+    /// Asks the database about an unconfirmed commit until the result is known. Callers get a fault after
+    /// [`UNKNOWN_WAIT`]. Returns the stored hashes of the batch's leaves, or `None` if the batch does not exist.
     ///
     /// # Errors
     /// Returns a fatal fault only.

@@ -226,7 +226,7 @@ fn sorted(mut signatures: Vec<EnvelopeSignature>) -> Vec<EnvelopeSignature> {
     signatures
 }
 
-/// Sends an envelope. Returns the code of the refusal, and the receipt that it names.
+/// Sends an envelope. Returns the code of the refusal, and the receipt that the refusal names.
 fn hand_in(agent: &Client, envelope: &Envelope) -> (String, Option<String>) {
     match agent.post::<Value>("/v1/authorizations", envelope) {
         Ok(_) => ("ACCEPTED: it ran".to_owned(), None),

@@ -196,7 +196,7 @@ fn play(
     tale.check(true, "the runbook is in the boundary's directory", &copied)?;
     name_groups(world, step)?;
     story::choose_sandbox(world, tale, DoctorFindings::Layers)?;
-    // A boundary does not start with a step that its policy does not allow.
+    // A boundary does not start if its policy does not allow a step, so a failed start counts as a refusal.
     story::serve(world, tale).map_err(|failure| CommandFailure {
         exit: Exit::Refused,
         ..failure
@@ -308,7 +308,7 @@ fn keep_bundle(world: &DemoSetup, keep: &Path) -> CommandResult<()> {
 
 /// Name of the file with the roster.
 const ROSTER: &str = "roster.json";
-/// Names of directories that are not copied: programs of others fill them.
+/// Names of directories that are not copied, because build tools fill them with many files.
 const SKIPPED: [&str; 2] = ["node_modules", "target"];
 /// Maximum depth of the copied directories.
 const MAX_DEPTH: usize = 4;

@@ -30,7 +30,7 @@ pub struct DemoReport<'t> {
 
 /// The column in which results begin.
 const COLUMN: usize = 48;
-/// The width of the screen of a person. The digest fits.
+/// The width of a person's screen in characters. A digest fits into one line.
 const SCREEN_WIDTH: usize = 80;
 
 impl<'t> DemoReport<'t> {

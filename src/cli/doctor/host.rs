@@ -1,8 +1,8 @@
-//! What doctor says of this host: its sandbox, tried with real runs.
+//! Findings of `doctor` about this host: `doctor` tries its sandbox with real runs.
 //!
-//! What `doctor` finds, in both of its lists.
+//! The file also has the type of a finding, for both lists of `doctor`.
 //!
-//! Lines of `doctor` about the nodes of a boundary with a PostgreSQL database.
+//! The file also has the findings about the nodes of a boundary with a PostgreSQL database.
 
 use serde::Serialize;
 
@@ -160,7 +160,7 @@ pub fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> DoctorFi
 /// One finding.
 #[derive(Serialize)]
 pub struct DoctorFinding {
-    /// What it means for the operator.
+    /// What the finding means for the operator.
     pub result: FindingResult,
     /// What was checked. Empty in the hardening list, whose points have names.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -1,8 +1,7 @@
-//! Points about the host: isolation of the machine, user of the service, modes of files.
+//! Points about the host: origin of the program, isolation of the machine, user of the service, modes of files.
 //!
-//! The point about steps that reach beyond the sandbox.
-//!
-//! The point about the database: whether the store is durable and private.
+//! The file also has the point about steps with access to the host, and the point about the database: whether the store
+//! is durable and private.
 
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path};
 

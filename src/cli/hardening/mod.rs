@@ -81,7 +81,7 @@ pub fn list(boundary: &InspectedBoundary<'_>, to_fix: &[DoctorFinding]) -> Vec<H
 /// Returns the point for a line of `doctor`, or `None` if the list needs no such line.
 fn point_of(line: &str) -> Option<&'static str> {
     Some(match line {
-        // The point `operation` checks more than this line: also the growth of the log.
+        // The point `operation` has its own check of the free space, which includes the growth of the data.
         "disk" => return None,
         "listener" => "network",
         "certificate" => "certificate",

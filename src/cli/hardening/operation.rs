@@ -1,6 +1,6 @@
 //! The point about daily operation: free space, backups, witnesses, checkpoints and the clock.
 //!
-//! Points about the network: who can reach the service, and how.
+//! The file also has the points about the network: which clients can reach the service, and how.
 
 use crate::{
     Config, DoctorFinding, InspectedBoundary, ServedAddress,
@@ -41,7 +41,7 @@ fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> DoctorFinding {
         Ok(free) => free,
         Err(says) => return fail(says, "check the path of `data` in countersign.toml"),
     };
-    // The disk of `data` does not grow with a database on a server.
+    // If the database is on a server, the data on the disk of `data` does not grow.
     let growth = config.database.file().and_then(|_| boundary.growth(now));
     let (free_mib, room_mib) = (free >> 20, PROPOSAL_ROOM >> 20);
     let (says, is_enough) = match growth {

@@ -102,7 +102,7 @@ fn quote(path: &Path) -> String {
 
 /// Returns the settings that let a unit write only below `dir`.
 fn writable(dir: &Path) -> String {
-    // In this setting, a backslash has no meaning, so a path can contain one kind of quotes only.
+    // In this setting, a backslash has no meaning, so a path that contains both kinds of quotes can't be written.
     match ['"', '\''].into_iter().find(|quote| !value(dir).contains(*quote)) {
         Some(quote) => format!("ProtectSystem=strict\nReadWritePaths={quote}{}{quote}\n", value(dir)),
         None => "# ReadWritePaths= can't name the directory of the boundary, so ProtectSystem=strict is missing\n"
@@ -138,11 +138,12 @@ pub fn backup_unit(dir: &Path, program: &Path) -> String {
 
 /// Returns a systemd unit for the boundary in `dir`. `program` is the path of this program.
 ///
-/// The unit contains every restriction of systemd that runs of the level `strict` do not need to lose.
-/// `docs/operate.md` gives the reason for each missing restriction.
+/// The unit contains every restriction of systemd with which runs of the level `strict` still work. `docs/operate.md`
+/// gives the reason for each missing restriction.
 pub fn unit(dir: &Path, program: &Path) -> String {
     let writable = writable(dir);
-    // These settings hide directories, so they would also hide a boundary or a program there, also behind a link.
+    // These settings hide directories, so they would also hide a boundary or a program in such a directory. A link to
+    // the program can lead into such a directory.
     let real = program
         .canonicalize()
         .unwrap_or_else(|_| program.to_owned());

@@ -1,4 +1,4 @@
-//! What policy answers about the scripts of a file.
+//! Decides by policy about the scripts of a file.
 //!
 //! The `policy explain` command prints every command of a script with the rule that decides about it, and the programs
 //! that can start.
@@ -67,8 +67,8 @@ impl PolicyOptions {
 }
 
 impl PolicyAtHand {
-    /// Returns the names and values above the answers: the policy, and if it has overrides, the path that it compared with
-    /// them, and each override that matched.
+    /// Returns the lines above the answers, each with a name and a value: the file of the policy, and each override
+    /// that matched. If the policy has overrides, another line has the path that policy compared with the overrides.
     pub fn heading(&self) -> Vec<(&'static str, String)> {
         let (policy, path) = (&self.found.policy, &self.runbook);
         let found = policy.overrides().zip(policy.override_lines()).enumerate();

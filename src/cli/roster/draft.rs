@@ -1,6 +1,6 @@
 //! The `roster add`, `roster remove` and `roster set` commands write the draft of the next version of the roster.
 //!
-//! The roster in force of the boundary that the configuration names.
+//! The file also finds the roster in force of the boundary that the configuration names.
 
 use std::path::Path;
 
@@ -249,7 +249,7 @@ fn add(draft: &mut Value, args: &AddArgs) -> CommandResult<()> {
         ("valid_before", &args.valid_before),
     ] {
         if let Some(at) = at {
-            // A time with an offset becomes one in UTC.
+            // A time with an offset becomes a time in UTC.
             entry[field] = json!(time(at).map_or_else(|_| at.clone(), |at| at.to_string()));
         }
     }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Scene;
-use crate::durability::random::Random;
-use crate::mcp::tool_call;
 use crate::support::people::{
     self, CHALLENGE, Key, alice, bob, dora, envelope, oscar, predicate_of, revocation, robot,
     sha256, statement,
 };
+use crate::support::random::Random;
 use crate::support::wire::Reply;
+use crate::support::wire::tool_call;
 use crate::support::{World, bytes_of, id_of, tile_of};
 
 /// Why an action ended early.

@@ -1,6 +1,4 @@
-//! Recorded outputs, for callers who may read them.
-//!
-//! The log, for callers who may read it.
+//! Read access to recorded outputs and to the log, for callers who may read them.
 
 use std::ops::Range;
 
@@ -196,8 +194,8 @@ impl Evidence {
         path.ok_or_else(|| refuse(Code::NotFound, detail))
     }
 
-    /// Returns a blob of the log, for callers with the scope `read` for all steps. A caller who may see a step of the seal
-    /// in force also gets the files of this step.
+    /// Returns a blob of the log, for callers with the scope `read` for all steps. A caller who may see a step of the
+    /// seal in force also gets the files of this step.
     ///
     /// # Errors
     /// Returns `forbidden` if the caller may not read, and `not-found` if the log names no such blob.

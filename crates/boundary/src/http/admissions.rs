@@ -29,8 +29,8 @@ pub static ROUTES: &[Route] = &[Route {
 async fn admit(mut call: RouteCall) -> HandlerResult {
     let IdTokenBody { id_token } = call.read(MAX_BYTES).await?;
     let app = call.app.clone();
-    // Before the verification, only the caller is charged: by the call and by the penalty below. So the boundary verifies few
-    // signatures per second for an address, of which each costs about 0.05 ms.
+    // Before the verification, only the caller is charged: for the call, and by the penalty below. So the boundary
+    // verifies only few signatures per second for one address. Each verification takes about 0.05 ms.
     let admitted = call.finish(|boundary, _| async move {
         boundary
             .admission
@@ -40,10 +40,11 @@ async fn admit(mut call: RouteCall) -> HandlerResult {
     match admitted.await {
         Ok(admitted) => answer(&admitted),
         Err(stopped) => {
-            // An issuer that does not answer, or that has many jobs, is not the fault of the job.
+            // The job is not at fault if its issuer does not answer or has many jobs.
             if !matches!(&stopped, Stopped::Refused(refusal) if refusal.code.is_temporary() || refusal.code == Code::RateLimited)
             {
-                // The job needs the reason. If the caller has reached the rate limit, its next call is refused.
+                // The answer is the first refusal, because the job needs its reason. A caller above the rate limit is
+                // refused at its next call.
                 let _limited = call.charge_failure();
             }
             Err(stopped)

@@ -1,6 +1,6 @@
 //! The shared state of all requests, and the settings of the HTTP interface.
 //!
-//! The ids of a request in log lines: an id of the service, and the trace id of the W3C header `traceparent`.
+//! The log lines of a request have two ids: an id of the service, and the trace id of the W3C header `traceparent`.
 
 use std::{
     collections::HashMap,
@@ -80,7 +80,7 @@ pub struct App {
     pub streams: Mutex<HashMap<Option<Name>, Arc<()>>>,
     /// Permits for calls that change something (in total [`MOST_WORK`]).
     work: Arc<Semaphore>,
-    /// Begin of the current second, the number of health reports made in it, and the newest report.
+    /// Start of the current second, the number of health reports made in this second, and the newest report.
     reports: Mutex<Option<(Instant, u32, Ready)>>,
 }
 
@@ -120,8 +120,8 @@ impl App {
         }
     }
 
-    /// Returns the health report. Nobody is charged for it, so callers that ask very often get a report that is at most one
-    /// second old.
+    /// Returns the health report. Callers are not charged for it, so callers that ask very often get a report that is
+    /// at most one second old.
     pub fn ready(&self) -> Ready {
         let mut reports = locked(&self.reports);
         let (began, made) = match &*reports {
@@ -153,7 +153,7 @@ impl App {
         let counted = self.work.clone().try_acquire_owned();
         let counted =
             counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;
-        // The future of a crossing needs several kilobytes. `Box::pin` first, because each later step would copy them.
+        // The future of a crossing has several kilobytes. Box it first, because each later step would copy it.
         let work = Box::pin(work).in_current_span();
         Ok(tokio::spawn(async move {
             let done = work.await;
@@ -194,7 +194,7 @@ const TRACEPARENT: &str = "traceparent";
 
 /// Returns the span for the log lines of one request. If the format of the log shows no spans, the span is disabled.
 pub fn request_span(headers: &HeaderMap) -> Span {
-    // The level is that of errors, so that a filter for errors keeps the ids.
+    // The span has the level of errors, so that a filter for errors keeps the ids.
     let span = tracing::error_span!(
         "request",
         request_id = Empty,
@@ -214,8 +214,8 @@ pub fn request_span(headers: &HeaderMap) -> Span {
     span
 }
 
-/// Returns the trace id of a well-formed `traceparent` header of version 00 (W3C Trace Context, section 3.2). Every other
-/// header is ignored, because a log line must not contain arbitrary text of a client.
+/// Returns the trace id of a well-formed `traceparent` header of version 00 (W3C Trace Context, section 3.2). Every
+/// other header is ignored, because a log line must not contain arbitrary text of a client.
 fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(TRACEPARENT).iter();
     let (Some(value), None) = (all.next(), all.next()) else {

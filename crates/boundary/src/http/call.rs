@@ -51,7 +51,8 @@ pub struct RouteCall {
     pub caller: Arc<Caller>,
     pub headers: HeaderMap,
     peer: IpAddr,
-    /// Result of the rate limit for routes with [`RouteAccess::Signed`], which apply it later.
+    /// The refusal of the rate limit, for routes with [`RouteAccess::Signed`]. Such a route returns it only if the call
+    /// fails.
     limited: Option<Stopped>,
     params: RawPathParams,
     query: Vec<(&'static str, String)>,
@@ -59,8 +60,8 @@ pub struct RouteCall {
     body: Mutex<Body>,
 }
 
-/// Mark of a request that this service makes itself to answer another request, which was charged. A client cannot set
-/// the mark.
+/// Mark of a request that this service makes itself while it answers a request that was already charged. A client
+/// cannot set the mark.
 #[derive(Clone)]
 pub(super) struct AlreadyCharged;
 
@@ -316,15 +317,16 @@ impl RouteCall {
             .map_or(RateKey::Peer(self.peer), RateKey::Principal)
     }
 
-    /// Charges the caller for a failed authentication: the bearer token that also came with the call, or else the address.
+    /// Charges the caller for a failed authentication. The charge is for the bearer token, if the call has one, or else
+    /// for the address.
     pub fn charge_failure(&self) -> RequestResult {
         self.app
             .limits
             .penalize(self.payer(), FAILED_AUTHENTICATION, Instant::now())
     }
 
-    /// Charges an issuer for an ID token that fits a token. An ID token that does not fit costs the issuer nothing, because
-    /// otherwise any caller could use up the rate of its jobs.
+    /// Charges an issuer for an ID token that fits a token. An ID token that does not fit costs the issuer nothing,
+    /// because otherwise any caller could use up the rate of the issuer's jobs.
     pub fn charge_issuer(app: &App, issuer: &str) -> RequestResult {
         app.limits
             .charge(RateKey::Issuer(issuer), 1, Instant::now())
@@ -348,7 +350,8 @@ impl RouteCall {
         self.app.work(work)?.await.map_err(fault)?
     }
 
-    /// Does work that signatures authorize. If it fails for a caller above the rate limit, the answer is about the limit.
+    /// Does work that signatures authorize. If the work fails and the caller is above the rate limit, the answer is the
+    /// refusal of the rate limit.
     pub async fn finish_signed<T, F>(&self, work: impl FnOnce(Boundary) -> F) -> HandlerResult
     where
         T: Serialize + Send + 'static,

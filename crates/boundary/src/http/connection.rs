@@ -1,7 +1,7 @@
 //! Connections of the HTTP interface, with their maximum number, their deadlines and their shutdown.
 //!
-//! The connections without a request in progress. If all places are taken, a new connection takes the place of the one that
-//! is idle for the longest time, so that a client that opens connections and sends nothing keeps nobody out.
+//! If the maximum number of connections is open, a new connection replaces the connection that is idle for the longest
+//! time. So a client that opens connections and sends nothing keeps nobody out.
 
 use std::{
     collections::BTreeMap,
@@ -62,9 +62,10 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// bytes, the kernel resets the connection and the client loses the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
-/// Maximum size of an answer, in bytes, after which a connection counts as idle: it fits into the buffers of the kernel.
+/// Maximum size, in bytes, of an answer after which a connection counts as idle. Such an answer fits into the buffers
+/// of the kernel.
 const SHORT: u64 = 64 << 10;
-/// Maximum time until an ended idle connection gives its place.
+/// Maximum time to wait until an ended idle connection frees its place.
 const PLACE_DEADLINE: Duration = Duration::from_secs(1);
 /// Maximum number of refused connections that get the answer 503 before they are closed.
 const TURNED_AWAY: usize = 64;
@@ -134,7 +135,7 @@ where
                      connections"
                 );
             }
-            // With TLS, an answer in HTTP needs a handshake, which costs too much here. An alert costs one write.
+            // With TLS, an HTTP answer would need a handshake, which costs too much here. An alert costs one write.
             let answer = if tls.is_some() {
                 ALERT.to_vec()
             } else {
@@ -174,7 +175,8 @@ where
                 let (known, answered) = (known.clone(), reply(address, request));
                 async move {
                     let answer = answered.await;
-                    // A longer answer can still be on its way to the client.
+                    // A connection does not count as idle after a longer answer, because the client may still be
+                    // receiving the answer.
                     if answer.as_ref().is_ok_and(|answer| {
                         answer
                             .body()
@@ -230,7 +232,7 @@ async fn encrypt(
         match tls.accept(stream).await {
             Ok(stream) => Ok(stream),
             Err((error, stream)) => {
-                // The client may have sent more data, for example a request after a certificate that is refused.
+                // The client may have sent more data, for example a request after the rejected certificate.
                 turn_away(stream, &[]).await;
                 Err(error)
             }
@@ -414,7 +416,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Patient<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.lingers.is_none() {
-            // With TLS, the shutdown writes a last message, for which a client that reads nothing leaves no room.
+            // With TLS, the shutdown writes a last message. If the client reads nothing, the kernel has no room for it.
             let written = Pin::new(&mut this.io).poll_shutdown(context);
             ready!(this.within(context, written))?;
         }
@@ -488,7 +490,7 @@ impl Connection {
         locked(&self.all.idle).remove(&self.number.swap(BUSY, Ordering::Relaxed));
     }
 
-    /// Completes if the connection must give its place to another one.
+    /// Completes if the connection must give its place to another connection.
     pub async fn ended(&self) {
         loop {
             self.end.notified().await;
@@ -523,7 +525,8 @@ mod tests {
         drained: tokio::task::JoinHandle<()>,
     }
 
-    /// Starts a service that answers `/slow` after a short time, `/held` not within a test, and any other path immediately.
+    /// Starts a service that answers `/slow` after a short time, `/held` not within a test, and any other path
+    /// immediately.
     async fn start(most: usize) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

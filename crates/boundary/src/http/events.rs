@@ -1,6 +1,5 @@
-//! Event streams of a proposal, in the formats SSE and NDJSON.
-//!
-//! The simple shape of an event stream: only output as text, the exit code, and errors.
+//! Event streams of a proposal, in the formats SSE and NDJSON. NDJSON also has a simple shape: only output as text, the
+//! exit code, and errors.
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
@@ -35,8 +34,8 @@ pub const SSE: &str = "text/event-stream";
 pub const NDJSON: &str = "application/x-ndjson";
 /// Interval between two comments in an idle stream, so that proxies and clients do not close the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Maximum number of queued events for one reader, because each event needs up to 200 KB of memory. A slow reader delays
-/// only its own stream, never the run.
+/// Maximum number of queued events for one reader, because each event needs up to 200 KB of memory. A slow reader
+/// delays only its own stream, never the run.
 const IN_FLIGHT: usize = 2;
 /// Value of `Retry-After` if the boundary has too many readers, in seconds.
 const READERS_RETRY_S: u64 = 5;
@@ -104,7 +103,7 @@ pub fn reader_place(call: &RouteCall) -> RequestResult<ReaderPlace> {
     let mut streams = locked(&call.app.streams);
     streams.retain(|_, counter| Arc::strong_count(counter) > 1);
     let counter = streams.entry(call.caller.name().cloned()).or_default();
-    // One of the copies is the counter in the map.
+    // The count includes the reference in the map.
     if Arc::strong_count(counter) > call.app.most_watchers.div_ceil(5).min(MOST_OF_CALLER) {
         return Err(busy("this caller"));
     }

@@ -34,7 +34,8 @@ pub struct Rates {
     pub peer: RateLimit,
     /// Limit for each key that signs. The key is charged for each new signature after the verification.
     pub key: RateLimit,
-    /// Limit for each issuer of ID tokens. The issuer is charged for each ID token that fits a token, after the verification.
+    /// Limit for each issuer of ID tokens. The issuer is charged for each ID token that fits a token, after the
+    /// verification.
     pub issuer: RateLimit,
 }
 
@@ -80,7 +81,7 @@ pub enum RateKey<'a> {
 enum Shortage {
     /// The bucket stays as it is.
     Refused,
-    /// The missing amount is taken from the caller's next calls. It is at most the cost of this call.
+    /// The caller's next calls pay the missing amount, which is at most the cost of this call.
     Owed,
 }
 
@@ -111,8 +112,8 @@ impl RateLimiter {
         self.withdraw(payer, cost, now, Shortage::Refused)
     }
 
-    /// Like [`charge`](Self::charge), but a caller whose bucket has not enough calls owes the rest. Otherwise a caller with a
-    /// nearly empty bucket could fail without a penalty.
+    /// Like [`charge`](Self::charge), but a caller whose bucket has not enough calls owes the rest. Otherwise a caller
+    /// with a nearly empty bucket could fail without a penalty.
     pub fn penalize(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> RequestResult {
         self.withdraw(payer, cost, now, Shortage::Owed)
     }

@@ -43,7 +43,7 @@ use wire::{
 /// Path of the protocol.
 pub const PATH: &str = "/mcp";
 
-/// Route for the OpenAPI document. Its handler answers while the protocol is off.
+/// The route in the OpenAPI document. Its handler answers only while the protocol is off.
 pub static ROUTES: &[Route] = &[Route {
     summary: "The Model Context Protocol for agents (streamable HTTP, without sessions)",
     about: "Takes one JSON-RPC message of MCP. Off unless `mcp = true` in countersign.toml: then the answer is \
@@ -101,7 +101,8 @@ async fn serve(app: Arc<App>, inner: Inner, new_nonce: NewNonce, request: Reques
         let mut call = RouteCall::enter(app, &[], RouteAccess::Known, request).await?;
         principal = call.caller.name().cloned();
         let body = call.body(MAX_BODY_BYTES).await?;
-        // HTTP answers each request, so bytes that need no answer on a stream get an error too.
+        // HTTP answers each request. So a message that would get no answer on a stream, such as a blank line, gets an
+        // error here.
         let checked = parse_message(&body)
             .and_then(|message| message.ok_or_else(|| no_message(&Value::Null)));
         if let Err(error) = checked {

@@ -291,7 +291,8 @@ fn note(
         .and_then(|seen| seen.principal.as_ref())
         .map_or("-", Name::as_str);
     let (status, us) = (response.status().as_u16(), took.as_micros() as u64);
-    // No route has an unknown method, so such a request changes nothing. An operator looks for a refused Host.
+    // A request with an unknown method has no route and changes nothing, so its line has the level debug. A refused
+    // Host has the level info, because operators look for it.
     let is_wrong_host = seen.is_none() && response.status() == StatusCode::FORBIDDEN;
     let is_noted = is_wrong_host || (!method.is_safe() && method_word(method) != OTHER_METHOD);
     let method = method_word(method);

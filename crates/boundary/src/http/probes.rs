@@ -67,8 +67,8 @@ pub static ROUTES: &[Route] = &[
     },
 ];
 
-/// Returns true if a request is answered under every Host: proxies and orchestrators ask by an address or without a Host.
-/// A request with several is wrong (RFC 9112, section 3.2).
+/// Returns true if a request gets an answer under every Host. Proxies and orchestrators call by an address or without a
+/// Host. A request with several Host headers is invalid (RFC 9112, section 3.2).
 pub fn is_probe(method: &Method, path: &str, headers: &HeaderMap) -> bool {
     let has_several = headers.get_all(HOST).iter().nth(1).is_some();
     !has_several
@@ -91,7 +91,7 @@ async fn ready(call: RouteCall) -> HandlerResult {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    // A page of another origin, and a caller under another name, learn no more than a check needs.
+    // A page of another origin, and a caller under another Host, get only what a health check needs.
     if call
         .app
         .hosts

@@ -27,7 +27,7 @@ pub fn problem(stopped: &Stopped) -> Problem {
         Stopped::Refused(refusal) => Problem {
             kind: refusal.code.kind().to_owned(),
             title: refusal.code.title().to_owned(),
-            // The case of a refusal decides the status, if there is one. For example, status 410 tells a client not to
+            // If the refusal has a case, the case decides the status. For example, status 410 tells a client not to
             // repeat a request for deleted content.
             status: match refusal.case {
                 Some(RefusalCase::Gone) => StatusCode::GONE.as_u16(),

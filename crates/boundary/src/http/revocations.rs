@@ -35,7 +35,7 @@ async fn revoke(mut call: RouteCall) -> HandlerResult {
     let revocation = call.signed(MAX_BYTES).await?;
     call.finish_signed(|boundary| async move {
         let done = boundary.proposals.revoke(&revocation).await;
-        // A revoked key of the roster, and a step that lacks approvers now, stand in `/ready` at once.
+        // Update `/ready` at once, because a revoked key can be in the roster, and a step can lack approvers now.
         let _ = boundary.health.note_seal();
         done
     })

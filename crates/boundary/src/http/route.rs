@@ -16,7 +16,7 @@ use crate::{
 use crossing::Stopped;
 use documents::{Code, ReceiptId};
 
-/// The answer of a handler, which is on its way.
+/// The future of a handler's answer.
 type Answer = Pin<Box<dyn Future<Output = HandlerResult> + Send>>;
 
 /// A function that handles the requests of a route.
@@ -64,7 +64,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route for callers with a bearer token. The table adds what else the route has.
+    /// A route for callers with a bearer token. Each entry of the table sets the fields in which it differs.
     const fn new(
         verb: Verb,
         path: &'static str,

@@ -1,4 +1,5 @@
-//! Which jobs a token without a secret is for: the rules for a binding, and its comparison with the claims of an ID token.
+//! Bindings, which state the jobs that a token without a secret is for: their rules, and their comparison with the
+//! claims of an ID token.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,16 +16,17 @@ use reading::Pattern;
 use wire::{AdmittedJob, OidcBinding, client_config};
 
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
-/// End of the issuer of a GitHub Enterprise Server.
+/// Suffix of the issuer of a GitHub Enterprise Server.
 const GITHUB_SERVER: &str = "/_services/token";
 const GITLAB: &str = "https://gitlab.com";
-/// The claims that identify a repository of GitHub. Its name can be used again by another owner.
+/// The claims that identify a repository of GitHub. The name does not, because another owner can use a name again.
 const GITHUB_IDS: &[&str] = &["repository_id", "repository_owner_id"];
 /// The claims that identify a project of GitLab, and whether its branch or tag is protected.
 const GITLAB_IDS: &[&str] = &["project_id", "ref_protected"];
 /// The claims that the boundary checks itself.
 const CHECKED: &[&str] = &["aud", "exp", "iat", "iss", "jti", "nbf"];
-/// The claims about what started a job of GitHub or of GitLab, with the beginnings of the values for pull requests.
+/// The claims that state what started a job of GitHub or of GitLab, with the beginnings of the values for pull
+/// requests.
 const STARTED_BY: [(&str, &[&str]); 2] = [
     ("event_name", &["pull_request"]),
     (
@@ -131,8 +133,8 @@ pub fn check_binding(binding: &OidcBinding) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Returns a sentence for each parameter of `--bind` that some steps of the new token don't have. Each proposal of these
-/// steps would fail.
+/// Returns a sentence for each parameter of `--bind` that some steps of the new token don't have. Each proposal of
+/// these steps would fail.
 pub fn steps_without_parameter(
     token: &SealedToken,
     binding: &OidcBinding,
@@ -167,13 +169,13 @@ pub fn steps_without_parameter(
     sentences
 }
 
-/// Returns the claim by which a binding is not for the ID token, with the number of claims that agree before it. The
-/// result is `None` if the binding is for the ID token.
+/// Returns the first claim that keeps the ID token from fitting the binding, with the number of claims that agree
+/// before it. The result is `None` if the ID token fits.
 pub fn differing<'b>(
     binding: &'b OidcBinding,
     claims: SignedClaims<'_>,
 ) -> Option<(usize, &'b str)> {
-    // The number 7 and the text "7" are two values.
+    // The number 7 and the text "7" are different values.
     let differs = |(name, value): (&String, &String)| claims.string(name) != Some(value);
     if let Some((agree, (name, _))) = binding
         .claims
@@ -183,8 +185,8 @@ pub fn differing<'b>(
     {
         return Some((agree, name));
     }
-    // A pull request can come from anybody, and its job runs code that nobody reviewed.
-    // A value that is no text could hide a pull request.
+    // Unless the binding names the claim, refuse jobs of pull requests: anybody can open a pull request, and its job
+    // runs code that nobody reviewed. Also refuse a value that is no text, because it could hide a pull request.
     let of_pull_request = |name: &str, values: &[&str]| match claims.string(name) {
         Some(text) => values.iter().any(|value| text.starts_with(value)),
         None => claims.value(name).is_some(),
@@ -195,7 +197,7 @@ pub fn differing<'b>(
     differs.map(|(name, _)| (binding.claims.len(), *name))
 }
 
-/// Returns what the ID token says about a caller of the token `binding`.
+/// Returns the job and the bound parameters that the ID token states for a caller of a token with this binding.
 ///
 /// # Errors
 /// Returns `unauthenticated` if a claim of `--bind` is missing.
@@ -240,8 +242,8 @@ pub fn admitted(binding: &OidcBinding, claims: SignedClaims<'_>) -> RequestResul
     })
 }
 
-/// Returns the address of the page of the job, as far as the claims of GitHub or GitLab state it. Each part that a claim
-/// states has plain letters only, and the address of a server has no more than scheme, host and port.
+/// Returns the address of the job's page, or `None` if the claims of GitHub or GitLab don't state it. Each part that a
+/// claim states has only plain characters, and the address of a server has only scheme, host and port.
 fn job_page(issuer: &str, claims: SignedClaims<'_>) -> Option<String> {
     let path = |name: &str| {
         let plain = |text: &&str| {
@@ -281,7 +283,8 @@ fn is_of(issuer: &str, known: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Returns an address of `https` that has only a host and a port, or also a plain path.
+/// Returns the address if it is an https address with only a host and a port. With `has_path`, it may also have a plain
+/// path.
 fn plain_address(address: &str, has_path: bool) -> Option<&str> {
     let address = address.trim_end_matches('/');
     let rest = address.strip_prefix("https://")?;

@@ -1,10 +1,10 @@
-//! The strict parser of ID tokens (a JWT of RFC 7519 in the compact form of JWS), and the checks of their claims.
+//! The strict parser of ID tokens (a JWT of RFC 7519 in the compact form of JWS), the checks of their claims, and the
+//! keys of their issuers.
 //!
 //! The header only chooses the key. The type of the key decides the algorithm.
 //!
-//! The keys of an issuer: a JWK set (RFC 7517) with keys for RS256 and ES256.
-//!
-//! The keys of issuers, as their servers publish them (OpenID Connect Discovery 1.0), in memory.
+//! The keys of an issuer are a JWK set (RFC 7517) with keys for RS256 and ES256. [`KeyCache`] keeps in memory the keys
+//! that the servers of issuers publish (OpenID Connect Discovery 1.0).
 
 use std::{
     collections::HashMap,
@@ -124,7 +124,7 @@ impl IdToken {
         })
     }
 
-    /// Returns the claim `iss`, which nobody verified.
+    /// Returns the claim `iss`, which is not verified.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
@@ -177,10 +177,10 @@ impl<'t> SignedClaims<'t> {
         self.0.get(name)?.as_str()
     }
 
-    /// Checks the audience and the times. Returns what the store notes about an ID token that was used.
+    /// Checks the audience and the times. Returns the record that the store keeps of a used ID token.
     ///
     /// # Errors
-    /// Returns `unauthenticated` with the claim.
+    /// Returns `unauthenticated` with the claim that is wrong.
     pub(super) fn check(self, audience: &str, now: Timestamp) -> Result<IdTokenUse, Refusal> {
         let is_named = match self.0.get("aud") {
             Some(Value::Array(audiences)) => audiences.iter().any(|one| one == audience),
@@ -231,7 +231,7 @@ impl<'t> SignedClaims<'t> {
             .filter(|jti| !jti.is_empty() && jti.len() <= MAX_NAME_BYTES);
         let jti = jti.ok_or_else(|| refused("jti", "is missing or is no text"))?;
         let issuer = self.string("iss").unwrap_or_default();
-        // The lengths keep two different pairs apart.
+        // The length separates the issuer from `jti`, so two different pairs never give the same digest.
         let digest = sha256(format!("{} {issuer}{jti}", issuer.len()).as_bytes());
         Ok(IdTokenUse {
             digest,
@@ -388,17 +388,17 @@ impl IssuerKeys {
 const FRESH_S: i64 = 3600;
 /// Seconds for which keys stay usable while their issuer does not answer.
 const USABLE_S: i64 = 86_400;
-/// Minimum time in seconds between two requests because of old keys, and mean time between two requests because of unknown
-/// keys.
+/// Minimum time in seconds between two requests because of old keys. Also the mean time between two requests because of
+/// unknown keys.
 const ASK_AGAIN_S: i64 = 300;
-/// Maximum burst of requests because of unknown keys. Anybody can name an unknown key, and a stranger must not use up the
-/// request for a new key of the issuer.
+/// Maximum burst of requests because of unknown keys. Anybody can name an unknown key. With a burst of 1, a stranger
+/// could use up the request that finds a new key of the issuer.
 const UNKNOWN_AT_ONCE: i64 = 2;
 /// Minimum time in seconds between two requests while no keys are known, or after a request without an answer.
 const RETRY_S: i64 = 10;
 
-/// Reads a document of at most 1 MiB from an address, over TLS and without redirects. The second argument is the PEM text of
-/// the trusted authorities, or `None` for those of the system.
+/// Reads a document of at most 1 MiB from an address, over TLS and without redirects. The second argument is the PEM
+/// text of the trusted authorities, or `None` for those of the system.
 pub type FetchDocument = dyn Fn(&str, Option<&str>) -> Result<Vec<u8>, String> + Send + Sync;
 
 /// An issuer, and the authorities for its certificate.
@@ -413,7 +413,7 @@ pub struct KeyCache {
 #[derive(Default)]
 struct CachedIssuer {
     known: Mutex<KnownKeys>,
-    /// Held while the issuer is asked.
+    /// Held during a request to the issuer.
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -457,8 +457,8 @@ impl KnownKeys {
         retry.max(unknown).max(0)
     }
 
-    /// Returns the value of the field, limited to what the present time allows, because a clock that was set back must not
-    /// delay the requests.
+    /// Returns `unknown_full`, limited to the range that is possible at the time `now`. Otherwise, a clock that was set
+    /// back would delay the requests.
     fn unknown_full(&self, now: Timestamp) -> i64 {
         self.unknown_full
             .clamp(now.unix(), now.unix() + UNKNOWN_AT_ONCE * ASK_AGAIN_S)
@@ -471,8 +471,8 @@ impl KnownKeys {
             .map(|(keys, _)| keys)
     }
 
-    /// Returns keys that contain `kid`, or the refusal if no such keys are known. The refusal is not final, because the issuer
-    /// can have a new key.
+    /// Returns keys that contain `kid`, or the refusal `busy` if no such keys are known. The refusal is not final,
+    /// because the issuer may have a new key.
     fn answer(&self, issuer: &str, kid: &str, now: Timestamp) -> Result<Arc<IssuerKeys>, Refusal> {
         let keys = self.usable(now);
         if let Some(keys) = keys.filter(|keys| keys.has(kid)) {
@@ -515,8 +515,8 @@ impl KeyCache {
         }
     }
 
-    /// Returns the keys of an issuer, and asks the issuer if the keys are old or don't contain `kid`. If the issuer was just
-    /// asked, the keys may lack `kid`. Callers must limit the issuers to those that an operator named.
+    /// Returns the keys of an issuer. Asks the issuer first if the keys are old or don't contain `kid`. If the issuer
+    /// was just asked, the keys may lack `kid`. Callers must only name issuers that an operator chose.
     ///
     /// # Errors
     /// Returns `busy` if the issuer does not answer, or can't be asked again yet.
@@ -542,7 +542,7 @@ impl KeyCache {
         if let Some(Ok(keys)) = look() {
             return Ok(keys);
         }
-        // A request for an unknown key waits for a request that runs already.
+        // If another request to the issuer is in progress, wait for its answer.
         let _asking = cached.asking.lock().await;
         if let Some(answer) = look() {
             return Ok(answer?);
@@ -570,7 +570,8 @@ fn age(at: Timestamp, now: Timestamp) -> i64 {
     (now.unix() - at.unix()).max(0)
 }
 
-/// Reads the keys of an issuer: its configuration, and then the JWK set that the configuration names on the same server.
+/// Reads the keys of an issuer: its configuration, and then the JWK set that the configuration names on the same
+/// server.
 fn read_keys(
     fetch: &FetchDocument,
     issuer: &str,

@@ -1,4 +1,4 @@
-//! Decides whether a call repeats an earlier proposal, so that one wish is one run.
+//! Decides whether a call repeats an earlier proposal, so that a repeated call causes no second run.
 
 use crate::{Caller, Proposals};
 use crossing::{Refusal, RequestResult, fault};
@@ -110,8 +110,8 @@ impl Proposals {
     }
 
     /// Returns the other proposals that ask for the same run as the waiting proposal `row`: the same step, parameters,
-    /// session, files and plan. The proposer itself gets none. `known` has the open and the recently denied proposals
-    /// after the first call.
+    /// session, files and plan. For the proposer, the list is empty. The first call stores the open and the recently
+    /// denied proposals in `known`, for the next calls.
     pub fn same_runs(
         &self,
         caller: &Caller,
@@ -190,8 +190,8 @@ impl Proposals {
         Ok(found)
     }
 
-    /// Returns true if the proposal with the same nonce came from the same call of `propose`. A submitted statement came
-    /// from no such call.
+    /// Returns true if `row`, which has the same nonce, came from an equal call of `propose`. A submitted statement
+    /// came from no call of `propose`.
     fn is_same_call(&self, row: &Proposal, asked: &Authorization) -> bool {
         row.request.is_some()
             && self.statement(&row.core.id).is_ok_and(|stored| {

@@ -12,7 +12,7 @@ use store::{Proposal, Signature};
 use verdict::{NotCounted, quorum};
 use wire::{ProposalStatus, ProposalView};
 
-/// Longest time that the answer to the signature of a use waits for the decision.
+/// Maximum time that a call which signs a use of a grant waits for the decision of the crossing.
 const MOST_DECIDING: Duration = Duration::from_secs(5);
 
 impl Proposals {
@@ -69,11 +69,12 @@ impl Proposals {
         }
     }
 
-    /// Waits until the run of a grant has begun or was refused. Otherwise an answer could say `approved` about a refused use.
+    /// Waits until the run of a grant has begun or was refused. Otherwise, an answer could say `approved` about a use
+    /// that is then refused.
     ///
     /// # Errors
-    /// Returns the refusal if the crossing refuses the run. A refusal `rate-limited` is only in the returned view,
-    /// because the same call never succeeds later.
+    /// Returns the refusal if the crossing refuses the run. The refusal `rate-limited` is no error, but part of the
+    /// returned view, because the same call never succeeds later.
     async fn decided(&self, id: &ProposalId) -> RequestResult<ProposalView> {
         let view = self.view(
             &self
@@ -235,8 +236,8 @@ impl Proposals {
         done
     }
 
-    /// Checks that an envelope agrees with the ID token of the caller, and that only its own jobs propose for a token without
-    /// a secret. Otherwise approvers could sign a commit that no issuer stated.
+    /// Checks that an envelope agrees with the caller's ID token. For a token without a secret, also checks that one of
+    /// its jobs proposed the statement. Otherwise, approvers could sign a commit that no issuer stated.
     fn check_job(&self, caller: &Caller, envelope: &Envelope) -> RequestResult {
         let bindings = self.ledger.bindings()?;
         if bindings.is_empty() {

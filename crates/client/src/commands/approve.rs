@@ -307,7 +307,7 @@ impl AskedText {
         joined(typed.split_whitespace(), " ").eq_ignore_ascii_case(&self.words())
     }
 
-    /// Takes what a person typed.
+    /// Checks the text that a person typed.
     ///
     /// # Errors
     /// Returns an error if the typed text is not the text that the review asks for.

@@ -124,7 +124,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     Ok(worst)
 }
 
-/// Returns the named places. A directory that is no log, but has directories with logs, stands for these.
+/// Returns the named places. A directory that is no log, but contains directories with logs, is replaced by these
+/// directories.
 fn logs_in(named: &[String]) -> Vec<String> {
     let mut places = Vec::new();
     for name in named {
@@ -374,7 +375,7 @@ fn resume(
     match choose(&joined, |trust| {
         again(trust, &later).or_else(|_| again(trust, &versions))
     }) {
-        // The audit from the first entry names the other version.
+        // Do not resume: the audit from the first entry reports that a trusted roster has another version.
         Ok(deciding) if contradicts_log(&deciding.unconnected, &later).is_some() => Ok(None),
         Ok(deciding) => Ok(Some(left_to_newer(deciding))),
         Err(refused) => {

@@ -1,4 +1,4 @@
-//! Reads the files in which bundles are expected, and says what another file is.
+//! Reads bundles from named files and directories, and explains what another kind of file is.
 
 use std::{
     fs,
@@ -17,14 +17,14 @@ pub const MOST_FILES: usize = 100_000;
 /// Maximum depth of directories below the named directory.
 const MOST_DEEP: usize = 16;
 
-/// Reads a bundle file. The function refuses another kind of document.
+/// Reads a bundle file. The function refuses any other kind of document.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or if it is no bundle.
 pub fn read_bundle(path: &Path) -> CommandResult<Vec<u8>> {
     // One byte more than the maximum lets the check `bundle` report a file that is too large.
     let bytes = bundle_of(path, read_beginning(path, MAX_BUNDLE_BYTES + 1)?)?;
-    // The checks say where the text of a bundle ends too early.
+    // Return a truncated bundle too, because its verification reports where the text ends too early.
     let is_cut = bytes.starts_with(b"{") && json::parse(&bytes, MAX_BUNDLE_BYTES).is_err();
     if is_cut || !fields_in(&bytes).is_empty() {
         return Ok(bytes);
@@ -36,7 +36,8 @@ pub fn read_bundle(path: &Path) -> CommandResult<Vec<u8>> {
     Err(CommandFailure::check_said_no(why))
 }
 
-/// Returns the bytes of a bundle that was read from `path`. The function refuses another document that the program knows.
+/// Returns the bytes of a bundle that was read from `path`. The function refuses any other kind of document that the
+/// program recognizes.
 ///
 /// # Errors
 /// Returns an error that says what the document is and what to do with it.
@@ -51,7 +52,7 @@ pub fn bundle_of(path: &Path, bytes: Vec<u8>) -> CommandResult<Vec<u8>> {
     Err(CommandFailure::check_said_no(format!("{place} is {what}")))
 }
 
-/// Compressed files: the first bytes, the name of the form, and the program that unpacks it.
+/// Compressed files: the first bytes, the name of the format, and the program that unpacks the file.
 const COMPRESSED: [(&[u8], &str, &str); 5] = [
     (b"\x1f\x8b", "gzip", "gunzip"),
     (b"PK\x03\x04", "zip", "unzip"),
@@ -60,7 +61,8 @@ const COMPRESSED: [(&[u8], &str, &str); 5] = [
     (b"BZh", "bzip2", "bunzip2"),
 ];
 
-/// Says what bytes are that are no bundle, and what to do with them. Returns `None` for a bundle and for unknown bytes.
+/// Says what kind of document the bytes are if they are no bundle, and what to do with it. Returns `None` for a bundle
+/// and for unknown bytes.
 fn other_kind(bytes: &[u8]) -> Option<String> {
     if let Some((_, form, program)) = COMPRESSED
         .iter()
@@ -101,7 +103,7 @@ fn statement_in(value: &Value) -> Option<Value> {
     match value {
         Value::Array(items) => statement_in(items.first()?),
         Value::Object(fields) if fields.contains_key("predicateType") => Some(value.clone()),
-        // A bundle has envelopes in its fields and none of its own.
+        // A bundle has envelopes in its fields, but has no field `payload` or `envelope` itself.
         Value::Object(fields) => match fields.get("payload").and_then(Value::as_str) {
             Some(payload) => {
                 let payload = Base64::Lenient.decode("/payload", payload).ok()?;
@@ -115,7 +117,7 @@ fn statement_in(value: &Value) -> Option<Value> {
     }
 }
 
-/// Returns true for a file that is a bundle or was one before it was damaged.
+/// Returns true if a file is a bundle, or probably was a bundle before the file was damaged.
 pub fn looks_like_bundle(name: &str, bytes: &[u8]) -> bool {
     name.ends_with(".bundle.json") || has_fields(bytes)
 }
@@ -124,7 +126,7 @@ fn has_fields(bytes: &[u8]) -> bool {
     fields_in(bytes).len() == 3
 }
 
-/// Returns the fields of a bundle that the text has.
+/// Returns the names of a bundle's fields that the text contains.
 fn fields_in(bytes: &[u8]) -> Vec<&'static str> {
     let text = String::from_utf8_lossy(bytes);
     ["\"receipt\"", "\"consumption\"", "\"proofs\""]
@@ -133,7 +135,7 @@ fn fields_in(bytes: &[u8]) -> Vec<&'static str> {
         .collect()
 }
 
-/// Returns true if a directory has a file of a copy of a log, or of a store.
+/// Returns true if a directory looks like a copy of a log or like a store.
 pub fn is_log(path: &Path) -> bool {
     path.join("checkpoint").exists() || path.join("tile").is_dir() || path.join(DATABASE).is_file()
 }

@@ -43,8 +43,9 @@ pub struct Args {
 /// Longest wait for an answer of a boundary. If a completion takes 150 ms, the program ends without values.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// The script for bash. Bash divides words at `:` and `=`. This script joins them again, but the script of clap_complete does
-/// not. It adds only what continues the word that the person typed, with each special sign of the shell quoted.
+/// The script for bash. Bash divides words at `:` and `=`. This script joins the parts again, but the script of
+/// clap_complete does not. This script adds only the continuation of the word that the person typed, and quotes each
+/// special character of the shell.
 const BASH: &str = r#"_NAME() {
     local rest=${COMP_LINE:0:COMP_POINT} words=() word i
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -84,15 +85,15 @@ pub fn run(args: &Args, name: &str, terminal: &Terminal) -> CommandResult {
         _ => script = BASH.replace("NAME", name).into_bytes(),
     }
     if args.shell == Shell::Zsh {
-        // zsh calls a script in `$fpath` for the first completion, so the script must complete then.
+        // zsh loads a script in `$fpath` at the first completion, so the script must also answer this completion.
         script.extend_from_slice(b"[[ $funcstack[1] != _$service ]] || $_comps[$service] \"$@\"\n");
     }
     terminal.put(&script)?;
     Ok(Exit::Done)
 }
 
-/// Answers a call of a completion script, `COMPLETE=SHELL countersign -- WORDS`, and ends the program. Any other call goes on, so
-/// that the variable alone changes no command.
+/// Answers a call of a completion script, `COMPLETE=SHELL countersign -- WORDS`, and ends the program. For any other
+/// call, the function only returns, so that the variable alone changes no command.
 pub fn answer(command: fn() -> Command) {
     if std::env::var_os("COMPLETE").is_some()
         && std::env::args_os()
@@ -109,7 +110,8 @@ pub fn answer(command: fn() -> Command) {
     }
 }
 
-/// Reads the line in which a value for the argument with this id is completed: its options, and its key.
+/// Function that reads the command line in which the argument with this id is completed. Returns the options and the
+/// key of this line.
 pub type ReadLine = fn(&str) -> Option<(GlobalOptions, Option<OsString>)>;
 
 /// Completes the arguments of a command that calls a boundary.
@@ -166,7 +168,8 @@ fn values(id: &str, line: ReadLine) -> Option<Vec<CompletionCandidate>> {
             .config
             .map(|config| config.join("key.pem"))
     });
-    // Another key could ask for a passphrase or a touch. An empty path is no key.
+    // Use only a key file that this program can read, because another key could ask for a passphrase or a touch. An
+    // empty path means that there is no key.
     let key = key
         .filter(|path| FileSigner::open(path).is_ok())
         .unwrap_or_default();
@@ -210,7 +213,7 @@ fn values(id: &str, line: ReadLine) -> Option<Vec<CompletionCandidate>> {
     )
     .ok()?;
     found.dedup();
-    // A command could read a value with a dash as an option.
+    // A command could parse a value that begins with a dash as an option.
     Some(
         found
             .into_iter()

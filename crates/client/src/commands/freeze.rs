@@ -17,7 +17,7 @@ use documents::{RevokedSubject, joined};
   countersign freeze --all --yes                every boundary of your list, without a question
   countersign freeze -o freeze.json             only write the signed freeze, which `countersign revoke freeze.json` sends
 
-Every approver and every operator of the roster can freeze. Runs get the time of their step to end, and then are killed.
+Every approver and every operator of the roster can freeze. Each run gets SIGTERM, and is killed 0.75 s later.
 `countersign thaw` on the host of the boundary ends the freeze.")]
 pub struct Args {
     /// Freeze every boundary of your list (`countersign boundary list`)
@@ -78,8 +78,8 @@ fn ask_consent(args: &Args, names: &str, terminal: &Terminal) -> CommandResult<(
     revocation::ask_consent(&question, args.yes, terminal)
 }
 
-/// Freezes all boundaries of the list at the same time. A boundary that does not answer does not delay the others, and is
-/// named.
+/// Freezes all boundaries of the list at the same time. A boundary that does not answer does not delay the others, and
+/// a message names this boundary.
 fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let all = GlobalOptions {
         choice: BoundaryChoice::All,

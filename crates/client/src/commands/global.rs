@@ -93,7 +93,7 @@ pub enum BoundaryChoice {
     All,
 }
 
-/// Which options a person gave. The list of boundaries replaces the other options.
+/// Options that a person gave. An entry of the list of boundaries replaces only options that the person did not give.
 #[derive(Debug, Clone, Default)]
 pub struct GivenOptions {
     /// Ids of the options on the command line.
@@ -179,8 +179,14 @@ impl GlobalOptions {
             }
             Some(ALL) => {
                 self.choice = BoundaryChoice::All;
-                // The list has the token and the files of each of its boundaries.
-                (self.token, self.token_file, self.tls) = (None, None, TlsFiles::default());
+                // The list has the token and the files of each boundary, so ignore the token and the files of the
+                // options. The environment names no proxy, so a proxy here is one of the command line.
+                let proxy = self.tls.proxy.take();
+                (self.token, self.token_file) = (None, None);
+                self.tls = TlsFiles {
+                    proxy,
+                    ..TlsFiles::default()
+                };
             }
             Some(name) => return Ok(self.for_listed(BoundaryList::of_process()?.find(name)?)),
         }
@@ -263,7 +269,7 @@ impl GlobalOptions {
         }
     }
 
-    /// Returns the options of trust, with the roster of the chosen boundary.
+    /// Returns the trust options, with the roster of the chosen boundary.
     pub fn trust(&self, trust: &TrustArgs) -> TrustArgs {
         TrustArgs {
             listed: self.listed().and_then(|one| one.roster.clone()),
@@ -432,7 +438,7 @@ pub fn needs_boundary(command: &str) -> CommandFailure {
 /// Refuses to read a store, because the client has no database.
 ///
 /// # Errors
-/// Always returns an error, which names the way to a copy of the log.
+/// Always returns an error, which says how to get a copy of the log.
 pub fn refused_store(directory: &Path) -> CommandResult<LogSource> {
     let shown = PrintableText::file(directory);
     Err(CommandFailure::usage(format!(

@@ -1,6 +1,6 @@
 //! The `inbox` command lists the proposals that need this person's signature.
 //!
-//! Asks the chosen boundary, or every boundary of the list at the same time.
+//! The command asks the chosen boundary, or every boundary of the list at the same time.
 
 use std::{
     collections::BTreeSet,
@@ -67,9 +67,9 @@ pub struct Args {
 
 /// Pause between two looks with `--watch`, if the boundary sends no events.
 const EVERY: Duration = Duration::from_secs(2);
-/// Longest pause between two looks. The reason why an approved run can't start makes no event.
+/// Longest pause between two looks. The boundary sends no event about the reason why an approved run can't start.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// Pause after an event, because one action makes several.
+/// Pause after an event, because one action causes several events.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Lists the pending proposals once, or repeatedly until the program is stopped.
@@ -87,7 +87,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     )
 }
 
-/// Tells what one look at a boundary finds, or with `--watch` what each look finds that was not told.
+/// Looks at a boundary once and passes the result to `tell`. With `--watch`, the function looks repeatedly and passes
+/// each result that has something new.
 fn look(
     args: &Args,
     global: &GlobalOptions,
@@ -133,8 +134,8 @@ fn look(
     }
 }
 
-/// Reads the events of the boundary in a thread. The receiver gets a value after each event, or one for several events. It
-/// is disconnected if the boundary has no events, because its version is older.
+/// Reads the events of the boundary in a thread. The receiver gets a value after each event, or one for several events.
+/// The receiver is disconnected if the boundary is an older version, which has no events.
 fn follow_news(client: Client) -> Receiver<()> {
     let (sender, news) = sync_channel(1);
     std::thread::spawn(move || {
@@ -162,9 +163,9 @@ fn follow_news(client: Client) -> Receiver<()> {
     news
 }
 
-/// What a look at a boundary finds that was not told.
+/// Result of a look at a boundary, without what was reported before.
 struct InboxReading {
-    /// True if something was not told.
+    /// True if the result has something new.
     is_new: bool,
     /// The heading of the table of the pending proposals.
     heading: String,
@@ -176,14 +177,14 @@ struct InboxReading {
     frozen: Option<FreezeView>,
 }
 
-/// Reads the proposals of one boundary, and remembers what was told.
+/// Reads the proposals of one boundary, and remembers what was reported.
 struct InboxReader<'a> {
     args: &'a Args,
     terminal: &'a Terminal,
     client: Client,
     /// The approver whose proposals are wanted. `None` means all proposals.
     mine: Option<RosteredApprover>,
-    /// What was told, each with a word for its kind.
+    /// Ids of what was reported, each with a word for its kind.
     told: BTreeSet<String>,
 }
 
@@ -249,7 +250,7 @@ impl<'a> InboxReader<'a> {
     }
 }
 
-/// Prints what a look at a boundary found. `headed` is the address of the boundary whose table was begun last.
+/// Prints what a look at a boundary found. `headed` is the address of the boundary whose heading was printed last.
 fn print(
     args: &Args,
     one: &GlobalOptions,
@@ -278,7 +279,7 @@ fn print(
         if let Some(freeze) = &frozen {
             eprintln_quietly(&freeze_words(freeze));
         }
-        // Otherwise the approvers may believe that the run has happened.
+        // Report approved runs that can't start, because otherwise the approvers may believe that the run has happened.
         for view in &approved {
             if let Some(why) = &view.held_up {
                 terminal.say(format!(
@@ -467,11 +468,12 @@ fn exec(command: &str, view: &ProposalView, terminal: &Terminal) {
     }
 }
 
-/// Longest time for an answer of one of several boundaries to a request that only reads, unless the options have one. It
-/// leaves time for the start of the program, so that a command with a silent boundary ends within ten seconds.
+/// Longest time for an answer of one of several boundaries to a request that only reads, unless the options set another
+/// limit. The limit leaves time for the start of the program, so that a command ends within ten seconds if a boundary
+/// does not answer.
 pub const PATIENCE: Duration = Duration::from_millis(9700);
 
-/// Takes a result of a boundary. An error means that the result can't be shown.
+/// Function that takes a result of a boundary. Returns an error if the result can't be shown.
 pub type Tell<'t, T> = dyn FnMut(T) -> CommandResult<()> + 't;
 
 /// Asks each of these boundaries in a thread of its own. `take` gets each result when it arrives, so a boundary that does not
@@ -493,7 +495,7 @@ pub fn ask_each<T: Send>(
                     patience: one.patience.or(Some(PATIENCE)),
                     ..one.clone()
                 };
-                // The receiver is gone only if the output can't be written. Then the error has no reader.
+                // The receiver is gone only if the output can't be written. Then nobody reads this error.
                 let mut tell = |found| {
                     send.send((one, Ok(found)))
                         .map_err(|_| CommandFailure::usage("the output is closed"))
@@ -510,8 +512,9 @@ pub fn ask_each<T: Send>(
     })
 }
 
-/// Asks the chosen boundary, or every boundary of the list, and shows each result when it arrives. For every boundary, a
-/// heading names the boundary, a failure is told, and the others go on. The exit code is that of the worst failure.
+/// Asks the chosen boundary, or every boundary of the list, and shows each result when it arrives. If every boundary is
+/// asked, a heading names each boundary, and a failure is printed and does not stop the others. The result then has the
+/// highest exit code of all failures.
 ///
 /// # Errors
 /// Returns the error of one chosen boundary, an error if the list can't be used, or the error of `show`.
@@ -539,7 +542,8 @@ pub fn for_chosen<T: Send>(
     Ok(exit)
 }
 
-/// Like [`for_chosen`], for a command that reads one document of each boundary. `text` shows it if no JSON is wanted.
+/// Like [`for_chosen`], for a command that reads one document of each boundary. Without `--json`, `text` prints the
+/// document.
 ///
 /// # Errors
 /// Returns the errors of [`for_chosen`].
@@ -575,7 +579,7 @@ pub fn object(
     terminal.object(&value)
 }
 
-/// Tells the failure of one of several, and keeps the worst exit code.
+/// Prints the failure of one of several subjects, for example of a boundary, and keeps the highest exit code.
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.

@@ -1,5 +1,7 @@
-//! The table of the inbox with one line for each proposal, the options that choose proposals by their step and their
-//! proposer, and the clock of this machine.
+//! Formats the table of the inbox with one line for each proposal.
+//!
+//! The module also has the options that choose proposals by their step and their proposer, and reads the clock of this
+//! machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,7 +107,7 @@ pub fn inbox_table(views: &[ProposalView], width: usize) -> (String, Vec<String>
             let cell = match column {
                 // In a column with a width of 1, only the warning sign fits.
                 _ if width == 1 => cell.as_str().get(..1).unwrap_or_default().to_owned(),
-                // The end of a step says what runs, so its folder is cut first.
+                // The end of a step's reference says what runs, so the folder at the beginning is cut first.
                 STEP if cell.width() > width && !cell.as_str().starts_with(EMERGENCY) => {
                     cell.around(0, width - 3).padded(width)
                 }
@@ -130,8 +132,8 @@ pub fn parameter_words(view: &ProposalView) -> PrintableText {
     PrintableText::joined(params, " ")
 }
 
-/// Writes the parameters in at most `width` columns. If those of a step are longer, they begin with the first difference
-/// between its proposals and end with the last one, because otherwise the rows of similar proposals would be equal.
+/// Shortens the parameters to at most `width` columns. If parameters of a step are longer, the parts that are equal in
+/// all its proposals are cut at both ends, because otherwise the rows of similar proposals would be equal.
 fn fit_parameters(rows: &mut [[PrintableText; COLUMNS]], width: usize) {
     let mut steps = BTreeMap::<_, Vec<_>>::new();
     for row in rows {
@@ -182,7 +184,8 @@ fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
     ]
 }
 
-/// Returns the path of the job's page, which names its repository first, or the issuer. This is the word of the boundary.
+/// Returns the path of the job's page, which begins with the repository, or else the issuer, as the boundary reports
+/// them.
 fn job_words(job: &AdmittedJob) -> PrintableText {
     let page = job
         .job
@@ -211,8 +214,8 @@ fn signed_of(view: &ProposalView) -> Option<Authorization> {
     read_predicate(&view.payload)
 }
 
-/// Returns the most important remark that the signed bytes and the boundary's words about other runs justify. A full review
-/// also uses other documents.
+/// Returns the most important remark that follows from the signed bytes and from what the boundary reports about other
+/// runs. A full review also uses other documents.
 pub fn heaviest(view: &ProposalView) -> PrintableText {
     let Some(signed) = signed_of(view) else {
         return PrintableText::words("! unreadable");

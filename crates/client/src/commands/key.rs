@@ -1,6 +1,6 @@
 //! The `key` command makes and shows keys.
 //!
-//! The path of this program, as its caller names it.
+//! The module also finds the absolute path of this program.
 
 use std::{
     fs::DirBuilder,

@@ -57,7 +57,8 @@ pub fn pages(command: &clap::Command) -> Vec<(String, Vec<u8>)> {
 }
 
 fn page(man: &Man, command: &clap::Command) -> Vec<u8> {
-    // `clap_mangen` would leave out an empty date, so that the version takes its place.
+    // Write the title here, because `clap_mangen` leaves out an empty date, and the version would take the place of the
+    // date.
     let title = command
         .get_display_name()
         .unwrap_or_else(|| command.get_name());

@@ -2,12 +2,11 @@
 //!
 //! The standard output has only JSON-RPC messages. All other messages go to the standard error.
 //!
-//! The key with which `countersign mcp` uses standing grants, and the file of each use without an answer.
+//! With a key, `propose` uses standing grants. The agent's client can kill the server at any time. So the server writes
+//! a file before it sends a use of a grant, and deletes the file when the answer is complete. A repeated call finds the
+//! nonce of the first call in this file, and is the same run.
 //!
-//! The agent's client can kill the server at any time. The file of a use is written before the use is sent, and deleted
-//! when the answer is complete. So a repeated call finds the nonce of the first call, and is the same run.
-//!
-//! The configuration that a client of MCP needs to start `countersign mcp`.
+//! The module also prints the configuration that a client of MCP needs to start `countersign mcp`.
 
 use std::{
     io::Write as _,
@@ -71,7 +70,7 @@ pub struct Args {
     trust: TrustArgs,
 }
 
-/// Serves until the standard input ends. Runs that began go on.
+/// Serves until the standard input ends. Runs that have begun continue.
 ///
 /// # Errors
 /// Returns an error if there is neither a token nor a usable key, or if a program of this user can use the key of an
@@ -154,7 +153,8 @@ fn broken(error: impl std::fmt::Display) -> CommandFailure {
 /// The client of a boundary, and the key of a grantee.
 type Served = (GlobalOptions, Remote, Option<McpGrantee>);
 
-/// Opens the boundary, or each boundary of the list. A note names a boundary of the list without a usable token or key.
+/// Opens the boundary, or each boundary of the list. A note names each boundary of the list without a usable token or
+/// key.
 fn opened(
     args: &Args,
     options: Vec<GlobalOptions>,
@@ -164,7 +164,7 @@ fn opened(
     let mut served = Vec::new();
     for mut one in options {
         let mut later = None;
-        // A boundary of many may be down now, so its id is checked later.
+        // One of several boundaries may be down now, so its id is checked at the first request.
         if let BoundaryChoice::One(listed) = &mut one.choice
             && is_all
         {
@@ -311,8 +311,8 @@ fn approver_risk(found: &UsableKeys, trust: &[ChosenTrust]) -> Option<String> {
     ))
 }
 
-/// Returns the name of the approver, if a signature with this key can count without the touch of a security key. No
-/// presence rule applies to the signatures of a roster, so another key than a security key always counts alone.
+/// Returns the name of the approver, if a signature with this key can count without the touch of a security key.
+/// Presence rules do not apply to signatures over a roster, so a key that is no security key always counts alone.
 fn counts_alone<'r>(roster: &'r TrustedRoster, key: &UsableKey) -> Option<&'r Name> {
     let (approver, found) = roster.approver_of(&key.keyid)?;
     let approves = approver
@@ -431,7 +431,7 @@ impl McpGrantee {
                 "needs a person for each signature: {advice}"
             )));
         }
-        // These bytes are no statement. A key that can't sign must fail now and not in a call of the agent.
+        // Sign a test text, which is no statement: a key that can't sign must fail now and not in a call of the agent.
         let _ = signer
             .sign(b"countersign mcp")
             .map_err(|error| refused(&format!("can't sign: {error}")))?;
@@ -448,7 +448,7 @@ impl McpGrantee {
         let directory = directory.join("countersign/uses");
         let usable = std::fs::create_dir_all(&directory).and_then(|()| {
             drop(tempfile::NamedTempFile::new_in(&directory)?);
-            // Nobody repeats these calls any more, and a kill can leave temporary files.
+            // Delete old files. Nobody repeats their calls any more, and a killed server can leave temporary files.
             std::fs::read_dir(&directory)?
                 .flatten()
                 .for_each(|entry| drop(read_recent(&entry.path())));
@@ -466,7 +466,8 @@ impl McpGrantee {
         })
     }
 
-    /// Returns the file of a call. The waiting time is no part of the proposal.
+    /// Returns the file of a call. The waiting time does not change the name of the file, because it is no part of the
+    /// proposal.
     fn file(&self, args: &ProposeArgs) -> PathBuf {
         let call = json!([
             self.url,
@@ -489,7 +490,7 @@ pub fn key_args(file: &Path) -> KeyArgs {
     }
 }
 
-/// Reads a file, or deletes it if a repeated call would be a new run.
+/// Reads a file. If the file is so old that a repeated call would be a new run, deletes the file instead.
 fn read_recent(path: &Path) -> Option<Vec<u8>> {
     let age = path
         .metadata()
@@ -543,7 +544,7 @@ impl GranteeKey for McpGrantee {
         });
         match written {
             Ok(()) => Ok(new),
-            // The same call is in progress.
+            // The file may exist, because the same call is in progress.
             Err(error) => self
                 .planned(args)
                 .ok_or_else(|| format!("can't write {}: {error}", path.display())),

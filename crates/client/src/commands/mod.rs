@@ -1,4 +1,4 @@
-//! The commands of the client, and the way from the arguments of a process to its exit code.
+//! The commands of the client, and the code that parses the arguments of a process and returns its exit code.
 //!
 //! Each command has its own file with the type `Args` and the function `run`. Commands print data to the standard
 //! output and messages to the standard error.

@@ -1,8 +1,9 @@
-//! A program with commands: the client, or the whole program, which has more of them.
+//! Runs the command line of a program: the client, or the whole program, which has more commands.
 //!
-//! The client: the program for proposers, approvers, auditors and CI.
+//! The client is the program for proposers, approvers, auditors and CI.
 //!
-//! The long form of `countersign --version`: the exact source, features and dependencies of this program.
+//! The module also prints the long form of `countersign --version`: the exact source, features and dependencies of this
+//! program.
 
 use std::{ffi::OsString, fmt, process::ExitCode};
 
@@ -128,7 +129,7 @@ fn is_decided_by_exit_code(arguments: &[OsString]) -> bool {
     decides || (decides_below && arguments.len() > 3)
 }
 
-/// Commands that other commands replaced, with the new lines.
+/// Commands that other commands replaced, each with its new command line.
 const REPLACED: [(&str, &str, &str); 2] = [
     (
         "policy",
@@ -150,7 +151,7 @@ fn unknown_command(error: &clap::Error) -> Option<&str> {
     }
 }
 
-/// Returns the advice for a command that another one replaced.
+/// Returns the advice for a command that another command replaced.
 fn replaced(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     let name = unknown_command(error)?;
     let is_replaced = |(above, below, _): &&(&str, &str, &str)| {
@@ -317,7 +318,7 @@ pub const LACKING_BELOW: [(&str, &[&str]); 2] = [
     ("roster", &["add", "remove", "set"]),
 ];
 
-/// The command that the client with pages has too.
+/// The command that `countersign-console`, the client with pages, has too.
 const PAGES: &str = "console";
 
 /// Commands that no help lists.
@@ -484,7 +485,7 @@ fn given_options(matches: &clap::ArgMatches) -> GivenOptions {
 /// Reads a line that is not complete, as [`completions::ReadLine`] says.
 fn line<P: CommandSet>(id: &str) -> Option<(GlobalOptions, Option<OsString>)> {
     let mut words: Vec<OsString> = std::env::args_os().skip(2).collect();
-    // This word fits each argument that `with_values` completes.
+    // Replace the incomplete word by a word that is valid for each argument that `with_values` completes.
     *words.last_mut()? = "a:b".into();
     let command = without_empty_variables(command::<P>()).ignore_errors(true);
     let matches = command.try_get_matches_from(words).ok()?;
@@ -620,8 +621,8 @@ impl CommandSet for ClientProgram {
     }
 }
 
-/// Prints facts about the build of this program. Only `src/main.rs` reads the commit, so that a new commit compiles this one
-/// small file again.
+/// Prints facts about the build of this program. Only `src/main.rs` reads the commit, so that only that small file is
+/// compiled again for a new commit.
 fn print_build(commit: Option<&str>, features: &[&str], terminal: &Terminal) -> CommandResult {
     let commit = commit.and_then(commit_of);
     let (version, target, lock) = (env!("CARGO_PKG_VERSION"), target(), lock_digest());

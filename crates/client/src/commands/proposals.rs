@@ -38,7 +38,7 @@ pub struct Args {
 /// Returns an error if the boundary cannot be reached, or if the caller is unknown.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let ProposalFilterArgs { step, by } = &args.filter;
-    // The boundary applies no pattern.
+    // The boundary can't filter by a pattern, so the request names a step only if the pattern matches no other step.
     let only = step
         .as_ref()
         .and_then(Pattern::only)

@@ -153,7 +153,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         Some(path) => read_params(path)?,
         None => Map::new(),
     };
-    // Only `--offline` and `-p` need the definition of the step.
+    // Only `--offline`, `-p` and `--outputs-of` need the definition of the step.
     if args.offline || !args.param.is_empty() || args.outputs_of.is_some() {
         let step: StepView = client
             .get(&format!("/v1/steps/{reference}"))
@@ -370,7 +370,6 @@ fn parse_step(text: &str) -> CommandResult<(StepRef, Option<StepDigest>)> {
 
 /// Parses `90s`, `30m` or `2h` to seconds. A number without a unit means seconds.
 fn parse_window(text: &str) -> Result<i64, String> {
-    // A number without a unit is a number of seconds.
     let is_plain = text.bytes().all(|c| c.is_ascii_digit());
     let seconds = if is_plain {
         duration(&format!("{text}s"))

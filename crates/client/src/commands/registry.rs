@@ -155,7 +155,7 @@ pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> CommandResult
         cells[2] = PrintableText::prose(&step[2]);
         cells
     }));
-    // The title gets the room that the other columns leave, then the approvals.
+    // Shorten the titles to the width that the other columns leave, and then the approvals.
     for at in [2, 1] {
         let widest = |at: usize| {
             rows.iter()

@@ -1,6 +1,6 @@
 //! The `review` command shows what a signature would cover, and never signs.
 //!
-//! Finds the proposal or the file that an argument names, and the boundary that has the proposal.
+//! The module also finds the proposal or the file that an argument names, and the boundary that has the proposal.
 
 use std::path::Path;
 
@@ -167,7 +167,8 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> CommandResult<Revie
     Ok(ReviewSubject::Proposal(Box::new(view)))
 }
 
-/// A boundary that was asked, with its answer for each name. A single boundary has no answers.
+/// A boundary, with its answer for each name whether the boundary has it. A single boundary is not asked, so there are
+/// no answers.
 pub type SearchedBoundary = (GlobalOptions, Client, Vec<bool>);
 
 /// Asks each boundary of the list, or only the chosen one, which of the named proposals and grants it has. The command
@@ -181,7 +182,7 @@ pub fn search_names(
     global: &GlobalOptions,
     terminal: &Terminal,
 ) -> CommandResult<Vec<SearchedBoundary>> {
-    // A file names no boundary of the list.
+    // A file is not searched at the boundaries of the list.
     let is_one = names.first().is_none_or(|name| is_file(name));
     let all = if is_one {
         vec![global.clone()]
@@ -229,7 +230,7 @@ pub fn search_names(
 /// Returns the only boundary that has the name at this place of the names.
 ///
 /// # Errors
-/// Returns an error if no boundary or more than one boundary has it.
+/// Returns an error if no boundary or more than one boundary has the named proposal or grant.
 pub fn boundary_with<'s>(
     searched: &'s [SearchedBoundary],
     at: usize,

@@ -1,4 +1,5 @@
-//! The `review-run` command signs a review of a run: whether the run was right, and how an unknown end ended.
+//! The `review-run` command signs a review of a run: whether the run was right, and how a run ended whose end nobody
+//! saw.
 
 use std::{
     path::{Path, PathBuf},
@@ -143,7 +144,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         }
         RunReview::make(run, &said, &client, &keys)
     };
-    // Every review is made before the first signature, so an error in one prevents all.
+    // Every review is made before the first signature, so an error in one review prevents all signatures.
     let reviews = ids.iter().map(make).collect::<Result<Vec<_>, _>>()?;
     for review in reviews.iter().filter(|_| !terminal.json) {
         terminal.show_aside(&review.screen());
@@ -180,7 +181,7 @@ pub struct SaidOfRun {
     pub observed: Option<ObservedEnd>,
     /// The reason.
     pub reason: String,
-    /// Receipts of checks of what the run left.
+    /// Receipts of later runs that checked the result of this run.
     pub evidence: Vec<ReceiptId>,
 }
 

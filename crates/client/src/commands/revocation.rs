@@ -1,4 +1,5 @@
-//! What `revoke` and `freeze` share: signing a revocation and sending it. `review-run` shares the question and the file.
+//! Signs and sends revocations for `revoke` and `freeze`. The command `review-run` also uses the question before the
+//! signature.
 
 use crate::{
     Client, CommandFailure, CommandResult, Keys, SignaturePurpose, Signer, Terminal, home::keys,
@@ -157,7 +158,7 @@ pub fn send(client: &Client, revocation: &Envelope) -> CommandResult<RevocationV
     client.post("/v1/revocations", revocation)
 }
 
-/// Asks whether a statement shall be signed that stays in the log.
+/// Asks whether to sign a statement, which then stays in the log.
 ///
 /// # Errors
 /// Returns an error if the person does not agree, or if there is no terminal.

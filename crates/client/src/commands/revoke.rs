@@ -1,4 +1,4 @@
-//! The `revoke` command revokes a key or a token.
+//! The `revoke` command revokes a key, a token or a grant.
 
 use std::{
     path::{Path, PathBuf},
@@ -103,7 +103,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             if let Some(listed) = global.listed() {
                 listed.check_id(statement.predicate.boundary.id)?;
             }
-            // The signature is in the file, so this needs no key and no token.
+            // The file is signed, so the request needs no key and no token.
             let client = Client::new(Address::parse(&global.url)?, &global.tls, None, None)?;
             let answer = revocation::send(&client, &envelope)?;
             return told(&answer, None, terminal);
@@ -178,7 +178,7 @@ fn finish(
     }
 }
 
-/// Tells what the boundary answered to a revocation.
+/// Prints what the boundary answered to a revocation.
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.

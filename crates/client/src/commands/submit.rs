@@ -46,8 +46,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let envelope = read_envelope(&args.file)?;
     let id = payload_of::<Authorization>(&envelope)?.proposal;
     let view = || client.get::<ProposalView>(&format!("/v1/proposals/{id}"));
-    // The boundary does not know the proposal yet if the statement was written offline. The first request gets the access with
-    // a key, which both threads use.
+    // This request gets the access with a key that both threads use. Ignore a failure, because the boundary does not
+    // know the proposal yet if the statement was written offline.
     let _ = view();
     let posting = {
         let client = client.clone();
@@ -65,7 +65,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let bundle = posting
         .join()
         .map_err(|_| CommandFailure::unreachable("the request ended too early"))??;
-    // A token may be allowed to submit, and not to read. Then there is no output.
+    // A token may permit submitting, but not reading. Then the command prints no output.
     if !followed && view().is_ok() {
         follow(&client, &id, &mut sink)?;
     }

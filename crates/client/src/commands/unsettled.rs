@@ -48,7 +48,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     })
 }
 
-/// Says how many runs need a review besides the listed ones.
+/// Says how many runs need a review besides the listed runs.
 pub fn more_words(more: u64) -> String {
     format!("{more} more runs need a review: review these first")
 }
@@ -57,7 +57,8 @@ pub fn more_words(more: u64) -> String {
 pub fn groups(runs: &[UnsettledRun]) -> Vec<Vec<&UnsettledRun>> {
     let mut groups = BTreeMap::<_, Vec<_>>::new();
     for run in runs {
-        // Runs that need something else, or have no receipt yet, need other commands.
+        // Separate runs that need different reviews, or that have no receipt yet, because a person needs different
+        // commands for them.
         let needs = (
             run.review.is_none(),
             run.settle.is_some(),

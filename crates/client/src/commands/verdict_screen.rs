@@ -1,4 +1,4 @@
-//! The words of a verdict: what was checked, with which inputs, and what a receipt states.
+//! Draws the screen of a verdict: what was checked, with which inputs, and what a receipt states.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! The `verify` command checks bundles offline against a roster that the user trusts.
 //!
-//! Counts the results of several bundles, and lists them at the end.
+//! For several bundles, the command counts the results and lists them at the end.
 
 use std::{
     collections::BTreeMap,
@@ -318,8 +318,9 @@ pub fn with_any<'t>(
     }
 }
 
-/// Returns the order in which the rosters that are not connected with a bundle explain the result: a roster with another
-/// version of a known number comes first, and then the roster that lacks the fewest versions.
+/// Returns the rank of a roster that is not connected with a bundle. The roster with the lowest rank explains the
+/// result best: first a roster that contradicts a version in the bundle, then the roster that lacks the fewest
+/// versions.
 fn rank(
     trust: &ChosenTrust,
     result: &Result<BundleReport, Untrusted>,

@@ -1,4 +1,4 @@
-//! The boundaries of this person: the file `boundaries.toml` in the configuration directory.
+//! Reads and writes the list of this person's boundaries: the file `boundaries.toml` in the configuration directory.
 //!
 //! The file contains addresses, and paths of files with secrets, but no secret. Its mode is 0600, because the file says
 //! to which address a token is sent, and which roster is trusted there.
@@ -94,8 +94,8 @@ impl ListedBoundary {
     }
 }
 
-/// Returns the rosters that `trust` names. If no option, variable or chosen boundary names a roster, also the rosters of all
-/// boundaries of the list.
+/// Returns the rosters that `trust` names. If no option, variable or chosen boundary names a roster, the result also
+/// has the rosters of all boundaries of the list.
 ///
 /// # Errors
 /// Returns the errors of [`TrustArgs::find`], or an error if the list can't be read.

@@ -1,5 +1,7 @@
-//! Home and configuration directories of the user, from environment variables. The file also finds the scripts
-//! whose letters this person reads: from the file `config.toml` in the configuration directory, or else from the locale.
+//! Finds the home and configuration directories of the user from environment variables.
+//!
+//! The module also finds the scripts whose letters this person reads: from the file `config.toml` in the configuration
+//! directory, or else from the locale.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -53,7 +55,7 @@ impl Home {
 /// Maximum size of the file in bytes.
 const MAX_FILE_BYTES: usize = 1 << 16;
 
-/// Shows the letters of this person, or of this desk, from now on.
+/// Makes this process show the letters that this person, or this desk, reads.
 ///
 /// # Errors
 /// Returns an error if the configuration can't be read or understood.
@@ -68,8 +70,8 @@ pub fn show_own_letters(is_desk: bool) -> CommandResult<()> {
     display_scripts(&Home::of_process(), &locale, is_desk).map(DisplayScripts::use_in_process)
 }
 
-/// Returns the scripts whose letters prose shows. A terminal whose locale has not the encoding UTF-8 could take a byte of a
-/// letter for a control character, so it shows only ASCII. The pages of a desk are always UTF-8.
+/// Returns the scripts whose letters prose shows. If the encoding of the locale is not UTF-8, a terminal could take a
+/// byte of a letter for a control character, so only ASCII is shown. The pages of a desk are always UTF-8.
 ///
 /// # Errors
 /// Returns an error if the file can't be read or understood.

@@ -1,7 +1,8 @@
 //! Chooses the key that signs: `--key`, `COUNTERSIGN_KEY`, `countersign/key.pem` in the user's configuration
 //! directory, or an SSH key.
 //!
-//! The private keys that any program of this user can use without a person: key files and the keys in ssh-agent.
+//! The module also finds the private keys that any program of this user can use without a person: key files and the
+//! keys in ssh-agent.
 
 use std::{
     ffi::OsString,
@@ -111,7 +112,7 @@ impl Keys {
             .ok_or_else(no_key)
     }
 
-    /// Returns the key of an approver that signs, with the name of the approver.
+    /// Returns a key that belongs to an approver of the roster, and the name of the approver.
     ///
     /// # Errors
     /// Returns an error if no key belongs to an approver of the roster.
@@ -176,7 +177,8 @@ impl SignaturePurpose {
     }
 }
 
-/// Held while ssh-keygen asks. Several boundaries are read at the same time, but a person answers one question at a time.
+/// Lock that is held while ssh-keygen asks a question. Several boundaries are read at the same time, but a person
+/// answers one question at a time.
 static ONE_QUESTION: Mutex<()> = Mutex::new(());
 
 /// Signs `body` as a DSSE message: a challenge to read, or else a statement. If ssh-keygen will ask for a passphrase or
@@ -202,7 +204,7 @@ pub fn sign(
     }
     let payload_type = match purpose {
         SignaturePurpose::Read => CHALLENGE_TYPE,
-        // A new purpose must say here what it signs.
+        // The match has no wildcard, so a new purpose must choose its payload type here.
         SignaturePurpose::Approve
         | SignaturePurpose::Deny
         | SignaturePurpose::Revoke
@@ -220,7 +222,7 @@ pub fn sign(
 /// Maximum size of a key file in bytes.
 const MAX_KEY_BYTES: usize = 64 << 10;
 
-/// Maximum number of processes above this one whose environment is searched.
+/// Maximum number of ancestor processes whose environment is searched.
 #[cfg(target_os = "linux")]
 const MAX_ANCESTORS: usize = 64;
 
@@ -316,8 +318,8 @@ pub fn usable_keys(
     found
 }
 
-/// Returns the variable of the nearest process above this one that belongs to the same user and has the variable.
-/// Clients of MCP often start a server without the variables of the user, although the agent's own programs have them.
+/// Returns the variable of the nearest ancestor process that belongs to the same user and has the variable. Clients of
+/// MCP often start a server without the variables of the user, although the agent's own programs have them.
 #[cfg(target_os = "linux")]
 pub fn variable_of_ancestors(name: &str) -> Option<OsString> {
     use std::os::unix::ffi::OsStringExt as _;
@@ -352,7 +354,7 @@ pub fn variable_of_ancestors(name: &str) -> Option<OsString> {
     None
 }
 
-/// This system does not show the environment of other processes.
+/// Returns `None`, because this system does not show the environment of other processes.
 #[cfg(not(target_os = "linux"))]
 pub fn variable_of_ancestors(_name: &str) -> Option<OsString> {
     None

@@ -37,7 +37,7 @@ pub fn step_parameters(step: &StepView) -> CommandResult<Parameter> {
     })
 }
 
-/// Splits `name=value`, which was given to this option.
+/// Splits the argument `name=value` of this option.
 ///
 /// # Errors
 /// Returns an error if the text has no `=`.

@@ -54,7 +54,7 @@ pub fn join(trust: &[ChosenTrust], versions: &[Envelope]) -> Vec<ChosenTrust> {
     joined
 }
 
-/// Returns the digest of the version that would lead from this trust to older versions.
+/// Returns the digest of the newest version that this trust lacks, or `None` if the trust lacks no version.
 fn wanted(trust: &ChosenTrust) -> Option<RosterDigest> {
     match &trust.pinned {
         Pinned::Digest(digest) => Some(*digest),
@@ -100,7 +100,7 @@ fn complete(
         .rev()
         .map(|roster| Envelope::new(roster.payload(), Vec::new()));
     let all: Vec<Envelope> = versions[..below].iter().cloned().chain(own).collect();
-    // The pinned version is the last one, so `previous` alone connects all others with it.
+    // The pinned version is the last version, so the digests in `previous` prove all earlier versions.
     match Chain::connect(&Pinned::Digest(trust.pinned.digest()), &all) {
         Ok(chain) => {
             let chain = Box::new(chain);
@@ -128,8 +128,8 @@ pub fn read_versions(versions: &[Envelope]) -> Vec<TrustedRoster> {
     versions.iter().map_while(read).collect()
 }
 
-/// Returns the sentence that names a version of `versions` that differs from a version which `trust` knows. `place` has
-/// these versions: `the bundle` or `the log`.
+/// Returns a sentence about a version in `versions` that differs from the version of the same number that `trust`
+/// knows. `place` names the source of `versions`: `the bundle` or `the log`.
 pub fn contradiction(
     versions: &[TrustedRoster],
     trust: &ChosenTrust,

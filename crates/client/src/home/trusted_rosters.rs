@@ -51,7 +51,8 @@ pub struct ChosenTrust {
 }
 
 impl ChosenTrust {
-    /// Returns the roster if exactly this version is trusted, and not only its digest or a chain.
+    /// Returns the roster if one version was given as a document. For a digest or a chain of versions, the result is
+    /// `None`.
     pub fn roster(&self) -> Option<&TrustedRoster> {
         match &self.pinned {
             Pinned::Roster(roster) => Some(roster),

@@ -1,7 +1,8 @@
-//! How a client reaches a boundary:
+//! Defines how a client reaches a boundary:
 //!
 //! - addresses of boundaries and mirrors
-//! - the ID token of the CI job in which the client runs, which opens a token of the boundary without a stored secret
+//! - the ID token of the CI job in which the client runs, with which the client uses a token of the boundary without a
+//!   stored secret
 //! - options for TLS: the trusted authorities, the client certificate and the proxy
 //! - a secret that no message shows
 
@@ -63,7 +64,7 @@ impl Address {
                 "remove `?`, `#`, `\\`, spaces, and letters outside of ASCII",
             ));
         }
-        // The HTTP library connects to the host that this parser finds.
+        // Use the parser of the HTTP library, because the library connects to the host that this parser finds.
         let no_host =
             || wrong("after //, write a host, and `:` with a port between 0 and 65535 or nothing");
         let parsed: Uri = url.parse().map_err(|_| no_host())?;
@@ -167,7 +168,7 @@ impl JobIdentity {
     ) -> CommandResult<Self> {
         Ok(match (variable(GIVEN), GITHUB.map(&variable)) {
             (Some(id_token), _) => {
-                // The job of GitLab names the audience itself.
+                // In GitLab, the definition of the job names the audience, so the client can only compare it.
                 if let Some(audience) = audience.filter(|audience| !is_for(&id_token, audience)) {
                     return Err(CommandFailure::usage(format!(
                         "the ID token in {GIVEN} is not for the audience {audience}, so it was not sent: write this audience \

@@ -29,8 +29,8 @@ use wire::{Problem, ProblemError, ProxyAddress, for_command_line, foreign_answer
 const MAX_ANSWER_BYTES: u64 = 32 << 20;
 /// Size of each buffer of a connection, in bytes.
 const BUFFER: usize = 32 << 10;
-/// Time limit between a request and the first byte of its answer. A request for a waiting call asks the server for a
-/// shorter wait.
+/// Time limit between a request and the first byte of its answer. A call that waits at the server asks for a shorter
+/// wait.
 const ANSWER: Duration = Duration::from_secs(90);
 const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit for the whole body of an answer, except for streams. The limit is long, because the largest answers
@@ -106,7 +106,8 @@ impl Client {
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(ANSWER))
             .timeout_recv_body(Some(whole))
-            // Each page that follows a run has a connection of its own. The defaults are 128 KiB.
+            // Small buffers save memory, because each page that follows a run has a connection of its own. The defaults
+            // are 128 KiB.
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
@@ -313,7 +314,7 @@ impl Client {
             });
         };
         let request = self.complete(request.header("content-type", "application/json"), body)?;
-        // A run has its own limit of time.
+        // A request that waits for the end of a run has no limit here, because the run has its own time limit.
         let answer = (accept != MEDIA_TYPE).then_some(ANSWER);
         let limited = self.agent.configure_request(request);
         self.run(limited.timeout_recv_response(answer).build())
@@ -478,7 +479,7 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
     let word = problem.kind.rsplit('/').next().unwrap_or_default();
     let code = serde_json::from_value::<Code>(Value::from(word)).ok();
     let exit = match code {
-        // The boundary has deleted what the caller names.
+        // Status 410: the boundary has deleted the named document.
         Some(_) if problem.status == 410 => Exit::Refused,
         Some(code) => Exit::of_code(code),
         None => Exit::Unreachable,
@@ -490,7 +491,7 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
     } else {
         format!("{} ({word}): {detail}", problem.title)
     };
-    // The detail of a parameter error already names each place.
+    // The detail of a parameter error already contains the errors with their places, so they are not repeated.
     let told = |error: &ProblemError| {
         let pointer = error
             .pointer

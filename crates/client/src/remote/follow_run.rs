@@ -61,7 +61,8 @@ pub fn follow(
                 sink.end()?;
                 return Ok(view);
             }
-            // All places of readers are taken. The proposal may wait for hours, so the command waits for a place.
+            // The boundary has as many readers as it permits. The proposal may wait for hours, so the command tries
+            // again until the boundary permits another reader.
             Ok(view)
                 if !view.status.has_ended()
                     && broken
@@ -211,7 +212,7 @@ fn broke(what: impl std::fmt::Display) -> CommandFailure {
     CommandFailure::unreachable(format!("the stream of events was interrupted: {what}"))
 }
 
-/// Returns the exit code for a proposal that is over, or on which the command no longer waits.
+/// Returns the exit code for a proposal that has ended, or for which the command no longer waits.
 fn exit_of(view: &ProposalView) -> Exit {
     match (view.status, &view.outcome, &view.refusal) {
         // A denial stopped the run.
@@ -364,7 +365,7 @@ fn cosignatures(bundle: &[u8]) -> (u64, bool) {
     )
 }
 
-/// Maximum time to wait for cosignatures. It permits a second attempt after the first error of a witness.
+/// Maximum time to wait for cosignatures. In this time, the boundary can ask a witness again after an error.
 pub const COSIGNED: Duration = Duration::from_secs(60);
 /// Pause between two requests for the bundle.
 pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
@@ -406,7 +407,8 @@ fn stop_waiting_on_interrupt(id: &ProposalId) {
     });
 }
 
-/// Describes an outcome. A receipt has no field for the reason why a run did not start.
+/// Describes an outcome. If the run did not start, the text refers to the log of the service, because a receipt has no
+/// field for the reason.
 fn ended_words(outcome: &Outcome) -> String {
     let why = match outcome.status {
         Status::NotStarted => "; the log of the service says why",

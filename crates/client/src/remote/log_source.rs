@@ -265,8 +265,8 @@ impl EvidenceFiles for LogSource {
         Self::blob(self, digest).map_err(|failure| Unreadable(failure.message))
     }
 
-    /// A server may publish a copy of unknown origin, so the audit compares its hash tiles with computed tiles too.
-    /// This takes less than 1 % of the time for reading the entries.
+    /// A server may publish a copy of unknown origin, so the audit compares its hash tiles with computed tiles too. The
+    /// comparison takes less than 1 % of the time for reading the entries.
     fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
         Self::tile(self, path).map_err(|failure| Unreadable(failure.message))
     }

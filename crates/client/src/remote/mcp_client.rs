@@ -1,4 +1,4 @@
-//! The MCP server's way to a boundary over HTTP, with the token of the agent or the key of a grantee.
+//! Sends the requests of the MCP server to a boundary over HTTP, with the token of the agent or the key of a grantee.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,10 +15,12 @@ const MAX_REQUESTS: usize = 32;
 /// A boundary that the HTTP client reaches.
 #[derive(Clone)]
 pub struct Remote {
-    /// Client that each call copies, because calls run at the same time. The copies share their connections. A call leaves
-    /// its copy here, with the bearer that the key got. Beside it is the entry of the list until an answer had its id.
+    /// Client, and the boundary of the list until a call has checked its id. Calls run at the same time, so each call
+    /// copies the client. The copies share their connections. After a call, its copy is stored here, because the copy
+    /// may have a new bearer for the key.
     client: Arc<Mutex<(Client, Option<ListedBoundary>)>>,
-    /// A request holds a place until its thread ends, also if nobody waits for the answer any more.
+    /// Permits for requests. A request holds a permit until its thread ends, even if nobody waits for the answer any
+    /// more.
     places: Arc<Semaphore>,
 }
 

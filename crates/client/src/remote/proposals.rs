@@ -14,7 +14,7 @@ const MOST_NAMED: usize = 20;
 /// Proposals that a search includes.
 #[derive(PartialEq)]
 pub enum LookupRange {
-    /// Proposals that are not over. Without a name, the only pending proposal is selected.
+    /// Proposals that have not ended. Without a name, the only pending proposal is selected.
     Open,
     /// All proposals that the caller may see. Without a name, the only proposal with this status is selected.
     Visible(ProposalStatus),
@@ -56,7 +56,7 @@ pub fn find_proposal(
     }
     let mut found = list(client, &query)?;
     if found.is_empty() && query.len() > 1 {
-        // The command then says how this proposal ended.
+        // Search ended proposals too, so that the command can say how the proposal ended.
         found = list(client, &query[..1])?;
     }
     match (found.as_slice(), among) {
@@ -79,7 +79,7 @@ pub fn find_proposal(
 /// Returns the id of the only proposal.
 ///
 /// # Errors
-/// Returns an error if there is no proposal or more than one, and names them.
+/// Returns an error if there is no proposal, or if there are several proposals, which the error names.
 pub fn only_one(found: &[ProposalView]) -> CommandResult<ProposalId> {
     match found {
         [one] => Ok(one.id.clone()),
@@ -123,7 +123,8 @@ pub fn list(client: &Client, query: &[(&str, &str)]) -> CommandResult<Vec<Propos
     newest(client, query, usize::MAX, None)
 }
 
-/// Returns at most `most` proposals that the caller may see, that match the query, and that `keep` takes, newest first.
+/// Returns at most `most` proposals that the caller may see, that match the query, and that `keep` accepts, newest
+/// first.
 ///
 /// # Errors
 /// Returns the errors of [`list`].

@@ -1,9 +1,8 @@
-//! Compares the proposed run with the last successful run of the step. All data about the last run comes from the
-//! boundary and is not verified.
+//! Compares the proposed run with the last successful run of the step, and defines the sources and the results of a
+//! review.
 //!
-//! Results of the checks of an authorization.
-//!
-//! Documents that a review reads from the boundary or from a file.
+//! All data about the last run comes from the boundary and is not verified. `ReviewSources` has the documents that a
+//! review reads from the boundary or from a file, and `Derived` has the results of the checks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +27,7 @@ use reading::{EmergencyRule, PasskeysRule, comments};
 use verdict::TrustedRoster;
 use wire::{AdmittedJob, ApprovalsView, SameRun, UnknownEnd};
 
-/// Maximum number of removed entries of a list that the screen names, and of added entries.
+/// Maximum number of removed entries of a list that the screen names. The same maximum applies to added entries.
 const MOST_ENTRIES: usize = 16;
 
 /// Arrays of a definition or of a sandbox without an order, each with its label and its path. Documents sort these arrays,
@@ -77,7 +76,7 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
             });
         match (&before, &found.definition) {
             (Some((old, old_value)), Some((new, new_value))) => {
-                // The source before a template is filled in, because the earlier parameters are not compared here.
+                // Compare the template before it is filled in, because parameters are not compared here.
                 let after = new_value["source"].as_str().unwrap_or(&new.source);
                 let found = definitions_diff((&old.source, old_value), (after, new_value));
                 script = found.script;
@@ -94,7 +93,8 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
     }
     if let Some(profile) = &last.profile {
         let both = profile.programs.is_some() && signed.sandbox.programs.is_some();
-        // Without a list, no layer `programs` is required, so this layer appears and disappears with the list.
+        // A profile requires the layer `programs` only with a list of programs. Compare this layer only if both runs
+        // have a list, because `lists_diff` reports a list that only one of them has.
         let value = |profile: &Profile| {
             let mut profile = Profile {
                 programs: None,
@@ -390,7 +390,7 @@ pub enum StatementVerdict {
     Unsound,
 }
 
-/// The rule of policy for an emergency, beside the rules that it replaces.
+/// The rule of policy for an emergency, with the approval rules that this rule replaces.
 #[derive(Clone)]
 pub struct EmergencyApproval {
     /// The rule.
@@ -530,7 +530,7 @@ pub struct ReviewSources {
     pub job: Option<AdmittedJob>,
     /// Last successful run of the step, as the boundary reports it.
     pub last: Option<LastRun>,
-    /// True if the boundary told the last successful run, or that there is none.
+    /// True if the boundary reported the last successful run, or reported that there is none.
     pub asked_last: bool,
     /// Key with which the approver would sign.
     pub mine: Option<KeyId>,

@@ -200,7 +200,8 @@ impl Derived {
             .map(Cow::into_owned)
             .map_err(|error| format!("the template of the script can't be filled in: {error}"));
         let _ = self.keep(SCRIPT_DIGEST, rendered(filled.as_deref(), signed));
-        // Without its script, the definition would show another script than the run executes.
+        // If the template can't be filled in, keep no definition, because the screen would show another script than the
+        // run executes.
         self.definition = filled.ok().map(|source| {
             (
                 StepDefinition {
@@ -500,7 +501,7 @@ fn lists_in_force(sources: &ReviewSources, seal: Option<&Seal>) -> Result<Builti
         })
 }
 
-/// Reads the configuration of the boundary, if it has the digest in the seal.
+/// Reads the configuration of the boundary, if the seal names its digest.
 fn configuration_in_force(
     sources: &ReviewSources,
     seal: Option<&Seal>,

@@ -111,7 +111,8 @@ pub fn gather(
             "{detail}: nothing was signed"
         )));
     }
-    // A proposal that can no longer run has ended at the boundary, but the boundary may not know a statement in a file.
+    // The status of a proposal shows whether the proposal can still run. The boundary may not know a statement in a
+    // file, so only such a statement needs a separate check.
     let may_be_gone = matches!(subject, ReviewSubject::File(_));
     Ok(documents(sources, &signed, may_be_gone, client, trust))
 }
@@ -365,8 +366,8 @@ fn believe(
                 .as_ref()
                 .is_none_or(|name| roster.tables().name == *name)
     });
-    // A trusted version that follows a connected version, but is not in the boundary's chain, is on another branch. It
-    // is chosen, whatever its version number.
+    // A trusted version that follows a connected version, but is not in the boundary's chain, is on another branch.
+    // This version is chosen, whatever its version number.
     let branch = files.clone().find(|(_, roster)| {
         let is_here = |digest: &RosterDigest| {
             connected
@@ -412,8 +413,8 @@ fn believe(
         }
         return RosterSource::Trusted(Box::new(chain.last().clone()), from);
     }
-    // A roster that is older than the trusted roster is never used, because a boundary that was reset to an old state
-    // would show it.
+    // Never use a roster that is older than the trusted roster. A boundary that was reset to an old state would show
+    // such a roster.
     if let Some((trust, newest)) = newest {
         return RosterSource::Trusted(Box::new(newest.clone()), format!("from {}", trust.from));
     }

@@ -1,5 +1,5 @@
-//! What a review screen consists of: its lines, each with its weight; the signed fields, each with the lines that show it;
-//! and the result of a comparison with the last successful run of the step.
+//! Defines the parts of a review screen: the lines with their weights, the signed fields with the lines that show them,
+//! and the comparison with the last successful run of the step.
 
 use serde_json::{Value, json};
 
@@ -149,7 +149,8 @@ pub struct Lines {
 /// Maximum number of remarks directly above the question.
 pub const MOST_REMARKS: usize = 5;
 
-/// Number of lines of all texts above which a text is long: a remark says so, and a terminal shows it in a pager.
+/// Maximum number of lines of all texts together. If there are more, a remark says so, and a terminal shows the texts
+/// in a pager.
 pub const MOST_LINES: usize = 60;
 
 /// Maximum number of parameters on the decision screen.

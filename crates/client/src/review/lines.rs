@@ -511,7 +511,7 @@ impl Lines {
         };
         let mut rules = told_rules(&found.rules, definition);
         let mut parts = vec![match (rules.as_slice(), told) {
-            // One simple rule is part of the count.
+            // If there is only one simple rule, the count includes the rule.
             ([(_, rule)], _) if rule.each.is_none() && !rule.from.is_empty() => {
                 let groups = joined(&rule.from, " or ");
                 let words = format!("{} of {} of {groups}{names}", have.len(), rule.required);

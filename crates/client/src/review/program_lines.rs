@@ -1,5 +1,5 @@
-//! The lines of a review about programs and secrets: what policy asks about, which programs the run can start, and which
-//! secrets it gets.
+//! Builds the lines of a review about programs and secrets: what policy asks about, which programs the run can start,
+//! and which secrets the run gets.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use documents::{
 };
 
 /// Returns the line about programs, files and variables that are in no list, and about a script that policy can't read.
-/// Without both, there is no line. Remarks name what a built-in list denies.
+/// If there is neither, the result is `None`. Remarks name what a built-in list denies.
 pub fn asked(
     definition: Option<&StepDefinition>,
     signed: &Authorization,
@@ -57,7 +57,8 @@ pub fn asked(
     Some(ReviewLine::always("asks", text).showing(shows))
 }
 
-/// Returns the line with the programs that the run can start, in a few words. If the sandbox is off, a remark says so.
+/// Returns the line with the programs that the run can start, in a few words. If the sandbox is off, the result is
+/// `None`, because a remark says so.
 pub fn may_run(profile: &Profile, step_programs: bool) -> Option<ReviewLine> {
     if profile.off_reason.is_some() {
         return None;

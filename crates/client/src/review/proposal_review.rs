@@ -40,8 +40,8 @@ pub struct ProposalReview {
 }
 
 impl ProposalReview {
-    /// Reads the documents and makes the checks, for the person with these keys: the first key of an approver, or else the
-    /// first key.
+    /// Reads the documents and makes the checks for the person with these keys. The checks use the first key that
+    /// belongs to an approver, or else the first key.
     ///
     /// # Errors
     /// Returns an error if the payload or the trusted roster can't be read.
@@ -179,7 +179,7 @@ pub struct SoundReview(());
 /// that has all signatures.
 ///
 /// # Errors
-/// Returns one line about how the proposal ended.
+/// Returns one line about the state of the proposal.
 pub fn check_open(view: &ProposalView, stops: bool) -> CommandResult<()> {
     let is_open = match view.status {
         ProposalStatus::Pending => true,

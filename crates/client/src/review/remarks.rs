@@ -1,4 +1,4 @@
-//! Remarks that an approver should read before signing.
+//! Builds the remarks that an approver should read before signing.
 
 use serde_json::Value;
 
@@ -173,7 +173,7 @@ pub fn permission_paths(at: usize) -> [String; 3] {
     ["type", "what", "why"].map(|field| format!("signed.predicate.permissions[{at}].{field}"))
 }
 
-/// Returns how often a signature allows what it permits. The review of a grant has one statement for all runs of a step.
+/// Returns how often a signature allows its permissions: once, or in each run under a grant.
 pub fn how_often(signed: &Authorization) -> &'static str {
     if signed.grant.is_some() {
         "in each run"

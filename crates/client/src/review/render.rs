@@ -3,15 +3,12 @@
 //! This module makes no checks. The script comes first, because the script may scroll off the screen. The decision and
 //! the question come last, because the end of the screen stays visible.
 //!
-//! Finds characters that make a text look like another text.
+//! `hidden` finds what makes a text look like another text: control characters, invisible characters, characters that
+//! change the reading direction, words with letters of several scripts, and words with letters that look like ASCII.
+//! The screen shows such characters as escapes.
 //!
-//! The findings name control characters, invisible characters, characters that change the reading direction, words with
-//! letters of several scripts, and words with letters that look like ASCII. The screen shows such characters as
-//! escapes.
-//!
-//! The lines of a review screen about the sandbox of a run.
-//!
-//! `permission_line` has a match arm for each sandbox permission, so the compiler reports a missing arm for a new variant.
+//! `permission_line` describes one sandbox permission of a run. The function has a match arm for each sandbox
+//! permission, so the compiler reports a missing arm for a new variant.
 
 use unicode_script::{Script, UnicodeScript as _};
 
@@ -134,7 +131,7 @@ pub fn block(found: &Derived) -> Screen {
     screen
 }
 
-/// Draws why nobody may sign, if that is so.
+/// Draws the reason why nobody may sign, unless all checks passed.
 pub fn not_to_be_signed(screen: &mut Screen, standing: StatementVerdict) {
     if standing != StatementVerdict::Sound {
         let why = if standing == StatementVerdict::NoTrust {
@@ -412,8 +409,8 @@ const COUNTED: &str =
 const COUNTED_WITHOUT_NAMESPACES: &str = ", and if the run has no namespaces and no control group, only if the run has \
                                           its own user id";
 
-/// Lists the characters and words that a reader could misread, each once. With the scripts of a person, the text is prose,
-/// and the list also has each other word whose letters this person sees as escapes.
+/// Lists the characters and words that a reader could misread, each once. If `prose` has the scripts of a person, the
+/// list also has each other word whose letters this person sees as escapes.
 pub fn hidden(text: &str, prose: Option<DisplayScripts>) -> Vec<PrintableText> {
     let mut found: Vec<PrintableText> = Vec::new();
     let mut add = |what: PrintableText| {

@@ -1,4 +1,4 @@
-//! A file of the step, or an input of the run, in a review.
+//! Describes and draws a file of the step, or an input of the run, in a review.
 
 use crate::{LineTone, PrintableText, Screen};
 use documents::ContentDigest;
@@ -6,7 +6,7 @@ use documents::ContentDigest;
 /// A signed file, with its content if the content has the signed digest.
 #[derive(Clone)]
 pub struct ReviewedContent {
-    /// What it is: `file` of the step, or `input` of the run.
+    /// Kind of the content: `file` of the step, or `input` of the run.
     pub kind: &'static str,
     /// Path of the file, or name of the input.
     pub name: String,
@@ -30,7 +30,7 @@ impl ReviewedContent {
             .unwrap_or_default()
     }
 
-    /// Returns the content of a text.
+    /// Returns the content if it is a text.
     pub fn text(&self) -> Option<&str> {
         let text = std::str::from_utf8(self.content.as_ref()?).ok()?;
         (!text.contains('\0')).then_some(text)

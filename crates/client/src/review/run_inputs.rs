@@ -1,4 +1,4 @@
-//! What a run gets besides its parameters, in a review: the session, uploaded files, and the output of a plan.
+//! Checks and describes what a run gets besides its parameters: the session, uploaded files, and the output of a plan.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +85,8 @@ pub fn lines(
         .filter(|input| input.bytes.is_some())
         .collect();
     if !artifacts.is_empty() {
-        // The files that nobody can read are first. Many long names must not push the other lines off the screen.
+        // Binary files are first, because the screen does not show their content. The number of names is limited,
+        // because many long names would push the other lines off the screen.
         artifacts.sort_by_key(|input| input.text().is_some());
         let each = artifacts.iter().take(NAMED_UPLOADS).map(|input| {
             let size = format!(": {} bytes", grouped(input.size()));

@@ -1,4 +1,5 @@
-//! The files of a step in a review: each file with its size and digest, and the content of each text file.
+//! Checks and describes the files of a step in a review: each file with its size and digest, and the content of each
+//! text file.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,4 @@
-//! Texts for amounts, rules and paths.
-//!
-//! Lines of the script at which policy asks for a permission.
+//! Formats amounts, rules and paths, and finds the lines of the script at which policy asks for a permission.
 
 use crate::PrintableText;
 use documents::{
@@ -47,7 +45,7 @@ pub fn rule_words(rule: &Approvals) -> String {
     }
 }
 
-/// Returns each rule that a person must know once. The default rule of a step is not one of them.
+/// Returns the rules that a person must know, without repetitions and without the default rule of a step.
 pub(crate) fn told_rules<'r>(
     rules: &'r [(&'static str, Approvals)],
     definition: Option<&StepDefinition>,
@@ -104,8 +102,8 @@ pub fn plain_or_quoted(word: &str) -> PrintableText {
     }
 }
 
-/// Describes each program of a list. A plain name is the file of this name in `/usr/bin`. `step_programs` is true if the
-/// step has executable files, which a list allows too.
+/// Describes each program of a list. A name without a path means the file of this name in `/usr/bin`. `step_programs`
+/// is true if the step has executable files, which a list allows too.
 pub fn list_words(programs: &ProgramList, step_programs: bool) -> PrintableText {
     words_of(programs.list.iter(), None, step_programs)
 }
@@ -145,11 +143,11 @@ fn words_of<'p>(
         .and("; the kernel starts no others")
 }
 
-/// Programs that do the same as a builtin of each shell. A list contains those that the script names.
+/// Programs that do the same as a builtin of each shell. A list contains such a program only if the script names it.
 const OF_SHELLS: [&str; 7] = ["[", "echo", "false", "printf", "pwd", "test", "true"];
 /// Files behind the name `awk` on usual hosts.
 const AWKS: [&str; 3] = ["gawk", "mawk", "original-awk"];
-/// Smallest number of default tools that are one phrase.
+/// Smallest number of default tools for which one phrase replaces their names.
 const FEWEST_TOOLS: usize = 8;
 
 /// Describes one program of a list: `awk (the file /usr/bin/mawk)`.
@@ -217,7 +215,7 @@ pub fn day(at: &str, now: &str) -> String {
     format!("{} {month}{year}", part(8..10).trim_start_matches('0'))
 }
 
-/// Formats the rest of a window, without the seconds that do not matter.
+/// Formats the time until the end of a window. From one minute on, the seconds are left out.
 pub fn left_words(seconds: i64) -> String {
     match seconds {
         i64::MIN..60 => format!("{seconds} s left"),

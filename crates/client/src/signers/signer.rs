@@ -1,4 +1,4 @@
-//! Signers and key files.
+//! Signs with key files and with `ssh-keygen`, and creates key files.
 //!
 //! A signing key is a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can
 //! sign. After a crash, a new key file is either missing or complete. An existing key file is never replaced.
@@ -263,7 +263,8 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
     if path.symlink_metadata().is_ok() {
         return Err(exists());
     }
-    // The new file has the mode 0600. After a crash before its name is set, a file remains that no process reads.
+    // The new file has the mode 0600. If the program crashes before the file has its final name, a temporary file
+    // remains that no program reads.
     let mut file = NamedTempFile::new_in(directory).map_err(failed("create a file beside"))?;
     file.write_all(bytes).map_err(failed("write"))?;
     file.as_file()
@@ -403,7 +404,7 @@ impl Signer for SshKeygenSigner {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // ssh-keygen would open a window for its question, because stdin carries the message. If a terminal exists,
+        // ssh-keygen would open a window for its question, because stdin is used for the message. If a terminal exists,
         // ssh-keygen must ask there, unless the user chose another program for the question.
         if std::env::var_os("SSH_ASKPASS").is_none() && std::fs::File::open("/dev/tty").is_ok() {
             command.env("SSH_ASKPASS_REQUIRE", "never");

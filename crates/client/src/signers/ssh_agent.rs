@@ -1,4 +1,4 @@
-//! The list of the keys in an ssh-agent (draft-ietf-sshm-ssh-agent, section 3.5).
+//! Lists the keys in an ssh-agent (draft-ietf-sshm-ssh-agent, section 3.5).
 
 use std::{
     io::{self, Read as _, Write as _},

@@ -1,4 +1,4 @@
-//! Exit codes and failures of all commands, and the words for the outcome of a run and for what people wrote about it.
+//! Defines the exit codes and failures of all commands, and formats outcomes of runs and texts that people wrote.
 
 use std::{fmt, io, path::Path};
 
@@ -248,8 +248,8 @@ pub fn outcome_words(outcome: &Outcome) -> String {
     words
 }
 
-/// Formats what people wrote, each with the name and in quotes: ` (alice's words: "wait")`. People who wrote nothing are
-/// left out. Without any words, the result is empty.
+/// Formats what people wrote, each text in quotes after the name of its writer: ` (alice's words: "wait")`. People who
+/// wrote nothing are left out. If nobody wrote anything, the result is empty.
 pub fn person_words<'a>(said: impl IntoIterator<Item = (&'a str, &'a str)>) -> PrintableText {
     let said = said.into_iter().filter(|(_, words)| !words.is_empty());
     let each = said.map(|(name, words)| {

@@ -1,10 +1,10 @@
-//! The paths of a JSON document's fields.
+//! Lists the fields of a JSON document with their paths.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// Returns the leaves of a document with their paths. A step of a path is `.key` for a field and `[n]` for an array
+/// Returns the leaves of a document with their paths. A part of a path is `.key` for a field and `[n]` for an array
 /// element. All characters of a key except letters, digits, `_` and `-` are escaped. An empty key is `\e`.
 pub fn leaves(document: &Value) -> Vec<(String, &Value)> {
     let mut found = Vec::new();

@@ -24,10 +24,10 @@ pub struct DisplayScripts {
     dotless: bool,
 }
 
-/// Names of the scripts that a list can have, each with the languages that use it, by the codes of locales. All other
-/// languages use Latin letters. `Chinese`, `Japanese` and `Korean` are the scripts that one language uses together, and
-/// `Turkish` is Latin with the letter `ı`. Scripts that are written from right to left are missing, because they change the
-/// order of the text around them.
+/// Names of the scripts that `config.toml` can list, each with the locale codes of the languages that use the script.
+/// All other languages use Latin letters. `Chinese`, `Japanese` and `Korean` each mean all scripts of that language,
+/// and `Turkish` is Latin with the letter `ı`. Scripts that are written from right to left are missing, because they
+/// change the order of the text around them.
 const SCRIPTS: [(&str, &str); 29] = [
     ("Armenian", "hy"),
     ("Bengali", "as bn"),
@@ -179,7 +179,8 @@ impl DisplayScripts {
         OWN_LETTERS.contains(c) || (self.dotless && c == '\u{131}')
     }
 
-    /// Returns the reason why a word with letters beyond ASCII is not shown, in two parts.
+    /// Returns the reason why a word with letters beyond ASCII is not shown: a text, and the name of a script to
+    /// append, or an empty text.
     pub fn flaw(self, word: &str) -> Option<(&'static str, &'static str)> {
         let is_listed =
             |c: &char| c.is_ascii() || !c.script_extension().intersection(self.scripts).is_empty();

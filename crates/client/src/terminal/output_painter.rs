@@ -1,16 +1,15 @@
-//! The output of a step as text with the sixteen colours of a terminal. Everything else that a terminal would obey is
-//! shown as an escape.
-//!
-//! A progress bar writes its line again after a carriage return, so a carriage return begins a new line here.
-//!
 //! Makes the output of a run safe for a terminal and for the log of a CI job.
+//!
+//! The sixteen colours of a terminal are kept. A carriage return begins a new line, because a progress bar writes its
+//! line again after a carriage return. Sequences that erase a part of a line are left out. All other control characters
+//! and sequences, except newline and tab, are shown as escapes.
 
 use documents::{StreamName, push_escape, push_visible};
 
 /// A piece of output in one colour.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColouredText {
-    /// Class of the style sheet, or an empty text.
+    /// CSS classes for the colour and for bold text, or an empty text.
     pub class: String,
     /// Text without control characters, except newline and tab.
     pub text: String,
@@ -80,7 +79,7 @@ impl OutputPainter {
         parts
     }
 
-    /// Shows an incomplete character, because its missing bytes can't follow after a sequence.
+    /// Shows an incomplete character as an escape, because its missing bytes can't follow an escape sequence.
     fn finish_character(&mut self, parts: &mut Vec<ColouredText>) {
         let last = self.escaped.end();
         self.push(last, parts);
@@ -111,7 +110,7 @@ impl OutputPainter {
         }
     }
 
-    /// Takes the numbers of a colour sequence. Numbers for other colours and styles have no effect.
+    /// Applies the numbers of a colour sequence. Numbers for other colours and styles have no effect.
     fn colour(&mut self, numbers: &[u8]) {
         for number in numbers.split(|byte| *byte == b';') {
             let number = std::str::from_utf8(number)
@@ -122,7 +121,8 @@ impl OutputPainter {
                 1 => self.bold = true,
                 22 => self.bold = false,
                 colour @ 30..=37 => self.foreground = Some(colour - 30),
-                // The colours of 256 and of 16 million: their numbers are no colours of the sixteen.
+                // 38 and 48 begin a colour out of 256 or 16 million. The next numbers are not numbers of the sixteen
+                // colours.
                 38 | 48 => return,
                 39 => self.foreground = None,
                 colour @ 90..=97 => self.foreground = Some(colour - 90 + 8),
@@ -137,11 +137,11 @@ pub fn plain(parts: Vec<ColouredText>) -> String {
     parts.into_iter().map(|part| part.text).collect()
 }
 
-/// What stands at the beginning of a piece that begins with an escape or a carriage return.
+/// Control sequence at the beginning of bytes that begin with an escape character or a carriage return.
 enum Found {
     /// A colour sequence of this length.
     Colour(usize),
-    /// An erasure in the line, of this length.
+    /// A sequence of this length that erases a part of the line.
     Erasure(usize),
     /// A carriage return.
     Return,

@@ -1,4 +1,4 @@
-//! External text for a terminal, with escapes.
+//! Escapes external text for a terminal.
 //!
 //! External text reaches a terminal only as [`PrintableText`]. Backslashes and all characters outside printable ASCII
 //! become visible escapes, from which a reader can decode the original text. So two different texts always look
@@ -154,7 +154,7 @@ impl PrintableText {
         Self(format!("{}...{}", &self.0[..head], &self.0[tail..]))
     }
 
-    /// Cuts what is equal at the beginnings and at the ends of different texts, with dots at each cut. No escape is split.
+    /// Replaces the equal beginnings and the equal ends of different texts by dots. No escape is split.
     pub fn cut_equal_ends(texts: &mut [&mut Self]) {
         if texts.iter().all(|text| *text == texts[0]) {
             return;
@@ -170,7 +170,7 @@ impl PrintableText {
             let is_equal = |at: &usize| all.iter().all(|one| one.get(*at) == all[0].get(*at));
             let equal = (0..all[0].len()).take_while(is_equal).count();
             for one in &mut all {
-                // Dots would make a short beginning no shorter.
+                // Three dots do not shorten a beginning of three characters.
                 if equal > 3 {
                     one.splice(..equal, ["..."]);
                 }
@@ -347,14 +347,14 @@ fn write_piece<'t>(
     Some(&text[piece.len()..])
 }
 
-/// Escapes a text. `prose` is the place in the text from which on words in these scripts are shown.
+/// Escapes a text. From the byte offset `prose` on, words in these scripts are shown.
 fn escape(text: &str, form: EscapeForm, scripts: DisplayScripts, prose: usize) -> String {
     let is_source = form == EscapeForm::Source;
     let escaped = if is_source { push_braced } else { push_escape };
     let mut out = String::with_capacity(text.len() + 8);
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        // Only for blanks: a search at each character of a long line would need quadratic time.
+        // Only for blanks, because a search at each character of a long line would need quadratic time.
         let run_of = |c: char| rest.len() - rest.trim_start_matches(c).len();
         let at = text.len() - rest.len();
         let scripts = if at >= prose {

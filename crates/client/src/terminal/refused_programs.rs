@@ -1,4 +1,4 @@
-//! Explains the programs and hosts that the lists of a run do not have, with the words that a person adds to allow each.
+//! Explains which programs and hosts a run could not use, because its lists do not have them, and how to allow them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,8 @@ const NO_HOST: [&str; 11] = [
     "ECONNREFUSED",
     "ailed to connect to",
 ];
-/// Maximum number of bytes before and in an error message that are read together.
+/// Number of bytes of the last output that are searched again with the next piece: enough for an error message and the
+/// path before it.
 const MAX_MESSAGE: usize = 1024;
 
 /// Place of a list of programs, to which a person can add a program.
@@ -75,7 +76,8 @@ impl OutputComplaints {
         self.tail.drain(..done);
     }
 
-    /// Returns a line for each host that was refused, and one if the output ends with an error about another host.
+    /// Returns a line for each host that was refused, and a line with advice if the output ends with an error message
+    /// about a host.
     pub fn host_lines(&self, facts: &Enforcement, profile: &Profile) -> Vec<String> {
         let mut lines = facts.refused_lines(&profile.network.hosts);
         let end = String::from_utf8_lossy(&self.tail);
@@ -127,7 +129,8 @@ pub fn refusal_lines(
         .collect::<Vec<_>>();
     let failed = exit_code.is_some_and(|code| code != 0);
     let may_be_refused =
-        // A check that warns also ends with 2, so with a record of refused programs this code says nothing about them.
+        // A check that warns also ends with exit code 2, so this code counts only if the host did not record refused
+        // programs.
         matches!(exit_code, Some(126 | 127))
             || (exit_code == Some(2) && facts.refused.is_none())
             || (complaints.denied && (failed || facts.refused.is_none()));
@@ -174,7 +177,7 @@ fn is_writable(path: &str, profile: &Profile) -> bool {
             && !profile.read.iter().any(|directory| below(directory)))
 }
 
-/// Returns the words that let a run start every program.
+/// Returns the advice how to let a run start every program.
 fn any_program(place: &ListPlace<'_>) -> &'static str {
     match place {
         ListPlace::Sandbox => "leave out --programs",
@@ -262,7 +265,7 @@ fn possible_reason(facts: &ProgramFacts, place: &ListPlace<'_>) -> String {
     )
 }
 
-/// Returns the entry of a list that allows a program, or what a person does if no list can contain the program.
+/// Returns the entry of a list that allows a program, or the advice if such an entry is not possible.
 fn entry_for<'a>(
     path: &'a str,
     profile: &Profile,
@@ -285,7 +288,7 @@ fn entry_for<'a>(
         .rsplit_once('/')
         .filter(|(directory, _)| SEARCHED.contains(directory))
         .map_or(path, |(_, name)| name);
-    // The name means another file, which the list already has.
+    // The list already has another file with this name, so use the path.
     if profile
         .programs
         .iter()
@@ -307,7 +310,7 @@ fn entry_for<'a>(
     }
 }
 
-/// Returns the words that add programs to a list.
+/// Returns the advice how to add programs to a list.
 fn add(names: &[&str], place: &ListPlace<'_>) -> String {
     let all = names.join(",");
     let entries = joined(names.iter().map(|name| quoted(name, '"')), ", ");
@@ -316,7 +319,7 @@ fn add(names: &[&str], place: &ListPlace<'_>) -> String {
         quoted(&all, '"')
     );
     match place {
-        // The policy of a boundary is not at hand.
+        // The client does not have the policy of the boundary.
         ListPlace::Boundary(_) if names == [OWN_PROGRAMS] => format!("add {lasting}"),
         ListPlace::Boundary(_) => {
             format!(
@@ -342,7 +345,7 @@ impl ListPlace<'_> {
         }
     }
 
-    /// Returns the time since which a listed file was replaced, and what a person does.
+    /// Returns the end of a message about a replaced file: the event after which the file was replaced, and the advice.
     fn replaced_since(&self) -> &'static str {
         match self {
             Self::Boundary(_) => {

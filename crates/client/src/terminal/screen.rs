@@ -1,10 +1,8 @@
-//! Text for people: framed and wrapped.
+//! Formats text for people: screens with wrapped lines, and tables with aligned columns.
 //!
 //! The beginning of a line distinguishes the program's own text from external text. Headings begin in column 0, with
 //! `==`. Every other line begins with a prefix of the program. The continuation of a long line has `+ ` in the column
 //! in which the prefix ends.
-//!
-//! Tables with aligned columns.
 
 use std::fmt::Write as _;
 
@@ -14,7 +12,7 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::{PrintableText, first_token, leaves};
 use documents::joined;
 
-/// Emphasis of a line. The colour carries no information that the text lacks.
+/// Emphasis of a line. The text contains all information, so a reader needs no colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineTone {
     /// Normal text.

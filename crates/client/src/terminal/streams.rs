@@ -132,7 +132,8 @@ impl Terminal {
         };
         // `$PAGER` is a command line, as for git. Some pagers do not support colours.
         let mut command = Command::new("/bin/sh");
-        // The text comes from other people, so `less` must start no program, also not by a key.
+        // The text comes from other people, so `less` must not start another program, even if a person presses a key
+        // for it.
         command
             .arg("-c")
             .arg(pager)
@@ -163,7 +164,7 @@ impl Terminal {
         self.put(screen.paint(self.table_width(), self.colour))
     }
 
-    /// Prints a screen on the standard error, because the standard output carries data.
+    /// Prints a screen on the standard error, because the standard output is for data.
     pub fn show_aside(&self, screen: &Screen) {
         let text = screen.paint(self.width, false);
         match &self.audience {

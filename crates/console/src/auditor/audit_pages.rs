@@ -1,7 +1,7 @@
 //! The pages of `countersign console --audit`:
 //!
-//! - the requests of the browser. No route signs, and no route changes the evidence
-//! - the table that the pages share. Uploaded bundles are in a file without a name, which the system removes with the
+//! - the routes for the browser; no route signs, and no route changes the evidence
+//! - the table that the pages share; uploaded bundles are in a file without a name, which the system removes with the
 //!   process
 //! - the reader of forms with files (RFC 7578)
 
@@ -36,12 +36,12 @@ use client::{
 use documents::{BlobDigest, locked};
 use verdict::VerifyOptions;
 
-/// Makes each decision of the evidence again, and serves the table until a signal ends the program. If a log can't be
+/// Repeats each decision of the evidence, and serves the table until a signal ends the program. If a log can't be
 /// judged, for example without a trusted roster, a page says what to do.
 ///
 /// # Errors
-/// Returns an error if the evidence does not exist, if one of several places has none, if the roster can't be read, or if the
-/// port is taken.
+/// Returns an error if the evidence does not exist, if one of several places has no evidence, if the roster can't be
+/// read, or if the port is taken.
 pub fn run(
     named: &[String],
     trust: &TrustArgs,
@@ -56,7 +56,7 @@ pub fn run(
         let places = match (bundles_of(std::slice::from_ref(&path)), logs_below(&path)) {
             // A directory without bundles, but with directories of logs, means all these logs.
             (Err(_), logs) if !logs.is_empty() => logs,
-            // Bundles are uploaded into a table whose only place is an empty directory.
+            // A single place can be an empty directory: the table is then empty, and bundles are uploaded into it.
             (Err(nothing), _) if named.len() > 1 && !is_log(&path) => return Err(nothing),
             _ => vec![path],
         };
@@ -98,20 +98,20 @@ pub fn run(
 /// Maximum size of one upload, in bytes.
 pub const MAX_UPLOAD: usize = 64 << 20;
 
-/// The table with its evidence, and what the routes need.
+/// The table with its evidence, and the state that the routes need.
 pub struct AuditorPages {
-    /// What the auditor named.
+    /// The places that the auditor named.
     pub named: String,
     /// Trusted rosters.
     pub trust: Vec<ChosenTrust>,
     table: Mutex<AuditTable>,
-    /// The uploaded bundles, and their size together.
+    /// The file with the uploaded bundles, and its size.
     uploads: Mutex<(File, u64)>,
-    /// What the last upload added.
+    /// A sentence about what the last upload added.
     said: Mutex<Option<String>>,
-    /// The way in.
+    /// The address of the pages, and the secrets that let a browser in.
     pub door: Arc<Door>,
-    /// Forms that nobody has sent.
+    /// Forms that were not sent yet.
     pub forms: OpenForms,
     /// One upload at a time, so that the memory for uploads is bounded.
     one_upload: Arc<Semaphore>,
@@ -217,7 +217,7 @@ async fn upload(
     let work = {
         let pages = pages.clone();
         move || {
-            // The next upload waits until this one is read, also if its browser does not.
+            // Hold the permit until this upload is read, even if its browser no longer waits.
             let _one = one;
             add(&pages, &kind, &body)
         }
@@ -432,7 +432,7 @@ impl<'b> SentForm<'b> {
     }
 }
 
-/// Returns the first place of `wanted`, which begins with a carriage return.
+/// Returns the first position of `wanted`, which begins with a carriage return.
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     let mut from = 0;
     while let Some(at) = bytes[from..].iter().position(|byte| *byte == b'\r') {

@@ -67,7 +67,7 @@ impl AuditorPages {
         page("Decisions", &main)
     }
 
-    /// Returns what the reader must know before the table.
+    /// Returns the notes that a reader needs before the table.
     fn remarks(&self, table: &AuditTable) -> Markup {
         let open = table.open_count();
         html! {
@@ -171,7 +171,7 @@ impl AuditorPages {
     }
 }
 
-/// Returns the list of what the log leaves open.
+/// Returns the list of the work that the log leaves open.
 fn open_work(lines: &[(LineTone, PrintableText)]) -> Markup {
     html! {
         @if !lines.is_empty() {
@@ -210,7 +210,8 @@ fn facts(table: &AuditTable) -> Markup {
     }
 }
 
-/// Returns the table of the grants, which are no runs. All grants are in the CSV file.
+/// Returns the table of the grants, which have no rows among the runs. The page shows the newest grants, and the CSV
+/// file has all.
 fn grants(grants: &[(&GrantLine, Timestamp)]) -> Markup {
     html! {
         @if !grants.is_empty() {
@@ -235,7 +236,7 @@ fn grants(grants: &[(&GrantLine, Timestamp)]) -> Markup {
 }
 
 fn decisions(rows: &[&AuditRow]) -> Markup {
-    // The name of the only boundary says nothing.
+    // With only one boundary, the column with its name is left out.
     let mut names = rows
         .iter()
         .map(|row| &row.cells[BOUNDARY])

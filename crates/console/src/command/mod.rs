@@ -51,8 +51,8 @@ pub struct Args {
 /// Serves the pages until a signal ends the program.
 ///
 /// # Errors
-/// Returns an error if the list of boundaries can't be read, if a named key can't be used, if the evidence does not exist,
-/// or if the port is taken.
+/// Returns an error if the list of boundaries can't be read, if a named key can't be used, if the evidence does not
+/// exist, or if the port is taken.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     match &args.audit[..] {
         _ if args.desk.desk => desk::run(&args.desk, &args.trust, global, terminal),

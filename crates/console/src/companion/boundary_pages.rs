@@ -1,6 +1,5 @@
-//! The requests for the pages of one boundary: its steps, sessions, ended proposals, open work, and the head of its log.
-//!
-//! The markup of the pages of one boundary: its steps, sessions, ended proposals, open work, and the head of its log.
+//! The requests and the markup for the pages of one boundary: its steps, sessions, ended proposals, open work, and the
+//! head of its log.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -47,7 +46,8 @@ pub fn routes() -> Router<Arc<PageState>> {
         .route("/b/{at}/log", get(show_log))
 }
 
-/// Reads what a page shows, and makes the page. A page that can't be read says why, and what its reader needs.
+/// Reads the data of a page, and returns the page. If the data can't be read, the page says why, and what the reader
+/// can do.
 async fn shown<T: Send + 'static>(
     own: &PageState,
     at: usize,
@@ -278,8 +278,8 @@ pub fn receipts(at: usize, name: &str, found: &ProposalList, later: bool) -> Mar
     section_page(at, "Receipts", &format!("Receipts of {name}"), &main)
 }
 
-/// Returns what the boundary leaves to people: the runs that need a review, in the words of `countersign unsettled`, and the
-/// grants, in those of `countersign grant list`.
+/// Returns the page of open work: the runs that need a review, in the words of `countersign unsettled`, and the grants,
+/// in the words of `countersign grant list`.
 pub fn open_work(
     at: usize,
     name: &str,
@@ -325,7 +325,7 @@ pub fn open_work(
     section_page(at, "Open", &format!("Open work of {name}"), &main)
 }
 
-/// Returns the head of the log, and what was verified here.
+/// Returns the head of the log, and what this program verified.
 pub fn log(at: usize, name: &str, head: &CheckedHead) -> Markup {
     let main = html! {
         dl.pairs {
@@ -358,7 +358,7 @@ pub fn log(at: usize, name: &str, head: &CheckedHead) -> Markup {
     section_page(at, "Log", &format!("Log of {name}"), &main)
 }
 
-/// Returns the lines of a signed note. A line of a signature begins with an em dash (C2SP signed-note).
+/// Returns the lines of a signed note. A signature line begins with an em dash (C2SP signed-note).
 fn plain_lines(text: &str) -> String {
     let line = |line: &str| match line.strip_prefix("\u{2014} ") {
         Some(signature) => format!("\u{2014} {}", plain(signature)),

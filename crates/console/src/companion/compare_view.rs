@@ -11,9 +11,9 @@ use crate::{NavPlace, companion_page, path_of, plain};
 
 /// Maximum number of proposals in one table.
 pub const MOST: usize = 12;
-/// Maximum length of a value in the table. The review of each proposal shows all of it.
+/// Maximum length of a value in the table. The review of a proposal shows the whole value.
 const MOST_OF_VALUE: usize = 400;
-/// Beginnings of the paths that the table shows last: they differ for every proposal.
+/// Beginnings of the paths that the table shows last, because they differ for every proposal.
 const ALWAYS_DIFFERENT: [&str; 7] = [
     "predicate.proposal",
     "predicate.nonce",
@@ -27,7 +27,7 @@ const ALWAYS_DIFFERENT: [&str; 7] = [
 /// The signed fields of one proposal, by their paths.
 type SignedFields = BTreeMap<String, String>;
 
-/// Reads the fields of the signed bytes, and not what the boundary says about them.
+/// Reads the fields from the signed bytes, not from the boundary's own description of the proposal.
 pub fn fields_of(view: &ProposalView) -> CommandResult<SignedFields> {
     let payload = ReviewSubject::Proposal(Box::new(view.clone())).payload()?;
     let document: Value = serde_json::from_slice(&payload).map_err(|error| {
@@ -49,7 +49,7 @@ pub fn fields_of(view: &ProposalView) -> CommandResult<SignedFields> {
         .collect())
 }
 
-/// Returns the paths of the fields that differ: parameters first, and what always differs last.
+/// Returns the paths of the fields that differ. Parameters come first, and fields that always differ come last.
 fn different(all: &[SignedFields]) -> Vec<&str> {
     let paths: BTreeSet<&str> = all
         .iter()

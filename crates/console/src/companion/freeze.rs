@@ -20,10 +20,10 @@ use crate::{
     plain,
 };
 
-/// Word that the person types, so that nobody freezes by a click.
+/// Word that the person types, so that a click alone freezes nothing.
 pub const WORD: &str = "freeze";
 
-/// Returns the routes. A sent form uses a key.
+/// Returns the routes. Sending the form uses a key.
 pub fn routes() -> Router<Arc<Companion>> {
     Router::new().route("/b/{at}/freeze", get(ask).post(freeze))
 }
@@ -32,7 +32,7 @@ async fn ask(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Markup> {
     page(&own.pages, at, &RefusedReview::default(), html! {}).await
 }
 
-/// Returns the page. `refused` is a form without the word, and `more` stands below the form.
+/// Returns the page. `refused` has the errors of an earlier form, and `more` is shown below the form.
 pub async fn page(
     own: &PageState,
     at: usize,

@@ -1,4 +1,4 @@
-//! The page of a standing grant: the text of `countersign approve grt_…`, and the forms that sign and that end the grant.
+//! The page of a standing grant: the text of `countersign approve grt_…`, and the forms that sign or end the grant.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::{
     companion_page, hidden, plain, screen_lines, take_held,
 };
 
-/// Word that the person types, so that nobody ends a grant by a click.
+/// Word that the person types, so that a click alone ends no grant.
 const WORD: &str = "revoke";
 
-/// Returns the routes. A sent form uses a key.
+/// Returns the routes. Sending a form uses a key.
 pub fn routes() -> Router<Arc<Companion>> {
     Router::new()
         .route("/b/{at}/grant/{id}", get(show).post(sign))
@@ -50,7 +50,7 @@ async fn show_grant(
         .await;
     let made = made.map_err(not_done(at, "No grant", way.clone()))?;
     let digest = made.review.digest().to_string();
-    // The person answered for the grant of the page before.
+    // The person filled in the earlier form for the grant that its page showed, so the grant must be the same.
     refused.check_digest(at, &digest, id.as_str(), way)?;
     let number = own.pages.forms.issue();
     let page = page(own, at, &made, &number, &refused);

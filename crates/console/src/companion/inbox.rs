@@ -17,7 +17,7 @@ const MOST_ENDED: usize = 20;
 pub struct BoundaryInbox {
     /// What the boundary says about itself.
     pub state: BoundaryState,
-    /// The approver that the keys belong to, or why no key belongs to one.
+    /// The approver to whom the keys belong, or the reason why they belong to no approver.
     pub approver: Result<Name, String>,
     /// Proposals that the signature of this person can advance, the soonest end first.
     pub mine: Vec<ProposalView>,
@@ -32,7 +32,7 @@ pub struct BoundaryInbox {
 }
 
 impl BoundaryInbox {
-    /// Reads the proposals. `approver` is the person, or why nobody is.
+    /// Reads the proposals. `approver` is the person, or the reason why the person is no approver.
     pub fn read(
         (place, client): (&ReachedBoundary, &Client),
         approver: CommandResult<RosteredApprover>,
@@ -73,7 +73,7 @@ impl BoundaryInbox {
         })
     }
 
-    /// Returns the pending proposals of definitions that more than one pending proposal has.
+    /// Returns the pending proposals by definition, for each definition with more than one pending proposal.
     pub fn of_one_definition(&self) -> BTreeMap<StepDigest, Vec<&ProposalView>> {
         let mut all: BTreeMap<StepDigest, Vec<&ProposalView>> = BTreeMap::new();
         for view in self.mine.iter().chain(&self.others) {
@@ -84,7 +84,7 @@ impl BoundaryInbox {
     }
 }
 
-/// Returns true if both times are on one day in UTC.
+/// Returns true if both times are on the same day in UTC.
 fn is_same_day(one: Timestamp, other: Timestamp) -> bool {
     const DAY: i64 = 86_400;
     one.unix().div_euclid(DAY) == other.unix().div_euclid(DAY)

@@ -1,7 +1,7 @@
 //! The command `countersign console`: the companion of an approver, in a browser on the approver's own machine.
 //!
-//! - [`options`]: the command and its options
-//! - [`signing`]: the keys; only this module loads and uses them, and no other room can name it
+//! - [`options`]: opens the pages of an approver
+//! - [`signing`]: the keys; only this module loads and uses them, and no module outside of the companion can name it
 //! - [`reviews`]: reviews that a page shows, until they are signed, denied or too old
 //! - [`inbox`]: the proposals of all boundaries
 //! - [`views`], [`review_view`], [`compare_view`]: the markup

@@ -23,7 +23,7 @@ pub fn run(
 ) -> CommandResult {
     let signing = Arc::new(Signing::new(keys));
     if !keys.is_empty() {
-        // A wrong name is reported before a page opens.
+        // Load the named keys now, so that an error is reported before a page opens.
         drop(signing.keys()?);
     }
     let options = global.chosen()?;

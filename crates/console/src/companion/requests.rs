@@ -24,17 +24,17 @@ use crate::{
 };
 use wire::ProposalView;
 
-/// What all pages need. It has no key, so a desk has these pages too.
+/// The state that all pages need. It contains no key, so the pages of a desk use it too.
 pub struct PageState {
     pub places: Vec<Arc<ReachedBoundary>>,
     pub form_key: FormKey,
     pub forms: OpenForms,
     pub watchers: RunWatchers,
-    /// What a person signed with these pages and when, each with the page about it.
+    /// For each signature of this person, the path of the page about it, and a sentence with the time.
     signed: Mutex<Vec<(String, String)>>,
 }
 
-/// What the pages need that sign with a key of this program.
+/// The state of the pages that sign with a key of this program.
 pub struct Companion {
     pub pages: Arc<PageState>,
     pub signing: Arc<Signing>,
@@ -70,7 +70,7 @@ pub fn failed(nav: NavPlace, title: &str, failure: &CommandFailure, way: Markup)
     RefusedRequest::with(status_of(failure), companion_page(nav, title, main))
 }
 
-/// Returns what makes the page of a failed request about a boundary, as [`failed`].
+/// Returns a function that makes the page of a failed request about a boundary, like [`failed`].
 pub fn not_done(
     at: usize,
     title: &str,
@@ -105,8 +105,8 @@ pub fn after_signature<T>(
     }
 }
 
-/// Takes the review that the page of a form showed. A page of this program made the form for this path, and the form works
-/// once. `way` leads back to the page.
+/// Takes the review that the page of a form showed. The form must come from a page of this program for this path, and
+/// works once. `way` leads back to the page.
 pub fn take_held<K: PartialEq, R>(
     pages: &PageState,
     held: &HeldReviews<K, R>,
@@ -165,7 +165,7 @@ impl PageState {
         }
     }
 
-    /// Returns what the person signed with these pages, for the page about it.
+    /// Returns the sentences about what the person signed, for the page `page`.
     pub fn signed(&self, page: &str) -> Markup {
         let signed = locked(&self.signed);
         html! { @for (_, words) in signed.iter().filter(|(to, _)| to == page) { p role="status" { strong { (words) } } } }

@@ -28,30 +28,31 @@ use crate::{
 
 /// What the review page needs.
 struct ReviewView<'a> {
-    /// Seals of the forms.
+    /// Key of the seals of the forms.
     form_key: &'a FormKey,
-    /// Number of the forms of this page. The page has one number, because it works once, for a signature or a denial.
+    /// Number of the forms of this page. Both forms have the same number, because the page works once: for a signature
+    /// or for a denial.
     number: &'a str,
     /// Place of the boundary in the list.
     boundary: usize,
-    /// What the passkey of the person signs, at a desk. `None` if a key of this program signs.
+    /// The question for the person's passkey, at a desk. `None` if a key of this program signs.
     passkey: Option<&'a PasskeyQuestion>,
     /// The review.
     made: &'a MadeReview,
-    /// What the person sent with an earlier form of this review, and what was wrong with it.
+    /// The contents of an earlier form of this review, and its errors.
     refused: &'a RefusedReview,
 }
 
-/// What reviews the proposals of these pages: the keys of this program, or at a desk the passkey of a person.
+/// The signer for whom these pages make reviews: the keys of this program, or the passkey of a person at a desk.
 pub trait Reviewer: Send + Sync + 'static {
     fn pages(&self) -> &PageState;
     fn held(&self) -> &HeldReviews<ProposalId, ProposalReview>;
-    /// Returns the work that reads a proposal and makes its review.
+    /// Returns a function that reads a proposal and makes its review.
     fn make(
         &self,
         id: ProposalId,
     ) -> impl FnOnce(&ReachedBoundary, &Client) -> CommandResult<MadeReview> + Send + 'static;
-    /// Returns what a passkey signs. `None` if a key of this program signs.
+    /// Returns the question for the passkey. `None` if a key of this program signs.
     fn question(&self, made: &MadeReview) -> Option<PasskeyQuestion>;
 }
 
@@ -74,7 +75,7 @@ async fn show_review(
     let made = pages.place(at)?.read(work).await;
     let made = made.map_err(not_done(at, "No review", ways(at, &id)))?;
     let digest = made.review.found.digest.to_string();
-    // The person typed the digits of the earlier review.
+    // The person typed the digits of the earlier review, so the statement must be the same.
     refused.check_digest(at, &digest, id.as_str(), ways(at, &id))?;
     let (number, passkey) = (pages.forms.issue(), own.question(&made));
     let page = ReviewView {
@@ -91,7 +92,8 @@ async fn show_review(
     Ok((refused.status(), page).into_response())
 }
 
-/// Takes the review that a form answers, and what the person sent. A refused form shows a new review.
+/// Takes the review that a form answers, and the contents of the form. If the form is refused, the answer shows a new
+/// review.
 pub async fn answered(
     own: &impl Reviewer,
     (at, page, id): (usize, &str, &ProposalId),
@@ -120,7 +122,7 @@ pub struct RefusedReview {
 }
 
 impl RefusedReview {
-    /// A form without an error so far.
+    /// Returns a form that has no error yet.
     pub fn of(sent: BTreeMap<String, String>) -> Self {
         Self {
             sent,
@@ -140,7 +142,7 @@ impl RefusedReview {
         }
     }
 
-    /// Checks that the page that was sent showed the statement that the boundary returns now.
+    /// Checks that the page of the sent form showed the statement that the boundary returns now.
     pub fn check_digest(&self, at: usize, digest: &str, what: &str, way: Markup) -> PageAnswer<()> {
         match self.sent.get("digest") {
             Some(before) if before != digest => {
@@ -151,7 +153,7 @@ impl RefusedReview {
         }
     }
 
-    /// Compares what the person sent to sign with what the review asks for.
+    /// Compares the sent form for a signature with what the review asks for.
     pub fn of_signature(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
         let (asked, mut found) = (AskedText::of(review), Self::of(sent));
         if asked.more > 0 && found.value("more").trim().parse() != Ok(asked.more) {
@@ -175,7 +177,7 @@ impl RefusedReview {
         found
     }
 
-    /// Checks what the person sent to deny.
+    /// Checks the sent form for a denial.
     pub fn of_denial(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self::of(sent);
         if let Err(failure) = deny::payload(review, found.reason()) {
@@ -191,7 +193,7 @@ impl RefusedReview {
         found
     }
 
-    /// Compares what the person sent to sign a grant with what its review asks for.
+    /// Compares the sent form for the signature of a grant with what the review of the grant asks for.
     pub fn of_grant(review: &GrantReview, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self::of(sent);
         if check_typed(review, found.value("answer")).is_err() {
@@ -225,7 +227,7 @@ impl RefusedReview {
         found
     }
 
-    /// Returns the form of a revocation with its reason and its word, and with what was wrong with an earlier form.
+    /// Returns the form of a revocation with its reason and its word, and with the errors of an earlier form.
     pub fn word_form(&self, own: &PageState, path: &str, word: &str, button: &str) -> Markup {
         html! {
             (self.errors.summary("Nothing was signed. Correct this field."))
@@ -250,7 +252,7 @@ impl RefusedReview {
         self.value("reason").trim()
     }
 
-    /// Notes what is wrong with a field.
+    /// Adds an error of a field.
     pub fn wrong(&mut self, id: &str, label: &str, message: String) {
         self.errors.0.push(FieldError {
             id: id.to_owned(),
@@ -302,7 +304,7 @@ impl ReviewView<'_> {
         )
     }
 
-    /// Returns the form for a signature, or why there is none.
+    /// Returns the form for a signature, or the reason why this page has none.
     fn sign_form(&self) -> Markup {
         let MadeReview {
             review,

@@ -18,16 +18,17 @@ pub struct MadeReview {
     pub review: ProposalReview,
     /// The proposal, as the boundary reports it.
     pub view: ProposalView,
-    /// The approver whose key would sign, or why no key can sign.
+    /// The approver whose key would sign, or the reason why no key can sign.
     pub approver: Result<Name, String>,
 }
 
-/// The answer of the boundary to a signature that was made and sent, and words for what the person did. If a call
-/// returns an error instead, nothing was signed.
+/// The boundary's answer to a signature that was made and sent, and a sentence about what the person did. A function
+/// that returns an error in place of this value has signed nothing.
 pub struct SentSignature<T>(pub CommandResult<T>, pub String);
 
 impl MadeReview {
-    /// Reads a proposal and makes its review. A proposal that is over has no review. `approver` says whose key would sign.
+    /// Reads a proposal and makes its review. A proposal that is over has no review. `approver` says whose key would
+    /// sign.
     pub fn read(
         (id, trust, client): (&ProposalId, &BoundaryTrust, &Client),
         make: impl FnOnce(&ReviewSubject) -> CommandResult<ProposalReview>,
@@ -98,7 +99,7 @@ pub struct HeldReview<K, R> {
     pub boundary: usize,
     /// The document.
     pub id: K,
-    /// Digest in the form of the page.
+    /// Digest that the form of the page contains.
     pub digest: String,
     /// The review, with the bytes that a signature covers.
     pub review: R,

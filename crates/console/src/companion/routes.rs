@@ -1,4 +1,4 @@
-//! The requests of the browser.
+//! The routes of the approver's pages.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The pages that review a run: what ran, what the person says, and the review as it is signed.
+//! The pages that review a run: what ran, the form for the person's verdict, and the review as it will be signed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -56,7 +56,7 @@ async fn show_run(
         ))
     });
     let (run, open) = read.await.map_err(not_done(at, "No run", way.clone()))?;
-    // The person filled in the form for the run of the page before.
+    // The person filled in the earlier form for the run that its page showed, so the run must be the same.
     refused.check_digest(at, &run.digest.to_string(), id.as_str(), way)?;
     let main = html! {
         h1 { "Review of a run" }
@@ -163,7 +163,7 @@ fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, 
     }
 }
 
-/// Makes the review, and shows it as it will be signed.
+/// Makes the review, and shows it in the form that the person will sign.
 async fn make(
     State(own): Shared,
     Path((at, id)): Path<(usize, ReceiptId)>,

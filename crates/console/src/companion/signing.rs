@@ -1,7 +1,7 @@
 //! The keys of the approver. Only this module of the pages loads and uses keys.
 //!
-//! [`Signing`] has no constructor outside of the companion, so the other pages have nothing that can sign. A signature covers
-//! the bytes of the review that the page showed.
+//! [`Signing`] can be made only inside the companion, so no other page can sign. A signature covers the bytes of the
+//! review that the page showed.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -20,7 +20,7 @@ use wire::{GrantView, ProposalView, ReviewedView, RevocationView};
 /// The keys of the approver.
 pub struct Signing {
     keys: KeyArgs,
-    /// One signature at a time: a security key or a passphrase asks for one thing at a time.
+    /// Held during a signature, because a security key or a passphrase prompt can handle only one at a time.
     turn: Mutex<()>,
 }
 
@@ -30,7 +30,7 @@ pub struct MadeGrant {
     pub review: GrantReview,
     /// The grant, as the boundary reports it.
     pub view: GrantView,
-    /// The approver whose key would sign, or why nobody can sign.
+    /// The approver whose key would sign, or the reason why no key can sign.
     pub approver: Result<Name, String>,
 }
 
@@ -47,7 +47,7 @@ impl Signing {
         }
     }
 
-    /// Returns the option of the keys, for read access.
+    /// Returns the key options, for the client that reads.
     pub(super) fn key_options(&self) -> &KeyArgs {
         &self.keys
     }
@@ -75,7 +75,7 @@ impl Signing {
         )
     }
 
-    /// Signs the bytes that the page showed, after all checks were made again, and sends the signature.
+    /// Repeats all checks, then signs the bytes that the page showed, and sends the signature.
     pub(super) fn approve(
         &self,
         held: HeldReview<ProposalId, ProposalReview>,
@@ -160,7 +160,7 @@ impl Signing {
         })
     }
 
-    /// Signs the grant that the page showed, after all checks were made again, and sends the signature.
+    /// Repeats all checks, then signs the grant that the page showed, and sends the signature.
     pub(super) fn approve_grant(
         &self,
         held: HeldReview<GrantId, GrantReview>,
@@ -186,7 +186,7 @@ impl Signing {
         ))
     }
 
-    /// Signs and sends the revocation of the grant with this digest. Returns the words for the grant too.
+    /// Signs and sends the revocation of the grant with this digest. Also returns the words for the grant.
     pub(super) fn end_grant(
         &self,
         id: &GrantId,

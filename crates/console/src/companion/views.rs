@@ -10,7 +10,7 @@ use wire::{ProposalStatus, ProposalView};
 
 use crate::{BoundaryInbox, BoundaryState, framed, plain, standing_words};
 
-/// Maximum length of the parameters in a line of the inbox. The review shows all of them.
+/// Maximum length of the parameters in a line of the inbox. The review shows all parameters.
 const MOST_WORDS: usize = 160;
 /// Number of last digits of an id in the inbox.
 const ENDING: usize = 8;
@@ -79,7 +79,7 @@ pub fn companion_page(place: NavPlace, title: &str, main: Markup) -> Markup {
     live_page(place, title, main, false)
 }
 
-/// Returns a page that browsers without JavaScript load again if it `changes`.
+/// Returns a page. If `changes` is true, browsers without JavaScript load the page again.
 pub fn live_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> Markup {
     framed(title, None, &html! { (place.links()) (main) }, changes)
 }
@@ -96,7 +96,7 @@ pub fn id_end(view: &ProposalView) -> &str {
     end_of(view, ENDING)
 }
 
-/// Returns the name of a boundary, with its own name if the person chose another one.
+/// Returns the name of a boundary. If the person chose another name, the boundary's own name follows in parentheses.
 fn boundary_words(name: &str, state: &BoundaryState) -> String {
     let own = state.name.as_str();
     if name == own {
@@ -108,7 +108,7 @@ fn boundary_words(name: &str, state: &BoundaryState) -> String {
 
 type Read = CommandResult<BoundaryInbox>;
 
-/// Returns the inbox over all boundaries, with `last` as its end.
+/// Returns the inbox of all boundaries, with `last` at its end.
 pub fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> Markup {
     let each = || {
         let read = all

@@ -12,12 +12,12 @@ use crate::{BoundaryTrust, ReachedBoundary};
 pub struct DeskBoundary {
     options: GlobalOptions,
     trust: TrustArgs,
-    /// The boundary without credentials, for the login.
+    /// Access to the boundary without credentials, for the login.
     pub public: Arc<ReachedBoundary>,
 }
 
 impl DeskBoundary {
-    /// Takes the boundary of these options.
+    /// Returns the boundary of these options.
     ///
     /// # Errors
     /// Returns an error if no roster of the boundary can be read from a file, because then nobody can log in.
@@ -54,7 +54,7 @@ impl DeskBoundary {
             .is_some_and(|listed| listed.name == name)
     }
 
-    /// Returns the boundary with the access of one person.
+    /// Returns access to the boundary with the rights of one person.
     pub fn with_bearer(&self, bearer: String) -> ReachedBoundary {
         let own = self.options.clone();
         ReachedBoundary::new(self.options.clone(), &self.trust, move || {
@@ -70,7 +70,8 @@ impl DeskBoundary {
             .collect())
     }
 
-    /// Returns the passkeys of this approver at this host. The file is read again each time, so a new roster needs no restart.
+    /// Returns the passkeys of this approver at this host. The roster file is read each time, so a new roster needs no
+    /// restart.
     pub fn passkeys(&self, person: &Name, host: &str) -> Vec<ForeignKey> {
         let rosters = self.rosters().unwrap_or_default();
         let keys = rosters
@@ -83,8 +84,8 @@ impl DeskBoundary {
         keys.map(|(_, key)| key.clone()).collect()
     }
 
-    /// Asks the boundary for the challenge of a key. The challenge names the boundary, so no boundary can pass on the challenge of
-    /// another one.
+    /// Asks the boundary for the challenge of a key. The challenge names its boundary, so no boundary can pass on a
+    /// challenge of another boundary.
     pub fn challenge(
         trust: &BoundaryTrust,
         client: &Client,

@@ -17,7 +17,7 @@ pub struct DeskPerson {
 }
 
 impl DeskPerson {
-    /// Returns what the script asks the passkey to sign.
+    /// Returns the question that the script asks the passkey.
     pub fn question(&self, payload: &[u8]) -> PasskeyQuestion {
         let challenge = PasskeyMessage::of_statement(payload).challenge();
         PasskeyQuestion {

@@ -28,13 +28,13 @@ use crate::{
     page::frame::forwarding,
     web::{
         door::is_only,
-        guard::{MAX_FORM, files, finish},
+        guard::{MAX_FORM, files, finish, too_long},
     },
 };
 
 /// Time limit for the body of a request.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
-/// Browsers then call this host only over TLS, also if a person types `http://`.
+/// Header value after which browsers call this host only over TLS, even if a person types `http://`.
 const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Returns all routes. Before the login, only the pages of the login, of the enrolment and of links work.
@@ -83,8 +83,14 @@ async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) ->
         let (head, body) = request.into_parts();
         match timeout(BODY_DEADLINE, to_bytes(body, MAX_FORM)).await {
             Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
-            Ok(Err(_)) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-            Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+            Ok(Err(_)) => too_long().into_response(),
+            Err(_) => {
+                let what = format!(
+                    "The form did not arrive within {} seconds, so nothing was done. Send it again.",
+                    BODY_DEADLINE.as_secs()
+                );
+                RefusedRequest::new(StatusCode::REQUEST_TIMEOUT, "Too slow", &what).into_response()
+            }
         }
     };
     let mut answer = finish(answer);
@@ -94,8 +100,8 @@ async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) ->
     answer
 }
 
-/// Leads a link of a message on. The page leads on by itself, because a browser sends the cookie with `SameSite=Strict` only
-/// with requests that begin on this site.
+/// Answers a link of a message with a page that forwards to its target. A redirect would not work, because a browser
+/// sends the cookie with `SameSite=Strict` only with requests that begin on this site.
 async fn linked(Path((boundary, id)): Path<(String, String)>) -> PageAnswer<Markup> {
     let Some(to) = LoginTarget::parse(&format!("/go/{boundary}/{id}")) else {
         let what = "The link is not whole. Copy all of it from the message.";
@@ -142,7 +148,7 @@ async fn inside(State(desk): State<Arc<Desk>>, request: Request) -> Response {
         if answer.status() != StatusCode::UNAUTHORIZED {
             return answer;
         }
-        // The boundary no longer knows the access, for example after a restart.
+        // The boundary no longer accepts the bearer of this login, for example after a restart.
         desk.logins.end(&headers);
     }
     if method == Method::GET {

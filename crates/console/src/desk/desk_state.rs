@@ -1,4 +1,4 @@
-//! What the requests before the login share.
+//! The state that the requests before the login share.
 
 use std::{io, time::Instant};
 
@@ -15,14 +15,14 @@ use crate::{
     web::secrets::FormKey,
 };
 
-/// Maximum length of a path after the login.
+/// Maximum length of the path of a page after the login.
 const LONGEST: usize = 200;
 
 /// The page after the login: a path of this desk.
 pub struct LoginTarget(String);
 
 impl LoginTarget {
-    /// Takes a path of this desk, with plain characters only. `//host` would lead to another site.
+    /// Parses a path of this desk, with plain characters only. `//host` would lead to another site.
     pub fn parse(path: &str) -> Option<Self> {
         let plain = |c: u8| c.is_ascii_alphanumeric() || b"/._-:".contains(&c);
         let own = path.starts_with('/')
@@ -43,12 +43,12 @@ impl Default for LoginTarget {
     }
 }
 
-/// A login that has begun. The desk keeps it for the form of the page.
+/// A login that has begun. The desk stores the attempt under the number of the form on its page.
 #[derive(Default)]
 pub struct LoginAttempt {
     /// Place of the boundary. `None` if the desk has no such boundary.
     pub place: Option<usize>,
-    /// Number of the passkey of this person that is asked for.
+    /// Index of the requested passkey among the passkeys of this person.
     pub key: usize,
     pub name: Option<Name>,
     pub to: LoginTarget,
@@ -68,15 +68,15 @@ impl LoginAttempt {
 /// The address of the browser.
 pub type Peer = Extension<BrowserAddress>;
 
-/// What the requests before the login need.
+/// The state that the requests before the login need.
 pub struct Desk {
-    /// Address as browsers write an origin.
+    /// Origin of the desk, as browsers send it.
     pub origin: String,
     pub boundaries: Vec<DeskBoundary>,
     pub logins: LoginSessions,
     pub form_key: FormKey,
-    /// The forms of logins that have begun, with their challenges. The pages show nothing of it, because it tells who is in a
-    /// roster.
+    /// The logins that have begun, with their challenges, by the number of their form. Pages don't show these values,
+    /// because the values tell who is in a roster.
     pub forms: OpenForms<(LoginAttempt, String)>,
     limits: AttemptLimits,
 }
@@ -98,12 +98,12 @@ impl Desk {
         })
     }
 
-    /// Returns the name and the port, as a browser sends them.
+    /// Returns the name and the port, as a browser sends them in `Host`.
     pub fn authority(&self) -> &str {
         self.origin.trim_start_matches("https://")
     }
 
-    /// Returns the name, to which the passkeys belong.
+    /// Returns the name of the desk. Passkeys belong to this name.
     pub fn host(&self) -> &str {
         self.authority().split(':').next().unwrap_or_default()
     }

@@ -1,4 +1,5 @@
-//! The page that makes a passkey, and shows its line for the roster. The desk keeps nothing of it.
+//! The page that makes a passkey, and shows the line of the passkey for the roster. The desk does not store the
+//! passkey.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -24,7 +24,7 @@ use documents::locked;
 
 /// Maximum number of connections.
 const MOST: usize = 1024;
-/// Maximum number of connections of one address, because many people can be behind one address.
+/// Maximum number of connections of one address. Many people can share one address.
 const MOST_OF_ONE: usize = 64;
 /// Time limits for the header of a proxy, for the TLS handshake, and for the head of a request.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct BrowserAddress(pub IpAddr);
 
-/// Serves the pages for ever. A connection from one of the `proxies` begins with a header of the PROXY protocol, which
+/// Serves the pages forever. A connection from one of the `proxies` begins with a header of the PROXY protocol, which
 /// contains the address of the browser.
 pub async fn serve(
     listener: TcpListener,
@@ -139,7 +139,8 @@ const BURST: u32 = 60;
 /// Maximum number of addresses. Further addresses share one limit.
 const MOST_ADDRESSES: usize = 65_536;
 
-/// Limit for attempts to log in or to make a passkey, by address. An entry is the time at which the limit is full again.
+/// Limit for attempts to log in or to make a passkey, by address. An entry has the time at which the address can make
+/// `BURST` attempts again.
 #[derive(Default)]
 pub struct AttemptLimits(Mutex<HashMap<Option<IpAddr>, Instant>>);
 

@@ -91,10 +91,10 @@ async fn begin(
 /// Asks for a signature over a challenge. A name without a passkey gets a challenge that no boundary made.
 async fn ask(desk: &Desk, attempt: LoginAttempt) -> PageAnswer<Response> {
     let secret: [u8; 32] = random().map_err(no_secret)?;
-    // A boundary is asked also for a name that no boundary of the desk has.
+    // Ask a boundary even if the desk has no boundary with this name.
     let boundary = desk.boundaries.get(attempt.place.unwrap_or_default());
     let mut keys = attempt.keys(desk).map_or_else(Vec::new, |(_, keys)| keys);
-    // The boundary is asked also for a name without a passkey, so that nobody can measure the difference.
+    // Ask the boundary even if the name has no passkey, so that the time of the answer shows no difference.
     let known = (attempt.key < keys.len()).then(|| keys.swap_remove(attempt.key).keyid());
     let keyid = known.unwrap_or_else(|| KeyId::from_bytes(&secret));
     let made = match boundary.map(|boundary| boundary.public.clone()) {
@@ -156,7 +156,8 @@ async fn answered(
     });
     let (number, key, blob) = valid.ok_or_else(wrong)?;
     if number != attempt.key {
-        // The challenge is valid for one key. A person with several passkeys may have used another one.
+        // The challenge is valid for one key, but the person used another of several passkeys. Ask again with this
+        // passkey.
         return ask(
             &desk,
             LoginAttempt {

@@ -1,5 +1,5 @@
-//! The command `countersign console --desk`: the pages of approvers for browsers on other devices. Passkeys sign there, in
-//! the browser. The desk has no key of a person, and can't make the type that signs with one.
+//! The command `countersign console --desk`: the pages of approvers for browsers on other devices. Passkeys sign there,
+//! in the browser. The desk has no key of a person, and can't create the type that signs with a key.
 //!
 //! - [`options`]: the command and its options
 //! - [`listening`], [`proxy_header`]: connections over TLS, also through a proxy, and their limits
@@ -8,7 +8,7 @@
 //! - [`login`], [`login_sessions`], [`desk_person`]: the login with a passkey
 //! - [`enrolment`]: the page that makes a passkey
 //! - [`passkey_pages`], [`stop_pages`], [`signing_page`]: what a passkey signs
-//! - [`shown_pages`]: what a passkey does not sign
+//! - [`shown_pages`]: grants and reviews of runs, which a passkey does not sign
 pub mod desk_boundary;
 pub mod desk_person;
 mod desk_routes;

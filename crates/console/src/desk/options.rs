@@ -59,8 +59,8 @@ pub struct DeskOptions {
 /// Serves the pages until a signal ends the program.
 ///
 /// # Errors
-/// Returns an error if the certificate is not valid now or not for the name, if a boundary has no roster file, or if the
-/// address can't be opened.
+/// Returns an error if the certificate is not valid now or not for the name, if a boundary has no roster file, or if
+/// the address can't be opened.
 pub fn run(
     options: &DeskOptions,
     trust: &TrustArgs,

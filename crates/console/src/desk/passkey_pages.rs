@@ -1,5 +1,5 @@
-//! The pages of a person who is logged in. The person's passkey signs an approval or a denial in the browser, and the desk sends
-//! it.
+//! The pages of a person who is logged in. The person's passkey signs an approval or a denial in the browser, and the
+//! desk sends it.
 
 use std::sync::Arc;
 

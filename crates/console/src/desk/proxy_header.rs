@@ -1,26 +1,27 @@
-//! The header in which a proxy states the address of the browser, before it passes a connection through: the PROXY protocol,
-//! version 2 (section 2.2 of <https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>).
+//! The header in which a proxy states the address of the browser, at the beginning of each connection that it forwards:
+//! the PROXY protocol, version 2 (section 2.2 of <https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>).
 
 use std::net::IpAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Version 2, from the proxy itself, for example to check the desk. Its addresses mean nothing.
+/// Version 2, for a connection that the proxy itself opens, for example to check the desk. The addresses mean nothing.
 const LOCAL: u8 = 0x20;
-/// Version 2, for a browser.
+/// Version 2, for a connection of a browser.
 const PROXY: u8 = 0x21;
 /// Families of addresses, with TCP.
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
-/// Maximum length after the first 16 bytes. With them it is the smallest segment of TCP over IPv4, which the protocol names.
+/// Maximum length after the first 16 bytes. The protocol wants the header to fit into the smallest TCP segment over
+/// IPv4, which has 536 bytes.
 const MOST: usize = 520;
 
-/// Reads the header, and nothing behind it. Returns the address of the browser, or `None` if the proxy itself calls. The caller
-/// sets the deadline.
+/// Reads the header, and no byte after it. Returns the address of the browser, or `None` if the proxy opened the
+/// connection itself. The caller sets the deadline.
 ///
 /// # Errors
-/// Returns what is wrong with the header.
+/// Returns the reason why the header is invalid.
 pub async fn read_proxy_header(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<IpAddr>, &'static str> {
@@ -41,7 +42,7 @@ pub async fn read_proxy_header(
     if !(needed..=MOST).contains(&length) {
         return Err("the length of the header is wrong");
     }
-    // Two addresses, two ports, and what the proxy adds.
+    // The rest of the header: two addresses, two ports, and what the proxy adds.
     let mut rest = vec![0; length];
     stream.read_exact(&mut rest).await.map_err(early)?;
     Ok(match needed {

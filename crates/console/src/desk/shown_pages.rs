@@ -1,4 +1,5 @@
-//! What a passkey does not sign: standing grants and reviews of runs. The pages show them, with the command that signs.
+//! Pages for standing grants and reviews of runs, which a passkey does not sign. Each page shows the command that
+//! signs.
 
 use std::sync::Arc;
 

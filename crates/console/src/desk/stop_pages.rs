@@ -1,4 +1,5 @@
-//! The pages that stop a boundary (the freeze), or end the passkey of the person. Both are revocations, which only stop.
+//! The pages that freeze a boundary, or that end the person's own passkey. Both sign a revocation, which can only stop
+//! something.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::{
     companion_page, plain, signing_page, take_held,
 };
 
-/// Word that the person types, so that nobody ends a passkey by a click.
+/// Word that the person types, so that a click alone ends no passkey.
 const WORD: &str = "revoke";
 
 /// What these pages need.

@@ -5,8 +5,8 @@
 //! - the parts of a form that a passkey signs: the script of the pages asks the passkey, and fills the hidden fields
 //! - the lines of a screen as markup: the same text as at a terminal
 //!
-//! Each line is an element with two columns: the prefix, which only the program chooses, and the content. A line that is
-//! too long continues in the second column, so no external text begins where a line of the program begins.
+//! Each line is an element with two columns: the prefix, which only the program chooses, and the content. A line that
+//! is too long continues in the second column, so no external text begins where a line of the program begins.
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -19,11 +19,12 @@ pub const STYLE_PATH: &str = "/page.css";
 pub const SCRIPT_PATH: &str = "/page.js";
 /// Style sheet of all pages.
 pub const STYLE: &str = include_str!("page.css");
-/// Script of all pages. Each page also works without it, except for output that appears while a step runs.
+/// Script of all pages. Each page also works without the script, except for output that appears while a step runs, and
+/// for the use of a passkey.
 pub const SCRIPT: &str = include_str!("page.js");
 
-/// Returns the whole document. `side` is the contents at the side. If `changes` is true, something changes on this page now, and
-/// a browser without the script loads the page again.
+/// Returns the whole document. `side` is the list of contents at the side. If `changes` is true, the page changes by
+/// itself, and a browser without the script loads the page again.
 pub fn framed(title: &str, side: Option<&Markup>, main: &Markup, changes: bool) -> Markup {
     let shown_title = visible(title);
     html! {
@@ -56,7 +57,8 @@ pub fn problem(title: &str, what: &str) -> Markup {
     page(title, &main)
 }
 
-/// Returns a page that leads to another page at once. A redirect would not send the cookies of `SameSite=Strict`.
+/// Returns a page that forwards to another page at once. After a redirect, the browser would not send cookies with
+/// `SameSite=Strict`.
 pub fn forwarding(to: &str, words: &str) -> Markup {
     html! {
         (DOCTYPE)
@@ -72,14 +74,14 @@ pub fn page(title: &str, main: &Markup) -> Markup {
     framed(title, None, main, false)
 }
 
-/// What is wrong with one field.
+/// The error of one field.
 #[derive(Clone)]
 pub struct FieldError {
     /// Id of the element that the person corrects.
     pub id: String,
     /// Name of the field, as its label has it.
     pub label: String,
-    /// Message about the error.
+    /// Text of the error.
     pub message: String,
 }
 
@@ -88,7 +90,7 @@ pub struct FieldError {
 pub struct FieldErrors(pub Vec<FieldError>);
 
 impl FieldErrors {
-    /// Returns what is wrong with the field with this id.
+    /// Returns the error of the field with this id.
     pub fn of(&self, id: &str) -> Option<&str> {
         self.0
             .iter()
@@ -96,7 +98,7 @@ impl FieldErrors {
             .map(|error| error.message.as_str())
     }
 
-    /// Returns the text that stands beside the field.
+    /// Returns the error, for the place beside the field.
     pub fn beside(&self, id: &str) -> Markup {
         html! { @if let Some(message) = self.of(id) { p.error id=(format!("{id}-error")) { (message) } } }
     }
@@ -106,7 +108,7 @@ impl FieldErrors {
         self.of(id).map(|_| "true")
     }
 
-    /// Returns the ids of what describes the field: its hint, and its error.
+    /// Returns the ids of the elements that describe the field: its hint and its error.
     pub fn described(&self, id: &str, hint: &str) -> String {
         let error = self
             .of(id)
@@ -129,7 +131,7 @@ impl FieldErrors {
         }
     }
 
-    /// Returns the summary, with a link to each field. No markup without errors.
+    /// Returns the summary, with a link to each field, or no markup if there are no errors.
     pub fn summary(&self, title: &str) -> Markup {
         html! {
             @if !self.0.is_empty() {
@@ -164,7 +166,7 @@ pub fn coloured(parts: &[ColouredText]) -> Markup {
 /// Names of the fields for the answer of the browser to a signature.
 pub const ANSWER_FIELDS: [&str; 3] = ["client_data", "authenticator_data", "signature"];
 
-/// What a passkey signs.
+/// The question for a passkey.
 pub struct PasskeyQuestion {
     /// Name of the desk, to which the passkey belongs.
     pub host: String,
@@ -172,7 +174,8 @@ pub struct PasskeyQuestion {
     pub challenge: String,
 }
 
-/// Returns the empty fields for the answer of the browser, and the place for its refusal.
+/// Returns the empty fields for the answer of the browser, and the element in which the script says why the browser
+/// refused.
 pub fn answer_fields(names: &[&str]) -> Markup {
     html! {
         @for name in names { input type="hidden" name=(name) value=""; }
@@ -198,7 +201,7 @@ fn line_of(line: ScreenLine<'_>, level: u8) -> Markup {
         LineTone::Good => " good",
         LineTone::Faint => " faint",
     };
-    // The number of a line stays beside its text also on a phone.
+    // The number of a line stays beside its text, also on a phone.
     let class = format!(
         "line{}{tone}",
         if line.prefix.ends_with("| ") {

@@ -3,7 +3,7 @@
 "use strict";
 
 const live = document.getElementById("live");
-// Outputs that show their end after the next picture.
+// Outputs that scroll to their end in the next animation frame.
 const follows = new Set();
 
 function element(name, text, attributes = {}) {
@@ -93,7 +93,7 @@ const show = {
   },
   output(step, event) {
     const output = find(find(step, ".passes")?.lastElementChild || step, ".output");
-    // The browser computes the layout once for each picture, because a long line makes this slow.
+    // Scroll once in each animation frame, because the layout of a long line is slow.
     if (!follows.has(output)) {
       const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
       follows.add(output);

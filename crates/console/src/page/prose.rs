@@ -5,7 +5,7 @@ use markdown::mdast::Node;
 use maud::{Markup, html};
 use reading::{kind_of_element, original, text_attribute};
 
-/// A heading, for the contents at the side.
+/// A heading, for the list of contents at the side.
 pub struct Heading {
     /// Level from 1 to 6.
     pub level: u8,
@@ -20,7 +20,7 @@ pub struct Heading {
 pub enum Part {
     /// Prose.
     Prose(Markup),
-    /// The step with this index stands here.
+    /// The place of the step with this index.
     Step(usize),
 }
 
@@ -39,8 +39,8 @@ pub struct Prose {
     pub confirmations: Vec<Vec<String>>,
 }
 
-/// Walks through the tree of a page. `lines` are the lines of the steps. A step stands behind the block that contains its
-/// line, and a block that is nothing else than the step is not repeated.
+/// Converts the tree of a page. `lines` are the lines of the steps. A step comes after the block that contains its
+/// line. A block that is only the step itself is left out.
 pub fn prose(tree: &Node, lines: &[usize]) -> Prose {
     let prose = Prose {
         confirmations: vec![Vec::new(); lines.len()],
@@ -65,7 +65,7 @@ struct Walker<'a> {
     prose: Prose,
     lines: &'a [usize],
     placed: Vec<bool>,
-    /// Texts to confirm before the next steps, up to the next heading.
+    /// Texts to confirm before the steps up to the next heading.
     confirm: Vec<String>,
 }
 
@@ -123,7 +123,7 @@ impl Walker<'_> {
             Node::Heading(heading) => {
                 let text = plain(node);
                 let id = format!("h{}", self.prose.headings.len());
-                // A link without a text would lead the keyboard to nothing.
+                // A heading without a text gets no entry in the contents, because its link would have no text.
                 if !text.trim().is_empty() {
                     self.prose.headings.push(Heading {
                         level: heading.depth,
@@ -219,7 +219,8 @@ impl Walker<'_> {
             Node::Link(link) => {
                 let (url, inner) = (original(&link.url), self.inline(&link.children));
                 if (is_web(&url) || url.starts_with('#')) && visible(&url) == url {
-                    // Letters of other scripts look like the letters of a known host.
+                    // Show a host name with other scripts in its ASCII form, because its letters can look like those of
+                    // a known host.
                     let host = url.split('/').nth(2).filter(|host| host.contains("xn--"));
                     html! { a href=(url) rel="noreferrer noopener" { (inner) } @if let Some(host) = host { " (" code { (host) } ")" } }
                 } else if is_runbook(&url) {
@@ -253,7 +254,7 @@ fn code_block(text: &str) -> Markup {
     html! { pre tabindex="0" role="region" aria-label="Code" { code { (shown(text)) } } }
 }
 
-/// Returns the text of prose, in which `&lt;` is a character.
+/// Returns the text of prose, with decoded character references such as `&lt;`.
 fn decoded(text: &str) -> String {
     let text = original(text);
     let mut parts = text.split('&');

@@ -110,10 +110,10 @@ impl ReachedBoundary {
         self.shown_name()
     }
 
-    /// Sends requests. The work has its own client, so that it holds no lock while it waits.
+    /// Calls `work`, which sends requests. `work` gets a client of its own, so no lock is held while it waits for answers.
     ///
     /// # Errors
-    /// Returns the error of the work, or the reason why there is no client.
+    /// Returns the error of `work`, or the reason why there is no client.
     pub fn with<T>(&self, work: impl FnOnce(&Client) -> CommandResult<T>) -> CommandResult<T> {
         let known = locked(&self.client).clone();
         let client = match known {
@@ -146,7 +146,7 @@ impl ReachedBoundary {
     /// Reads the roster in force, and checks the id of the boundary.
     ///
     /// # Errors
-    /// As for [`Self::state`].
+    /// Returns the same errors as [`Self::state`].
     pub fn roster(&self, client: &Client) -> CommandResult<(RegistryView, RosterSource)> {
         let (registry, roster) = roster_in_force(client, &self.trust.rosters()?)?;
         self.trust.check_id(registry.boundary.id)?;
@@ -157,12 +157,13 @@ impl ReachedBoundary {
     /// Does work that only reads, on a thread of its own, and waits for a limited time.
     ///
     /// # Errors
-    /// Returns the error of the work, or that the boundary did not answer in time.
+    /// Returns the error of `work`, or an error if the boundary did not answer in time.
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self, &Client) -> CommandResult<T> + Send + 'static,
     ) -> CommandResult<T> {
-        // A request that no page waits for must not hold one of the few places of the boundary.
+        // Limit the time of the request too. Otherwise, a request that no page waits for would hold one of the
+        // `AT_ONCE` permits.
         let limited = move |own: &Self, client: &Client| {
             client.limit_reads(Some(PAGE_WAITS + Duration::from_secs(2)));
             let result = work(own, client);
@@ -179,8 +180,8 @@ impl ReachedBoundary {
         }
     }
 
-    /// Does work that changes something, on a thread of its own, and waits until it is done: the person may have to touch a key.
-    /// The work goes on if the browser no longer waits.
+    /// Does work that changes something, on a thread of its own, and waits until it is done: the person may have to
+    /// touch a key. The work goes on if the browser no longer waits.
     ///
     /// # Errors
     /// Returns the error of the work.
@@ -236,7 +237,7 @@ impl BoundaryTrust {
     /// Checks that a boundary, or a statement for it, has the id that the list of boundaries states.
     ///
     /// # Errors
-    /// Returns an error if the id is another one.
+    /// Returns an error if the id differs.
     pub fn check_id(&self, found: SealDigest) -> CommandResult<()> {
         self.listed
             .as_ref()
@@ -244,8 +245,8 @@ impl BoundaryTrust {
     }
 }
 
-/// The hashes of a log up to the newest verified head, as `countersign log export --hashes` writes them. The directory is
-/// deleted with the program.
+/// The hashes of a log up to the newest verified head, as `countersign log export --hashes` writes them. The directory
+/// is deleted when the program ends.
 #[derive(Default)]
 pub struct VerifiedHashes(Mutex<Option<TempDir>>);
 
@@ -259,7 +260,7 @@ pub struct CheckedHead {
     pub before: u64,
     /// Version of the trusted roster whose key signed the head. `None` without a trusted roster.
     pub roster: Option<u64>,
-    /// Number of further signature lines, which nobody checked here.
+    /// Number of further signature lines, which this program did not check.
     pub more_signatures: usize,
 }
 
@@ -276,19 +277,20 @@ impl CheckedHead {
 }
 
 impl VerifiedHashes {
-    /// Reads the head and the hashes of the new entries, as `countersign log export --hashes` does. Checks the signature with
-    /// the newest trusted roster.
+    /// Reads the head and the hashes of the new entries, as `countersign log export --hashes` does. Checks the
+    /// signature with the newest trusted roster.
     ///
     /// # Errors
-    /// Returns an error if the boundary can't be read, if the head has no valid signature, or if the log does not continue
-    /// the log that was verified before.
+    /// Returns an error if the boundary can't be read, if the head has no valid signature, or if the log does not
+    /// continue the log that was verified before.
     pub fn check(
         &self,
         chosen: &[ChosenTrust],
         trusted: Option<&TrustedRoster>,
         client: &Client,
     ) -> CommandResult<CheckedHead> {
-        // A copy of hashes names no roster, so the export needs the roster itself, also if the person pinned a digest.
+        // The export needs a whole roster, even if the person pinned only a digest, because the copy of hashes names no
+        // roster.
         let pinned = chosen.first().zip(trusted).map(|(from, roster)| {
             let pinned = Pinned::Roster(Box::new(roster.clone()));
             ChosenTrust {
@@ -347,7 +349,7 @@ const MOST_SENT: usize = 1 << 20;
 /// A piece of the answer to the browser.
 pub type EventPart = Result<String, Infallible>;
 
-/// The pages that follow runs.
+/// Permits for the pages that follow runs.
 pub struct RunWatchers(Arc<Semaphore>);
 
 impl Default for RunWatchers {
@@ -357,8 +359,8 @@ impl Default for RunWatchers {
 }
 
 impl RunWatchers {
-    /// Answers the request for the events of a proposal. The query `have` is the number of signatures that the page shows:
-    /// the page loads again at the next signature.
+    /// Answers the request for the events of a proposal. The query `have` is the number of signatures that the page
+    /// shows. The page loads again at the next signature.
     pub fn answer(
         &self,
         place: Arc<ReachedBoundary>,
@@ -373,7 +375,7 @@ impl RunWatchers {
         };
         let number = |text: &String| text.parse::<u64>().ok();
         let after = last_event(headers, query);
-        // The page has seen each signature before the event `after`.
+        // A browser that continues after the event `after` already has all signatures before it.
         let shown = query
             .get("have")
             .and_then(number)
@@ -402,7 +404,7 @@ fn stream(
     let (send, receive): (Sender<EventPart>, Receiver<EventPart>) = channel(16);
     tokio::task::spawn_blocking(move || {
         let _watcher = watcher;
-        // If the stream breaks, the browser connects again after the last event.
+        // If the stream breaks, the browser connects again and continues after the last event.
         let lines = place.with(|client| client.lines(&format!("/v1/proposals/{id}/events"), after));
         if let Ok(mut lines) = lines {
             let _ended = forward(&mut lines, run, &send);
@@ -430,7 +432,7 @@ pub fn event_stream(events: Receiver<EventPart>) -> Response {
         .into_response()
 }
 
-/// Forwards the events until the stream ends, or until the browser leaves.
+/// Forwards the events until the stream ends, or until the browser disconnects.
 fn forward(
     lines: &mut impl std::io::BufRead,
     mut run: LiveRun,
@@ -451,7 +453,7 @@ fn forward(
                     ),
                 }
             }
-            // A comment, which the page ignores. It fails if the browser has left.
+            // A comment, which the page ignores. Sending it fails if the browser has disconnected.
             StreamLine::Pause => ":\n\n".to_owned(),
             StreamLine::End => "data: {\"type\":\"reload\"}\n\n".to_owned(),
         };
@@ -468,12 +470,12 @@ struct LiveRun {
     out: OutputPainter,
     err: OutputPainter,
     sent: usize,
-    /// Number of further signatures that the page shows already, or `None` if the page ignores signatures.
+    /// Number of coming signature events that the page shows already, or `None` if the page ignores signatures.
     shown: Option<u64>,
 }
 
 impl LiveRun {
-    /// Returns what the page shows for an event, or null for nothing.
+    /// Returns what the page shows for an event, or null if it shows nothing.
     fn shown(&mut self, event: &Event) -> CommandResult<Value> {
         if let Some((stream, piece)) = piece_of(event)? {
             return Ok(self.output(stream, &piece));

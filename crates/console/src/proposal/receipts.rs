@@ -1,8 +1,7 @@
-//! Receipts and recorded output, checked on this machine.
+//! Receipts and recorded output, checked on this machine, and the markup of a run: its state, its output, and its
+//! receipt with all checks.
 //!
-//! A proposal in words, and what a page says if a boundary does not give it.
-//!
-//! The markup of a run: its state, its output, and its receipt with all checks.
+//! The module also has a proposal's state in words, and the status of a page whose boundary fails to answer.
 
 use std::sync::Arc;
 
@@ -43,7 +42,7 @@ pub struct CheckedReceipt {
 /// Fetches the bundle of a receipt and the recorded output, and checks both.
 ///
 /// # Errors
-/// Returns why nothing could be verified.
+/// Returns the reason why nothing could be verified.
 pub fn check(
     trust: &BoundaryTrust,
     client: &Client,
@@ -96,7 +95,7 @@ pub fn check(
     })
 }
 
-/// Sends the bundle of the receipt of a proposal, which `countersign verify` reads.
+/// Answers with the bundle of a proposal's receipt, which `countersign verify` reads.
 ///
 /// # Errors
 /// Returns an error if the proposal has no receipt, or if the boundary does not give the bundle.
@@ -121,7 +120,7 @@ pub async fn sent_bundle(place: &Arc<ReachedBoundary>, id: ProposalId) -> Comman
         .into_response())
 }
 
-/// Returns what the receipt states otherwise than the boundary.
+/// Returns the first fact on which the receipt and the boundary's view differ.
 fn contradiction(
     view: &ProposalView,
     approved: &ApprovedFacts,
@@ -173,7 +172,7 @@ fn recorded(
     Ok(parts)
 }
 
-/// Returns how a proposal stands, in words, with the words of the people who denied it.
+/// Returns the state of a proposal in words, with the reasons of the people who denied it.
 pub fn standing_words(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {
         (Some(outcome), Some(why)) => format!("{}: {}", outcome_words(outcome), why.detail),
@@ -218,7 +217,7 @@ pub fn status_of(failure: &CommandFailure) -> StatusCode {
 
 /// What the page of a run needs.
 pub struct RunView<'a> {
-    /// Seals of the forms.
+    /// Key of the seals of the forms.
     pub form_key: &'a FormKey,
     /// Number of the form that stops the run.
     pub number: &'a str,
@@ -232,7 +231,7 @@ pub struct RunView<'a> {
     pub bundle_path: String,
     /// The proposal, as the boundary reports it.
     pub view: &'a ProposalView,
-    /// The receipt, or why it could not be verified. `None` without a receipt.
+    /// The receipt, or the reason why it could not be verified. `None` without a receipt.
     pub receipt: Option<&'a Result<CheckedReceipt, String>>,
     /// True if the page changes by itself.
     pub live: bool,

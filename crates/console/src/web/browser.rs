@@ -7,9 +7,9 @@ use std::{
 
 use crate::Door;
 
-/// Starts the browser with a file that leads to the address. The argument list has only the path of the file. The file
-/// exists until the returned directory is dropped. A signal that ends the program before the browser came leaves it, and then
-/// its link leads nowhere.
+/// Starts the browser with a file that leads to the address. The argument list contains only the path of the file. The
+/// file exists until the returned directory is dropped. If a signal ends the program earlier, the file remains, but its
+/// link no longer works.
 ///
 /// # Errors
 /// Returns an error if the file can't be written, or if there is no program that opens a browser.

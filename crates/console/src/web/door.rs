@@ -1,8 +1,8 @@
-//! The address of the pages and the way in.
+//! The address of the pages, the link that lets a browser in once, and the cookie of this browser.
 //!
-//! The server listens on 127.0.0.1, and the host of its address has 128 random bits. A cookie ignores ports, so under
-//! `127.0.0.1` another server of this machine would get it. Under `*.localhost` browsers ask no name server (RFC 6761,
-//! section 6.3).
+//! The server listens on 127.0.0.1, and the host of its address has 128 random bits. Cookies ignore ports: under the
+//! host `127.0.0.1`, another server of this machine would get the cookie. For `*.localhost`, browsers ask no name
+//! server (RFC 6761, section 6.3).
 
 use std::{
     fs::File,
@@ -56,7 +56,7 @@ impl Door {
         Ok((door, listener))
     }
 
-    /// Returns the address that lets a browser in, until it was used once.
+    /// Returns the address that lets a browser in, or `None` after its use.
     pub fn link(&self) -> Option<String> {
         let link = locked(&self.link);
         Some(format!("http://{}/enter/{}", self.host, link.as_ref()?))

@@ -48,7 +48,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// Maximum length of a form.
 pub const MAX_FORM: usize = 64 << 10;
 
-/// Returns the routes behind the checks. Only the style, the script and the link work for a browser that was not let in.
+/// Returns the routes behind the checks. A browser that was not let in gets only the style, the script and the link.
 pub fn guarded(door: Arc<Door>, pages: Router) -> Router {
     Router::new()
         .route("/enter/{secret}", get(enter))
@@ -76,7 +76,7 @@ pub fn files() -> Router {
 async fn outside(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let reads = [Method::GET, Method::HEAD].contains(request.method());
     let answer = if !door.is_host(request.headers()) {
-        // No name of this server in the answer: another site may have sent the browser here.
+        // The answer does not contain the name of this server, because another site may have sent the browser here.
         let what = "this server answers only under its own address: open the address that the program printed\n";
         (StatusCode::MISDIRECTED_REQUEST, what).into_response()
     } else if !reads && !door.is_origin(request.headers()) {
@@ -88,18 +88,14 @@ async fn outside(State(door): State<Arc<Door>>, request: Request, next: Next) ->
     finish(answer)
 }
 
-/// Returns the answer with a page in place of a bare text, and with the headers of each answer.
+/// Replaces a bare text by a page, and adds the headers of each answer.
 pub fn finish(answer: Response) -> Response {
     let mut answer = with_page(answer);
-    // The limit of all forms answers with a text. The page for uploads says its own limit.
+    // The limit of all forms answers with a text. The page for uploads has its own limit and its own page.
     let kind = answer.headers().get(CONTENT_TYPE);
     let is_text = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if is_text && answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let what = format!(
-            "The form has more than {} KiB, so nothing was done. Go back: the browser keeps what you typed. Then make it shorter.",
-            MAX_FORM >> 10
-        );
-        answer = RefusedRequest::new(answer.status(), "Too long", &what).into_response();
+        answer = too_long().into_response();
     }
     for (name, value) in HEADERS {
         answer
@@ -110,7 +106,16 @@ pub fn finish(answer: Response) -> Response {
     answer
 }
 
-/// Lets only a browser in that opened the link.
+/// Returns the page that says that a form is too long.
+pub fn too_long() -> RefusedRequest {
+    let what = format!(
+        "The form has more than {} KiB, so nothing was done. Go back: the browser keeps what you typed. Then make it shorter.",
+        MAX_FORM >> 10
+    );
+    RefusedRequest::new(StatusCode::PAYLOAD_TOO_LARGE, "Too long", &what)
+}
+
+/// Answers only a browser that was let in by the link.
 async fn inside(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     if door.has_cookie(request.headers()) {
         return next.run(request).await;
@@ -120,14 +125,14 @@ async fn inside(State(door): State<Arc<Door>>, request: Request, next: Next) -> 
     RefusedRequest::new(StatusCode::UNAUTHORIZED, "Not let in", what).into_response()
 }
 
-/// Lets a browser in. The page leads on by itself, because a cookie with `SameSite=Strict` does not come with a redirect
-/// that began on another site.
+/// Lets a browser in. The answer is a page that forwards, because after a redirect that began on another site, the
+/// browser would not send the cookie with `SameSite=Strict`.
 async fn enter(
     State(door): State<Arc<Door>>,
     Path(secret): Path<String>,
     method: Method,
 ) -> Response {
-    // A program that only looks whether the address works would use it up.
+    // A program that only checks whether the address works must not use it up.
     if method != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }

@@ -8,13 +8,13 @@ use std::{
 
 use documents::locked;
 
-/// Time in which a form works. An older page is loaded again.
+/// Time in which a form works. After this time, the person must load the page again.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Maximum number of open forms. The oldest form stops working first.
 const MOST: usize = 100_000;
 
-/// Numbers of the forms that nobody has sent, each with what the program keeps for the form. The seal of a form makes its
-/// number impossible to guess.
+/// Numbers of the forms that were not sent yet, each with the value that the program keeps for the form. Numbers can be
+/// guessed, so a form also needs its seal.
 #[derive(Default)]
 pub struct OpenForms<T = ()>(Mutex<Issued<T>>);
 

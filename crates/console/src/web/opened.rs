@@ -71,7 +71,7 @@ pub fn serve_pages(
         }
         let uses = door.clone();
         tokio::spawn(async move {
-            // The file leads nowhere after the link was used.
+            // The file is useless after the link was used, so remove it then.
             while file.is_ok() && uses.link().is_some() {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }

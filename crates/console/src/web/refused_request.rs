@@ -15,10 +15,10 @@ pub struct RefusedRequest(pub Box<Response>);
 pub type PageAnswer<T> = Result<T, RefusedRequest>;
 
 impl RefusedRequest {
-    /// Says what went wrong and what to do.
+    /// Returns a page that says what went wrong and what to do.
     pub fn new(status: StatusCode, title: &str, what: &str) -> Self {
         let mut refused = Self::with(status, problem(title, what));
-        // The script of the pages shows only the sentence.
+        // The script of the pages shows only this sentence.
         if let Ok(said) = HeaderValue::from_str(what) {
             refused.0.headers_mut().insert("x-said", said);
         }
@@ -37,8 +37,8 @@ impl IntoResponse for RefusedRequest {
     }
 }
 
-/// Gives the page of an unknown address in place of an answer without a page: no route has the path, or a part of the path can't
-/// be read.
+/// Replaces an answer without a page by the page for an unknown address: no route has the path, or a part of the path
+/// can't be read.
 pub fn with_page(response: Response) -> Response {
     let kind = response
         .headers()

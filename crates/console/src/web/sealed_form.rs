@@ -20,19 +20,19 @@ fn sealed(number: &str, contents: &str) -> String {
     format!("{number} {contents}")
 }
 
-/// A form that was sent, and that works no second time.
+/// A form that was sent, and that does not work again.
 pub struct TakenForm<T = ()> {
     /// Number of the form.
     pub number: String,
     /// Contents that the page showed.
     pub contents: String,
-    /// What the program kept for the form.
+    /// The value that the program kept for the form.
     pub(crate) kept: T,
 }
 
 impl<T> TakenForm<T> {
-    /// Takes a form that a page of this program made for this path. Returns `None` for any other form, and for a form that
-    /// was sent before.
+    /// Takes a form that a page of this program made for this path. Returns `None` for any other form, and for a form
+    /// that was sent before.
     pub fn take(
         key: &FormKey,
         forms: &OpenForms<T>,

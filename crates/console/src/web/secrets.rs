@@ -1,8 +1,8 @@
-//! Random secrets, and the seals of forms.
+//! Random secrets, and the authentication codes of forms.
 
 use std::io;
 
-/// Key of the seals of forms. Each server has its own, and at a desk each login.
+/// Key of the authentication codes of forms. Each server of pages has its own key, and at a desk each login.
 #[derive(Clone)]
 pub struct FormKey([u8; 32]);
 
@@ -15,7 +15,7 @@ impl FormKey {
         random().map(Self)
     }
 
-    /// Returns the seal of a form: it is valid for this path and these contents, and under no other key.
+    /// Returns the authentication code of a form, a keyed hash. It is valid only for this path, these contents and this key.
     pub fn seal(&self, path: &str, contents: &str) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher

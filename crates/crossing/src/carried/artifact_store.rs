@@ -50,7 +50,8 @@ const PIECE: usize = 256 << 10;
 #[derive(Clone)]
 pub struct ArtifactStore {
     directory: PathBuf,
-    /// The uploaded files in place of files in the directory, which then has only uploads in progress.
+    /// With a database server: the objects of the database, which contain the uploaded files. The directory then has
+    /// only uploads in progress.
     objects: Option<Arc<Objects>>,
     /// Held while an upload gets its final name, so that uploads at the same time do not exceed the limits together.
     naming: Arc<Mutex<()>>,
@@ -108,7 +109,7 @@ impl ArtifactStore {
         let mut uploads = locked(&self.uploads);
         uploads.retain(|_, counter| Arc::strong_count(counter) > 1);
         let counter = uploads.entry(proposer.clone()).or_default();
-        // One of the copies is the counter in the map.
+        // The map has one of the counted references.
         if Arc::strong_count(counter) > MOST_UPLOADS {
             let detail = format!(
                 "{proposer} has {MOST_UPLOADS} uploads in progress: wait until one has ended"
@@ -141,7 +142,8 @@ impl ArtifactStore {
         self.directory.join(proposer.as_str())
     }
 
-    /// Checks that one more artifact of this size has room. A stored file may always be uploaded again.
+    /// Checks that one more artifact of this size stays within the limits of the proposer. A stored file may always be
+    /// uploaded again.
     fn check_room(&self, proposer: &Name, digest: &ContentDigest, bytes: u64) -> RequestResult {
         if self.stored(proposer, digest).map_err(unusable)?.is_some() {
             return Ok(());
@@ -350,7 +352,8 @@ impl Upload {
         }
         let store = &self.store;
         match &store.objects {
-            // The bytes are written before the lock is taken. An upload without room leaves bytes that retention deletes.
+            // The bytes are written before the lock is taken. An upload beyond the limits leaves bytes that retention
+            // deletes.
             Some(objects) => objects.keep(digest.as_bytes(), &|to| copy(self.file.as_file(), to)),
             None => self.file.as_file().sync_all(),
         }
@@ -428,7 +431,7 @@ impl Usage {
         Ok(usage)
     }
 
-    /// Checks that one more artifact of this size has room.
+    /// Checks that one more artifact of this size stays within the limits.
     fn check_room(&self, bytes: u64) -> RequestResult {
         if self.files < MOST_FILES && self.bytes + bytes <= MOST_BYTES {
             return Ok(());

@@ -1,6 +1,6 @@
 //! Limits for concurrent runs and requests, and the disk space that they need.
 //!
-//! Waits for free disk space, or for the database server.
+//! [`Patience`] waits for free disk space, or for the database server.
 
 use std::{
     sync::{
@@ -39,7 +39,7 @@ pub struct Capacity {
     verifications: Arc<Semaphore>,
     /// Number of bytes on the disk that are reserved for runs in progress.
     reserved: Arc<AtomicU64>,
-    /// True from the log line about too little free disk space to the line about sufficient space.
+    /// True after the log line about too little free disk space, until the log line about sufficient space.
     is_full: AtomicBool,
     outputs: Outputs,
 }
@@ -235,7 +235,7 @@ impl Capacity {
     }
 }
 
-/// Returns a refusal for want of room. The request spent no nonce.
+/// Returns the refusal `busy`, because there is not enough capacity for the request. The request spent no nonce.
 pub fn busy(why: &str) -> Refusal {
     Refusal::new(
         Code::Busy,

@@ -108,7 +108,7 @@ pub struct ResultsBasis {
     pub writes_state: bool,
     /// Outputs that the step declares.
     pub outputs: Vec<StepOutput>,
-    /// Directories of the host that the run can see, besides those of every run.
+    /// Directories of the host that the run can see, in addition to the directories that every run can see.
     pub directories: Vec<String>,
     /// Variables of secrets, which no session carries.
     pub secret_variables: Vec<String>,

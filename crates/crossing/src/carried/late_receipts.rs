@@ -19,7 +19,7 @@ pub struct LateReceipts {
 }
 
 impl LateReceipts {
-    /// Uses `directory`. The first late receipt creates it.
+    /// Uses `directory`. The first late receipt creates the directory.
     pub fn new(directory: PathBuf) -> Self {
         let count = read_dir(&directory).map_or(0, Iterator::count);
         Self {

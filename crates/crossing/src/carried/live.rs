@@ -4,7 +4,8 @@
 //! A recording stores the output in the order of its arrival, up to the limit of recorded bytes. Output that does not
 //! fit into a small buffer goes to an unlinked file, so that large output uses disk space and not memory.
 //!
-//! The order in which the pieces of a run's output arrived, with stream, length and time of each piece.
+//! The file also defines the stored order in which the pieces of a run's output arrived, with stream, length and time
+//! of each piece.
 //!
 //! The recording of a run in progress and the store use the same bytes, so a reader continues at the same position
 //! after the end of the run. The bytes begin with four zeros. Each piece follows as two variable-length numbers
@@ -195,7 +196,7 @@ struct Tally {
     recorded: u64,
     /// Digests of the recorded bytes, created at the first byte, because many runs write nothing to a stream.
     digests: Option<Box<(Sha256Stream, Blake3Stream)>>,
-    /// Replaces secrets. A run without secrets has none, so that its output is recorded at once.
+    /// Replaces secrets. `None` for a run without secrets, so that its output is recorded at once.
     masker: Option<Box<StreamMasker>>,
 }
 
@@ -372,7 +373,7 @@ pub enum NextPiece {
     Soon,
     /// The run is still in progress, so more output may follow.
     NotYet,
-    /// The run is over, so no more pieces follow.
+    /// The run has ended, so no more pieces follow.
     End,
 }
 

@@ -1,4 +1,4 @@
-//! What a run carries: sessions, artifacts, plans, secrets, live output and results.
+//! What a run gets and leaves: sessions, artifacts, plans, secrets, live output and results.
 //!
 //! No file here spends a nonce or starts a run.
 

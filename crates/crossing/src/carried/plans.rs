@@ -66,7 +66,7 @@ impl PlanRun {
     }
 
     /// Finds the run whose receipt `signed` names as its plan, among the successful runs of the plan's step with these
-    /// parameters. Only runs are read that ended by the time `until` and that are not too old for the window of
+    /// parameters. The search reads only runs that ended by the time `until` and are not too old for the window of
     /// `signed`, newest first.
     ///
     /// # Errors

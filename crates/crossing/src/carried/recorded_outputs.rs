@@ -1,4 +1,4 @@
-//! Large outputs. They are stored as files, or as objects of a database server, before the receipt is stored.
+//! Stores large outputs as files, or as objects of a database server, before the receipt is stored.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use store::{MAX_INLINE_BYTES, Objects, OutputRow};
 #[derive(Clone)]
 pub struct Outputs {
     directory: PathBuf,
-    /// The large outputs in place of files.
+    /// With a database server: the objects of the database, which contain the large outputs.
     objects: Option<Arc<Objects>>,
     /// Names of new files of runs until the store has rows for them. Without this map, such a file would seem to be
     /// unused.

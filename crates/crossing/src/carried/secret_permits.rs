@@ -53,9 +53,9 @@ impl SecretPermits {
             .is_some_and(|steps| steps.iter().any(|pattern| pattern.matches(step.as_str())))
     }
 
-    /// Returns true if a run goes without this secret. The sign-in block `aws` of a Gruntwork page sets several variables,
-    /// and some of them only for some accounts. So a secret such as `aws.AWS_SESSION_TOKEN` may be missing in the
-    /// configuration, if another secret of the same block is there.
+    /// Returns true if a run can start without this secret. The sign-in block `aws` of a Gruntwork page sets several
+    /// variables, and some of them only for some accounts. So a secret such as `aws.AWS_SESSION_TOKEN` may be missing
+    /// in the configuration, if another secret of the same block is there.
     fn is_left_out(&self, secret: &StepSecret, step: &StepDefinition) -> bool {
         let Some(block) = sign_in_block(secret) else {
             return false;

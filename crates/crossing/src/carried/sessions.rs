@@ -113,7 +113,7 @@ pub struct SessionUser {
     pub owners: Vec<Name>,
 }
 
-/// Returns the party that a proposer stands for.
+/// Returns the party of a proposer: its name, and the people who control the proposer.
 pub fn session_user(sealed: &Sealed, name: &Name) -> SessionUser {
     SessionUser {
         name: name.clone(),
@@ -122,7 +122,8 @@ pub fn session_user(sealed: &Sealed, name: &Name) -> SessionUser {
 }
 
 impl SessionUser {
-    /// Returns true if both parties stand for one person, or have the same name.
+    /// Returns true if both parties have a name in common: the name of the proposer, or of a person who controls the
+    /// proposer.
     pub fn shares_with(&self, other: &Self) -> bool {
         self.parties()
             .any(|one| other.parties().any(|other| one == other))
@@ -181,10 +182,11 @@ impl Sessions {
         }
     }
 
-    /// Checks that the session still has the signed state, or gets no other state before the run in progress ends.
+    /// Checks that the session still has the signed state. A run in progress is no error, although the session gets
+    /// another state when this run ends.
     ///
     /// # Errors
-    /// Returns `session-stale` if the session is over or has another state.
+    /// Returns `session-stale` if the session has ended or has another state.
     pub fn check_state(
         &self,
         signed: &SessionReference,
@@ -261,7 +263,7 @@ impl Sessions {
     /// Returns the facts of a session. Without a `user`, the session may belong to anyone.
     ///
     /// # Errors
-    /// Returns `not-found` if the session is over, never existed, or belongs to other people.
+    /// Returns `not-found` if the session has ended, never existed, or belongs to other people.
     pub fn show(
         &self,
         id: &SessionId,
@@ -371,7 +373,7 @@ impl Sessions {
     /// Returns the input of a run that starts in the signed state, before its nonce is spent.
     ///
     /// # Errors
-    /// Returns `session-stale` if the session is over, runs another step, has another state, or if its directory is
+    /// Returns `session-stale` if the session has ended, runs another step, has another state, or if its directory is
     /// gone.
     pub fn admit(
         &self,

@@ -1,4 +1,4 @@
-//! The seal in force, and what it says about a request: the sealed steps, and the reason of a refusal.
+//! The seal in force with its steps, documents that the boundary has stored, and the refusal of a request.
 
 pub mod carried_variables;
 pub mod refusal;

@@ -3,7 +3,8 @@
 //! A [`Sealed`] is built only from the seal's log entry and its blobs, never from files. So after a restart the sealed
 //! content is in force, even if the files have changed. [`SealContent`] makes a new seal from the files.
 //!
-//! With the state in force are the grants that a run used under it, whose signatures are verified once, and what is revoked.
+//! [`Sealed`] also keeps the grants that runs used under the seal, so that their signatures are verified only once.
+//! [`CurrentSeal`] has the state in force and the revocations of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -55,7 +56,7 @@ pub enum SealPredecessor<'a> {
     },
     /// The seal in force.
     After(&'a Sealed),
-    /// The seal in force, whose epoch ends. All earlier approvals end with it.
+    /// The seal in force, whose epoch ends. All earlier approvals end with this epoch.
     NewEpoch(&'a Sealed, Epoch),
 }
 
@@ -64,7 +65,7 @@ pub enum SealPredecessor<'a> {
 pub struct SealDraft {
     /// The seal.
     pub seal: Seal,
-    /// The epoch of the seal before it, if the seal ends that epoch.
+    /// The epoch of the previous seal, if this seal ends that epoch.
     pub ended_epoch: Option<Epoch>,
     /// The blobs that the seal names, by digest, without the blobs of the registry.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
@@ -99,7 +100,7 @@ pub struct Sealed {
     /// The steps.
     pub registry: Registry,
     steps: StepsInForce,
-    /// The variables that each runbook's scripts set, read when a session needs them first.
+    /// The variables that each runbook's scripts set, read when a session first needs them.
     session_names: OnceLock<BTreeMap<String, Arc<BTreeSet<String>>>>,
     /// The grants that runs used under this seal.
     pub grants: KnownGrants,
@@ -306,7 +307,7 @@ pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<Str
     })
 }
 
-/// Maximum total size of the other parts of a bundle, in bytes. These parts are three log entries (a seal of 54 KiB, a
+/// Maximum total size in bytes of the parts of a bundle that differ from run to run. These parts are three log entries (a seal of 54 KiB, a
 /// consumption of 47 KiB and a receipt of 64 KiB at most), three proofs and cosignatures.
 const MOST_OF_A_RUN: usize = 256 << 10;
 
@@ -409,7 +410,7 @@ impl Sealed {
             typed("configuration", &value("configuration", &configuration)?)?;
         let manifest = find("registry", *seal.registry.as_bytes())?;
         let manifest: Vec<RegistryLeaf> = match known.filter(|known| known.manifest() == manifest) {
-            // The JSON values of a large list would take some MB.
+            // Parsing a large list again would need some MB of memory for its JSON values.
             Some(known) => known.leaves().collect(),
             None => typed("registry", &value("registry", &manifest)?)?,
         };
@@ -555,9 +556,9 @@ impl KnownGrants {
 /// of two seals.
 pub struct CurrentSeal {
     sealed: Mutex<Arc<Sealed>>,
-    /// The revocations of the log, as its list of them and as each verdict needs them.
+    /// The revocations of the log: the stored list, and the form that verdicts use.
     revoked: Mutex<(Arc<Vec<StoredRevocation>>, Arc<Revocations>)>,
-    /// Keys that closed logs revoked. A restore begins a new log, in which these keys count as little as before.
+    /// Keys that closed logs revoked. A restore begins a new log, in which these keys stay revoked.
     earlier: Vec<StoredRevocation>,
 }
 
@@ -582,7 +583,7 @@ impl CurrentSeal {
         *locked(&self.sealed) = Arc::new(sealed);
     }
 
-    /// Returns the revocations of these log entries, which are built again only after a new revocation.
+    /// Returns the revocations of these log entries. The result is built again only after a new revocation.
     pub fn revoked(&self, stored: &Arc<Vec<StoredRevocation>>) -> Arc<Revocations> {
         let mut known = locked(&self.revoked);
         if !Arc::ptr_eq(&known.0, stored) {

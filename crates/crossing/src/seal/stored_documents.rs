@@ -60,7 +60,8 @@ pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> RequestResult<Option<S
     }))
 }
 
-/// Returns the payload of the entry to which the row of a proposal leads, for a caller that compares its digest.
+/// Returns the payload of the entry to which the row of a proposal leads, for a caller that compares the digest of the
+/// payload.
 ///
 /// # Errors
 /// Returns an error if the store can't be read.

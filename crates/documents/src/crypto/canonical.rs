@@ -3,8 +3,8 @@
 //! Keys are sorted by their UTF-8 bytes, and the text contains no spaces. Quotes, backslashes and all characters
 //! outside of U+0020 to U+007E are escaped. An escape is the short JSON escape of the character (such as `\n`) if there
 //! is one, and otherwise `\uXXXX` in lower case, with surrogate pairs beyond U+FFFF. The crate `canonical_json` writes
-//! the same bytes. For values that the strict reader accepts, so does Python's `json.dumps(v, sort_keys=True,
-//! separators=(",",":"), ensure_ascii=True)`:
+//! the same bytes. For values that the strict reader accepts, Python's `json.dumps(v, sort_keys=True,
+//! separators=(",",":"), ensure_ascii=True)` writes the same bytes too:
 //!
 //! `{"b": [1, "é"], "a": null}` gives `{"a":null,"b":[1,"\u00e9"]}`.
 //!

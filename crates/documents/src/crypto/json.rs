@@ -4,7 +4,7 @@
 //! read two different documents from the same signed bytes. A document that this reader accepts has exactly one meaning
 //! and one canonical form (`crypto::canonical`).
 //!
-//! Escapes of texts in canonical JSON.
+//! The file also writes the escapes of texts in canonical JSON.
 
 use std::{cell::RefCell, fmt};
 
@@ -19,11 +19,12 @@ pub const MAX_DEPTH: usize = 32;
 /// The largest magnitude of an integer: 2^53-1. Programs that store numbers as doubles round larger integers.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
-/// What to do about a larger integer.
+/// The message for an integer beyond [`MAX_INTEGER`].
 const TOO_LARGE: &str = "the integer is beyond +-(2^53-1), and many programs round such integers; write it as a string, if \
     a string is allowed here";
 
-/// Returns the integer that a double states exactly. `-0.0` is none.
+/// Returns the integer that is equal to a double, or `None` for a fraction, for `-0.0` and for a number beyond
+/// [`MAX_INTEGER`].
 pub fn whole_number(value: f64) -> Option<i64> {
     let is_whole = value.fract() == 0.0 && value.abs() <= MAX_INTEGER as f64;
     (is_whole && !(value == 0.0 && value.is_sign_negative())).then_some(value as i64)
@@ -225,7 +226,7 @@ fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> Json
 #[derive(Clone, Copy, PartialEq)]
 enum Numbers {
     Integers,
-    /// Also whole numbers in another form.
+    /// Integers, also with a fraction of zero or an exponent.
     Written,
     Any,
 }
@@ -378,7 +379,8 @@ fn plain_length(bytes: &[u8]) -> usize {
         let quote = (word ^ (EACH * 0x22)).wrapping_sub(EACH);
         let backslash = (word ^ (EACH * 0x5c)).wrapping_sub(EACH);
         let delete = word.wrapping_add(EACH);
-        // Each number has the high bit of a byte that needs an escape. Only such a byte can change the byte above it.
+        // For each byte that needs an escape, one of these five numbers has the high bit of the byte set. A carry or
+        // borrow into the next byte begins only at such a byte.
         (below_space | quote | backslash | delete | word) & (EACH << 7) == 0
     };
     let plain = 8 * bytes

@@ -1,12 +1,14 @@
-//! The public key line in a key file, and what a file is that has none.
+//! Finds the public key line in a key file, and recognizes other kinds of files.
 
-/// Maximum size of a key file, in bytes. A public key is one short line, but another kind of file is told by its content.
+/// Maximum size of a key file, in bytes. A public key is one short line, but a larger file of another kind can still be
+/// recognized by its content.
 pub const MAX_KEY_FILE_BYTES: usize = 16 << 10;
 
 /// Returns the only line with a public key in the content of a file. Empty lines and comments (`#`) do not count.
 ///
 /// # Errors
-/// Returns what the file is, and what to give instead. The message has no content of the file.
+/// Returns a message that says what the file is, and which file to give instead. The message never repeats content of
+/// the file.
 pub fn public_key_line(bytes: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| BINARY.to_owned())?;
     let text = text.trim_start_matches('\u{feff}');
@@ -37,7 +39,7 @@ pub fn public_key_line(bytes: &[u8]) -> Result<&str, String> {
     }
 }
 
-/// Refuses a certificate, and a line that has more before its key, as in `authorized_keys` and `known_hosts`.
+/// Refuses a certificate, and a line with options or names before the key, as in `authorized_keys` and `known_hosts`.
 fn check_begin(line: &str) -> Result<(), String> {
     let kind = line.split(' ').next().unwrap_or_default();
     if kind.contains("-cert-v0") {
@@ -63,7 +65,7 @@ const BINARY: &str =
     "the file is binary or in UTF-16, and no public key line: give FILE.pub, saved as UTF-8";
 const PRIVATE: &str = "this is a private key: give the file with its public key, usually FILE.pub, and hand the private key to nobody";
 
-/// Texts that other kinds of files contain, with the advice.
+/// Texts by which other kinds of files are recognized, each with the message for such a file.
 const OTHER_FILES: [(&str, &str); 9] = [
     ("PRIVATE KEY", PRIVATE),
     ("PuTTY-User-Key-File", PRIVATE),

@@ -456,7 +456,7 @@ impl WitnessKey {
         vkey_of(COSIGNATURE, &self.name, &self.key)
     }
 
-    /// Its name.
+    /// Returns the name of the witness.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -195,7 +195,7 @@ impl<'a> Assertion<'a> {
         Ok(())
     }
 
-    /// Returns true if the authenticator verified the person, by a PIN or by a feature of the body.
+    /// Returns true if the authenticator verified the person, by a PIN or by biometrics.
     pub fn is_verified(&self) -> bool {
         self.flags & VERIFIED != 0
     }
@@ -206,7 +206,8 @@ impl<'a> Assertion<'a> {
     }
 }
 
-/// Returns true for no port, and for `:PORT` as browsers write it. They leave out the port 443 of https.
+/// Returns true for an empty text, and for `:PORT` as browsers write a port. Browsers never write port 443, which is
+/// the default of https.
 fn is_port(text: &str) -> bool {
     let Some(digits) = text.strip_prefix(':') else {
         return text.is_empty();

@@ -1,4 +1,4 @@
-//! Signatures of passkeys, from the answer of a browser (W3C WebAuthn) to the SSHSIG signature in a document.
+//! Converts the answer of a browser in which a passkey signed (W3C WebAuthn) to the SSHSIG signature of a document.
 
 use base64::{
     Engine as _,
@@ -25,8 +25,8 @@ const P256_HEAD: [u8; 26] = [
 const HASH: usize = 32;
 const FLAGS_AND_COUNTER: usize = 5;
 
-/// Returns the roster line and the fingerprint of a new passkey. `public_key` is what `getPublicKey()` returns in a browser.
-/// Returns `None` for another type of key, or if the host or the comment cannot stand in a line.
+/// Returns the roster line and the fingerprint of a new passkey. `public_key` is what `getPublicKey()` returns in a
+/// browser. Returns `None` for another type of key, or if the host or the comment cannot be part of a key line.
 pub fn enrolled(public_key: &[u8], host: &str, comment: &str) -> Option<(String, KeyId)> {
     let point = public_key.strip_prefix(&P256_HEAD)?;
     let mut blob = Vec::new();
@@ -68,12 +68,12 @@ impl BrowserAnswer {
 pub struct PasskeyMessage(Vec<u8>);
 
 impl PasskeyMessage {
-    /// Takes a statement.
+    /// Returns the message for the payload of a statement.
     pub fn of_statement(payload: &[u8]) -> Self {
         Self::new(PAYLOAD_TYPE, payload)
     }
 
-    /// Takes a body of this type.
+    /// Returns the message for a body of this payload type.
     pub fn new(payload_type: &str, body: &[u8]) -> Self {
         Self(pae(payload_type, body))
     }

@@ -15,7 +15,7 @@ impl SecretValue {
         Self(bytes)
     }
 
-    /// Returns the bytes. Pass them only to a run, or to code that looks for them in output.
+    /// Returns the bytes. Pass these bytes only to a run, or to code that searches output for the secret.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }

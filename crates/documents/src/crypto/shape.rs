@@ -45,7 +45,7 @@ impl serde::de::Error for TypeMismatch {
         }
     }
 
-    // The words of serde name types of Rust, which the author of a document does not know.
+    // Serde's own messages name types of Rust, which the author of a document does not know.
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let kind = wanted(expected);
         let advice = match found {
@@ -85,7 +85,7 @@ impl serde::de::Error for TypeMismatch {
 /// Maximum number of characters of a text that a message repeats.
 const MAX_REPEATED: usize = 60;
 
-/// Returns the name of JSON for a type that serde expects.
+/// Returns the JSON name of a type that serde expects.
 fn wanted(expected: &dyn Expected) -> String {
     let of_serde = expected.to_string();
     let kind = match of_serde.as_str() {

@@ -33,7 +33,7 @@ pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Ed25519 public key: a point of large order in its canonical encoding. It is stored decompressed, so that a
+/// Ed25519 public key: a point of large order in its canonical encoding. The point is stored decompressed, so that a
 /// verification is faster.
 #[derive(Clone, Copy)]
 pub struct PublicKey(VerifyingKey);
@@ -144,7 +144,7 @@ pub enum KeyError {
     Weak,
 }
 
-/// Ed25519 private key. Its memory is erased on drop, and it is never printed.
+/// Ed25519 private key. The memory of the key is erased on drop, and the key is never printed.
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
@@ -156,8 +156,8 @@ impl SecretKey {
 
     /// Returns the public key.
     pub fn public(&self) -> PublicKey {
-        // The public key is canonical, because the library encodes points canonically. It is not weak, because clamping
-        // makes the scalar non-zero modulo the order of the base point, which is prime.
+        // The public key is canonical, because the library encodes points canonically. The key is not weak, because
+        // clamping makes the scalar non-zero modulo the order of the base point, which is prime.
         PublicKey(self.0.verifying_key())
     }
 

@@ -21,7 +21,7 @@ impl<'a> WireReader<'a> {
         Some(u32::from_be_bytes(*bytes))
     }
 
-    /// Reads a string with its length, or returns `None` if the bytes end before it does.
+    /// Reads a string with its length, or returns `None` if the bytes end before the string ends.
     pub fn string(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.u32()?).ok()?;
         let (bytes, rest) = self.0.split_at_checked(length)?;

@@ -268,7 +268,7 @@ struct Blob<'a> {
 
 enum InnerSignature<'a> {
     Plain(&'a [u8; 64]),
-    /// With flags and counter.
+    /// Signature, flags and counter.
     SecurityKey(&'a [u8; 64], u8, u32),
     Passkey(Assertion<'a>),
 }

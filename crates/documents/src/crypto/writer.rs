@@ -1,7 +1,7 @@
 //! Writer of canonical JSON: a serde serializer, for typed documents and for JSON trees.
 //!
-//! It refuses everything that documents never contain: tuple structs, variants with several fields, bytes, and keys
-//! that are not texts.
+//! The writer refuses everything that documents never contain: tuple structs, variants with several fields, bytes, and
+//! keys that are not texts.
 
 use std::{borrow::Cow, fmt, io::Write as _, ops::Range};
 
@@ -69,7 +69,8 @@ impl fmt::Display for Flaw {
 
 impl std::error::Error for Flaw {}
 
-// Every part of a document has a result, which the box keeps small.
+// The error is boxed, because the writer returns a `Result` for every part of a document and a `Result` is as large as
+// its error.
 impl ser::Error for Box<Flaw> {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(Flaw {
@@ -137,7 +138,8 @@ impl Writer {
         if negative {
             self.out.push(b'-');
         }
-        // The macros for formatting need several times as long, and each document has many numbers.
+        // The digits are written without the formatting macros, which take several times as long, because each document
+        // has many numbers.
         let (mut digits, mut at, mut rest) = ([0; 20], 20, magnitude);
         loop {
             at -= 1;
@@ -425,7 +427,7 @@ impl ser::SerializeTuple for Items<'_> {
     }
 }
 
-/// An open struct or map. If its keys do not arrive in order, its fields are sorted at the end.
+/// An open struct or map. If the keys do not arrive in order, the fields are sorted at the end.
 struct Object<'a> {
     writer: &'a mut Writer,
     /// Index of the first field in [`Writer::fields`].
@@ -461,7 +463,8 @@ impl Object<'_> {
         Ok(())
     }
 
-    /// Writes the name of a struct's field. All such names are plain identifiers, so this is faster than `key`.
+    /// Writes the name of a struct's field. All names of fields are plain identifiers, so this function is faster than
+    /// `key`.
     fn name(&mut self, name: &'static str) -> Written {
         debug_assert!(
             name.bytes()

@@ -259,7 +259,7 @@ pub fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Returns the number of characters at the beginning of a reason that fit.
+/// Returns how many characters, from the beginning of the reason, fit into [`MAX_REASON_BYTES`].
 fn fitting(reason: &str) -> usize {
     let mut bytes = 0;
     let fits = |c: &char| {

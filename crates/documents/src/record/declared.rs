@@ -1,4 +1,4 @@
-//! The sandbox that a step declares. The crate `reading` reads it from the files of people.
+//! The sandbox that a step declares. The crate `reading` reads these declarations from the files of people.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,7 @@ macro_rules! limits {
             $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $field: Option<u64>,)*
         }
 
-        /// Limit of a run. The step, policy and the boundary's configuration can set it.
+        /// Limit of a run. The step, policy and the boundary's configuration can set the limit.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Limit {
             $($(#[$doc])* $limit,)*

@@ -2,7 +2,7 @@
 //!
 //! `{"_type":"https://in-toto.io/Statement/v1","predicate":{…},"predicateType":"https://countersign.dev/<kind>/v1","subject":[…]}`
 //!
-//! An error in a document, with its place.
+//! The file also defines [`Malformed`], the error in a document with its place.
 
 use std::fmt::Display;
 
@@ -271,8 +271,8 @@ impl<P: Predicate> Statement<P> {
     }
 }
 
-/// Checks that `value` contains no optional field with the value null. `read` is the result of parsing `value`, and its
-/// serialization then equals `value`.
+/// Checks that `value` contains no optional field with the value null. `read` is the document that was parsed from
+/// `value`. The check compares `value` with the serialization of `read`, which leaves such a field out.
 ///
 /// # Errors
 /// Returns an error for the first field that differs.
@@ -315,7 +315,7 @@ fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", if .pointer.is_empty() { String::new() } else { format!("at {}: ", .pointer) })]
 pub struct Malformed {
-    /// RFC 6901 pointer into the document. It is empty for an error of the whole document.
+    /// RFC 6901 pointer into the document. The pointer is empty for an error of the whole document.
     pub pointer: String,
     /// The error and the expected form.
     pub message: String,

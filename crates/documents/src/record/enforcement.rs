@@ -68,7 +68,7 @@ pub struct Enforcement {
     pub left: Option<u64>,
 }
 
-/// Maximum number of refused hosts in one receipt, so that they take at most 256 bytes of canonical JSON.
+/// Maximum number of refused hosts in one receipt, so that the refused hosts take at most 256 bytes of canonical JSON.
 pub const MAX_REFUSED_HOSTS: usize = 8;
 
 /// A host to which a run got no connection.

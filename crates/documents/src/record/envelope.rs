@@ -137,7 +137,7 @@ impl Envelope {
     }
 }
 
-/// Received document. Its signatures are not verified, so its payload is unreadable.
+/// Received document. The signatures of the document are not verified, so the payload is unreadable.
 #[derive(Clone)]
 #[must_use]
 pub struct Signed<P> {
@@ -286,7 +286,8 @@ impl<P: Predicate> Signed<P> {
         mut self,
         key: impl Fn(&KeyId) -> Option<&'k SshKey>,
     ) -> Result<Verified<P>, VerifyError> {
-        // The rules for the signatures of a document are about all its signatures, so read it before.
+        // The rules about number and order apply to all signatures of a document, so check them before signatures are
+        // left out.
         let statement = self.read().map_err(VerifyError::Malformed)?;
         self.signatures.retain(|(keyid, _)| key(keyid).is_some());
         let signatures = self.verify_signatures(key)?;
@@ -298,8 +299,8 @@ impl<P: Predicate> Signed<P> {
         })
     }
 
-    /// Does the same as [`Signed::verify`] for a draft: the rules about the number and the order of the signatures apply to
-    /// it only when it is complete.
+    /// Does the same as [`Signed::verify`] for a draft, but without the rules about the number and the order of the
+    /// signatures. These rules apply only to a complete document.
     ///
     /// # Errors
     /// Returns the other errors of [`Signed::verify`].
@@ -345,7 +346,7 @@ impl<P: Predicate> Signed<P> {
     }
 }
 
-/// What is wrong with a signature over the payload.
+/// The message for a signature that covers the payload and not the DSSE message.
 const OVER_PAYLOAD: &str = "it is over the payload alone: sign the DSSE message, which is `DSSEv1`, the type, the payload and \
     their lengths";
 

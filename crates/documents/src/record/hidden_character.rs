@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use unicode_general_category::{GeneralCategory, get_general_category};
 
 words! {
-    /// Kind of such a character.
+    /// Kind of a hidden character.
     #[derive(PartialEq)]
     pub enum HiddenCharacter {
         /// Control character, except the end of a line and the tab.
@@ -60,7 +60,8 @@ impl HiddenCharacter {
         }
     }
 
-    /// Returns true if [`visible`] escapes `c`. Texts in other languages have such spaces, but two of them end a line.
+    /// Returns true if [`visible`] escapes `c`. Spaces beyond ASCII are not escaped, because texts in other languages
+    /// contain them. The exceptions are U+2028 and U+2029, which end a line.
     pub fn is_escaped(c: char) -> bool {
         Self::of(c).is_some_and(|kind| kind != Self::Blank || matches!(c, '\u{2028}' | '\u{2029}'))
     }
@@ -78,8 +79,8 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// Adds a character to a text, or its escape if the character is hidden. The sign that makes a symbol a coloured picture
-/// (U+FE0F) stays directly after a symbol.
+/// Adds a character to a text, or its escape if the character is hidden. U+FE0F, which shows a symbol as a coloured
+/// picture, is not escaped directly after a symbol.
 pub fn push_visible(out: &mut String, before: char, c: char) {
     let is_symbol = |c| {
         get_general_category(c) == GeneralCategory::OtherSymbol && HiddenCharacter::of(c).is_none()

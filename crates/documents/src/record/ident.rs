@@ -1,7 +1,4 @@
-//! Names and ids. Each is parsed once, when the program receives it.
-//!
-//! Names in parts of sessions, artifacts, outputs, secrets, programs and grants. Each name is parsed once, like
-//! the names in `ident`.
+//! Names and ids. Each name and each id is parsed once, when the program receives the text.
 
 use std::{fmt, str::FromStr, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! Names or messages in one text.
 
-/// Writes `items` one after another, with `between` between two of them.
+/// Writes `items` one after another, with `between` between each two items.
 pub fn joined<T: ToString>(items: impl IntoIterator<Item = T>, between: &str) -> String {
     items
         .into_iter()

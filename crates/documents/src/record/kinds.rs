@@ -8,7 +8,7 @@ use crate::{
     record::document::STATEMENT_TYPE, settings,
 };
 
-/// One kind of statement. Its name and its maximum size are constants of its [`Predicate`].
+/// One kind of statement. The name and the maximum size of the kind are constants of its [`Predicate`].
 pub struct StatementKind {
     /// The name of the kind, as in `https://countersign.dev/<word>/v1`.
     pub word: &'static str,

@@ -14,7 +14,6 @@ pub mod enforcement;
 pub mod envelope;
 pub mod grant;
 pub mod hidden_character;
-// `extension_names` uses the same macro.
 #[macro_use]
 pub mod ident;
 pub mod code;

@@ -3,7 +3,7 @@
 //! A host is a name or an IP address with a port. The boundary resolves a name when a run connects, and judges each address
 //! of the name. An address in the list is judged by the same function before anything is signed.
 //!
-//! Names of objects of the host in a step: addresses and users.
+//! The file also checks the names of other objects of the host in a step: addresses and users.
 //!
 //! These checks read only the text and never ask the host, so that the boundary and the approver's program derive the same
 //! profile.
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ISOLATED, Network};
 
-/// Maximum number of hosts of one list, because the service holds a listener for each host of each run.
+/// Maximum number of hosts of one list, because the service opens a listener for each host of each run.
 pub const MAX_HOSTS: usize = 64;
 
 /// A host that policy allows: a text such as `api.example.com:443`, or a map with `host` and words about its addresses.
@@ -89,7 +89,7 @@ impl From<AllowedHost> for AllowedHostForm {
 }
 
 impl Network {
-    /// Returns the hosts with their words.
+    /// Returns the hosts, each with the words of policy about its addresses (`private` and `localhost`).
     pub fn allowed(&self) -> impl Iterator<Item = AllowedHost> {
         self.hosts.iter().map(|host| AllowedHost {
             host: host.clone(),
@@ -128,9 +128,10 @@ impl HostRefusal {
     }
 }
 
-/// Networks of IPv4 that no run reaches: this network, link-local addresses with the metadata of clouds, protocols, examples,
-/// relays, benchmarks, multicast, and reserved addresses with the broadcast address. Azure's host agent has a public address,
-/// and Alibaba's metadata service a shared one.
+/// Networks of IPv4 that no run reaches: "this network" (0.0.0.0/8), link-local addresses with the metadata of clouds,
+/// addresses for protocols, examples, relays, benchmarks and multicast, and reserved addresses with the broadcast
+/// address. Two single addresses are added: Alibaba's metadata service (100.100.100.200) has a shared address, and
+/// Azure's host agent (168.63.129.16) has a public address.
 const NEVER_V4: [([u8; 4], u32); 12] = [
     ([0, 0, 0, 0], 8),
     ([100, 100, 100, 200], 32),
@@ -210,7 +211,7 @@ fn needs(address: IpAddr) -> Result<Option<HostRefusal>, HostRefusal> {
 /// Checks that a run may reach an address of a host. `is_own` is true if the address belongs to the host of the boundary.
 ///
 /// # Errors
-/// Returns the reason against the address.
+/// Returns the reason why the run may not reach the address.
 pub fn check_reach(host: &AllowedHost, address: IpAddr, is_own: bool) -> Result<(), HostRefusal> {
     let of_kind = needs(address)?;
     match if is_own {
@@ -224,10 +225,11 @@ pub fn check_reach(host: &AllowedHost, address: IpAddr, is_own: bool) -> Result<
     }
 }
 
-/// Checks a host without resolving its name: a number by its kind, and `localhost` as the loopback of the host.
+/// Checks a host without resolving its name: an IP address by its network, and `localhost` as the loopback of the
+/// boundary's host. Every other name passes.
 ///
 /// # Errors
-/// Returns the reason against the host.
+/// Returns the reason why no run may reach the host.
 pub fn check_unresolved(host: &AllowedHost) -> Result<(), HostRefusal> {
     match host.host.parse::<SocketAddr>() {
         Ok(number) => check_reach(host, number.ip(), false),

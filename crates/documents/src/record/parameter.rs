@@ -136,7 +136,7 @@ impl Parameter {
         }
     }
 
-    /// Returns true if `holds` is true for this declaration or for one inside it.
+    /// Returns true if `holds` is true for this declaration or for a declaration inside it.
     pub fn any(&self, holds: fn(&Self) -> bool) -> bool {
         holds(self)
             || self.keys().any(|(_, inner)| inner.any(holds))

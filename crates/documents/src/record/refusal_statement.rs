@@ -68,7 +68,7 @@ impl RefusalStatement {
         Statement::new(refusal, vec![Subject::new("input", input.as_bytes())])
     }
 
-    /// Makes a summary of refusals that were only counted. Its subject is the digest of the counts.
+    /// Makes a summary of refusals that were only counted. The subject of the summary is the digest of the counts.
     ///
     /// # Errors
     /// Never returns an error in practice, because the counts are integers.

@@ -1,4 +1,5 @@
-//! What the lists of a run refused although the run succeeded. Such a run may have done less than its author expects.
+//! The programs that the list of a run refused although the run succeeded. Such a run may have done less than its
+//! author expects.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,13 +16,13 @@ pub struct RefusedPart {
 }
 
 impl Receipt {
-    /// Returns what the lists of the run refused, if the exit code of the run is 0.
+    /// Returns the programs that the list of the run refused, if the exit code of the run is 0.
     pub fn refused_parts(&self) -> Vec<RefusedPart> {
         refused_parts(&self.outcome, self.programs.as_ref())
     }
 }
 
-/// Returns what the lists of a run refused, if the exit code of the run is 0.
+/// Returns the programs that the list of a run refused, if the exit code of the run is 0.
 pub fn refused_parts(outcome: &Outcome, programs: Option<&ProgramFacts>) -> Vec<RefusedPart> {
     let programs =
         programs.filter(|facts| facts.mode == ProgramMode::Listed && outcome.exit_code == Some(0));

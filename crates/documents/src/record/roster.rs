@@ -1,11 +1,10 @@
-//! Roster: the signed list of people, boundaries and their keys. It is the root of trust.
+//! Roster: the signed list of people, boundaries and their keys. The roster is the root of trust.
 //!
 //! This module defines the tables of a roster. `trust::trusted_roster` parses the keys and checks the rules.
 //! `trust::chain` connects the versions of a roster.
 //!
-//! The configuration of a person or of a desk: the file `config.toml` in the configuration directory.
-//!
-//! Tokens in the form in which the seal lists them, without their secrets.
+//! The file also defines the configuration of a person or of a desk (`config.toml` in the configuration directory), and
+//! tokens in the form in which the seal lists them, without their secrets.
 
 use std::{collections::BTreeMap, ops::Deref};
 

@@ -1,6 +1,7 @@
 //! What a run can have in addition to its script and parameters: a session, artifacts, a plan and a manifest.
 //!
-//! The list of programs that a run may execute, and the facts about the programs that it executed.
+//! The file also defines the list of programs that a run may execute, and the facts about the programs that a run
+//! executed.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -9,8 +9,8 @@ use crate::{
     check_subjects,
 };
 
-/// Maximum size of a blob that a seal may name, in bytes. An auditor reads no larger blob, and it would not fit into a
-/// bundle.
+/// Maximum size of a blob that a seal may name, in bytes. An auditor reads no larger blob, and a larger blob would not
+/// fit into a bundle.
 pub const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
 
 /// The boundary's statement about the rules in force, from this log entry until the next seal.
@@ -97,7 +97,8 @@ pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"), "+3"
 /// Engines that decide like this program, except in how they parse scripts.
 const OWN_ENGINES: [&str; 3] = [ENGINE, "countersign 0.2.0+2", "countersign 0.2.0"];
 
-/// Returns true if this program can judge the decisions under a seal of this engine that need no parser of scripts.
+/// Returns true if this program can repeat the decisions under a seal of this engine, except decisions that depend on
+/// the parser of scripts.
 pub fn is_own_engine(engine: &str) -> bool {
     OWN_ENGINES.contains(&engine)
 }

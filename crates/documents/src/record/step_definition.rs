@@ -1,8 +1,7 @@
 //! The definition of a step: everything that decides how the step runs.
 //!
-//! The files of a step: their entries in the definition, and the limits of their contents.
-//!
-//! Configuration: the limits and the sandbox level that a seal puts in force.
+//! The file also defines the files of a step (their entries in the definition, and the limits of their contents), and
+//! the configuration: the limits and the sandbox level that a seal puts in force.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -174,8 +173,8 @@ pub const OUTPUT_TYPES: [ParameterType; 3] = [
     ParameterType::Boolean,
 ];
 
-/// Variables of every run, which no step can replace. The last one belongs to the ssh agent of the service, which no run
-/// gets.
+/// Variables that no step can set, because the boundary decides about their values. The last variable names the ssh
+/// agent of the service, and no run gets this variable.
 pub const OWN_VARIABLES: [&str; 7] = [
     "PATH",
     "HOME",

@@ -1,12 +1,13 @@
 //! The built-in allow lists and deny lists. The built-in lists apply unless the policy contains `extends: none`.
 //!
-//! The lists come from the security document of the project Rundown, and the closures from the documents that each closure
-//! names, in canonical JSON. A seal names this canonical JSON by its digest. A boundary decides with the lists in its own
-//! program, a verifier with the lists that the seal names.
+//! The lists come from the security document of the project Rundown, and each closure names the document that it comes
+//! from. A seal names the canonical JSON of the lists and closures by its digest. A boundary decides with the lists in
+//! its own program. A verifier decides with the lists that the seal names.
 //!
-//! A closure has the programs that a program starts to do its job. A closed list with `git` must also contain the files that git executes. A closure names these programs, without the
-//! programs that a script, an option or a setting chooses (hooks, `ProxyCommand`, pagers, editors). One set of closures
-//! names the paths of all distributions, and the search on a host leaves out the files that the host does not have.
+//! A closure contains the programs that a program starts to do its job. For example, a list of programs with `git` must
+//! also contain the files that git executes. A closure does not contain programs that a script, an option or a setting
+//! chooses (hooks, `ProxyCommand`, pagers, editors). The closures contain the paths of all distributions, and the
+//! search on a host leaves out the files that the host does not have.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,8 +41,8 @@ impl Builtins {
     }
 
     /// Parses the built-in lists of a seal or of a bundle. The lists have the format
-    /// `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…,"closures":…}`, in which only `version` is
-    /// required.
+    /// `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…,"closures":…}`, in which only `version`
+    /// is required.
     ///
     /// # Errors
     /// Returns all problems in the lists, for example another version.
@@ -151,8 +152,9 @@ impl Closures {
         self.0.keys()
     }
 
-    /// Returns all programs that the given programs start, all programs that those start, and so on, each with a program
-    /// that starts it. The result contains none of the given programs, and no program for which `may` returns false.
+    /// Returns all programs that the given programs start, all programs that those start, and so on, each with a
+    /// program that starts it. The result contains none of the given programs, and no program for which `may` returns
+    /// false.
     pub fn started_by(
         &self,
         names: &BTreeSet<Program>,

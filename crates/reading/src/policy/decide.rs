@@ -3,9 +3,10 @@
 //! All commands are decided before a person is asked, so a denied command is refused before any question. The first
 //! rule that applies decides, in this order: grants of the command line, deny lists of the policy file, allow lists of
 //! the policy file, built-in deny lists, built-in allow lists, mode. An unknown command could be a denied command, so
-//! only an answer for one run of the command can allow it. The unread commands of a program that starts other programs are
-//! denied if policy denies any command. If a run may execute only listed programs, the kernel refuses
-//! a denied program, so a boundary asks about unknown commands only where the list does not hold.
+//! only an answer for one run of the command can allow it. Some programs start commands that the parser does not read:
+//! if policy denies any command, these commands are denied too. If a run may execute only listed programs, the kernel
+//! refuses a denied program, so a boundary asks about an unknown command only if the list does not restrict the
+//! command.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,8 @@ pub enum DecisionPlace {
     /// A boundary, where a denial by a built-in list becomes a question to the approvers. A denial by the policy file
     /// is final in both places.
     Boundary,
-    /// A boundary whose run may execute only listed programs. Policy does not ask which of them an unknown command is.
+    /// A boundary, for a run that may execute only listed programs. An unknown command that can only start a listed
+    /// program needs no permission.
     ListedBoundary,
 }
 
@@ -105,7 +107,7 @@ pub struct Decided {
     pub place: Option<TextPlace>,
     /// Wrappers that run the command, the outermost first.
     pub via: Vec<String>,
-    /// Decision about it.
+    /// Verdict about the command, path or variable.
     pub verdict: PolicyVerdict,
     /// Rule that decided.
     pub rule: AppliedRule,
@@ -387,8 +389,8 @@ impl Judge<'_> {
         (verdict, rule)
     }
 
-    /// Returns the rule for a program that is in every list of the policy. A question about it would be without effect,
-    /// because an unknown command of each step can execute it.
+    /// Returns the rule if policy puts the program into every list of programs. Then a question about the program has
+    /// no effect, because an unknown command of any step can execute the program.
     fn named_program(&self, location: &CommandLocation, name: &str) -> Option<AppliedRule> {
         if self.at != DecisionPlace::ListedBoundary {
             return None;
@@ -432,9 +434,9 @@ impl Judge<'_> {
         )
     }
 
-    /// Decides a command that is unknown before the run. If policy denies any command, or a variable that changes commands,
-    /// the unread commands of a program that starts other programs are denied, so that no answer runs a denied command. No
-    /// permission is needed if the kernel restricts the command to the list of the run.
+    /// Decides a command that is unknown before the run. Some programs start commands that the parser does not read. If
+    /// policy denies any command, or a variable that changes commands, these commands are denied, so that no answer
+    /// allows a denied command. No permission is needed if the kernel restricts the command to the list of the run.
     fn unknown_command(&self, reason: UnknownReason) -> Judged {
         let (mut verdict, mut rule) = self.unknown(reason.text);
         if let AppliedRule::Unknown { denied, .. } = &mut rule
@@ -451,7 +453,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Returns a pattern whose denial of a command, or of a variable that changes commands, no answer can change here.
+    /// Returns a pattern that denies commands, or variables that change commands, if no answer at this place can change
+    /// the denial.
     fn final_denial(&self) -> Option<(PermissionKind, &ListEntry)> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
         let may_change = |pattern: &str| changes(pattern) || !pattern.chars().all(is_plain);

@@ -2,7 +2,7 @@
 //!
 //! A policy contains approvals, lists for commands, paths and variables, overrides for runbooks, grants, and limits.
 //!
-//! The parts of a policy about people: standing grants, emergencies, runs with an unknown end, freezes and passkeys.
+//! A policy also contains rules for standing grants, emergencies, runs with an unknown end, freezes and passkeys.
 
 use std::sync::Arc;
 

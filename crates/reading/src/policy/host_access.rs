@@ -1,8 +1,8 @@
 //! Access of a step to the host: declared by the step and allowed by policy.
 //!
 //! A step gets access to something of the host only if the step declares the access and policy allows it. Policy allows
-//! it with the same keys, in an override that matches the runbook. The deny patterns of the step and of policy both
-//! apply.
+//! access with the keys that a step uses, in an override that matches the runbook. The deny patterns of the step and of
+//! policy both apply.
 
 use crate::{Pattern, SandboxPermission, SandboxRule, check_declared, listed_host};
 use documents::{DeclaredSandbox, Profile};
@@ -90,8 +90,8 @@ pub fn check_deny(text: &str) -> Result<(), String> {
             .iter()
             .all(|name| pattern.matches(&format!("{at}{name}")))
     });
-    // A pattern that matches every sample name is refused: with a leading `/`, in all directories, and otherwise, in
-    // one directory.
+    // A pattern with a leading `/` is refused if it matches every sample name in all directories. Any other pattern is
+    // refused if it matches every sample name in one directory.
     let everything = if text.starts_with('/') {
         depths.all(|all| all)
     } else {

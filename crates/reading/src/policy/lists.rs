@@ -3,11 +3,11 @@
 //! A deny list ignores letter case in names, and the name of a denied command matches the program in every directory.
 //! An allow list is case-sensitive.
 //!
-//! The paths that these patterns are compared with are absolute and normalised as text, without access to the file system. The caller resolves symbolic links
-//! first. `{repo}` and `{tmp}` may appear only at the beginning of a pattern. Their values are compared literally, so
-//! wildcards in the name of a repository have no effect.
+//! The patterns are compared with absolute paths, which are normalised as text, without access to the file system. The
+//! caller resolves symbolic links first. `{repo}` and `{tmp}` may appear only at the beginning of a pattern. Their
+//! values are compared literally, so wildcards in the name of a repository have no effect.
 //!
-//! The origin says in which part of which policy a rule is.
+//! The origin names the part of the policy that contains the rule.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 

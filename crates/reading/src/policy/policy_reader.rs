@@ -92,8 +92,8 @@ impl Policy {
     }
 }
 
-/// Parses lists that are not in a policy file, in the format `{version: 1, run: {allow, deny}, read: …, write: …, env: …,
-/// closures: …}`. The closures are not read here.
+/// Parses lists that are not in a policy file, in the format `{version: 1, run: {allow, deny}, read: …, write: …, env:
+/// …, closures: …}`. The closures are not read here.
 ///
 /// # Errors
 /// Returns all problems in the lists as an error.

@@ -1,8 +1,9 @@
 //! Patterns of a policy file that can match nothing.
 //!
-//! Policy compares a pattern with the name or path of a program, the name of a variable, a path of the host, or the path
-//! of a runbook. If no such name matches an alternative of a pattern, the rule has no effect, so the pattern is an error.
-//! A wildcard matches every character, so `?` takes the place of a character that these checks refuse.
+//! Policy compares a pattern with the name or path of a program, the name of a variable, a path of the host, or the
+//! path of a runbook. If no such name matches an alternative of a pattern, the rule has no effect, so the pattern is an
+//! error. If these checks refuse a character, the author can write `?` instead, because a wildcard matches every
+//! character.
 
 use crate::{
     ListSide, PatternError,
@@ -87,13 +88,13 @@ pub fn check_deny(text: &str) -> Result<(), String> {
     check_listed(PermissionKind::Read, ListSide::Deny, text).map_err(|error| error.to_string())
 }
 
-/// Checks that each alternative of a pattern matches a name. Returns the first part that no name has, or `None` if the
-/// whole name is impossible.
+/// Checks that each alternative of a pattern matches a name. The error is the first part of the pattern that no name
+/// contains, or `None` if no whole name is possible.
 fn check(names: Names, text: &str) -> Result<(), Option<String>> {
     if names == Names::Paths && ["/", "{repo}", "{tmp}"].contains(&text) {
         return Ok(());
     }
-    // The bracket and the dot alone are names of commands, and no syntax.
+    // `[` and `.` alone are names of commands, and not syntax of patterns.
     let alternatives = match text {
         "[" | "." => vec![text.chars().map(literal).collect()],
         _ => {
@@ -126,7 +127,7 @@ fn below_base(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// Returns a name that the alternative matches. Returns the first part of the alternative that no name has.
+/// Returns a name that the alternative matches. The error is the first part of the alternative that no name contains.
 fn example(names: Names, tokens: &[PatternPart]) -> Result<String, String> {
     let mut name = String::new();
     for (at, token) in tokens.iter().enumerate() {
@@ -161,8 +162,8 @@ fn begins_variable(next: Option<&PatternPart>) -> bool {
     matches!(next, Some(PatternPart::Literal(c)) if c.is_ascii_alphabetic() || *c == '_')
 }
 
-/// Returns a character of a class that a name may have, if possible another one than the dot. A deny list ignores letter
-/// case, so neither case of a character may be in a negated class.
+/// Returns a character of a class that a name may have, if possible not the dot. A deny list ignores letter case, so
+/// neither case of a character may be in a negated class.
 fn member(ranges: &[(char, char)], negated: bool, may: impl Fn(char) -> bool) -> Option<char> {
     let has = |c: char| ranges.iter().any(|(low, high)| (*low..=*high).contains(&c));
     let is_in = |c: char| {
@@ -194,7 +195,8 @@ fn may_have(names: Names, c: char, first: bool) -> bool {
     }
 }
 
-/// Returns true for a character of a program's name. A blank ends the name, and the shell gives the others a meaning.
+/// Returns true for a character of a program's name. A blank ends the name, and the other refused characters are
+/// special in a shell.
 fn is_of_program(c: char) -> bool {
     !(c.is_whitespace() || c.is_control() || "$`'\"\\;&|<>()".contains(c))
 }

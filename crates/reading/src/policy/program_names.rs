@@ -35,7 +35,7 @@ pub struct ProgramNames {
 }
 
 impl ProgramNames {
-    /// Returns true if the list of a run may contain this name, which is the last segment of a name or path.
+    /// Returns true if the list of a run may contain a program with this file name.
     pub fn contains(&self, name: &Program) -> bool {
         self.required
             .iter()
@@ -152,7 +152,7 @@ pub fn with_closures(
     }
 }
 
-/// Adds the programs that the named programs start to the named programs.
+/// Adds to the named programs the programs that they start.
 pub fn with_started(
     ruling: &Ruling,
     mut origins: BTreeMap<Program, ProgramOrigin>,
@@ -169,11 +169,11 @@ fn started_by(ruling: &Ruling, named: &BTreeSet<Program>) -> BTreeMap<Program, P
         .started_by(named, |name| !is_denied(ruling, name))
 }
 
-/// Returns the programs that script, step and policy name, each with its origin. `declared` has the programs that the step
-/// declares.
+/// Returns the programs that script, step and policy name, each with its origin. `declared` has the programs that the
+/// step declares.
 ///
-/// A program that the policy file denies is in no list, except the interpreter of the step: policy refuses a step whose
-/// script or declaration names a denied program.
+/// No list contains a program that the policy file denies, except the interpreter of the step. Policy refuses a step
+/// whose script or declaration names a denied program.
 pub fn named_origins(
     ruling: &Ruling,
     interpreter: &str,
@@ -260,7 +260,8 @@ pub fn not_listable(decision: &PolicyDecision) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Returns true if the decision is about a program that may start, whose name is known before the run.
+/// Returns true if the decision allows a program to start, at least with a signature, and its name is known before the
+/// run.
 fn is_program(decided: &Decided) -> bool {
     let known = !matches!(
         decided.rule,

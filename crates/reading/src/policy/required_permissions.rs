@@ -63,7 +63,7 @@ pub fn needs(ruling: &Ruling, step: &StepDefinition) -> StepNeeds {
 /// permission for the interpreter, because the parser can't read the script. A script for zsh is parsed as an sh
 /// script, and needs permissions for both its commands and the interpreter.
 ///
-/// `names_programs` is true if policy allows programs by `sandbox.programs`.
+/// `names_programs` is true if `sandbox.programs` of the policy allows programs.
 ///
 /// # Errors
 /// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.
@@ -161,8 +161,8 @@ pub fn decide_at_boundary(ruling: &Ruling, step: &StepDefinition) -> PolicyDecis
     decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default())
 }
 
-/// Decides the commands of a step as described at [`permissions_of`]. A program that the step declares is decided like a
-/// command of the script.
+/// Decides the commands of a step as described at [`permissions_of`]. A program that the step declares is decided like
+/// a command of the script.
 pub fn decide_step(
     ruling: &Ruling,
     step: &StepDefinition,
@@ -198,7 +198,7 @@ pub fn decide_step(
     decision
 }
 
-/// Returns the interpreter in the first line of a file, which is bash by default, and the decision for the file. A
+/// Returns the interpreter that the first line of a file names, by default bash, and the decision for the file. A
 /// shebang that cannot be parsed may run any program, so the decision contains an unknown command.
 pub fn decide_file(
     ruling: &Ruling,

@@ -1,6 +1,6 @@
 //! The ruling for one step: all lists and rules that apply to the step, each with its origin.
 //!
-//! The rule behind a decision of policy, and its description in words.
+//! The file also describes the rule behind a decision in words.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -108,7 +108,7 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
 }
 
 impl Ruling {
-    /// Returns the rules that ask for people beside the approval rule, each with its key in the policy.
+    /// Returns the rules besides the approval rule that require signatures of people, each with its key in the policy.
     pub fn people_rules(&self) -> Vec<(&'static str, Approvals)> {
         let emergency = self.emergency.as_ref().map(|rule| &rule.value);
         let all = [
@@ -210,14 +210,15 @@ pub enum AppliedRule {
         why: &'static str,
         /// Mode, which may deny the command.
         mode: WithOrigin<Mode>,
-        /// A pattern of a deny list, with the kind of the list, if the command is denied because it may be denied by it.
+        /// The pattern of a deny list, with the kind of the list, if the command is denied because the pattern may
+        /// match it.
         denied: Option<(PermissionKind, ListEntry)>,
         /// True if `--deny-all` changed the answer to a denial.
         deny_all: bool,
     },
     /// A function that the script itself defines.
     Function,
-    /// A variable that changes no command, because of its value.
+    /// An assignment to a variable that can change later commands, with a value that changes none.
     Harmless,
     /// The option `--allow-all`.
     AllowAll,

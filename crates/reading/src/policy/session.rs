@@ -1,8 +1,8 @@
 //! The answers of a person at a terminal, for one session.
 //!
-//! A session is one call of `countersign run`. The program asks the questions one after another until a denial, and
-//! asks no question again that was answered for the session. An unknown command can be allowed only once, because the
-//! same text may run another command the next time.
+//! A session is one call of `countersign run`, or the session of one page of `countersign open`. The program asks the
+//! questions one after another until a denial, and asks no question again that was answered for the session. An unknown
+//! command can be allowed only once, because the same text may run another command the next time.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
-//! Question: does the signed list of programs contain exactly the programs that the step needs?
+//! Checks that the signed list of programs is the list that follows from the sealed state.
 //!
-//! The names in the list follow from the sealed state. The path of each name is the statement of the boundary, because
-//! only the boundary knows the files of its host.
+//! The sealed state decides the names in the list. Only the boundary states the path of each name, because only the
+//! boundary knows the files of its host.
 
 use std::collections::BTreeSet;
 
@@ -99,8 +99,8 @@ fn is_interpreter(step: &StepDefinition, needed: &ProgramNames, name: &Program) 
             .any(|required| listed_name(required) == *name)
 }
 
-/// Leaves out the programs whose file a deny list of the policy file names, for example the file behind a link. A script
-/// whose interpreter is denied is left out too.
+/// Leaves out the programs whose file a deny list of the policy file names, for example the file behind a link. A
+/// script whose interpreter is denied is left out too.
 ///
 /// # Errors
 /// Returns a message if the step declares such a program.
@@ -199,8 +199,8 @@ pub fn check_programs(
     }
 }
 
-/// Returns the signed profile without its list of programs, if `derived` requires the layer `programs`. So both profiles
-/// can be compared, and [`check_programs`] checks the list.
+/// Returns the signed profile without its list of programs, if `derived` requires the layer `programs`. So both
+/// profiles can be compared, and [`check_programs`] checks the list.
 pub fn without_list(signed: &Profile, derived: &Profile) -> Profile {
     let mut signed = signed.clone();
     if derived.require.contains(&Layer::Programs) {
@@ -209,8 +209,8 @@ pub fn without_list(signed: &Profile, derived: &Profile) -> Profile {
     signed
 }
 
-/// Returns the programs that have another path on the host now than in the signed list, as a sentence. Returns `None` if
-/// the two lists differ in another way.
+/// Returns the programs that have another path on the host now than in the signed list, as a sentence. Returns `None`
+/// if the two lists differ in another way.
 pub fn moved(now: &ProgramList, signed: &ProgramList) -> Option<String> {
     let names = |list: &ProgramList| {
         list.list

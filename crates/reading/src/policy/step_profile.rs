@@ -66,8 +66,8 @@ pub fn profile_of_step(
 ///
 /// The value of a limit comes from the step. If the step has no value, the limit comes from policy, and if policy has
 /// no value, from the boundary. The maximum is the value in policy or, if policy has none, the boundary's maximum. If a
-/// declared value is higher than the maximum, the boundary can't seal the step. No value is reduced silently. `runbook` is
-/// the path of the step's runbook, for the errors.
+/// declared value is higher than the maximum, the boundary can't seal the step. No value is reduced silently. `runbook`
+/// is the path of the step's runbook, for the errors.
 ///
 /// # Errors
 /// Returns every value that the step may not have.

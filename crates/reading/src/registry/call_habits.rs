@@ -1,5 +1,5 @@
-//! Everyday calls that work at a terminal and not in a step, because a step has no terminal, no rights of root and a time
-//! limit.
+//! Everyday calls that work at a terminal but not in a step, because a step has a time limit, and neither a terminal
+//! nor the rights of root.
 
 use crate::ScriptCall;
 
@@ -14,8 +14,8 @@ enum StepProblem {
 
 use StepProblem::{Endless, Proc, Root, Terminal};
 
-/// Calls of one kind: the programs, their subcommands, the arguments that make the problem, and beginnings of arguments that
-/// solve it. Names are separated by blanks. An empty text means each call.
+/// Calls of one kind: the programs, their subcommands, the arguments that make the problem, and beginnings of arguments
+/// that solve it. Names are separated by blanks. An empty text means each call.
 type Habit = (StepProblem, [&'static str; 4], &'static str);
 
 /// Returns true if a list contains a word. Blanks separate the words of the list.
@@ -23,8 +23,8 @@ pub fn lists(list: &str, word: &str) -> bool {
     list.split(' ').any(|one| one == word)
 }
 
-/// Returns the message about a call that a step can't use as a person does. `sees_proc` is true if the step sees all files
-/// of `/proc`.
+/// Returns the message about a call that a step can't use as a person does. `sees_proc` is true if the step sees all
+/// files of `/proc`.
 pub fn habit(call: &ScriptCall, sees_proc: bool) -> Option<String> {
     let arguments = call.words.iter().skip(1).map(|word| word.text.as_str());
     let arguments: Vec<&str> = arguments.take_while(|word| *word != "--").collect();

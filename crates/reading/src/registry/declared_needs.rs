@@ -2,7 +2,7 @@
 //!
 //! Gruntwork blocks declare needs as attributes of the tag, `network="api.example.com:443"`. Blocks of Rundown and of
 //! Countersign Markdown declare needs in braces after the language, `bash {network=api.example.com:443}`. Gruntwork and
-//! Rundown ignore them.
+//! Rundown ignore these needs.
 //!
 //! Secrets are declared as `secrets="db=env:DB_PASSWORD, tls-key=file:TLS_KEY, ca"`.
 
@@ -191,9 +191,9 @@ fn outputs(text: &str) -> Result<Vec<StepOutput>, String> {
 /// Maximum number of secrets of a step.
 const MAX_SECRETS: usize = 32;
 
-/// Reads a list of secrets. `NAME=env:VARIABLE` is a secret in a variable. `NAME=file:VARIABLE` is a secret in a file, and
-/// the variable contains the path of the file. `NAME` is a secret in a file without a variable. The result is sorted by
-/// name, like every array of a definition.
+/// Reads a list of secrets. `NAME=env:VARIABLE` is a secret in a variable. `NAME=file:VARIABLE` is a secret in a file,
+/// and the variable contains the path of the file. `NAME` is a secret in a file without a variable. The result is
+/// sorted by name, like every array of a definition.
 fn declared_secrets(text: &str) -> Result<Vec<StepSecret>, String> {
     let mut found: Vec<StepSecret> = Vec::new();
     for one in text.split(',').map(str::trim) {

@@ -27,8 +27,8 @@ pub struct RunbookDirectoryWalk {
 }
 
 impl RunbookDirectoryWalk {
-    /// Walks through `dir`. The names of its files are relative to `within`, or else to `dir`. `prefix` is the text before
-    /// the file names in errors.
+    /// Walks through `dir`. The names of its files are relative to `within`, or else to `dir`. `prefix` is the text
+    /// before the file names in errors.
     pub fn through(dir: &Path, within: Option<&Path>, prefix: String, owner: Option<u32>) -> Self {
         let mut walk = Self {
             owner,
@@ -50,7 +50,8 @@ impl RunbookDirectoryWalk {
                 };
                 let relative = relative.to_string_lossy().into_owned();
                 if real.is_file() {
-                    // A person checks one runbook. A boundary refuses a file, because a file can have no lock.
+                    // `dir` is a file if a person checks one runbook. A boundary accepts only directories, because only
+                    // a directory can have a lock.
                     return self.entry(&real, &relative, &mut Vec::new());
                 }
                 self.check_writers(&real, "");
@@ -224,8 +225,8 @@ pub fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
     })
 }
 
-/// Returns the steps without flaws of the text of a file, together with the remarks and the flaws of the file. If `owner`
-/// is given, only this user and root may be able to write the other files that the runbook names.
+/// Returns the steps without flaws of the text of a file, together with the remarks and the flaws of the file. If
+/// `owner` is given, only this user and root may be able to write the other files that the runbook names.
 pub fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u32>) -> ReadPage {
     let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
     let page = |ending: &str| Page {

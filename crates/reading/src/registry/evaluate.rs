@@ -1,5 +1,5 @@
-//! Checks whether a value fits the declaration of its parameter, and whether the patterns of parameters are in the closed
-//! subset.
+//! Checks whether a value fits the declaration of its parameter, and whether a pattern of a parameter has the same
+//! meaning in every regex engine.
 
 use std::{
     borrow::Cow,
@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use crate::yaml;
 use documents::{Parameter, ParameterType, json::MAX_INTEGER, locked, secret_name};
 
-/// Returns the errors of a value, at most [`MAX_ERRORS`]. With `fill`, the missing defaults are added. Otherwise a missing
-/// default is an error.
+/// Returns the errors of a value, at most [`MAX_ERRORS`]. With `fill`, the missing defaults are added. Otherwise a
+/// missing default is an error.
 pub fn evaluate(
     one: &Parameter,
     value: &mut Value,
@@ -97,7 +97,7 @@ impl Evaluation<'_> {
                 "the text contains a NUL character, which an environment variable can't contain: remove the character",
             );
         }
-        // Such text could become an option of a command (promise 6 in `docs/security-claims.md`).
+        // A text with a leading dash could become an option of a command (promise 6 in `docs/security-claims.md`).
         if text.starts_with('-') && !one.allows_dash() {
             self.refuse(
                 at,
@@ -269,7 +269,7 @@ pub fn cut(text: &str) -> String {
 pub struct ParameterPatterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
 
 impl ParameterPatterns {
-    /// Checks that the pattern is within the closed subset, and returns the compiled pattern.
+    /// Checks that the pattern is allowed, and returns the compiled pattern.
     ///
     /// # Errors
     /// Returns the problem in the pattern and the correct form.

@@ -1,6 +1,6 @@
-//! Remarks about blocks that look like steps and are none, and about front matter that nobody reads.
+//! Remarks about blocks that look like steps but are no steps, and about front matter without effect.
 //!
-//! Remarks that several blocks of a page share, so that a page has one remark of each kind.
+//! If several blocks of a page need the same kind of remark, they share one remark.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,8 +50,8 @@ pub fn of_other_form(block: &FencedBlock, lines: &TextLines<'_>) -> Option<YamlF
     Some(YamlFlaw::new(block.fence, message))
 }
 
-/// Returns a remark for each fence of a step that Markdown does not read as a fence, because the line is indented or in an
-/// HTML element, or because an earlier block contains the line.
+/// Returns a remark for each fence of a step that Markdown does not read as a fence, because the line is indented or in
+/// an HTML element, or because an earlier block contains the line.
 pub fn hidden_fences(
     text: &str,
     blocks: &[FencedBlock],

@@ -1,9 +1,9 @@
 //! Reads the fenced blocks of a Markdown file, with their places.
 //!
-//! The crate `markdown` of the MDX pages can't replace `pulldown-cmark` here, because its time grows with the square of the
-//! size: a page of 256 KiB takes 4 seconds instead of 15 milliseconds. The two crates agree on all pages of the tests, but
-//! `markdown` also reads a lone carriage return as a line end, loses empty lines of unclosed blocks, and panics on some
-//! damaged pages.
+//! The crate `markdown` of the MDX pages can't replace `pulldown-cmark` here, because its time grows with the square of
+//! the size: a page of 256 KiB takes 4 seconds instead of 15 milliseconds. The two crates agree on all pages of the
+//! tests, but `markdown` also reads a lone carriage return as a line end, loses empty lines of unclosed blocks, and
+//! panics on some damaged pages.
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 

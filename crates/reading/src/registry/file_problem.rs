@@ -44,19 +44,19 @@ impl FileProblem {
         Self::placed(file, TextPlace::default(), message)
     }
 
-    /// Creates a problem of a store. `database` names it.
+    /// Creates a problem of a store. `database` names the store.
     pub fn of_store(database: &impl fmt::Display, what: impl fmt::Display) -> Self {
         Self::placed(database.to_string(), TextPlace::default(), what.to_string())
     }
 
-    /// Creates the problems for flaws that a reader found in the file, or in files that it names.
+    /// Creates the problems for flaws that a reader found in the file, or in files that this file names.
     pub fn of_flaws(file: impl AsRef<Path>, flaws: Vec<YamlFlaw>) -> Vec<Self> {
         let file = file.as_ref().display().to_string();
         let problem = |flaw| Self::of_flaw(&file, flaw);
         flaws.into_iter().map(problem).collect()
     }
 
-    /// Creates the problem for a flaw that a reader found in the file, or in a file that it names.
+    /// Creates the problem for a flaw that a reader found in the file, or in a file that this file names.
     pub fn of_flaw(file: &str, flaw: YamlFlaw) -> Self {
         let YamlFlaw {
             place,
@@ -113,8 +113,8 @@ impl fmt::Display for FileProblem {
     }
 }
 
-/// Returns a line for each problem. More than three problems with one message are one line with the first three places and
-/// the number of the others.
+/// Returns a line for each problem. More than three problems with one message are one line with the first three places
+/// and the number of the others.
 pub fn lines_of(problems: &[FileProblem]) -> Vec<String> {
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
     for problem in problems {

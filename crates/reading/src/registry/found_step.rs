@@ -55,7 +55,8 @@ pub fn plain_definition(
     }
 }
 
-/// Adds a step, so that its script is checked, and an error if an earlier step has the same id.
+/// Adds a step. If an earlier step has the same id, also adds an error, but keeps the step so that its script is
+/// checked.
 pub fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<YamlFlaw>) {
     let reference = &one.definition.reference;
     if let Some(FoundStep { place: at, .. }) = found
@@ -126,7 +127,7 @@ impl StepPlace {
         at
     }
 
-    /// Returns the place of a place of the script.
+    /// Converts a place in the script to the file and the place that contain it.
     pub fn in_script(&self, at: TextPlace) -> ScriptLine {
         let mut place = self.without_added(at);
         match &self.script {

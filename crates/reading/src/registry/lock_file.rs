@@ -1,6 +1,6 @@
 //! The file `countersign.lock` of a runbook directory: the digests of the steps that may be sealed from this directory.
 //!
-//! Differences between two registries.
+//! The file also lists the differences between two registries.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -134,8 +134,8 @@ pub fn differences(old: &Registry, new: &Registry) -> Vec<String> {
         .collect()
 }
 
-/// Returns the fields in which two definitions of a step differ, sorted, for example `params.properties.host`. A file is a
-/// field, for example `files.lib.sh`.
+/// Returns the fields in which two definitions of a step differ, sorted, for example `params.properties.host`. A file
+/// is a field, for example `files.lib.sh`.
 pub fn changed_fields(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
     add_changed(

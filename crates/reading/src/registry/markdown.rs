@@ -103,8 +103,8 @@ fn runnable(block: &FencedBlock) -> Option<YamlFlaw> {
     })
 }
 
-/// Reads the step of one block. If a block has a flaw, the block gives no step, and reading continues. `directory` has the
-/// files that the block may name.
+/// Reads the step of one block. If a block has a flaw, the block gives no step, and reading continues. `directory` has
+/// the files that the block may name.
 pub(super) fn step(
     front: &FrontMatter,
     path: &str,

@@ -52,7 +52,7 @@ pub struct Registry {
     /// Hashes of all complete subtrees, one list for each height, so that a proof needs no new hash. The first list
     /// contains the leaf hashes in the order of `steps`.
     tree: Arc<Vec<Vec<merkle::Hash>>>,
-    /// Remarks about the runbook files, but for those about scripts.
+    /// Remarks about the runbook files, except remarks about scripts.
     remarks: Vec<FileProblem>,
     /// First error of each file that was skipped, sorted by file.
     skipped: Vec<FileProblem>,
@@ -80,8 +80,8 @@ pub struct RegistryProof {
 }
 
 impl Registry {
-    /// Reads one runbook for the command `run`. `name` is the path in the step references, with the file ending. `shown`
-    /// is the name of the file in errors.
+    /// Reads one runbook for the command `run`. `name` is the path in the step references, with the file ending.
+    /// `shown` is the name of the file in errors.
     ///
     /// # Errors
     /// Returns all errors of the file, sorted by place.
@@ -201,7 +201,8 @@ impl Registry {
                 (at, reference, step)
             });
             for (at, reference, step) in registered {
-                // People mistake names that differ only in capital letters. A sealed step stays readable.
+                // People confuse names that differ only in capital letters, so runbook files can't contain both. Sealed
+                // steps with such names are still accepted.
                 let (name, is_sealed) = (reference.as_str(), at.place.line == 0);
                 let name = if is_sealed {
                     name.to_owned()
@@ -217,7 +218,7 @@ impl Registry {
                         let message = format!(
                             "the step {reference} already exists at {file}:{first} as {other}: change the id of one of the two steps"
                         );
-                        // The reader of a file has already reported an id that is twice in it.
+                        // The reader of a file has already reported an id that the file contains twice.
                         if is_sealed || *other != reference || *file != at.file {
                             errors.push(FileProblem::of_step(&at, message));
                         }

@@ -1,8 +1,8 @@
 //! Parameters: validation, defaults and the variables of a step.
 //!
 //! This file checks declarations: no word of a declaration contradicts another word. `crate::registry::evaluate` checks
-//! values. A string that begins with `-` could become an option of a command, so it is refused unless its declaration has
-//! `x-leading-dash: true`.
+//! values. A string that begins with `-` could become an option of a command, so it is refused unless its declaration
+//! has `x-leading-dash: true`.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -59,8 +59,8 @@ impl ParameterSchema {
     /// Reads and checks a declaration.
     ///
     /// # Errors
-    /// Returns all wrong words and types of parameters. Without such an error, returns the first value of another type, or
-    /// the errors of [`Self::compile`].
+    /// Returns all unknown words, and all wrong or missing types of parameters. If there are none, returns the first
+    /// word whose value has a wrong type, or the errors of [`Self::compile`].
     pub fn parse(written: &Value) -> Result<Self, Vec<ParameterError>> {
         let flaws = check_words(written, "");
         if !flaws.is_empty() {
@@ -368,8 +368,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks that a proposer could give the default and each value of `enum`. The missing defaults inside of the default
-    /// are added first.
+    /// Checks that a proposer could give the default and each value of `enum`. The missing defaults inside of the
+    /// default are added first.
     fn check_values(&mut self, one: &Parameter, at: &str) {
         let choices = one.choices.iter().flatten().enumerate();
         if one.choices.as_ref().is_some_and(Vec::is_empty) {

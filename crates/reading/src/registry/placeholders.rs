@@ -1,4 +1,5 @@
-//! Prompts of a script, and placeholders for which a reader of a page writes a value: `<pod-name>`, `{{pod}}`, `YOUR_TOKEN`.
+//! Prompts of a script, and placeholders for which a reader of a page writes a value: `<pod-name>`, `{{pod}}`,
+//! `YOUR_TOKEN`.
 
 use crate::{CallWord, ScriptCall, registry::call_habits::lists};
 use documents::{Format, parameter_variable};
@@ -49,7 +50,7 @@ pub fn word_placeholder<'a>(call: &ScriptCall, word: &'a CallWord) -> Option<&'a
         text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-')
             .find(is_yours)
     };
-    // A class of characters is no longer, and has other signs.
+    // A shorter text, or a text with other characters, may be a character class such as `[abc]` or `[0-9]`.
     let is_long =
         |name: &&str| name.len() > 3 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     // The shell reads brackets as a pattern, whose text is known only at run time.

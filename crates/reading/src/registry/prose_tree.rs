@@ -1,4 +1,4 @@
-//! The tree of a page for its prose, as its readers see it.
+//! Parses a page to a tree, from which the prose of the page is shown.
 //!
 //! Nothing that runs depends on this tree: steps come from the readers of the four formats.
 
@@ -11,7 +11,7 @@ use markdown::{
 
 use crate::registry::gruntwork::elements::{AMPERSAND, checked_text, options as page_options};
 
-/// Maximum number of characters that can begin or end an emphasis. Emphasis of a page with more is shown as it is
+/// Maximum number of characters that can begin or end an emphasis. If a page has more, its emphasis is shown as it is
 /// written, because each of these characters can nest the tree one level deeper.
 const MAX_EMPHASIS: usize = 500;
 

@@ -24,8 +24,8 @@ pub struct RunbookDirectories {
     pub invalid: InvalidFiles,
     /// What happens to the lock of a directory.
     pub locks: Locks,
-    /// Directory to which the names of the steps are relative. `None`: each step is named relative to its own directory in
-    /// `paths`.
+    /// Directory to which the names of the steps are relative. `None`: each step is named relative to its own directory
+    /// in `paths`.
     pub within: Option<PathBuf>,
 }
 
@@ -110,7 +110,8 @@ impl RunbookDirectories {
         errors.sort();
         let mut skipped = Vec::new();
         if self.invalid == InvalidFiles::Skipped {
-            // An error in the script of a step is in another file than the step.
+            // An error in the script of a step can name another file than the file of the step, so the files of the
+            // missing steps are skipped too.
             let refused = all
                 .iter()
                 .filter(|(step, _)| !steps.contains_key(step))
@@ -144,7 +145,8 @@ impl RunbookDirectories {
     /// have judged the steps.
     ///
     /// # Errors
-    /// Returns the errors if no file may be skipped, or if a directory has a lock: the steps of a lock must all be there.
+    /// Returns the errors if no file may be skipped, or if a directory has a lock, because all steps of a lock must
+    /// exist.
     pub fn without(
         &self,
         registry: &Registry,
@@ -196,7 +198,8 @@ impl RunbookDirectories {
                         .remarks
                         .extend(FileProblem::of_flaws(&*file, page.remarks));
                 }
-                // The steps of a page with an error are added if they can only lead to more errors.
+                // If files with errors prevent the registry, the steps of such a file are added too, so that their
+                // errors are reported.
                 if page.flaws.is_empty() || self.invalid == InvalidFiles::Refused {
                     found.steps.extend(
                         page.steps
@@ -310,8 +313,8 @@ fn first_of_duplicates(found: &[(StepPlace, usize, FoundStep)]) -> Vec<FileProbl
     errors
 }
 
-/// Returns an error for each step whose plan is no registered step, or takes other parameters. The parameters of a plan and
-/// of the step that applies it are equal, so both have the same names.
+/// Returns an error for each step whose plan is no registered step, or takes other parameters. The parameters of a plan
+/// and of the step that applies it are equal, so both have the same names.
 fn plan_errors(steps: &BTreeMap<StepRef, Arc<RegisteredStep>>) -> Vec<FileProblem> {
     let names = |step: &RegisteredStep| -> BTreeSet<String> {
         let keys = step.definition.params.keys();

@@ -130,7 +130,7 @@ fn files<'a>(
             ));
             continue;
         }
-        // A page has no more bytes than a file of a step, so no content is too large.
+        // A page has at most 256 KiB, and a file of a step may have 1 MiB, so no content is too large.
         let file = FileContent::new(path, block.source.clone().into_bytes(), false);
         found.insert(path, (block.fence, file));
     }

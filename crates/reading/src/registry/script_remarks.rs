@@ -1,7 +1,9 @@
-//! Remarks about a script that a step could run, but probably not as its author expects: prompts, placeholders, commands
-//! that need a terminal or the rights of root, and commands that never end. A remark changes nothing that runs.
+//! Remarks about a script that a step could run, but probably not as its author expects: prompts, placeholders,
+//! commands that need a terminal or the rights of root, and commands that never end. A remark changes nothing that
+//! runs.
 //!
-//! Rules for the id, the interpreter and the text of a script, which every format of runbooks shares.
+//! The file also contains the rules for the id, the interpreter and the text of a script, which all runbook formats
+//! share.
 
 use std::collections::BTreeMap;
 
@@ -101,8 +103,8 @@ fn remarks_of(step: &StepDefinition) -> BTreeMap<String, usize> {
     found
 }
 
-/// Returns the remark about a prompt before a command. The lines below it can begin with the prompt `> `, which is a
-/// redirection otherwise.
+/// Returns the remark about a prompt before a command. The lines below the command can begin with the prompt `> `,
+/// which the shell reads as a redirection.
 fn prompt(source: &str, call: &ScriptCall) -> Option<String> {
     let line = source[call.at..].lines().next().unwrap_or_default();
     if let Some(prompt) = CLIENT_PROMPTS
@@ -144,7 +146,8 @@ const CLIENT_PROMPTS: [&str; 6] = [
     "PS> ",
 ];
 
-/// Returns true for a call of `read` that waits for an answer of a person. The caller of a function may give its input.
+/// Returns true for a call of `read` that waits for an answer of a person. In a function, only a call with a prompt
+/// counts, because the caller of the function may give the input.
 fn waits(call: &ScriptCall) -> bool {
     let options = call
         .words

@@ -165,8 +165,8 @@ impl RegisteredStep {
         }
     }
 
-    /// Returns the canonical JSON of the definition. The step digest is the digest of these bytes. The bytes are not kept,
-    /// because they would take as much memory as the definition.
+    /// Returns the canonical JSON of the definition. The step digest is the digest of these bytes. The bytes are not
+    /// kept, because they would take as much memory as the definition.
     #[expect(clippy::expect_used, reason = "`register` made these bytes once")]
     pub fn canonical(&self) -> Vec<u8> {
         let mut bytes = canonical_of(&self.definition).expect("a canonical form");
@@ -200,8 +200,8 @@ impl RegisteredStep {
         })
     }
 
-    /// Returns the definition that policy reads before the parameters are known. A template has a harmless value in each
-    /// place.
+    /// Returns the definition that policy reads before the parameters are known. A template has a harmless value in
+    /// each place.
     pub fn sample(&self) -> Cow<'_, StepDefinition> {
         match &self.template {
             None => Cow::Borrowed(&self.definition),
@@ -349,8 +349,8 @@ fn checked(
     Ok((definition, schema, canonical))
 }
 
-/// Checks the declaration of the object that contains the outputs of a step. Every output is optional. A run gives the value
-/// itself, and the value is stored with the receipt, so an output has no default and is not secret.
+/// Checks the declaration of the object that contains the outputs of a step. Every output is optional. A run gives the
+/// value itself, and the value is stored with the receipt, so an output has no default and is not secret.
 ///
 /// # Errors
 /// Returns the first error, with its place in the definition.
@@ -422,12 +422,13 @@ impl SharedSchemas {
     }
 }
 
-/// Returns the errors of a script that no run could avoid: text that the parser can't read, and variables that no parameter
-/// gives. `sample` is the script that the parser reads: a template has a value in each place. Returns no error for a script
-/// of another language.
+/// Returns the errors of a script that no run could avoid: text that the parser can't read, and variables that no
+/// parameter gives. `sample` is the script that the parser reads: a template has a value in each place. Returns no
+/// error for a script of another language.
 ///
-/// A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author learns it
-/// before a proposer does. Steps from a store are not checked here, because a step that was sealed stays in force.
+/// A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author
+/// learns it before a proposer does. Steps from a store are not checked here, because a step that was sealed stays in
+/// force.
 fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<TemplateFlaw> {
     // The reader of the file reports an empty script.
     let Some(shell) = Shell::of(&step.interpreter).filter(|_| !step.source.trim().is_empty())

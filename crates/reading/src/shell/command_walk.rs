@@ -1,4 +1,4 @@
-//! Walk through the syntax tree of a script, which records the commands.
+//! Walks through the syntax tree of a script and records the commands.
 
 use crate::{
     CallWord, CommandList, CompoundCommand, Context, Dialect, FoundKind, HOLE, NOT_FOUND, Pipeline,
@@ -408,8 +408,8 @@ impl ScriptWalk<'_> {
         }
     }
 
-    /// Returns true if no variable receives the words of the command: it is a program or `echo`, and the script does
-    /// not read its output.
+    /// Returns true if no variable receives the words of the command: the command is a program or `echo`, and the
+    /// script does not read its output.
     fn is_aside(&mut self, simple: &SimpleCommand, context: Context<'_>) -> bool {
         let Some(name) = simple.words.first().and_then(Word::exactly) else {
             return false;

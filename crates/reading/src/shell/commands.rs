@@ -36,8 +36,8 @@ impl ReadLimit {
     }
 }
 
-/// Returns everything that `script` would start in the given shell, and every assignment to a variable that changes later
-/// commands, in the order of the script.
+/// Returns everything that `script` would start in the given shell, and every assignment to a variable that changes
+/// later commands, in the order of the script.
 ///
 /// [`Shell::Sh`] can be bash or dash, and dash parses some scripts differently. For example, dash runs `$b` in
 /// `[[ a || $b ]]`.
@@ -53,16 +53,16 @@ pub fn find_in(
     ReadScript::new(shell, script, most)?.found()
 }
 
-/// Returns the names of all variables that a script of `shell` sets or exports by their names. A script with an error sets
-/// none.
+/// Returns the names of all variables that a script of `shell` sets or exports by their names. The result is empty for
+/// a script with an error.
 pub fn names_set_in(shell: Shell, script: &str) -> BTreeSet<String> {
     let walk = ScriptWalk::new(script, shell);
     let walked = ReadScript::new(shell, script, ReadLimit::Step).and_then(|read| read.walked(walk));
     walked.map(|walk| walk.names).unwrap_or_default()
 }
 
-/// Returns the places of the comments in a script of `bash` or `sh`, in order. Each comment ends at the end of its line. A
-/// script of another interpreter, and a script that the parser can't read, have none.
+/// Returns the places of the comments in a script of `bash` or `sh`, in order. Each comment ends at the end of its
+/// line. A script of another interpreter, and a script that the parser can't read, have none.
 pub fn comments(interpreter: &str, script: &str) -> Vec<usize> {
     let Some(shell) = Shell::of(interpreter) else {
         return Vec::new();
@@ -103,7 +103,7 @@ pub fn calls_in(shell: Shell, script: &str) -> Result<ScriptCalls, NotUnderstood
     Ok(found)
 }
 
-/// A script that is parsed once, although several questions are asked about it.
+/// A script that is parsed only once for several questions about it.
 pub struct ReadScript<'s> {
     text: &'s str,
     shell: Shell,
@@ -144,8 +144,8 @@ impl<'s> ReadScript<'s> {
         not_understood(self.text, flaw.at, flaw.message)
     }
 
-    /// Returns true if the script has the structure of `planned`. `is_text` compares a text of `planned` with the text in the
-    /// same place of the script. If `quotes` is true, `a` and `'a'` are different words.
+    /// Returns true if the script has the structure of `planned`. `is_text` compares a text of `planned` with the text
+    /// in the same place of the script. If `quotes` is true, `a` and `'a'` are different words.
     ///
     /// # Errors
     /// Returns the errors of [`Self::found`] that the parser reports.
@@ -465,7 +465,7 @@ impl Parser<'_> {
     /// Reads the lines of a here-document, including the delimiter's line.
     pub fn here_document(&mut self, pending: &PendingHereDocument) -> Read<()> {
         let start = self.pos;
-        // True if the last line ends with a backslash in a body with expansions, so that it continues.
+        // True if the last line ends with a backslash in a body with expansions, so that the next line continues it.
         let mut goes_on = false;
         loop {
             if self.pos >= self.text.len() {
@@ -626,8 +626,8 @@ impl Comparison<'_> {
     }
 }
 
-/// Returns the effects of a word. Whether a text would run a command depends on the text, and the search for commands
-/// reports it.
+/// Returns the effects of a word without [`WordPart::Trap`]. Whether a text is a trap depends on the text, and the
+/// search for commands reports traps.
 fn effects(word: &Word) -> Vec<&WordPart> {
     let depends_on_text = |part: &&WordPart| matches!(part, WordPart::Trap(_));
     word.parts

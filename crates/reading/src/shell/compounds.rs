@@ -279,7 +279,7 @@ impl Parser<'_> {
         })
     }
 
-    /// Reads a list and the only reserved word of `end`, which ends the list.
+    /// Reads a list and the reserved word that ends the list. `end` contains only this word.
     pub fn block(&mut self, end: &'static [&'static str]) -> Read<CommandList> {
         let list = self.inner_list(ListEnd::Words(end))?;
         self.expect(end[0], "a group or a loop is not closed: add `}` or `done`")?;

@@ -1,6 +1,6 @@
 //! Parser of expansions that begin with a dollar or a backtick, and of here-document bodies.
 //!
-//! Parser of arithmetic expressions, and of brackets in patterns.
+//! The file also contains the parser of arithmetic expressions, and of brackets in patterns.
 
 use std::rc::Rc;
 
@@ -313,8 +313,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads a single quote in `${…}` within double quotes, which only some shells treat as a quote. All shells read
-    /// the same text if it contains no special characters up to the next single quote. Expansions in it are read for
+    /// Reads a single quote in `${…}` within double quotes, which only some shells treat as a quote. If the text up to
+    /// the next single quote contains no special characters, all shells read the same text. Its expansions are read for
     /// both kinds of shells.
     fn odd_quote(&mut self, w: &mut WordBuilder) -> Read<()> {
         let from = self.pos + 1;
@@ -573,8 +573,8 @@ impl Parser<'_> {
     }
 }
 
-/// Returns the variables that a text sets if a shell evaluates it as arithmetic. `source` is the source text. `known` is
-/// the part of it that is known before the run.
+/// Returns the variables that a text sets if a shell evaluates it as arithmetic. `source` is the source text. `known`
+/// is the part of the source text that is known before the run.
 pub fn evaluates(source: &str, known: &str, at: usize) -> Vec<WordPart> {
     let written = without_names(source);
     let names = settings::named_in(known).chain(settings::named_in(&written));
@@ -632,8 +632,8 @@ fn hides_brackets(expansion: &str) -> bool {
     }
     let odd =
         |text: &str| text.contains(['(', ')']) && text.contains(['\'', '"', '\\', '{', '`', '#']);
-    // Remove substitutions from the text, the last one first. It contains no other substitution, so its brackets match
-    // unless it contains special characters.
+    // Remove substitutions from the text, the last one first. The last substitution contains no other one, so its
+    // brackets match unless it contains special characters.
     while let Some(open) = text.rfind("$(") {
         let mut depth = 0usize;
         let close = text[open + 1..].bytes().position(|byte| {

@@ -74,8 +74,8 @@ pub enum UnknownPart {
     /// another host. A list of programs does not restrict these parts.
     Words,
     /// The commands that a known program starts from its arguments, in the run or elsewhere. The parser does not read
-    /// these commands, so each of them may be a denied command. A list of programs does not restrict them, because a listed
-    /// program may start them elsewhere (`ssh`).
+    /// these commands, so each of them may be a denied command. A list of programs does not restrict them, because a
+    /// listed program may start them elsewhere (`ssh`).
     Started,
 }
 

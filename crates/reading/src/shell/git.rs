@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// Returns the words of a git command with which git may start programs that the script chooses. Everyday commands have no
-/// such words. `name` is the word `git`.
+/// Returns the words of a git command with which git may start programs that the script chooses. Everyday commands have
+/// no such words. `name` is the word `git`.
 pub fn starts<'w>(name: &'w Word, arguments: &'w [Word]) -> Vec<Vec<&'w Word>> {
     let all = || vec![iter::once(name).chain(arguments).collect()];
     let Ok(options) = read(&GLOBAL, arguments) else {
@@ -164,7 +164,7 @@ const CONFIG_READS: &str = "--get --get-all --get-regexp --list -l";
 const CONFIG_OPTIONS: &str = "--add --bool --global --int --local --name-only --replace-all --show-origin --system --type=bool \
                               --type=int --unset --unset-all --worktree -z";
 
-/// Settings that name no program. A name that ends with `.` or `/` stands for all names that begin with it.
+/// Settings that name no program. An entry that ends with `.` or `/` matches all names that begin with the entry.
 const SETTINGS: &str = "advice. color.branch color.diff color.status color.ui commit.gpgsign core.abbrev core.autocrlf core.bare core.compression core.eol core.filemode \
      core.ignorecase core.longpaths core.quotepath core.safecrlf core.sparsecheckout core.symlinks fetch.prune gc.auto \
      http.lowspeedlimit http.lowspeedtime http.postbuffer http.sslverify http.version init.defaultbranch log.date \

@@ -92,14 +92,15 @@ pub const SSH_AGENT: OptionGrammar = OptionGrammar {
     ..OptionGrammar::NONE
 };
 
-/// Everyday options of ssh. With the others, ssh may read commands from a file (`-F`), load code (`-I`) or run no command.
+/// Everyday options of ssh. With other options, ssh may read commands from a file (`-F`), load code (`-I`) or run no
+/// command.
 pub const SSH: OptionGrammar = OptionGrammar {
     flags: "46AaCfKkMNnqTtVvXxYy",
     values: "BbcDEeiJLlmopRSw",
     ..OptionGrammar::NONE
 };
 
-/// Options of flock, but for `-c`, which runs a command.
+/// Options of flock except `-c`, which runs a command.
 pub const FLOCK: OptionGrammar = OptionGrammar {
     flags: "sxeunoF",
     values: "wE",

@@ -1,13 +1,14 @@
 //! Parser of shell scripts, which finds the commands that a script would run.
 //!
-//! - [`commands`] is the public interface: it returns every command of a script with its place, and compares the structure
-//!   of two scripts.
-//! - [`command_walk`] walks through the syntax tree, and [`script_walk`] contains the state of the walk. [`found`] is what
-//!   it found.
+//! - [`commands`] is the public interface: it returns every command of a script with its place, and compares the
+//!   structure of two scripts.
+//! - [`command_walk`] walks through the syntax tree, and [`script_walk`] contains the state of the walk. [`found`]
+//!   defines the results of the walk.
 //! - [`programs`] is the list of programs that run other programs, and [`git`] contains the everyday commands of git.
 //! - [`wrappers`] finds the commands that a program of the list runs, with the parts [`shells`] and [`shell_builtins`].
 //!   [`options`] parses the options of these programs with the grammars in [`grammars`].
-//! - [`settings`] lists the variables that change later commands, and [`traps`] finds texts that bash evaluates a second time.
+//! - [`settings`] lists the variables that change later commands, and [`traps`] finds texts that bash evaluates a
+//!   second time.
 //! - [`syntax`] defines the tree and its limits. [`grammars`] and [`compounds`] parse commands, [`words`] and
 //!   [`expansions`] their parts.
 //!

@@ -1,8 +1,10 @@
-//! The list of programs and builtins that run other programs. The shell parser, the templates and policy read it.
+//! The list of programs and builtins that run other programs. The shell parser, the checks of templates and policy use
+//! this list.
 //!
-//! The parser reads exactly what people write every day. Of any other program of the list, the parser says only that its
-//! commands are unknown, because such tables have no end. A closed list of programs holds what this list does not contain.
-//! The list is frozen (CONTRIBUTING.md).
+//! The parser reads the arguments of everyday programs exactly. For the other programs of this list, the parser only
+//! reports that their commands are unknown, because a table of all arguments would have no end. If this list lacks a
+//! program that runs others, only the list of programs of a run restricts what the program starts. The list is frozen
+//! (CONTRIBUTING.md).
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -13,8 +15,8 @@ use crate::{HOLE, Word};
 pub enum ArgumentReading {
     /// The commands that a process of the run starts from the arguments.
     Exact,
-    /// The commands that the program starts as another user or with other rights. A list of programs does not answer
-    /// questions about unknown commands behind the program.
+    /// The commands that the program starts as another user or with other rights. If such a command is unknown, the run
+    /// needs a permission for it even with a list of programs.
     Elsewhere,
     /// The variables that a builtin sets.
     Variables,
@@ -27,7 +29,7 @@ pub enum ArgumentReading {
     Ssh,
     /// Nothing: the commands are unknown.
     Unknown,
-    /// Nothing: the program counts as a plain command. Only templates know the program.
+    /// Nothing: the program counts as a plain command. Only the checks of templates use the rows of these programs.
     Plain,
 }
 
@@ -72,7 +74,7 @@ use uses::{
     STARTER,
 };
 
-/// Each row has names of programs. A name is in one row.
+/// Each row contains names of programs. Each name is in only one row.
 const PROGRAMS: &[(ArgumentReading, u16, &str)] = &[
     (Exact, EVALUATES | STARTER, ". eval source"),
     (Exact, EVALUATES, "alias mapfile readarray trap"),
@@ -289,14 +291,14 @@ pub const EVALUATES_BEHIND: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Variables on the command line of `make` whose value is a program or a makefile: those of its built-in rules, and those
-/// that the makefiles of most projects use. The templates read this table.
+/// Variables on the command line of `make` whose value is a program or a makefile. The built-in rules of `make` or many
+/// makefiles use these variables. The checks of templates read this table.
 pub const MAKE_PROGRAMS: &str = "AR AS AWK BASH CC CHECKOUT CO CPP CROSS_COMPILE CTANGLE CURL CWEAVE CXX DOCKER \
      F77 FC GET GNUMAKEFLAGS GO GREP HELM HOSTCC HOSTCXX INSTALL JAVA KUBECTL LD LEX LINT M2C MAKE MAKEFILES MAKEFLAGS \
      MAKEINFO MAKE_COMMAND MFLAGS NM NODE NPM OBJC OBJCOPY OBJDUMP PC PERL PIP PKG_CONFIG PYTHON PYTHON3 RANLIB RM RUBY SED \
      SHELL STRIP TANGLE TERRAFORM TEX TEXI2DVI WEAVE WGET YACC";
 
-/// Beginnings of such variables, for example `COMPILE.c`.
+/// Beginnings of further variables of this kind, for example of `COMPILE.c`.
 pub const MAKE_RULES: &[&str] = &[
     ".SHELL",
     "COMPILE.",

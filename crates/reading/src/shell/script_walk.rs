@@ -1,16 +1,14 @@
 //! State of a walk through the syntax tree of a script.
 //!
-//! The calls of a script with their arguments, about which authors get remarks. These calls decide nothing.
+//! The file also contains:
 //!
-//! Texts in a script that run as scripts, for example the argument of `bash -c` or `eval`.
+//! - the calls of a script with their arguments, about which authors get remarks. No decision depends on these calls.
+//! - the parser of texts that run as scripts, for example the argument of `bash -c` or `eval`
+//! - the reasons why a command is unknown, each with a correction of the script
+//! - the positional parameters (`"$@"`, `$1`) of functions: the calls that set them, and the commands that change them
 //!
-//! Reasons why a command is unknown, each with a correction of the script.
-//!
-//! A reason is about programs only if a process of this run starts them. The kernel then restricts them to the list of
-//! the run, so that no person must decide about them. All other reasons are about words, or about a program of the list of
-//! programs that start other programs.
-//!
-//! Positional parameters (`"$@"`, `$1`) of functions: the calls that set them, and the commands that change them.
+//! A reason has the part [`UnknownPart::Programs`] only if a process of this run starts the programs. The kernel then
+//! restricts the programs to the list of the run, so that no person must decide about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -141,7 +139,8 @@ pub struct ScriptWalk<'s> {
     /// Calls of the functions in `passing`: from the last walk in `given`, from this walk in `giving`.
     pub given: FunctionCalls,
     pub giving: FunctionCalls,
-    /// Functions whose parameters change in an unknown way. If `moves` is true, this holds for any function.
+    /// Functions whose parameters change in an unknown way. If `moves` is true, the parameters of any function may
+    /// change.
     pub moved: BTreeSet<String>,
     pub moves: bool,
     /// Number of parameters that `shift` has removed in the surrounding function.
@@ -150,7 +149,7 @@ pub struct ScriptWalk<'s> {
     pub fields: Vec<RawFinding>,
     /// Other assignments to `IFS`. They change a command only if a word of the command has an unquoted number.
     pub separators: Vec<RawFinding>,
-    /// Names of the commands that have such a word. The name is empty if it is unknown.
+    /// Names of the commands with a word that has an unquoted number. The name is empty if it is unknown.
     pub numbered: BTreeSet<String>,
     /// True if the script may export functions to other shells.
     pub exported: bool,
@@ -160,7 +159,7 @@ pub struct ScriptWalk<'s> {
     pub differs: bool,
     /// Texts that run a command if the script evaluates the values of variables.
     pub traps: Vec<RawFinding>,
-    /// Such texts in words that no variable receives. They count only if `redirected` is true.
+    /// Texts like those in `traps`, in words that no variable receives. These texts count only if `redirected` is true.
     pub loose: Vec<RawFinding>,
     pub redirected: bool,
     /// True if values that are assigned to a variable of the script are evaluated as arithmetic.
@@ -241,8 +240,8 @@ pub fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
     }
 }
 
-/// Maximum number of characters of [`RawFinding::source`], but for private characters, with which a template marks its
-/// placeholders.
+/// Maximum number of characters of [`RawFinding::source`]. Later private characters are kept too, because they mark the
+/// placeholders of a template.
 const MAX_SOURCE: usize = 200;
 const PRIVATE: char = '\u{F0000}';
 
@@ -579,7 +578,7 @@ pub const LOGIN: UnknownReason = UnknownReason::programs(
 
 impl ScriptWalk<'_> {
     /// Returns `words` with the arguments of a call in place of `"$@"`, for each call of the surrounding function.
-    /// Returns `None` if its calls are not known.
+    /// Returns `None` if the calls of this function are not known.
     pub fn passed_on(&mut self, words: &[Word], context: Context<'_>) -> Option<Vec<Vec<Word>>> {
         let name = context
             .named
@@ -625,7 +624,8 @@ impl ScriptWalk<'_> {
         passed_on
     }
 
-    /// Returns true if a program receives `"$@"` of a function whose calls, or changes of the parameters, are not known.
+    /// Returns true if a program receives `"$@"` of a function whose calls, or changes of the parameters, are not
+    /// known.
     pub fn passes_unknown(&self, arguments: &[Word], context: Context<'_>) -> bool {
         context
             .named

@@ -40,8 +40,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// Returns true if a shell that reads `body` line by line runs only the commands that the walk found since
-    /// `before`. This holds if no command in the body reads standard input, or if the commands read only whole lines
-    /// and each line is a complete script.
+    /// `before`. The result is true if no command in the body reads standard input, or if the commands read only whole
+    /// lines and each line is a complete script.
     fn read_as_a_whole(&mut self, body: &Word, reader: TextReader, before: usize) -> bool {
         let (mut nothing, mut lines) = (
             !body.text.contains("select") && !body.text.contains("\\\n"),

@@ -79,8 +79,8 @@ pub struct Pipeline {
     pub and: bool,
     /// True after `!`.
     pub negated: bool,
-    /// True if this shell certainly runs the pipeline each time the list runs. It is false if the pipeline has several
-    /// commands, follows `&&` or `||`, or runs in the background.
+    /// True if this shell certainly runs the pipeline each time the list runs. The value is false if the pipeline has
+    /// several commands, follows `&&` or `||`, or runs in the background.
     pub certain: bool,
     /// True if the pipeline runs in the background.
     pub background: bool,
@@ -200,8 +200,8 @@ impl Script {
         self.bodies.get(redirect.body?)
     }
 
-    /// Calls `visit` for each word of the script, also in substitutions and here-documents. The body of a here-document comes
-    /// with its delimiter.
+    /// Calls `visit` for each word of the script, also in substitutions and here-documents. The body of a here-document
+    /// comes with its delimiter.
     pub fn each_word(&self, visit: &mut dyn FnMut(&Word, Option<&Word>)) {
         self.each_of_list(&self.list, visit);
     }

@@ -5,7 +5,7 @@ use crate::{HOLE, Word};
 /// Returns true if evaluating a text as arithmetic or as a name may run a command. `text` may be a part of the
 /// evaluated text, so that the brackets of an index may be missing.
 pub fn is_trap(text: &str) -> bool {
-    // Most words have none of these characters, and one of them is in each of the texts below.
+    // Each text that the code below looks for contains one of these characters. Most words contain none of them.
     if !text.bytes().any(|byte| matches!(byte, b'$' | b'`' | b'@')) {
         return false;
     }

@@ -1,6 +1,6 @@
 //! Parser of words, with their quotes, expansions, substitutions and here-documents.
 //!
-//! Parser of quotes: single quotes, double quotes, backslashes and `$'…'`.
+//! The file also contains the parser of quotes: single quotes, double quotes, backslashes and `$'…'`.
 
 use crate::{
     HOLE, Parser, Read, UnknownReason, Word, WordPart, is_trap, opens_index,
@@ -297,7 +297,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads `[…]` after a variable's name or before an array element. It is an index if `=` follows, else a pattern.
+    /// Reads `[…]` after a variable's name or before an array element. The brackets are an index if `=` follows, and
+    /// otherwise a pattern.
     fn subscript(&mut self, w: &mut WordBuilder) -> Read<()> {
         let name = w.word.text.len();
         let element = name == 0;

@@ -124,7 +124,8 @@ pub fn run(
     }
 }
 
-/// Returns true for `--help` and `--version`, for `flock 9`, which locks an open file, and for `start-stop-daemon --stop`.
+/// Returns true for `--help` and `--version`, for `flock 9`, which locks an open file, and for `start-stop-daemon
+/// --stop`.
 fn starts_nothing(base: &str, arguments: &[Word]) -> bool {
     let is_number = |word: &Word| word.exact && word.text.bytes().all(|byte| byte.is_ascii_digit());
     let only_locks = || {

@@ -118,8 +118,8 @@ fn check_place(
     }
 }
 
-/// Returns true for an option of an interpreter whose next argument is a program, for example `-euc`, and for the names of
-/// functions and settings that run a text as code.
+/// Returns true for an option of an interpreter whose next argument is a program, for example `-euc`, and for the names
+/// of functions and settings that run a text as code.
 fn is_program_option(text: &str) -> bool {
     let letters = |rest: &str| {
         rest.len() < 6 && rest.chars().all(char::is_alphabetic) && rest.contains(['c', 'e'])
@@ -172,7 +172,8 @@ fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Optio
                 let (at, end) = (from, from + word.len());
                 from = end + source[end..].chars().next().map_or(0, char::len_utf8);
                 let after = source[end..].trim_start();
-                // The other names can get a second name or an alias before a call.
+                // For these names, only a call counts. The other names count everywhere, because a script can call them
+                // through an alias.
                 let only_calls =
                     matches!(word, "compile" | "spawn" | "require" | "import" | "shell");
                 let call = !only_calls
@@ -304,7 +305,7 @@ impl CodePlan {
                 let entries: Result<Vec<String>, String> = entries.iter().map(entry).collect();
                 format!("{{{}}}", entries?.join(", "))
             }
-            // A literal object would set its prototype with the name `__proto__`.
+            // In a literal object, the name `__proto__` would set the prototype.
             Value::Array(_) | Value::Object(_) if self.language == CodeLanguage::JavaScript => {
                 let json = String::from_utf8_lossy(&to_canonical(value)).into_owned();
                 format!("JSON.parse(\"{}\")", self.escaped(&json)?)

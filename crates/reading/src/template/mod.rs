@@ -1,6 +1,6 @@
 //! Templates: scripts with placeholders for parameters, whose values can never change the structure of the script.
 //!
-//! - [`script_template`] parses, checks and renders a template, [`step_template`] those of a step.
+//! - [`script_template`] parses, checks and renders a template, and [`step_template`] the template of a step.
 //! - [`syntax`] parses the actions of a template.
 //! - [`variant`] expands conditions and repetitions.
 //! - [`shell_quoting`] defines the places of values, and how a value is written in each place of a shell script.

@@ -29,7 +29,8 @@ use documents::{Parameter, ParameterType, StepDefinition, parameter_variable};
 pub struct ScriptTemplate {
     language: TemplateLanguage,
     nodes: Vec<TemplateNode>,
-    /// The checks of each variant. The key is the branch or the number of items that the variant chooses at each action.
+    /// The checks of each variant. The key is the branch or the number of items that the variant chooses at each
+    /// action.
     checks: BTreeMap<Vec<usize>, VariantChecks>,
     /// The variants of a shell script, each with a harmless value in each place.
     samples: Vec<(Variant, String)>,
@@ -37,7 +38,8 @@ pub struct ScriptTemplate {
     uses: Vec<TemplateUse>,
     /// Parameters whose schema allows a dash at the beginning.
     dashes: BTreeSet<String>,
-    /// Flaws by the checks of this version, for which the registry refuses the template. They change no rendered script.
+    /// Flaws that the checks of this version find. The registry refuses a template with such a flaw, but the flaws
+    /// change no rendered script.
     flaws: Vec<TemplateFlaw>,
 }
 
@@ -114,7 +116,8 @@ pub fn is_invalid(flaws: &[TemplateFlaw]) -> RenderError {
 }
 
 impl ScriptTemplate {
-    /// Parses a template for an interpreter, for example `bash`, `sh`, `python` or `node`, by the checks of this version.
+    /// Parses a template for an interpreter, for example `bash`, `sh`, `python` or `node`, by the checks of this
+    /// version.
     ///
     /// # Errors
     /// Returns every flaw that was found: invalid actions, and placeholders in places that can't hold every value.
@@ -130,7 +133,8 @@ impl ScriptTemplate {
         }
     }
 
-    /// Parses a template by the rules of its form. The template knows its flaws by the checks of this version.
+    /// Parses a template by the rules of the format. The template stores the flaws that the checks of this version
+    /// find.
     pub(super) fn read(source: &str, language: &str) -> Result<Self, Vec<TemplateFlaw>> {
         let fail = |at: usize, message: &str| vec![TemplateFlaw::new(source, at, message)];
         if source.len() > MAX_SOURCE {
@@ -241,8 +245,9 @@ impl ScriptTemplate {
         &self.uses
     }
 
-    /// Checks the template against the schema of the parameters, which [`Self::render`] then respects: `x-leading-dash`
-    /// allows a dash at the beginning of an argument. `source` is the source of the template, for the places of flaws.
+    /// Checks the template against the schema of the parameters. [`Self::render`] then obeys this schema, in which
+    /// `x-leading-dash` allows a dash at the beginning of an argument. `source` is the source of the template, for the
+    /// places of flaws.
     ///
     /// # Errors
     /// Returns a flaw for each parameter that the schema does not have, and for each parameter that the script
@@ -254,8 +259,8 @@ impl ScriptTemplate {
         template.without_flaws()
     }
 
-    /// Returns a flaw for each parameter that the schema does not have, and for each secret parameter. These flaws belong
-    /// to the form.
+    /// Returns a flaw for each parameter that the schema does not have, and for each secret parameter. No program
+    /// version renders a template with such a flaw.
     pub(super) fn name_flaws(&self, source: &str, schema: &Parameter) -> Vec<TemplateFlaw> {
         let mut flaws = Vec::new();
         for name in &self.names {
@@ -623,8 +628,8 @@ fn can_be_arithmetic(value: &Value) -> bool {
 
 const ARITHMETIC: &str = "the text contains `[` and then `$` or a backtick, which bash could run as a command where the \
                           script uses a text as a number: leave out one of the characters";
-/// Maximum number of placeholders of a script with another number of list items than at its registration. Each placeholder
-/// is checked by parsing the script.
+/// Maximum number of placeholders of a script in which a list has more than `MAX_ITEMS` items. Each placeholder is
+/// checked by parsing the script.
 const MAX_RENDERED: usize = 64;
 /// Maximum number of bytes of scripts that are parsed for a template, so that a page is read within a second.
 const MAX_WORK: usize = 4 << 20;

@@ -1,7 +1,8 @@
-//! Programs and builtins whose arguments or input are code, so that a value may not become part of them. The list of these
-//! programs is in `shell::programs`.
+//! Programs and builtins whose arguments or input are code, so that a value may not become part of them. The list of
+//! these programs is in `shell::programs`.
 //!
-//! These rules decide where a placeholder is allowed. They belong to the checks of this version, and no verifier applies them.
+//! These rules decide where a placeholder is allowed. They belong to the checks of this version, and no verifier
+//! applies them.
 
 use crate::{
     CommandList, HOLE, ShellNode, SimpleCommand, Word, is_used_for,
@@ -48,8 +49,8 @@ pub fn is_make(name: &str) -> bool {
     matches!(name, "make" | "gmake" | "bmake")
 }
 
-/// Returns true for `NAME=value` if `make` runs the value, or a recipe usually does: `CC=value`, also with another sign of an
-/// assignment (`CC:=value`), and `X!=value`.
+/// Returns true for `NAME=value` if `make` runs the value, or a recipe usually does: `CC=value`, also with another sign
+/// of an assignment (`CC:=value`), and `X!=value`.
 pub fn is_program_of_make(text: &str) -> bool {
     let Some((name, _)) = text.split_once('=') else {
         return false;
@@ -206,7 +207,8 @@ pub fn argument_rule(words: &[Word], at: usize) -> Result<SlotRule, &'static str
     Ok(rule)
 }
 
-/// Returns true if the word `at` is the program that a command of [`RUNS_PROGRAM`] runs, for example `docker exec web PROGRAM`.
+/// Returns true if the word `at` is the program that a command of [`RUNS_PROGRAM`] runs, for example `docker exec web
+/// PROGRAM`.
 fn is_program(words: &[Word], at: usize) -> bool {
     let runs = |(names, subcommand, operands, letters): &(&[&str], &str, usize, &str)| {
         let named = |word: &Word| subcommand.split('|').any(|name| word.text == name);
@@ -239,7 +241,8 @@ fn is_program(words: &[Word], at: usize) -> bool {
     RUNS_PROGRAM.iter().any(runs)
 }
 
-/// Returns true if a program has this name, perhaps with a version or for another machine: `gcc-12`, `x86_64-linux-gnu-gcc`.
+/// Returns true if a program has this name, perhaps with a version or for another machine: `gcc-12`,
+/// `x86_64-linux-gnu-gcc`.
 fn is_named(name: &str, known: &str) -> bool {
     let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
     plain == known
@@ -248,8 +251,8 @@ fn is_named(name: &str, known: &str) -> bool {
             .is_some_and(|before| before.ends_with('-'))
 }
 
-/// Returns true for an option whose value is not the next word. `letters` are the short options without a value, or `*` if
-/// no option has its value in the next word.
+/// Returns true for an option whose value is not the next word. `letters` are the short options without a value, or `*`
+/// if no option has its value in the next word.
 fn is_flag(text: &str, letters: &str) -> bool {
     let short = text
         .strip_prefix('-')

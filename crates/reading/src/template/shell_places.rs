@@ -1,7 +1,7 @@
-//! Finds the place of each placeholder in a shell script, by the rules of `docs/formats.md`, section 10.
+//! Finds the place of each placeholder in a shell script, by the rules of `docs/formats-templates.md`, section 10.
 //!
-//! Every version renders the template of a sealed step to the same bytes. Therefore this file does not use the shell parser,
-//! which changes. The registry compares both (`shell_plan`).
+//! Every version renders the template of a sealed step to the same bytes. Therefore this file does not use the shell
+//! parser, which can change between versions. The registry compares the results of both (`shell_plan`).
 
 use std::ops::Range;
 
@@ -12,7 +12,8 @@ use crate::{MARK_BYTES, TemplatePlace, template::shell_roles::slot_of};
 pub struct ShellPlaces {
     /// Place of each slot, or `None` if no value can be written there.
     pub places: Vec<Option<TemplatePlace>>,
-    /// Slots in double quotes or here-documents directly after `$NAME`, where the text of a value would continue the name.
+    /// Slots in double quotes or here-documents directly after `$NAME`, where the text of a value would continue the
+    /// name.
     pub after_names: Vec<usize>,
     /// The bodies of here-documents.
     pub bodies: Vec<HereDocumentBody>,
@@ -87,14 +88,15 @@ struct PlaceReader<'t> {
     at: usize,
     end: usize,
     depth: usize,
-    /// How many more `((` may begin two brackets.
+    /// Number of further `((` that may be read as two brackets.
     tries: usize,
     found: ShellPlaces,
-    /// Here-documents whose bodies begin after the next line end: the delimiter, whether it is quoted, and `<<-`.
+    /// Here-documents whose bodies begin after the next line end: the delimiter, true if the delimiter is quoted, and
+    /// true for `<<-`.
     waiting: Vec<(Vec<u8>, bool, bool)>,
-    /// Where the last `$` without a name ended.
+    /// End of the last `$` without a name.
     dollar: usize,
-    /// Where the last `$NAME` ended.
+    /// End of the last `$NAME`.
     named: usize,
 }
 
@@ -119,7 +121,7 @@ impl PlaceReader<'_> {
         self.token(token).inspect(|end| self.at = *end).is_some()
     }
 
-    /// Records the place of the slot that is here, and goes on.
+    /// Records the place of the slot at this position, if there is one, and moves past the slot or the byte.
     fn put(&mut self, place: Option<TemplatePlace>) {
         let bytes = &self.bytes[self.at..self.end.min(self.at + MARK_BYTES)];
         let Some(slot) = str::from_utf8(bytes)
@@ -175,7 +177,7 @@ impl PlaceReader<'_> {
         if !rules.contains(if byte == b'`' { &b'$' } else { &byte }) {
             return false;
         }
-        // The quotes in `${…}` are a part of the braces.
+        // In `${…}`, quotes do not change the place of a slot, which stays `Number`.
         let number = place.filter(|place| *place == TemplatePlace::Number);
         if byte == b'$' && !(rules.contains(&b'\'') && self.token("$'").is_some()) {
             self.expansion(quoted);
@@ -269,7 +271,7 @@ impl PlaceReader<'_> {
     /// Reads commands, up to `)` if they are in brackets.
     fn commands(&mut self, brackets: bool) {
         let mut parts: Vec<OpenPart> = Vec::new();
-        // Whether a command and a word begin here, and the literal text of the word.
+        // True if a command begins here, true if a word begins here, and the literal text of the word.
         let (mut begins, mut start, mut word) = (true, true, Vec::new());
         while let Some(byte) = self.peek() {
             if SEPARATORS.contains(&byte) && !word.is_empty() {
@@ -457,8 +459,8 @@ const SEPARATORS: &[u8] = b" \t\n;&|()<>";
 const BEFORE_COMMANDS: &[&[u8]] = &[
     b"if", b"then", b"elif", b"else", b"while", b"until", b"do", b"!", b"{", b"time",
 ];
-/// The bytes with a meaning in words, in patterns, in double quotes, and in `${…}` within double quotes. A backtick has
-/// a meaning beside `$`.
+/// The bytes with a meaning in words, in patterns, in double quotes, and in `${…}` within double quotes. Where `$` has
+/// a meaning, a backtick has a meaning too.
 const WORDS: &[u8] = b"\\$\"'";
 const PATTERN: &[u8] = b"\\$\"'(";
 const DOUBLE: &[u8] = b"\\$";

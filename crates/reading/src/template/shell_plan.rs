@@ -158,8 +158,8 @@ fn failing(slots: usize, fails: impl Fn(&dyn Fn(usize) -> bool) -> bool) -> Vec<
         .collect()
 }
 
-/// Returns a flaw for each slot in which the shell parser does not read a value full of special characters as this value.
-/// `raw` is the script with the mark of each slot as its value.
+/// Returns a flaw for each slot in which the shell parser does not read a value full of special characters as this
+/// value. `raw` is the script with the mark of each slot as its value.
 fn confirm(
     variant: &Variant,
     shell: Shell,
@@ -179,7 +179,7 @@ fn confirm(
         TemplatePlace::Number => !visible[slot],
         _ => visible[slot],
     };
-    // Whether the parser reads special characters in these slots as the same script.
+    // Returns true if the parser reads a script with special characters in these slots as the same script.
     let is_read = |special: &dyn Fn(usize) -> bool| {
         let value = |slot: usize| match special(slot) {
             true if is_number(slot) => "7".to_owned(),
@@ -301,8 +301,8 @@ impl ShellPlan {
 }
 
 impl ShellChecks {
-    /// Checks that each value obeys the rule of its slot, and that the rendered script has the planned structure. `dash`
-    /// returns true for a slot whose schema allows a dash at the beginning.
+    /// Checks that each value obeys the rule of its slot, and that the rendered script has the planned structure.
+    /// `dash` returns true for a slot whose schema allows a dash at the beginning.
     pub fn check(
         &self,
         variant: &Variant,
@@ -371,7 +371,7 @@ impl ShellChecks {
         {
             return Err(CHANGES.to_owned());
         }
-        // A value may make an unknown part known, but not the other way round.
+        // A value may make an unknown part known, but may not make a known part unknown.
         let mut before: Vec<&(FoundKind, Vec<String>)> =
             self.findings.iter().filter(|one| !known(one)).collect();
         for one in found.iter().filter(|one| !known(one)) {
@@ -454,8 +454,8 @@ fn check_rule(rule: &SlotRule, value: &str, dash: bool) -> Result<(), &'static s
     Ok(())
 }
 
-/// Returns true if dash would lose a byte of a line of a here-document: dash 0.5.12 drops the first byte of a character outside
-/// of ASCII that follows the beginning of the delimiter at the beginning of a line.
+/// Returns true if dash would lose a byte of a line of a here-document: dash 0.5.12 drops the first byte of a character
+/// outside of ASCII that follows the beginning of the delimiter at the beginning of a line.
 fn dash_damages(line: &str, delimiter: &str) -> bool {
     let bytes = line.bytes().zip(delimiter.bytes());
     let same = bytes.take_while(|(a, b)| a == b).count();

@@ -55,7 +55,7 @@ pub struct SlotRules<'s> {
     arithmetic: BTreeSet<String>,
 }
 
-/// Returns the rules for the slots of a script, of which each is marked with its [`mark`]. `readings` contains the script as
+/// Returns the rules for the slots of a script, in which each slot has its [`mark`]. `readings` contains the script as
 /// each shell reads it, and `arithmetic` the variables that the shell evaluates as arithmetic.
 pub fn slot_rules<'s>(
     readings: &[&'s Script],

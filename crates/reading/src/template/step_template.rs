@@ -12,7 +12,8 @@ use crate::{
 use documents::{StepDefinition, Template};
 use serde_json::Value;
 
-/// Returns the script that runs for these parameters by the checks of this version: the source, or the rendered template.
+/// Returns the script that runs for these parameters by the checks of this version: the source, or the rendered
+/// template.
 ///
 /// # Errors
 /// Returns the flaws of the template as one error without a parameter, or the error of the parameter whose value can't
@@ -27,14 +28,16 @@ pub fn rendered<'d>(
     }
 }
 
-/// Returns the parameters that a template uses for outputs of other blocks, or no parameters if the template is invalid.
+/// Returns the parameters that a template uses for outputs of other blocks, or no parameters if the template is
+/// invalid.
 pub fn output_parameters(source: &str) -> BTreeSet<String> {
     let mut found = parse(source).map(|nodes| names(&nodes)).unwrap_or_default();
     found.retain(|name| name.starts_with(OUTPUTS));
     found
 }
 
-/// Reads and checks the template of a step by the checks of this version, or returns `None` if the step has no template.
+/// Reads and checks the template of a step by the checks of this version, or returns `None` if the step has no
+/// template.
 ///
 /// # Errors
 /// Returns every flaw of the template.
@@ -48,7 +51,7 @@ pub fn of_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Ve
         .map(Some)
 }
 
-/// Reads the template of a sealed step by the rules of its form, or returns `None` if the step has no template.
+/// Reads the template of a sealed step by the rules of the format, or returns `None` if the step has no template.
 ///
 /// # Errors
 /// Returns the flaws because of which no program version can render the template.

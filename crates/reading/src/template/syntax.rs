@@ -1,6 +1,6 @@
 //! Parser of templates: the text of a script with actions between `{{` and `}}`.
 //!
-//! The conditions of `{{ if }}` and the errors of templates are here too.
+//! The file also contains the conditions of `{{ if }}` and the errors of templates.
 
 use std::fmt;
 

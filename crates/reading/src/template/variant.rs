@@ -42,7 +42,7 @@ pub enum SlotPart {
 pub enum VariantDecision<'t> {
     /// Which branch is taken.
     Branch(&'t [(Option<Condition>, Vec<TemplateNode>)], RangeItem<'t>),
-    /// How many items the list of the named parameter has.
+    /// The number of items in the list of the named parameter.
     Count(&'t str),
 }
 

@@ -1,13 +1,7 @@
-//! Reads the sandbox that a step declares, and the lists of a rule of policy.
+//! Reads the sandbox that a step declares or a policy rule allows, approval rules, durations and times.
 //!
 //! In the first line of a code block, commas separate the items of a list (`read=/srv/a,/srv/b`). In YAML, a list is a
 //! sequence of texts.
-//!
-//! What a rule of policy allows about the sandbox.
-//!
-//! Reads approval rules.
-//!
-//! Reads durations and times that people write in options, forms and files.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -20,7 +14,7 @@ use documents::{
     Workdir, check_host,
 };
 
-/// Reads one of the words in `known`, which can be a part of the words of the type.
+/// Reads a word of the type `T` that is in `known`. The list `known` can lack some words of the type.
 pub fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Result<T, String> {
     let read = known
         .contains(&text)
@@ -282,8 +276,8 @@ impl SandboxRule {
         }
     }
 
-    /// Adds a later rule for the same step. Its values replace the earlier values, but the deny patterns of both rules
-    /// remain.
+    /// Adds a later rule for the same step. The values of the later rule replace the earlier values, but the deny
+    /// patterns of both rules remain.
     pub fn add(&mut self, later: &Self) {
         fn set<T>(to: &mut Option<T>, later: Option<T>) {
             *to = later.or_else(|| to.take());

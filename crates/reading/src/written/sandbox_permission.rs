@@ -3,8 +3,9 @@
 //! Each of these methods has one match arm for each sandbox permission. For a new variant, the compiler reports each
 //! missing arm, and the test below reports a field without a variant.
 //!
-//! The last functions check paths of the host, deny patterns and reasons, as people write them. These checks read only the text and never the disk, so that the boundary and the approver's program derive the same
-//! profile. The check before a seal tests whether a path exists and contains no symbolic link.
+//! The file also checks the paths of the host, deny patterns and reasons that people write. These checks read only the
+//! text and never the disk, so that the boundary and the approver's program derive the same profile. The check before a
+//! seal tests whether a path exists and contains no symbolic link.
 
 use crate::{
     SandboxRule, YamlFlaw, YamlNode, noted,
@@ -17,8 +18,8 @@ use documents::{
 };
 
 documents::words! {
-    /// One sandbox permission, which is a field of a profile. The words are the names of the fields in a step definition and in a
-    /// signed profile, in the order of the lines on a review screen.
+    /// One sandbox permission, which is a field of a profile. The words are the names of the fields in a step
+    /// definition and in a signed profile, in the order of the lines on a review screen.
     #[derive(Clone, Copy, PartialEq)]
     pub enum SandboxPermission {
         /// The step runs without a sandbox.
@@ -67,7 +68,7 @@ impl SandboxPermission {
         }
     }
 
-    /// Returns true if the front matter of a runbook can declare this for all its steps.
+    /// Returns true if the front matter of a runbook can declare this permission for all its steps.
     pub fn is_for_files(self) -> bool {
         match self {
             Self::RunAs | Self::Off => false,
@@ -81,7 +82,8 @@ impl SandboxPermission {
         }
     }
 
-    /// Returns true if policy can allow this for all runbooks, and not only in an override that names runbooks.
+    /// Returns true if policy can allow this permission for all runbooks, and not only in an override that names
+    /// runbooks.
     pub fn is_for_all(self) -> bool {
         match self {
             Self::Deny | Self::Proc => true,
@@ -200,7 +202,8 @@ impl SandboxPermission {
     /// Checks that policy allows the declared value.
     ///
     /// # Errors
-    /// Returns what the step declares and policy does not allow, and the key of `sandbox` that allows it in an override.
+    /// Returns the declared value that policy does not allow, and the line below `sandbox` of an override that would
+    /// allow the value.
     pub fn check_allowed(
         self,
         rule: &SandboxRule,
@@ -208,7 +211,8 @@ impl SandboxPermission {
     ) -> Result<(), (String, String)> {
         let refuse = |asks: &str, write: &str| Err((asks.to_owned(), write.to_owned()));
         let name = self.attribute();
-        // The lists of a later override replace those of earlier ones, so the new list also has the values of `kept`.
+        // A list of a later override replaces the list of an earlier override, so the suggested list also contains the
+        // values of `kept`.
         let each = |items: &Option<Vec<String>>,
                     kept: &Option<Vec<String>>,
                     allowed: &dyn Fn(&String) -> bool| {
@@ -350,10 +354,11 @@ impl SandboxPermission {
     }
 }
 
-/// Returns a host as a rule of policy allows it, or `None` if the rule does not have it.
+/// Returns the entry of a policy rule that allows the host, or `None` if the rule does not allow the host.
 pub fn listed_host(host: &str, rule: Option<&DeclaredNetwork<AllowedHost>>) -> Option<AllowedHost> {
     match rule {
-        // A rule with the network of the host allows each list, but says nothing about the addresses of a name.
+        // A rule with `network: host` also allows every host of a list, but without the flags `private` and
+        // `localhost`.
         Some(DeclaredNetwork::Host) => Some(AllowedHost {
             host: host.to_owned(),
             ..AllowedHost::default()
@@ -365,7 +370,8 @@ pub fn listed_host(host: &str, rule: Option<&DeclaredNetwork<AllowedHost>>) -> O
     }
 }
 
-/// Adds the word that a number or `localhost` needs in a rule of policy.
+/// Sets the flag that the host needs in a policy rule: `private` for a private IP address, `localhost` for a loopback
+/// address or the name `localhost`.
 pub fn with_needed_word(mut host: AllowedHost) -> AllowedHost {
     match check_unresolved(&host) {
         Err(HostRefusal::Private) => host.private = true,
@@ -471,7 +477,7 @@ pub fn check_declared(declared: &DeclaredSandbox) -> Result<(), String> {
 
 /// Maximum length of a path in bytes.
 const MAX_PATH_BYTES: usize = 1024;
-/// Maximum length of a deny pattern in bytes, and maximum number of wildcards, because the time of a match is limited.
+/// Maximum length of a deny pattern in bytes, and maximum number of wildcards, because both limit the time of a match.
 const MAX_PATTERN_BYTES: usize = 256;
 const MAX_STARS: usize = 16;
 /// Maximum length of a reason in bytes.

@@ -154,8 +154,8 @@ pub fn parse_with_fractions(text: &str, first_line: usize) -> Result<YamlNode, Y
     parse_as(text, first_line, true, None)
 }
 
-/// Reads one map like [`parse`], in which the program reads only the values of these keys. A value below any other key is
-/// a text if another YAML parser could read another type, for example a date.
+/// Reads one map like [`parse`], in which the program reads only the values of these keys. A value below any other key
+/// is a text if another YAML parser could read another type, for example a date.
 ///
 /// # Errors
 /// Returns the errors of [`parse`].

@@ -46,7 +46,8 @@ pub enum ArgumentTest {
         bits: u32,
         then: FilterVerdict,
     },
-    /// Matches if the masked argument is one of these values, or none of them without `is_one`.
+    /// With `is_one`, matches if the masked argument is one of these values. Without `is_one`, matches if it is none of
+    /// these values.
     Value {
         argument: u32,
         mask: u32,
@@ -74,9 +75,9 @@ const ARCH: u32 = 4;
 /// AArch64) are little-endian.
 const ARGUMENTS: u32 = 16;
 
-/// Returns the program for one architecture. `entries` are sorted by number, and each entry applies to all numbers
-/// below the number of the next entry. Numbers below the number of the first entry are allowed. A call of another
-/// architecture kills the process.
+/// Returns the program for one architecture. `entries` are sorted by number. Each entry applies to its own number and
+/// to all higher numbers below the next entry's number. Numbers below the number of the first entry are allowed. A call
+/// of another architecture kills the process.
 pub fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
     let mut program = vec![
         instruction(LOAD, ARCH),
@@ -160,7 +161,8 @@ fn look(look: &ArgumentTest) -> Vec<Instruction> {
                 instruction(AND, mask),
             ];
             for (at, &value) in values.iter().enumerate() {
-                // An equal value goes to the verdict, or behind the verdict. Behind the last value is the verdict.
+                // The verdict follows the comparison with the last value. With `is_one`, an equal value jumps to the
+                // verdict. Without `is_one`, an equal value jumps past the verdict.
                 let to_verdict = u8::try_from(values.len() - at - 1).unwrap_or(u8::MAX);
                 let last = to_verdict == 0;
                 code.push(if is_one {

@@ -80,7 +80,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl GroupParent {
     /// Finds the control group of this process and creates the parent group for runs. Kills all runs of an earlier
-    /// service, whose group has this `mark`.
+    /// service. `mark` is part of the name of the parent group, so both services use the same parent group.
     ///
     /// # Errors
     /// Returns the reason as an error if no control groups can be used.

@@ -92,7 +92,7 @@ pub fn empty_bounding_set() -> SetupResult<bool> {
             Ok(()) => {}
             // The kernel has no capability with this number or with a higher number.
             Err(Errno::INVAL) => break,
-            // An ordinary user may not change the set, which has no effect for this user with `no_new_privs`.
+            // An ordinary user may not change the set. With `no_new_privs`, the set has no effect for this user.
             Err(Errno::PERM) => {
                 empty &= thread::capability_is_in_bounding_set(capability) != Ok(true);
             }
@@ -303,8 +303,9 @@ const REPLACEABLE: [&[u8]; 3] = [b"PATH", b"LANG", b"LC_ALL"];
 /// Variables by name.
 type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Returns the environment of the step: the variables of every run, of the session, of the plan, of the places of the run
-/// and of the session's wrapper. A later variable replaces an earlier one with the same name.
+/// Returns the environment of the step: the variables of every run, then those of the session, of the plan, of the
+/// run's paths, of the secrets and of the session's wrapper. A later variable replaces an earlier variable with the
+/// same name, but the session replaces only [`REPLACEABLE`] variables.
 fn environment(
     request: &RunRequest,
     view: &StepPaths,
@@ -313,7 +314,7 @@ fn environment(
 ) -> SetupResult<Vec<CString>> {
     let mut all = of_every_run(request, view);
     if is_python {
-        // Otherwise Python keeps the output of a pipe until its buffer of 8 KiB is full.
+        // Without this variable, Python holds back output to a pipe until its buffer of 8 KiB is full.
         all.insert("PYTHONUNBUFFERED".into(), "1".into());
     }
     let unset = request.session.iter().flat_map(|session| &session.unset);
@@ -378,9 +379,8 @@ fn text(bytes: &[u8], what: impl Fn() -> String) -> SetupResult<CString> {
 /// than they use.
 fn limit(request: &RunRequest) -> SetupResult {
     let limits = &request.profile.limits;
-    // Processes that the kernel counts besides the step's: in a user namespace the first process, on the host's root
-    // file system with an own id none, and otherwise all processes with the shared id, so that only their total number
-    // can be limited.
+    // The number of processes that the kernel counts in addition to the step's processes. If the run shares its user
+    // id, the kernel counts all processes with this id, so only their total number can be limited.
     let beside = || match (request.form, request.own_id) {
         // The kernel counts the first process, but not the helper, which is outside the namespace.
         (RunForm::Namespaces, _) => 1,
@@ -434,7 +434,7 @@ fn limit(request: &RunRequest) -> SetupResult {
     )
 }
 
-/// Returns true if the kernel enforces the limit of the number of processes, by calling fork with the limit 0. For a
+/// Tests whether the kernel enforces the limit of the number of processes: sets the limit to 0 and calls fork. For a
 /// process whose real user is root on the host, the kernel never refuses a fork.
 fn is_counted() -> SetupResult<bool> {
     let test = || {

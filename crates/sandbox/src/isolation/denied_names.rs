@@ -6,7 +6,7 @@
 //!
 //! The search also finds sockets that the profile does not name, and all hard links to denied files. Directories that
 //! can't be listed or are too deep are denied too, because their content is unknown. The target of a denied symbolic
-//! link is denied only if its own name is denied.
+//! link is denied only if the target's own name is denied.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,9 +35,10 @@ use crate::{
 };
 
 pub struct NamePatterns {
-    /// Patterns for whole paths. `None` without a pattern: the compilation of an empty set takes 20 µs for each run.
+    /// Patterns for whole paths, or `None` if there are none, because the compilation of an empty set takes 20 µs for
+    /// each run.
     whole: Option<RegexSet>,
-    /// Patterns for paths below an allowed directory, or `None` too.
+    /// Patterns for paths below an allowed directory, or `None` if there are none.
     below: Option<RegexSet>,
     /// Sockets that the run may use.
     sockets: Vec<PathBuf>,
@@ -65,8 +66,8 @@ impl DeniedNames {
         self.names.get(at).map(|(_, kind)| *kind)
     }
 
-    /// Returns true if an opened file must not be read under any name. This is a file with a denied name, or a file
-    /// that got a further name after the search.
+    /// Returns true if an opened file must not be read under any name. Such a file has a denied name, or got a further
+    /// name after the search.
     pub fn has(&self, stat: &Stat) -> bool {
         let inode = id_of(stat);
         self.files.contains(&inode) || stat.st_nlink > 1 && !self.links.contains(&inode)
@@ -256,7 +257,7 @@ impl Looked {
         changes
     }
 
-    /// Returns the denied names. If `surely` is set, the result contains the files that may have unseen names too.
+    /// Returns the denied names. If `surely` is set, the result also contains the files that may have unseen names.
     fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<DeniedNames> {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();
@@ -300,7 +301,7 @@ fn changed(stat: &Stat) -> i128 {
 
 /// Returns the files that have a name outside the searched directories, or in a directory that can't be listed.
 fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])>) -> Vec<FileId> {
-    // A searched directory may contain another one, so count each name once.
+    // A searched directory may contain another searched directory, so count each name once.
     let mut seen: BTreeMap<FileId, (BTreeSet<PathBuf>, u128)> = BTreeMap::new();
     for (allowed, linked) in lists {
         for file in linked {

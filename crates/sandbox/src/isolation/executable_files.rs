@@ -1,7 +1,7 @@
 //! The files that a run may execute if its list of programs is closed.
 //!
 //! Landlock allows the right to execute only for these files. A dynamic loader can also map a program into memory
-//! without executing the program's file, so every mount of the run forbids executable mappings, except the mounts of
+//! without executing the program's file. So every mount of the run forbids executable mappings, except the mounts of
 //! these files and of the directories with shared libraries.
 
 use std::path::PathBuf;

@@ -1,10 +1,12 @@
 //! Builds the file system view of a run.
 //!
 //! In namespaces, each run has a small root file system. It contains the system directories (mounted read-only), a few
-//! files of `/etc`, a minimal `/dev`, a new `/proc`, and private directories with a size limit. All other paths of the
-//! host are absent, including the private set.
+//! files of `/etc`, a minimal `/dev`, a new `/proc`, private directories with a size limit, and the paths of the
+//! profile. All other paths of the host are absent, including the private set.
 //!
-//! Without namespaces, a run uses the host's root file system, and Landlock allows only the same paths.
+//! Without namespaces, a run uses the host's root file system. If the run has the layer `landlock`, the kernel then
+//! allows only the system directories, a few files of `/etc`, a few devices, the private directories and the paths of
+//! the profile.
 
 pub(crate) mod host_view;
 mod source;
@@ -44,7 +46,7 @@ pub const GIT_CONFIG: &str = "/etc/gitconfig";
 /// ownership"). The approvers have allowed all repositories that a run can see. An environment variable is not enough,
 /// because git does not pass `GIT_CONFIG_COUNT` to the process that serves a clone.
 const GIT_TAKES_ALL: &[u8] = b"[safe]\n\tdirectory = *\n";
-/// Devices that store no data.
+/// The devices that a run gets. None of them stores data.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// Mount options of the tmpfs for the run's root file system. The tmpfs contains the script, the parameters and copies
@@ -187,7 +189,7 @@ pub fn own_root(
     for source in &shown {
         source.put()?;
     }
-    // A path of the profile may contain a system directory, so the executable places are attached last.
+    // A path of the profile may contain a system directory, so the mounts of `ExecutablePlaces` are attached last.
     if let Some(places) = over_system {
         places.attach()?;
     }
@@ -271,13 +273,13 @@ struct ExecutablePlaces<'a> {
     /// An executable mount of [`USR`], from which the mounts of all paths below it are cloned. A clone has the flags of its
     /// source, so each path needs only two system calls.
     usr: Source,
-    /// Each path, its mount if it is not below [`USR`], and whether its mount forbids execution.
+    /// Each path, the mount of the path if the path is not below [`USR`], and true if the mount must forbid execution.
     paths: Vec<(&'a Path, Option<Source>, bool)>,
 }
 
 /// Directory that contains most programs of a host.
 const USR: &str = "/usr";
-/// Temporary place of the executable mount of [`USR`], relative to the new root.
+/// Temporary mount point of the executable mount of [`USR`], relative to the new root.
 const USR_PLACE: &str = "run/step/usr";
 
 impl<'a> ExecutablePlaces<'a> {
@@ -330,7 +332,7 @@ impl<'a> ExecutablePlaces<'a> {
             };
             move_to(mount, below_root(path))?;
         }
-        // The clones stay. No other path leads to the executable mount.
+        // The clones remain. After this, no path of the run leads to the executable mount itself.
         detach(USR_PLACE, "detach the executable mount")
     }
 }

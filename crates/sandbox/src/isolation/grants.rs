@@ -48,7 +48,7 @@ pub enum PathAccess {
     List,
     Read,
     ReadExecute,
-    /// A path of the profile, with the access `ReadExecute`. It must still be a real path without links.
+    /// A path of the profile, with the same access as `ReadExecute`. The path must still be a real path without links.
     Signed,
     /// A path of the profile, with the same access as `Read`. The path must still be a real path without links.
     SignedRead,

@@ -143,8 +143,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Time to wait for the end of a killed helper, in milliseconds. Most helpers end within this time.
 const SOON: u32 = 200;
 
-/// Returns true if the error means that the helper receives no more packets. Another error concerns only one packet,
-/// for example `ETOOMANYREFS`, if a step of the same user has too many descriptors in flight.
+/// Returns true if the error means that the helper receives no more packets. Other errors concern only one packet. An
+/// example is `ETOOMANYREFS`, if a step of the same user has too many descriptors in flight.
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, WouldBlock};
     // `TimedOut` and `WouldBlock` mean that the helper did not read the packet within `PATIENCE`.

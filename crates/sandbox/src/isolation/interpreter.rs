@@ -3,11 +3,10 @@
 //! A shebang in the script has priority over the step's interpreter. Bash and zsh skip their start-up files, and Python
 //! skips its user site directory.
 //!
-//! Searches the content of a file for texts, although a text may lie across several reads.
+//! This file also searches the content of files for texts. A text is found even if it lies across two reads.
 //!
-//! Counts the programs that a run started and those that its list refused.
-//!
-//! The memory for the counts is bounded, also for a run that starts endless different programs.
+//! In addition, this file counts the programs that a run started and the programs that its list refused. The memory for the
+//! counts is bounded, even if a run starts an endless number of different programs.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -61,13 +60,13 @@ pub fn is_name(interpreter: &str) -> bool {
     bare && path && !interpreter.is_empty() && !interpreter.starts_with('-')
 }
 
-/// Returns the reason why this host can't run a script: the interpreter does not exist, or the program that `env` would
-/// start as the interpreter.
+/// Returns the reason why this host can't run a script, or `None` if it can. The script needs its interpreter, and if
+/// the interpreter is `env`, also the program that `env` starts.
 pub fn missing_interpreter(source: &str, interpreter: &str) -> Option<String> {
     let program = match shebang(source.as_bytes()) {
         Ok(Some(program)) => program,
-        // Any directory may have the program. The last ones are searched first, because they have most programs, and
-        // each crossing makes this search.
+        // The program may be in any directory of `PATH`. The search begins with the last directories, because they
+        // contain most programs and each crossing repeats this search.
         Ok(None) => {
             let exists = |name: &&str| places(name).rev().any(|path| is_executable(&path));
             return (!named(interpreter).0.iter().any(exists)).then(|| not_found(interpreter));
@@ -94,7 +93,7 @@ pub fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Option<&'a s
         let has_value = ["--unset", "--chdir"].contains(&word)
             || !word.starts_with("--") && word.ends_with(['u', 'C']);
         match word.strip_prefix('-') {
-            // The name of a variable or of a directory follows.
+            // The next word belongs to the option: the name of a variable or of a directory.
             Some(_) if has_value => drop(words.next()),
             Some(_) => {}
             None if word.contains('=') => {}
@@ -129,8 +128,7 @@ pub fn program(source: &[u8], interpreter: &str) -> SetupResult<Program> {
     }
 }
 
-/// Parses the shebang line `#!program argument`. Like the kernel, passes everything after the first blanks as one
-/// argument.
+/// Parses the shebang line `#!program argument`. As in the kernel, everything after the first blanks is one argument.
 pub fn shebang(source: &[u8]) -> SetupResult<Option<Program>> {
     let Some(line) = source.strip_prefix(b"#!") else {
         return Ok(None);
@@ -252,7 +250,7 @@ impl<'a> StreamSearch<'a> {
 /// Maximum number of started programs, and of refused programs, that are counted by their path. Further programs are only
 /// counted together.
 pub const MAX_PATHS: usize = 128;
-/// Number of latest refusals that are kept, to recognize a repeated one.
+/// Number of latest refusals that are kept, to recognize repeated refusals.
 const MAX_RECENT: usize = 32;
 
 /// A program that the kernel executes, or that the list refuses.
@@ -266,7 +264,7 @@ pub struct FoundProgram {
     pub file: FileId,
 }
 
-/// The programs of one attempt to execute a file.
+/// The result of one attempt to execute a file.
 pub enum ExecAttempt {
     /// The file, then the interpreter of each script.
     Started(Vec<FoundProgram>),
@@ -274,7 +272,7 @@ pub enum ExecAttempt {
     Refused(FoundProgram),
     /// No executable file has the given path.
     Nothing,
-    /// The service can't read which file the caller named.
+    /// The service can't find out which file the caller named.
     Unknown,
 }
 
@@ -354,7 +352,7 @@ impl ProgramCounts {
         }
     }
 
-    /// Returns true if the thread tries the same file again by another path. After a refusal, shells try the next
+    /// Returns true if the thread tries the same file again under another path. After a refusal, shells try the next
     /// directory of the search path, which on many hosts is a link to the same directory.
     fn is_repeated(&mut self, thread: u32, program: &FoundProgram) -> bool {
         let at = self.recent.iter().position(|(other, _)| *other == thread);
@@ -367,8 +365,9 @@ impl ProgramCounts {
         repeated
     }
 
-    /// Returns the facts for a receipt. They have at most [`MAX_PROGRAM_FACTS_BYTES`]. If the facts are too large, the
-    /// longest paths are only counted, of equal lengths first those of started programs.
+    /// Returns the facts for a receipt, with at most [`MAX_PROGRAM_FACTS_BYTES`]. If the facts would be larger, the
+    /// longest paths are left out, and their executions are only counted. Of paths with equal lengths, the path of a
+    /// started program is left out first.
     pub fn facts(&self, mode: ProgramMode, listed: u64) -> ProgramFacts {
         let nothing_read =
             self.unknown > 0 && self.started.named.is_empty() && self.refused.named.is_empty();

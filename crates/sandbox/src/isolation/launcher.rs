@@ -56,8 +56,8 @@ const INOTIFY: [(&str, &str); 2] = [
     ("/proc/sys/user/max_inotify_watches", "16384"),
 ];
 
-/// Runs the helper. `main` of the program calls this first if the first argument is [`protocol::LAUNCH`]. Nothing
-/// happens unless standard input is a socket that the parent process created.
+/// Runs the helper. The program's `main` calls this function before anything else if the first argument is
+/// [`protocol::LAUNCH`]. The helper starts only if standard input is a socket that the parent process created.
 pub fn main() -> ExitCode {
     let Some(service) = service() else {
         eprintln!(
@@ -122,9 +122,8 @@ fn serve(service: &OwnedFd) -> SetupResult {
     confine::raise_descriptor_limit();
     syscalls::block_signals().at(SetupStage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
-    // If the first process of a run without a pid namespace is killed, its children become children of the helper,
-    // where the next start of the service finds them. Any argument except `None` makes this process a subreaper
-    // (prctl(2)).
+    // If the first process of a run without a pid namespace is killed, its children become children of the helper. The
+    // next start of the service then finds them. Any argument except `None` makes this process a subreaper (prctl(2)).
     process::set_child_subreaper(Some(process::getpid()))
         .at(SetupStage::Processes, "adopt orphans")?;
     seccomp::prepare();
@@ -329,7 +328,7 @@ fn get_ahead(start: &Start) -> SetupResult<bool> {
     // them too, so a read-only /proc/sys is no problem.
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
     // The kernel also counts inotify watches per user of the host. Without a limit, a run with the user of the service
-    // could use up all its watches.
+    // could use up all watches of this user.
     for (name, most) in INOTIFY {
         let _ = std::fs::write(name, most);
     }
@@ -343,7 +342,7 @@ fn get_ahead(start: &Start) -> SetupResult<bool> {
 }
 
 /// Makes the kernel kill this process when the helper dies. A change of the user id clears this setting, so call this
-/// after the last change.
+/// function after the last change of the id.
 fn follow_helper(handover: &UnixStream) -> SetupResult {
     process::set_parent_process_death_signal(Some(Signal::KILL))
         .at(SetupStage::Processes, "follow the helper")?;
@@ -385,7 +384,7 @@ fn read_request(control: &mut UnixStream, start: &Start) -> SetupResult<(RunRequ
 
 fn sweep(control: &mut UnixStream, start: &Start) -> SetupResult {
     let begun = Instant::now();
-    // The processes of the run are not children of this process, which can therefore only poll for their end.
+    // The processes of the run are not children of this process, so this process can only poll for their end.
     let mut left = 0;
     if let Some(HostId { uid: id, .. }) = start.host_id {
         kill_everything_of(id);
@@ -466,10 +465,10 @@ fn init(
     }
 }
 
-/// Runs the first process of a run without a pid namespace. As the subreaper of the run, it becomes the parent of all
-/// orphans of the run, so the run is over when it has no children. It must survive the helper's death (and therefore
-/// does not call `follow_helper`), because its children would otherwise continue to run. When the helper dies, it ends
-/// the run and exits.
+/// Runs the first process of a run without a pid namespace. This process is the subreaper of the run, so it becomes the
+/// parent of all orphans of the run, and the run has ended when this process has no children. This process must survive
+/// the helper's death, because its children would otherwise continue to run, so it does not call `follow_helper`. When
+/// the helper dies, this process ends the run and exits.
 fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> SetupResult {
     let (request, texts) = read_request(control, start)?;
     let request = &request;
@@ -488,7 +487,8 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     };
     let (step, facts) = confine::start(request, &view, &texts, &held, control)?;
     let watched = (|| {
-        // The step's process, which shared this memory, changed its id. This may have made this process dumpable.
+        // The step's process shared this memory and changed its user id. The change may have made this process
+        // dumpable.
         process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("stay undumpable")?;
         confine::write_to([stdio::stdin(); 2])?;
         let pidfd = process::pidfd_open(step, PidfdFlags::empty())
@@ -497,7 +497,8 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
             .at(SetupStage::Processes, "report the start")?;
         Ok::<_, SetupFailure>(pidfd)
     })();
-    // The step already runs, so after an error of `pidfd_open` the run is ended, but does not count as not started.
+    // The step already runs. After an error above, end the run, but send no `Failed`, because `Failed` means that the
+    // step was not executed.
     let ended = if let Ok(pidfd) = &watched {
         watch(control, helper, pidfd, step, |command| {
             let signal = if command == TERMINATE {

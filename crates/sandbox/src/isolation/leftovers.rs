@@ -105,9 +105,8 @@ pub fn processes() -> Vec<Process> {
     entries
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            // The name in parentheses can contain any bytes, so parse the fields after the last parenthesis
-            // (proc_pid_stat(5)).
-            // A process may set its name to any bytes.
+            // A process may set its name in the parentheses to any bytes, so parse the fields after the last
+            // parenthesis (proc_pid_stat(5)).
             let line = std::fs::read(entry.path().join("stat")).ok()?;
             let line = String::from_utf8_lossy(&line);
             let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();

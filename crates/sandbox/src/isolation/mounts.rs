@@ -1,4 +1,4 @@
-//! Directories, files and mounts below a new root, and the mount table, because a file can be mounted at several places.
+//! Creates directories, files and mounts below a new root, and reads the mount table to compare paths.
 
 use std::{
     ffi::OsString,
@@ -36,7 +36,7 @@ struct Mount {
     point: PathBuf,
 }
 
-/// Source of a file system, and a path in it.
+/// Device number of a file system, and a path in this file system.
 type Place<'a> = (&'a str, PathBuf);
 
 impl Mounts {
@@ -61,7 +61,7 @@ impl Mounts {
         Self(text.split(|c| *c == b'\n').filter_map(mount).collect())
     }
 
-    /// Returns true if one of the two real paths contains the other, or a part of it.
+    /// Returns true if one of the two real paths contains the other path or a part of it, even through another mount.
     pub fn overlap(&self, path: &Path, other: &Path) -> bool {
         if path.starts_with(other) || other.starts_with(path) {
             return true;
@@ -118,7 +118,7 @@ fn unescaped(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// Flags for a directory that is only a place, never a symbolic link.
+/// Flags to open a directory only as a location (`O_PATH`). The directory must not be a symbolic link.
 pub const DIRECTORY_PLACE: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW);
@@ -134,7 +134,7 @@ pub fn clone_of(place: impl AsFd, how: OpenTreeFlags) -> rustix::io::Result<Owne
     clone_below(place, "", how | OpenTreeFlags::AT_EMPTY_PATH)
 }
 
-/// Clones a mount as [`clone_of`], at a path below an opened directory.
+/// Clones the mount at a path below an opened directory, like [`clone_of`].
 pub fn clone_below(
     directory: impl AsFd,
     path: impl Arg,
@@ -160,7 +160,7 @@ pub fn seal(directory: impl Arg, flags: u64) -> io::Result<()> {
     set_mount_flags(open(directory, DIRECTORY_PLACE)?.as_fd(), flags, false)
 }
 
-/// Detaches the mount at a temporary place, and removes the place. Clones of the mount stay.
+/// Detaches the mount at a temporary mount point, and removes the mount point. Clones of the mount remain.
 pub fn detach(place: &str, what: &str) -> SetupResult {
     mount::unmount(place, UnmountFlags::DETACH).at(SetupStage::Mounts, what)?;
     fs::remove_dir(place).at(SetupStage::Mounts, what)

@@ -1,4 +1,4 @@
-//! Opens files and looks at them, with the same flags everywhere.
+//! Opens files and reads their metadata, with the same flags everywhere.
 
 use std::{
     os::{
@@ -17,17 +17,17 @@ use rustix::{
 /// Device and inode number, which all hard links of a file share.
 pub type FileId = (u64, u64);
 
-/// Opens a file or directory. Each program that this process executes loses the descriptor.
+/// Opens a file or directory. The descriptor is close-on-exec.
 pub fn open(path: impl Arg, flags: OFlags) -> Result<OwnedFd> {
     open_at(CWD, path, flags)
 }
 
-/// Opens a file or directory below an opened directory, as [`open`].
+/// Opens a file or directory below an opened directory, like [`open`].
 pub fn open_at(directory: impl AsFd, path: impl Arg, flags: OFlags) -> Result<OwnedFd> {
     rustix::fs::openat(directory, path, flags | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Opens a file or directory as [`open_at`], with limits for the links and the parts of the path.
+/// Opens a file or directory like [`open_at`]. `ResolveFlags` restrict the links and components of the path.
 pub fn open_within(
     directory: impl AsFd,
     path: impl Arg,
@@ -38,12 +38,12 @@ pub fn open_within(
     rustix::fs::openat2(directory, path, flags, Mode::empty(), limits)
 }
 
-/// Looks at an entry of an opened directory, without following a link.
+/// Returns the metadata of an entry of an opened directory, without following a link.
 pub fn stat_at(directory: impl AsFd, name: impl Arg) -> Result<Stat> {
     rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// Creates a file for writing below an opened directory. Nothing may have the name.
+/// Creates a file for writing below an opened directory. Fails if the name already exists.
 pub fn create_at(directory: impl AsFd, name: impl Arg, mode: Mode) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, mode)

@@ -1,6 +1,6 @@
 //! Determines the layers that a host supports, from the results of test runs.
 //!
-//! The reasons why this host can't enforce a profile.
+//! This file also defines the reasons why this host can't enforce a profile.
 
 use std::{fs, path::PathBuf};
 
@@ -301,7 +301,7 @@ pub enum Unavailable {
         /// The reason and its correction.
         why: String,
     },
-    /// The programs of the list are not on this host as the list says, or a run can't get them.
+    /// A program of the list is missing or different on this host, or a run can't get it.
     #[error("the list of programs can't be enforced: {why}")]
     Programs {
         /// The reason.

@@ -167,9 +167,9 @@ pub fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavaila
     Ok(())
 }
 
-/// Checks that the run's first process can enter the directories of the profile. This process may have no special
-/// rights on the host, and the run would fail at a closed directory after the nonce is spent. A host user in `run_as`
-/// is not checked, because ACLs may give more rights than the mode bits.
+/// Checks that the run's first process can enter the directories of the profile. The first process may have no
+/// capabilities on the host. Without this check, the run could fail at a closed directory after the nonce is spent. A
+/// host user in `run_as` is not checked, because ACLs may give more rights than the mode bits.
 pub fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavailable> {
     if profile.run_as != ISOLATED {
         return Ok(());

@@ -6,7 +6,7 @@
 //!
 //! The protocol has no version, because all processes run the same binary. A message with an unknown field is refused.
 //!
-//! This file also has the packet that starts a run, and the inputs and the session of a request.
+//! This file also defines the packet that starts a run, and the inputs and the session of a request.
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
@@ -52,9 +52,10 @@ const MAX_MESSAGE: u32 = 16 << 10;
 pub enum RunForm {
     /// Namespaces and a separate root file system for the run.
     Namespaces,
-    /// On the host's root file system. A subreaper ends all processes of the run.
+    /// The run uses the host's root file system. A subreaper ends all processes of the run.
     Host,
-    /// Only kills the remaining processes of a run on the host's root file system whose first process was killed.
+    /// Starts no step. Kills the processes that remain after the first process of a run on the host's root file system
+    /// was killed.
     Sweep,
 }
 
@@ -224,20 +225,20 @@ pub enum HelperMessage {
     Announcing(AnnouncedPrograms),
     /// The directory with the results of the run is attached.
     Results,
-    /// The private work directory of a run with a session is attached. The numbers are those of the step's files that
-    /// were created in it: 0 for the script, 1 for the first file.
+    /// The private work directory of a run with a session is attached. The numbers name the step's files that were
+    /// created in this directory: 0 for the script, 1 for the first file.
     Work(Vec<u32>),
     /// The call exec succeeded, so the step runs.
     Started(Confined),
     /// The step was not executed.
     Failed(SetupFailure),
-    /// Exit status of the step, and the limit of size that the run had reached then.
+    /// Exit status of the step, and the size limit that the run had reached at this time, if any.
     Ended(StepEnd, Option<SizeLimit>),
     /// The run has no processes any more.
     Empty(SpentResources),
 }
 
-/// The programs that only the processes of the run can name.
+/// Facts that the step's process sends to the recorder of programs, because the service can't read them itself.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnnouncedPrograms {
@@ -259,8 +260,8 @@ pub struct Confined {
     pub masked: Option<u64>,
     /// True if the capability bounding set is empty.
     pub bounded: bool,
-    /// True if the kernel enforces the limit of the number of processes. It never does for a process whose user is root
-    /// outside the run.
+    /// True if the kernel enforces the limit of the number of processes. The kernel never enforces this limit for a
+    /// process whose user is root outside the run.
     pub counted: bool,
 }
 
@@ -271,7 +272,7 @@ pub enum StepEnd {
     Signalled(i32),
 }
 
-/// A limit of the size of files.
+/// A size limit that a run reached.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum SizeLimit {
     /// A file system of the run is full.
@@ -291,8 +292,8 @@ pub struct SpentResources {
     pub left: u64,
 }
 
-/// Sends a request with the texts of its run: the script, the parameters, the variables and the wrapper of the session,
-/// and the files of the request.
+/// Sends a request, then `texts` (the script, the parameters, the variables and the wrapper of the session), and then
+/// the contents of the request's files and secrets.
 pub fn write_request<'a>(
     to: &mut impl Write,
     request: &RunRequest,
@@ -386,7 +387,7 @@ pub fn send_descriptor(
     send(to, &frame, &[descriptor])
 }
 
-/// Maximum number of descriptors that one message carries.
+/// Maximum number of descriptors in one message.
 const MAX_DESCRIPTORS: usize = 4;
 
 /// Sends bytes together with descriptors.
@@ -400,7 +401,7 @@ pub fn send(to: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::
     Ok(())
 }
 
-/// Receives bytes, and the descriptors that arrive with them. The kernel drops more than [`MAX_DESCRIPTORS`].
+/// Receives bytes, and the descriptors that arrive with them. The kernel drops descriptors beyond [`MAX_DESCRIPTORS`].
 pub fn receive(from: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -568,9 +569,9 @@ pub fn check_start(bytes: &[u8]) -> io::Result<()> {
     parse_start(bytes).map(drop)
 }
 
-/// Text that stands for the path of the state in a wrapper.
+/// Text in a wrapper that is replaced by the path of the state.
 pub const SESSION_STATE_FILE: &str = "{state}";
-/// Text that stands for the path of the file of a wrapper.
+/// Text in a wrapper that is replaced by the path of the wrapper's file.
 pub const SESSION_WRAPPER_FILE: &str = "{wrapper}";
 
 /// An input of a run.

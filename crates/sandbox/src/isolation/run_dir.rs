@@ -37,7 +37,7 @@ impl RunDir {
         &self.path
     }
 
-    /// Keeps the id of the run from other runs until the directory is deleted.
+    /// Reserves the id of the run until the directory is deleted, so that no other run gets the id.
     pub fn hold(&mut self, id: Option<Id>) {
         self.id = id;
     }

@@ -1,9 +1,10 @@
 //! The hosts of a run's list, on the loopback device of the run.
 //!
-//! Each name of the list has an address of its own in 127.77.0.0/16, which only the `/etc/hosts` of the run names. An IP
-//! address of the list is put on the loopback device itself. The first process of the run opens a listener for each host
-//! and sends the listeners to the service in the order of the list. The service knows by the listener which host the run
-//! connects to. A connection to any other address is refused by the kernel, because nothing listens there.
+//! Each name of the list has an address of its own in 127.77.0.0/16, which only the `/etc/hosts` of the run names. An
+//! IP address of the list is put on the loopback device itself. The first process of the run opens a listener for each
+//! host and sends the listeners to the service in the order of the list. The listener of a connection tells the service
+//! to which host the run connects. The kernel refuses a connection to any other address, because no process listens
+//! there.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +45,7 @@ pub fn listen(hosts: &[String], control: &UnixStream) -> SetupResult {
     Ok(())
 }
 
-/// Binds to an address of the loopback device, as soon as it is usable.
+/// Binds to an address of the loopback device, as soon as the address is usable.
 fn bind(at: SocketAddr) -> io::Result<TcpListener> {
     let begun = Instant::now();
     loop {

@@ -1,8 +1,9 @@
-//! Creates the places of a run for its inputs, its results and its session.
+//! Creates the directories of a run for its inputs, its results and its session.
 //!
-//! In namespaces, the results are on a file system of their own, whose size limit is that of the run's private files.
-//! The service gets a descriptor of it before the step starts, so the results survive the namespaces of the run. The
-//! step sees only the directories of this file system, each as a mount that it can't rename.
+//! In namespaces, the results are on a file system of their own. Its size limit is the limit of the run's private
+//! files. The service gets a descriptor of this file system before the step starts, so the results survive the
+//! namespaces of the run. The step sees only the directories of this file system. Each directory is a mount, so the
+//! step can't rename the directory.
 
 use std::{
     ffi::OsStr,
@@ -46,7 +47,7 @@ const STEP: &str = "/run/step";
 pub const RESULTS: &str = "/run/results";
 /// Directory of the captured files in a run with its own root.
 pub const OUTPUT: &str = "/run/results/files";
-/// Temporary place of the file system with the results, relative to the new root.
+/// Temporary mount point of the file system with the results, relative to the new root.
 const DISK: &str = "run/step/results";
 /// Name of the directory with the inputs.
 const ARTIFACTS: &str = "artifacts";
@@ -56,10 +57,10 @@ const WORK: &str = "work";
 const WORK_PLACE: &str = "tmp/work";
 /// Home directory of a run with a session and its own root.
 pub const SESSION_HOME: &str = "/tmp/home";
-/// Size of a page of memory, to which a file in memory is rounded up, in bytes. A larger page only needs more slack.
+/// Size of a page of memory, in bytes. The size of a file in memory is rounded up to whole pages.
 const PAGE: u64 = 4096;
 
-/// Paths in the run of what it is given and of what it leaves.
+/// The paths of the run's inputs, results and session, as the run sees them.
 #[derive(Default)]
 pub struct RunPlaces {
     artifacts: Option<PathBuf>,
@@ -73,8 +74,8 @@ pub struct RunPlaces {
     pub grants: Vec<PathGrant>,
 }
 
-/// Creates the places in a run with its own root, below the current directory. `options` are the mount options of the
-/// run's private files.
+/// Creates the directories in a run with its own root, below the current directory. `options` are the mount options of
+/// the run's private files.
 pub fn in_own_root(
     request: &RunRequest,
     texts: &RunTexts,
@@ -185,8 +186,8 @@ fn results_in_own_root(
     disk.detach()
 }
 
-/// Creates the file for the outputs of a run, whose results are at `kept` for this process and at `results` for the step,
-/// and opens the directories that the service gets: the results and the work directory.
+/// Creates the file for the outputs of a run, and opens the directories that the service gets: the results and the work
+/// directory. The results are at `kept` for this process, and at `results` for the step.
 fn open_results(
     places: &mut RunPlaces,
     request: &RunRequest,
@@ -216,7 +217,7 @@ fn open_results(
 
 const DIRECTORY_TO_READ: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW);
 
-/// Returns the directories of the results that a run has.
+/// Returns the names of a run's directories for results.
 fn directories(request: &RunRequest) -> impl Iterator<Item = &'static str> {
     let captured = if request.results {
         &[FILES, VALUES][..]
@@ -229,8 +230,8 @@ fn directories(request: &RunRequest) -> impl Iterator<Item = &'static str> {
         .chain(request.session.as_ref().map(|_| SESSION))
 }
 
-/// Creates the places in the private directory of a run on the host, which is the current directory. The user
-/// `request.own_id` owns the directories that the step may write.
+/// Creates the directories in the private directory of a run on the host. The private directory is the current
+/// directory. The user `request.own_id` owns the directories that the step may write.
 pub fn on_the_host(
     request: &RunRequest,
     run_dir: &Path,
@@ -304,7 +305,7 @@ impl RunPlaces {
             .at(SetupStage::Processes, "hand on the results of the run")
     }
 
-    /// Returns the variables of the step that name its places.
+    /// Returns the variables of the step that contain these paths.
     pub fn variables(&self) -> Vec<(&'static str, PathBuf)> {
         let mut all = Vec::new();
         all.extend(
@@ -333,7 +334,8 @@ impl RunPlaces {
     }
 }
 
-/// Names of variables that a session never sets, because other runs of the session may have them.
+/// Names of the variables that contain paths of results. A session never sets these variables, because their values may
+/// come from another run of the session.
 pub const OF_RESULTS: [&[u8]; 3] = [b"RUNBOOKS_OUTPUT", b"GENERATED_FILES", b"RUNBOOK_OUTPUT"];
 
 /// Returns the variables of a session, each as name and value.
@@ -347,7 +349,7 @@ pub fn session_variables(texts: &RunTexts) -> impl Iterator<Item = (&[u8], &[u8]
         })
 }
 
-/// Returns the directory in which a run with a session starts, if it is not the usual one.
+/// Returns the directory in which a run with a session starts, or `None` for the usual directory.
 pub fn session_cwd(request: &RunRequest) -> Option<&Path> {
     let cwd = request.session.as_ref()?.cwd.as_deref()?;
     Some(Path::new(OsStr::from_bytes(cwd)))

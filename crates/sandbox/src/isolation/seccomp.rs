@@ -107,7 +107,7 @@ static MADE: LazyLock<Vec<(SyscallFilter, Vec<Instruction>, String)>> = LazyLock
 });
 
 /// Generates the filter from the sorted table of calls. Numbers without an entry are allowed. Numbers above the last
-/// known one get ENOSYS. These include x32 calls, which begin at 2^30.
+/// known number get ENOSYS. Among these numbers are the x32 calls, which begin at 2^30.
 fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     let mut table: Vec<(u32, FilterEntry)> = CALLS
         .iter()

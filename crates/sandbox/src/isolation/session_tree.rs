@@ -1,8 +1,8 @@
 //! The private work directory of a session, which is copied from run to run.
 //!
 //! Each run has its own user id, and the file system of a run accepts only this id. So the service reads the directory
-//! that the last run left, and the first process of the next run writes the copy. Between them, the content is a stream
-//! of entries. Only directories, regular files and links are copied.
+//! that the last run left, and the first process of the next run writes the copy. Between the two processes, the
+//! content is a stream of entries. Only directories, regular files and links are copied.
 
 use std::{
     ffi::OsStr,
@@ -36,7 +36,7 @@ use documents::RelativePath;
 #[derive(Debug)]
 pub struct SessionTree {
     directory: OwnedFd,
-    /// Path of the directory in the run that left it.
+    /// Path of the directory, as the run that left the directory saw it.
     path: PathBuf,
     /// Directory of a run on the host's root file system.
     _on_disk: Option<Arc<RunDir>>,
@@ -51,13 +51,13 @@ impl SessionTree {
         }
     }
 
-    /// Returns the path of the directory in the run that left it.
+    /// Returns the path of the directory, as the run that left the directory saw it.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns whether a run can start in a directory of the work directory, by its path in the run. Returns `None` for a
-    /// path outside of the work directory.
+    /// Returns whether a run can start in the directory at `path`, a path in the run. Returns `None` if `path` is
+    /// outside of the work directory.
     pub fn can_start_in(&self, path: &Path) -> Option<bool> {
         let below = path.strip_prefix(&self.path).ok()?;
         if below.as_os_str().is_empty() {
@@ -178,7 +178,7 @@ const ENTRY_BYTES: u64 = 1 << 10;
 /// Number of bytes of a file that are read at once.
 const PIECE: usize = 256 << 10;
 
-/// The kind of an entry at which a walk is.
+/// A step of a walk: it enters or leaves a directory, or visits a file or link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Into,
@@ -215,7 +215,7 @@ fn walk(directory: &OwnedFd, depth: usize, visit: Visit<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Adds the path of an entry to an error, unless it is an error of the socket.
+/// Adds the path of an entry to an error, unless the error comes from the socket.
 fn at(name: &Path, error: &io::Error) -> io::Error {
     if is_of_socket(error) {
         return io::Error::from(error.kind());
@@ -226,7 +226,8 @@ fn at(name: &Path, error: &io::Error) -> io::Error {
     ))
 }
 
-/// Returns true if the first process of the run no longer reads, because it reports its own error.
+/// Returns true if the error means that the first process of the run no longer reads. This process then reports its own
+/// error.
 pub fn is_of_socket(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, WouldBlock};
     matches!(
@@ -235,8 +236,8 @@ pub fn is_of_socket(error: &io::Error) -> bool {
     )
 }
 
-/// A directory that a dead run left. If its mode forbids its owner to read it, it has another mode while this value
-/// exists.
+/// A directory that a dead run left. If the mode forbids the owner to read the directory, the mode is changed while
+/// this value exists.
 pub struct LeftDirectory {
     pub opened: OwnedFd,
     /// The mode that the run gave the directory.
@@ -280,8 +281,8 @@ fn open_readable(
     let closed = (!mode.contains(needed)).then_some(mode);
     if closed.is_some() {
         let place = open_at(directory, name, OFlags::PATH | OFlags::NOFOLLOW)?;
-        // This path leads to the opened entry and not to another one that has the name by now. If the mode can't be
-        // changed, the service may be allowed to read the entry anyway.
+        // This path leads to the opened entry, even if another entry has the name by now. Ignore an error, because the
+        // service may be allowed to read the entry anyway.
         let place = format!("/proc/self/fd/{}", place.as_raw_fd());
         let _ = fs::chmod(place, mode | needed);
     }
@@ -298,9 +299,9 @@ const END: u8 = b'e';
 /// Maximum size of a name or of the target of a link, in bytes (`PATH_MAX`).
 const MAX_NAME: usize = 4096;
 
-/// Returns the beginning of an entry: its kind, its mode and the size of its name in nine bytes, and its name, which the
-/// kernel limits to [`MAX_NAME`]. The receiver can't read ahead, because commands follow the last entry, so an entry has few
-/// parts.
+/// Returns the beginning of an entry: its kind, its mode and the size of its name in nine bytes, and its name, which
+/// the kernel limits to [`MAX_NAME`]. The receiver can't read ahead, because commands follow the last entry. So an
+/// entry has few parts, and needs few reads.
 fn head(kind: u8, mode: u32, name: &Path) -> Vec<u8> {
     let name = name.as_os_str().as_bytes();
     let mut head = vec![kind];
@@ -434,7 +435,7 @@ fn receive_file(
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let modified = UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds % 1_000_000_000));
-    // A file system with a smaller range of times keeps the time of the copy.
+    // If the file system can't store this time, the file keeps the time at which it was copied.
     let _ = modified.map(|modified| file.set_modified(modified));
     finish(&file.into(), owner, mode)
 }

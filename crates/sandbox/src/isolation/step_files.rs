@@ -1,8 +1,9 @@
 //! Puts the files of a step, and its script, into the directory in which the step starts.
 //!
-//! In namespaces, each file is a read-only mount of a file system that has no other place in the run. So the step can't
-//! write, rename or remove a file. It can rename a directory above a file and create another file at the old path. A list
-//! of programs allows only the files themselves, so such a file is never executed.
+//! In namespaces, each file is a read-only mount, and the run has no other path to the file system of these files. So
+//! the step can't write, rename or remove a file. The step can rename a directory above a file and create another file
+//! at the old path. A list of programs without `{work}/**` allows only the mounted files, so the kernel then never
+//! executes the other file.
 
 use std::{
     fs, io,
@@ -32,15 +33,15 @@ use crate::{
 };
 use documents::{ContentDigest, StepFile};
 
-/// Place of the file system with the files, before they are bound to their targets. The path is relative to the new root
-/// of the run.
+/// Temporary mount point of the file system with the files, before the files are bound to their targets. The path is
+/// relative to the new root of the run.
 const PLACE: &str = "run/step/files";
 /// Mount options of this file system, with room for 4 MiB of files and 1 MiB of script.
 const OPTIONS: &str = "mode=0700,size=8m,nr_inodes=1024";
 /// Permissions of new directories above a file.
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// What was done with the files of a step.
+/// The result of writing or mounting the files of a step.
 #[derive(Default)]
 pub struct PutFiles {
     /// Path of the script beside the files, or `None` if the step has no files.
@@ -73,7 +74,7 @@ pub fn programs<'a>(work: &'a Path, files: &'a [StepFile]) -> impl Iterator<Item
         .map(|file| work.join(&file.path))
 }
 
-/// Returns the files and the script under the name `script`. The contents must have the digests of the definition.
+/// Returns the files and the script under the name `script`. The contents must have the digests in `files`.
 fn seeded<'a>(
     files: &'a [StepFile],
     texts: &'a RunTexts,
@@ -102,8 +103,9 @@ fn seeded<'a>(
     Ok(found)
 }
 
-/// Mounts the files of a run and its script below `work`, an absolute path in the new root. The current directory is the
-/// new root. A file or link of a private tree with the same path is covered or replaced.
+/// Mounts the files of a run and its script below `work`, an absolute path in the new root. The current directory is
+/// the new root. If a private tree has a file with the same path, the mount covers this file. A link with the same path
+/// is replaced.
 pub fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> SetupResult<PutFiles> {
     let mut put = PutFiles::default();
     if request.files.is_empty() {
@@ -117,7 +119,7 @@ pub fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> SetupResult
     for (number, file) in (0..).zip(&seeded(&request.files, texts, script)?) {
         let place = Path::new(PLACE).join(number.to_string());
         new_file(&place, file.bytes, file.mode).at(SetupStage::Workdir, file.what())?;
-        // A data file is never executable, not even as a library. The list of programs decides about the others.
+        // A data file is never executable, not even as a library. The list of programs decides about the other files.
         let flags = if file.mode & 0o111 == 0 {
             READ_DATA
         } else {
@@ -127,13 +129,14 @@ pub fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> SetupResult
             put.new.push(number);
         }
     }
-    // The mounts of the files stay. No other path leads to the file system.
+    // The mounts of the files remain. After this, no other path of the run leads to the file system.
     detach(PLACE, what)?;
     put.script = Some(work.join(script));
     Ok(put)
 }
 
-/// Links the files of the step, which is in `work`, in the directory for temporary files `tmp`. The step may remove a link.
+/// Creates links to the files of the step in `tmp`, the directory for temporary files. The files are in `work`. The
+/// step may remove a link.
 pub fn link(request: &RunRequest, work: &Path, tmp: &Path) -> SetupResult {
     for file in request.files.iter().filter(|_| request.files_in_tmp) {
         let first = file.path.split('/').next().unwrap_or_default();
@@ -158,8 +161,8 @@ fn bind(place: &Path, flags: u64, root: &OwnedFd, path: &str) -> io::Result<bool
     Ok(new)
 }
 
-/// Returns the directory and the name of a file at `path` below `root`, which this function creates if the file does not
-/// exist, and whether it was created. No link is followed: a link at `path` is removed, and a link above is an error.
+/// Returns the directory and the name of the file at `path` below `root`. If the file does not exist, creates the file
+/// and returns true. No link is followed: a link at `path` is replaced by a new file, and a link above is an error.
 fn mount_point<'a>(root: &OwnedFd, path: &'a str) -> io::Result<(OwnedFd, &'a str, bool)> {
     let (parent, name) = make_above(root, path, None)?;
     let found = stat_at(&parent, name);
@@ -175,8 +178,8 @@ fn mount_point<'a>(root: &OwnedFd, path: &'a str) -> io::Result<(OwnedFd, &'a st
     Ok((parent, name, true))
 }
 
-/// Creates the directories above `path` below `root`, which belong to `owner`, without following a link. Returns the
-/// last directory and the name of the file.
+/// Creates the directories above `path` below `root`, without following a link. New directories belong to `owner`.
+/// Returns the last directory and the name of the file.
 fn make_above<'a>(
     root: &OwnedFd,
     path: &'a str,
@@ -240,8 +243,8 @@ fn write_below(root: &OwnedFd, file: &SeededFile<'_>, owner: Option<u32>) -> io:
     fs::File::from(made).write_all(file.bytes)
 }
 
-/// Removes a file of a step from a work directory that a run left, so that the next run of the session does not find it.
-/// An error leaves the file.
+/// Removes a file of a step from a work directory that a run left, so that the next run of the session does not find
+/// it. After an error, the file remains.
 pub fn remove(work: &OwnedFd, path: &str) -> io::Result<()> {
     let mut parent = work.try_clone()?;
     let (above, name) = path.rsplit_once('/').unwrap_or(("", path));

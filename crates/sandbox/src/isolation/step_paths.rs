@@ -50,7 +50,8 @@ pub fn gives_paths(request: &RunRequest) -> bool {
     !request.profile.read.is_empty() || host_paths(&request.profile.write).next().is_some()
 }
 
-/// Returns the first tree of the host in which the step works and starts, if there is one.
+/// Returns the tree of the host in which the step starts (the first tree that the step may write), or `None` if the
+/// step starts in a private directory.
 pub fn begins_in(profile: &Profile) -> Option<&str> {
     if profile.workdir == Workdir::Private {
         None

@@ -1,7 +1,7 @@
 //! System calls for which no safe wrapper exists.
 //!
-//! No other file of this crate contains `unsafe`. Only the helper and its child processes use this file, and each of
-//! them has one thread. The service uses only `syscalls/notifications.rs`.
+//! Only this file and its two submodules contain `unsafe` code. Only the helper and its child processes use this file,
+//! and each of these processes has one thread. The service uses only `syscalls/notifications.rs`.
 
 pub mod loopback;
 pub mod notifications;
@@ -296,7 +296,7 @@ fn addresses(range: &str) -> Option<(usize, usize)> {
 }
 
 /// Moves this descriptor to number 3 and closes all descriptors with higher numbers. Only for a cloned process, at its
-/// start. It exits with `end`, which drops no values, so the owners of the other descriptors are never used.
+/// start. The process exits with `end`, which drops no values, so the owners of the other descriptors are never used.
 pub fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const AT: libc::c_int = 3;
     #[expect(unsafe_code, reason = "the safe wrapper wants an owner of the target")]
@@ -375,7 +375,7 @@ pub fn signal_all(signal: process::Signal) {
     }
 }
 
-/// Calls unshare(2), which may receive only `CLONE_NEW…` flags.
+/// Calls unshare(2). `flags` may contain only `CLONE_NEW…` flags.
 pub fn unshare(flags: libc::c_int) -> io::Result<()> {
     #[expect(
         unsafe_code,

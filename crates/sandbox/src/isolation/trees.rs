@@ -44,10 +44,10 @@ const MAX_MASKS: usize = 4096;
 /// mount.
 const MAX_FIXED: usize = 4096;
 
-/// The file system for all private files of a run, with one size limit. It is mounted at a temporary place, from where
-/// its directories are bound to their targets. Then it is detached from this place.
+/// The file system for all private files of a run, with one size limit. It is first mounted at a temporary mount point,
+/// and its directories are bound from there to their targets. Then it is detached from the temporary mount point.
 pub struct Disk {
-    /// Temporary place, relative to the new root of the run.
+    /// Temporary mount point, relative to the new root of the run.
     place: &'static str,
     /// Additional mount flags of the overlays.
     flags: MountFlags,
@@ -103,8 +103,8 @@ impl Disk {
         .directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)
     }
 
-    /// Mounts an overlay over `tree` at `target`. In it, a denied file becomes an empty file, which can be masked, and
-    /// a denied directory is hidden.
+    /// Mounts an overlay over `tree` at `target`. In the overlay, a denied file becomes an empty file, which can be
+    /// masked, and a denied directory is hidden.
     pub fn overlay(
         &self,
         name: &str,
@@ -143,7 +143,7 @@ impl Disk {
         )
     }
 
-    /// Detaches the file system from its temporary place. Directories at their targets stay mounted.
+    /// Detaches the file system from its temporary mount point. Directories at their targets stay mounted.
     pub fn detach(self) -> SetupResult {
         detach(self.place, "detach the run's disk")
     }
@@ -210,7 +210,8 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// Copies one entry. Returns a directory, its empty copy and the mode of the copy, because the content comes next.
+    /// Copies one entry. For a directory, returns the directory, its empty copy and the mode of the copy, so that the
+    /// caller copies the content next.
     fn entry(
         &self,
         from: impl AsFd,
@@ -227,7 +228,7 @@ impl Copy<'_> {
             }
             return Ok(None);
         }
-        // The denied name was created after the search.
+        // Leave out a denied name that was created after the search.
         if self.deny.deny(self.allowed, below) {
             return Ok(None);
         }
@@ -303,7 +304,8 @@ pub fn cover(
     things: &mut EmptyMountSources,
 ) -> SetupResult<bool> {
     let mut gone = false;
-    // A mount can't cover a symbolic link. Its target is denied under its own name.
+    // A mount can't cover a symbolic link, so links are skipped. The target of a link is masked if the target's own
+    // name is denied.
     for (below, kind) in denied
         .names
         .iter()

@@ -1,4 +1,4 @@
-//! Finds the file that a waiting process wants to execute, from the view of this process.
+//! Finds the file that a waiting process wants to execute, as the waiting process sees its files.
 //!
 //! The result is only for the record. The process can change its memory and its files until the kernel reads them, so
 //! the kernel may execute another file.
@@ -109,8 +109,9 @@ impl<'a> WaitingProcess<'a> {
         open(format!("/proc/{}/{name}", self.thread), PLACE)
     }
 
-    /// Follows a path like the kernel does for the process. For most absolute paths, the kernel does this in one call. The
-    /// call fails for a path with a link such as `/proc/self`, which means another process here.
+    /// Follows a path like the kernel does for the process. For most absolute paths, the kernel does this in one call.
+    /// This call fails for a path with a link such as `/proc/self`, because the link means a different process for the
+    /// service.
     fn find(
         &self,
         directory: i32,
@@ -187,7 +188,7 @@ impl<'a> WaitingProcess<'a> {
         Ok(Some((at, Vec::new())))
     }
 
-    /// Reads a symbolic link. In `/proc`, the links `self` and `thread-self` mean the process.
+    /// Reads a symbolic link. In `/proc`, the links `self` and `thread-self` mean the waiting process.
     fn target(&self, link: &OwnedFd, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
         let own = matches!(name, b"self" | b"thread-self");
         if own && rustix::fs::fstatfs(link)?.f_type as i64 == PROC_SUPER_MAGIC {
@@ -232,7 +233,8 @@ pub fn path_of(file: &OwnedFd) -> Result<String, Errno> {
     Ok(String::from_utf8_lossy(path.as_bytes()).into_owned())
 }
 
-/// Opens a regular file again for reading. A file that the run has leased is not waited for.
+/// Returns the first bytes of a regular file, which is opened again for reading. Does not wait for a file that the run
+/// has leased.
 pub fn head_of(file: &impl AsFd) -> Result<Vec<u8>, Errno> {
     /// Number of bytes of a script that the kernel reads (`BINPRM_BUF_SIZE`).
     const HEAD: usize = 256;

@@ -1,18 +1,19 @@
-//! Finds the files of a list of programs on this host, the paths that match a path with `*`, and the programs between
+//! Finds the files of a list of programs on this host, the paths that match a path with `*`, and the programs among
 //! shared libraries.
 //!
-//! The files of a list are remembered until a directory that the search has read changes. inotify(7) tells of each change
-//! in these directories at once. It does not tell of a new mount or of a change that another host makes on a network file
-//! system, so a result is used again for a limited time only.
+//! The files of a list are remembered until a directory that the search has read changes. inotify(7) reports each
+//! change in these directories at once. It reports neither a new mount nor a change that another host makes on a
+//! network file system, so a result is used for a limited time only.
 //!
-//! In a test build, the search for 30 programs takes 25 ms without a memory, 1.1 ms if the results of [`LibrarySearch`] are
-//! remembered, and 0.01 ms from this memory. A run with this list takes 5 ms in total. A boundary checks each list at its
-//! start, so a registry with 1,000 lists would start 24 s later without the memory of [`LibrarySearch`].
+//! In a test build, the search for 30 programs takes 25 ms without a cache, 1.1 ms with the cached results of
+//! [`LibrarySearch`], and 0.01 ms if the files of the list are cached. A run with this list takes 5 ms in total. A
+//! boundary checks each list at its start, so a registry with 1,000 lists would start 24 s later without the cache of
+//! [`LibrarySearch`].
 //!
-//! A run with a list of programs must not map the programs between shared libraries. Their search reads the beginning of
-//! each file below the directories with shared libraries, which takes milliseconds, so a result stays valid until one of
-//! the directories changes. A file that somebody overwrites in its place changes no directory: the caller then begins a new
-//! search.
+//! A run with a list of programs must not map the programs among shared libraries. To find them, [`LibrarySearch`]
+//! reads the beginning of each file below the directories with shared libraries. This takes milliseconds, so a result
+//! is cached until one of the directories changes. Overwriting a file in place does not change its directory, but
+//! inotify(7) reports the change, and [`FoundLists`] then begins a new search.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -77,7 +78,7 @@ const PROGRAM_DIRECTORIES: [&str; 8] = [
 /// Maximum number of unlisted programs in the directories of shared libraries. Each such program needs one mount.
 const MAX_CLOSED: usize = 1024;
 
-/// Checks that no binary format of this host starts an interpreter past Landlock.
+/// Checks that no binary format of this host starts an interpreter that Landlock does not check.
 ///
 /// # Errors
 /// Returns a message about the entry of `binfmt_misc` because of which no list can be enforced.
@@ -91,7 +92,7 @@ pub fn check_binary_formats() -> Result<(), String> {
     Ok(())
 }
 
-/// Finds the files of a list on this host. `search` finds the unlisted programs between shared libraries. The directories
+/// Finds the files of a list on this host. `search` finds the unlisted programs among shared libraries. The directories
 /// on whose entries the result depends are added to `places`.
 ///
 /// # Errors
@@ -185,7 +186,7 @@ pub fn find(
     })
 }
 
-/// Checks that a request for a run can name all programs between shared libraries.
+/// Checks that a request for a run can name all programs among shared libraries.
 fn check_closed(closed: &[PathBuf]) -> Result<(), String> {
     if let Some(path) = closed.iter().find(|path| path.to_str().is_none()) {
         return Err(not_utf8(path));
@@ -228,8 +229,8 @@ pub fn compile_in_memory(programs: &[PathBuf]) -> bool {
     programs.iter().any(|path| compiles(path))
 }
 
-/// Returns the directories and files below the system directories, except the directories of programs. In these
-/// directories, a run can read only libraries and the data files beside the listed programs.
+/// Returns the directories and files below the system directories that a run can read. In the directories of programs,
+/// a run can read only libraries and the data files beside the listed programs.
 fn readable(listed: &BTreeSet<PathBuf>, libraries: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for system in SYSTEM
@@ -272,8 +273,8 @@ fn readable(listed: &BTreeSet<PathBuf>, libraries: &BTreeSet<PathBuf>) -> Vec<Pa
     found
 }
 
-/// Returns the files without the right to execute in the directories of the listed programs, if such a directory lies in
-/// a directory of programs. For example, the script `git-submodule` reads the file `git-sh-setup`.
+/// Returns the files without execute permission in the directories of the listed programs. Only directories below a
+/// directory of programs count. For example, the script `git-submodule` reads the file `git-sh-setup`.
 fn data_beside(listed: &BTreeSet<PathBuf>, programs: &[PathBuf]) -> Vec<PathBuf> {
     let inside = |path: &Path| {
         programs
@@ -409,7 +410,7 @@ impl FoundLists {
 }
 
 impl Known {
-    /// Returns true if a watched directory has changed, or if the kernel can't tell.
+    /// Returns true if a watched directory has changed or may have changed.
     fn has_changed(&self) -> bool {
         let Some(notify) = &self.notify else {
             return false;
@@ -486,7 +487,7 @@ pub fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
-/// Returns true if `*` in the pattern can be replaced by texts so that the pattern is the name.
+/// Returns true if the name matches the pattern, in which `*` matches any text.
 fn segment_matches(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == name;
@@ -512,7 +513,7 @@ const MAX_DEPTH: usize = 8;
 /// Seconds after which the time of a directory's last change differs from the time of every later change.
 const SETTLED_S: i64 = 2;
 
-/// The search for programs between shared libraries, with the results of earlier searches.
+/// The search for programs among shared libraries, with the results of earlier searches.
 #[derive(Debug, Default)]
 pub struct LibrarySearch {
     known: HashMap<PathBuf, FoundPrograms>,
@@ -522,7 +523,7 @@ pub struct LibrarySearch {
 #[derive(Debug, Default)]
 struct FoundPrograms {
     /// All directories of the tree, each with its state at the time of the search. A directory that changed just before
-    /// the search has no state, because a second change could leave the same time.
+    /// the search has no state, because a second change could have the same timestamp.
     directories: Vec<(PathBuf, Option<DirectoryState>)>,
     /// The programs, and the directories that have programs but no libraries.
     programs: Vec<PathBuf>,
@@ -573,8 +574,8 @@ fn state_of(directory: &Path) -> Option<DirectoryState> {
 }
 
 impl FoundPrograms {
-    /// Searches a directory and its directories. The state of a directory is read before its entries, so that a change
-    /// during the search causes a new search.
+    /// Searches a directory and the directories in it. The state of a directory is read before its entries, so that a
+    /// change during the search causes a new search.
     fn search(&mut self, directory: &Path, depth: usize) -> Result<(), String> {
         let state = state_of(directory).filter(|(_, _, changed, _)| *changed + SETTLED_S < now());
         self.directories.push((directory.to_owned(), state));

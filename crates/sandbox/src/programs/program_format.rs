@@ -63,16 +63,16 @@ fn head_of(path: &Path) -> std::io::Result<(File, Vec<u8>)> {
 pub fn can_be_mapped_as_program(path: &Path, library: bool) -> bool {
     match head_of(path) {
         Ok((file, head)) => elf_program(&head, |at, bytes| file.read_exact_at(bytes, at))
-            // The C library and libcap have a dynamic loader too, but a run needs them as libraries.
+            // The C library and libcap name a dynamic loader too, but a run needs them as libraries.
             .is_some_and(|(_, linked)| linked || !library),
         // If the service can't read a file, a run can't read the file either.
         Err(error) => !matches!(error.kind(), NotFound | PermissionDenied),
     }
 }
 
-/// Returns the dynamic loader of a program in a 64-bit little-endian ELF file, and whether the linker made a program and no
-/// library (`ET_EXEC` or `DF_1_PIE`). Returns `None` for a shared library and for a malformed file (System V ABI, chapters 4
-/// and 5). The C library has a dynamic loader too, because users can execute it.
+/// Returns the dynamic loader of a program in a 64-bit little-endian ELF file, and true if the linker made a program,
+/// not a library (`ET_EXEC` or `DF_1_PIE`). Returns `None` for a shared library and for a malformed file (System V ABI,
+/// chapters 4 and 5). The C library names a dynamic loader too, because users can execute this library.
 fn elf_program(
     head: &[u8],
     read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<()>,

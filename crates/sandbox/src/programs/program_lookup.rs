@@ -88,10 +88,10 @@ pub fn is_builtin(name: &str) -> bool {
 /// Reason why a list can't be made on this host.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ListError {
-    /// A program is missing, or no list may contain it.
+    /// A program is missing, or no list may contain this program.
     #[error("{0}")]
     Program(String),
-    /// No document can contain the list.
+    /// The list is too large for a document.
     #[error("{0}")]
     TooLarge(String),
 }
@@ -142,7 +142,7 @@ enum Unlisted {
     Unsafe(String),
 }
 
-/// The files of a list. Different names of one file stay apart, because a person reads the names.
+/// The files of a list. Different names of one file are separate entries, because a person reads the names.
 #[derive(Default)]
 struct Files {
     /// Names with the real path of each file.
@@ -334,7 +334,8 @@ impl Host<'_> {
                 .is_ok_and(|found| found.permissions().mode() & bits != 0)
     }
 
-    /// Returns a directory above a file that the user of a run can't enter.
+    /// Returns the first directory above `path` that the user of a run can't enter, or `None` if the user can enter
+    /// all.
     fn closed<'p>(&self, path: &'p Path) -> Option<&'p Path> {
         path.ancestors()
             .skip(1)

@@ -1,10 +1,11 @@
 //! Records the programs that a run starts, and those that its list refuses.
 //!
 //! A thread of the service receives each call that executes a program, looks at the file, and lets the call continue.
-//! It never decides: the kernel reads the path again, and Landlock and the mounts of the run refuse what the list does
-//! not contain.
+//! The thread never decides about a call. The kernel reads the path again, and Landlock and the mounts of the run
+//! refuse each program that the list does not contain.
 //!
-//! The list of programs that a command needs, from a record of its programs.
+//! This file also makes the list of programs that a command needs, from a record of the programs that the command
+//! started.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -170,13 +171,15 @@ impl ProgramRules {
                 .directories
                 .iter()
                 .any(|directory| Path::new(&path).starts_with(directory));
-        // Without a list, nothing is refused because of a list.
+        // Without a list, a program that may not be executed is not recorded, because no list refused the program.
         Ok((allowed || self.mode == ProgramMode::Listed).then(|| (program(path), allowed)))
     }
 
-    /// Returns the attempt of the step's process to execute the first program, which this process has told.
+    /// Returns the attempt of the step's process to execute its first program. The step's process sent the path `told`
+    /// before the attempt.
     fn first(&self, told: &Path) -> ExecAttempt {
-        // A person who learns a list knows the shell that starts the command.
+        // Without a list, the first program is not recorded. It is the shell that starts the command, and a person who
+        // writes a list knows this shell.
         let (Ok(id), Ok(real), ProgramMode::Listed) =
             (file_id(told), told.canonicalize(), self.mode)
         else {
@@ -283,7 +286,7 @@ fn answer_all(
     mut rules: ProgramRules,
     counts: &Mutex<ProgramCounts>,
 ) {
-    // The first process of the run sets up the run at the same time.
+    // Find the files now, while the first process of the run sets up the run.
     for path in std::mem::take(&mut rules.programs) {
         if let Ok(id) = file_id(&path) {
             // Of several hard links, the record names the first path.
@@ -310,7 +313,8 @@ fn answer_all(
         let ready = rustix::event::poll(&mut poll, None).map(|_| poll[0].revents());
         match ready {
             Ok(ready) if ready.contains(PollFlags::IN) => {}
-            // No process has the filter any more. An exec of a living process would fail without the listener.
+            // No process has the filter any more. Keep the listener until then, because each exec would fail without
+            // the listener.
             Ok(ready) if ready.contains(PollFlags::HUP) => return,
             _ => {
                 std::thread::sleep(PAUSE);
@@ -335,7 +339,8 @@ impl Answerer<'_> {
             .ok()
             .and_then(Result::ok)
             .unwrap_or(ExecAttempt::Unknown);
-        // The report reads the counts after the end of the run. The lock makes sure that this call is counted then.
+        // The report reads the counts after the end of the run. The lock makes the report wait until this call is
+        // counted.
         let mut counts = locked(self.counts);
         // A call that a signal interrupted is not counted, because the thread may make the call again.
         if notifications::let_continue(&self.listener, call.id).is_ok() {

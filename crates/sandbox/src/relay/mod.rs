@@ -1,10 +1,10 @@
 //! The relay, through which a run reaches only the hosts of its list.
 //!
-//! A run with a list has a network namespace without interfaces to the outside. Its first process sends a listener for each
-//! host of the list to the service. The relay accepts the connections of the run in the service, and knows the host by the
-//! listener. It resolves the name of the host, checks every address of the name, connects to a checked address, and copies
-//! the bytes in both directions. It does not read the bytes. If a host of the list also serves other names, the run can
-//! reach them too.
+//! A run with a list has a network namespace without interfaces to the outside. Its first process sends a listener for
+//! each host of the list to the service. The relay accepts the connections of the run in the service, and identifies
+//! the host by the listener. The relay resolves the name of the host, checks every address of the name, connects to a
+//! checked address, and copies the bytes in both directions. The relay does not inspect the bytes. If a host of the
+//! list also serves other names, the run can reach them too.
 
 mod own_addresses;
 
@@ -48,7 +48,8 @@ pub struct Relay {
     accepting: Option<JoinHandle<()>>,
 }
 
-/// The hosts of the list to which a run connected, and those to which it got no connection, by their places in the list.
+/// The hosts of the list to which a run connected, and the hosts to which it got no connection, each by its index in
+/// the list.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NetworkContacts {
     /// Hosts with a connection.
@@ -92,8 +93,8 @@ struct Shared {
     bytes: AtomicU64,
 }
 
-/// Contacts for the receipt, and the open connections by their numbers. A host is recorded before the first byte is sent to
-/// it. After the state is closed, the relay sends nothing.
+/// Contacts for the receipt, and the open connections by their numbers. A host is recorded before the first byte is
+/// sent to it. After `closed` is set, the relay sends nothing.
 #[derive(Debug, Default)]
 struct State {
     contacts: NetworkContacts,
@@ -103,9 +104,9 @@ struct State {
 
 #[derive(Debug)]
 struct OpenConnection {
-    /// The place of the host in the list.
+    /// The index of the host in the list.
     at: usize,
-    /// The socket of the run and then that to the host, so that the connection can be closed.
+    /// The socket of the run, then the socket to the host, so that the relay can close both.
     streams: Vec<Arc<TcpStream>>,
     /// True if all bytes of the run were passed on.
     sent: bool,
@@ -132,7 +133,7 @@ impl Resolve {
     /// Uses the resolver of this host.
     pub fn system(unreachable: Arc<[(String, u16)]>) -> Self {
         let resolve = |name: &str, port: u16| {
-            // An IPv6 address stands in brackets only in a text with a port.
+            // An IPv6 address has brackets only in a text with a port, so remove the brackets.
             let found = (name.trim_matches(['[', ']']), port).to_socket_addrs()?;
             Ok(found.collect())
         };
@@ -154,7 +155,7 @@ impl Resolve {
         }
         let mut forbidden: Vec<IpAddr> = Vec::new();
         for (service, _) in self.unreachable.iter().filter(|(_, at)| *at == port) {
-            // A DNS server can answer each question with other addresses.
+            // Compare the names too, because a DNS server can answer each question with other addresses.
             if service.trim_end_matches('.').eq_ignore_ascii_case(name) {
                 return Err(HostRefusal::Boundary);
             }
@@ -162,7 +163,7 @@ impl Resolve {
             forbidden.extend(found.iter().map(|address| address.ip().to_canonical()));
         }
         let is_here = |address: &IpAddr| address.is_loopback() || (self.is_own)(*address);
-        // A service of this host can listen at all its addresses.
+        // A service of this host can listen at all addresses of the host.
         let is_beside = forbidden.iter().any(is_here);
         for address in &addresses {
             let ip = address.ip();
@@ -286,12 +287,12 @@ impl Shared {
     }
 }
 
-/// Closes a connection with a reset, so that the other side does not take the end for a normal end (connect(2)).
+/// Closes a connection with a reset, so that the other side sees an error instead of a normal end (connect(2)).
 fn reset(stream: &TcpStream) {
     let _ = rustix::net::connect_unspec(stream);
 }
 
-/// Accepts connections until the writing end of the pipe `stopped` is closed. Open connections are not awaited.
+/// Accepts connections until the writing end of the pipe `stopped` is closed. Does not wait for open connections.
 fn accept(listeners: &[TcpListener], stopped: &io::PipeReader, shared: &Arc<Shared>) {
     let mut number = 0;
     loop {
@@ -373,8 +374,8 @@ fn serve(client: &TcpStream, at: usize, number: usize, slot: &Arc<Slot>) -> Opti
             .map_err(|why| shared.refuse(at, why))
             .ok()?,
     );
-    // The run may have ended while this thread connected, and its receipt may be written without this host. Then end
-    // the connection.
+    // The run may have ended while this thread connected, and its receipt may be written without this host. In this
+    // case, end the connection.
     if !admit(shared, number, server.clone(), at) {
         return None;
     }
@@ -385,7 +386,7 @@ fn serve(client: &TcpStream, at: usize, number: usize, slot: &Arc<Slot>) -> Opti
     Some(())
 }
 
-/// Registers the socket to a host, and records the host as contacted. Returns false if the run is over.
+/// Registers the socket to a host, and records the host as contacted. Returns false if the run has ended.
 fn admit(shared: &Shared, number: usize, server: Arc<TcpStream>, at: usize) -> bool {
     let mut state = locked(&shared.state);
     if state.closed {

@@ -3,7 +3,7 @@
 //! Standard output and standard error share one limit. Output beyond the limit is counted but not recorded, so that a
 //! run with much output neither blocks nor fills the memory or the disk.
 //!
-//! Flag that cancels a run and wakes the thread that polls for it.
+//! This file also defines the flag that cancels a run. The flag wakes the thread that polls it.
 
 use std::{
     fs::File,
@@ -92,7 +92,7 @@ pub(crate) struct Recorder {
     spool: PathBuf,
     stdout: Capture,
     stderr: Capture,
-    /// True if the caller gets the recorded part, and the recorder keeps nothing.
+    /// True if only the caller gets the recorded bytes, and the recorder keeps nothing.
     pub(crate) stream: bool,
 }
 

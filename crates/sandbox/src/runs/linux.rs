@@ -49,8 +49,8 @@ pub struct Setup {
     /// The binary of the helper, or `None` for the binary of this program.
     pub helper: Option<PathBuf>,
     /// Parent directory for the private directories of runs on the host's root file system. If the service is root,
-    /// this directory and its parents must have at least the mode 0711. Only one service may use it, because the
-    /// service deletes leftover files in it.
+    /// this directory and its parents must have at least the mode 0711. Only one service may use this directory,
+    /// because the service deletes leftover files in it.
     pub scratch: PathBuf,
     /// Directory for recorded output beyond 1 MiB, in files without a name.
     pub spool: PathBuf,
@@ -60,8 +60,9 @@ pub struct Setup {
     pub unwritable: Vec<PathBuf>,
 }
 
-/// The sandbox for Linux, with the strongest form that this host supports. The type says what this host can enforce. Only a
-/// [`Starter`](crate::runs::starter::Starter) and a [`LocalSandbox`](crate::runs::starter::LocalSandbox) start runs.
+/// The sandbox for Linux, with the strongest form that this host supports. This type tells what this host can enforce.
+/// Only a [`Starter`](crate::runs::starter::Starter) and a [`LocalSandbox`](crate::runs::starter::LocalSandbox) start
+/// runs.
 pub struct LinuxSandbox {
     helper: Helper,
     /// The parent of the runs' control groups, or the reason why control groups can't be used.
@@ -74,7 +75,7 @@ pub struct LinuxSandbox {
 }
 
 impl LinuxSandbox {
-    /// Prepares the sandbox, as [`Self::open`].
+    /// Prepares the sandbox, for [`Self::open`] and [`LocalSandbox::open`](crate::runs::starter::LocalSandbox::open).
     pub(super) fn prepare(setup: &Setup) -> io::Result<Self> {
         let binary = setup.helper.as_deref().unwrap_or(Path::new(OWN_BINARY));
         let binary = File::open(binary).map_err(|error| {
@@ -326,7 +327,8 @@ impl LinuxSandbox {
             run.seen = Some((group.controllers, group.seen()));
         }
         if run_dir.is_some() && run.spent.is_none() && run.may_have_begun() {
-            // The first process of the run was killed. Kill the others by the run's user id or its control group.
+            // The first process of the run was killed. Kill the other processes by the run's user id or its control
+            // group.
             let left = match own_id {
                 Some(id) => self.end_leftovers(id),
                 None => u64::from(!grouped),

@@ -23,14 +23,15 @@ use documents::{ArtifactName, ContentDigest, Enforcement, ProgramFacts, StepFile
 pub struct Plan {
     /// Interpreter for a `source` without a shebang: a name such as `bash`, or an absolute path.
     pub interpreter: String,
-    /// The script, at most 1 MiB. It is executed from memory, so that no process can change it.
+    /// The script, at most 1 MiB. The run executes a private copy of these bytes.
     pub source: Vec<u8>,
     /// The approved environment variables of the step, in addition to `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and
     /// `COUNTERSIGN_PARAMS`. A run that gets paths of the host also has the variable `GIT_CONFIG_SYSTEM`.
     pub env: Vec<(String, String)>,
     /// All parameters as one JSON object, for the file `$COUNTERSIGN_PARAMS`.
     pub params_json: Vec<u8>,
-    /// Files that the run has beside its script, at most 4 MiB together. The step can't change them.
+    /// Files that the run has beside its script, at most 4 MiB together. In its own root file system, a run can't
+    /// change them.
     pub files: Vec<PlannedFile>,
     /// Secrets of the run, at most 128 KiB together.
     pub secrets: Vec<PlannedSecret>,
@@ -94,7 +95,7 @@ pub struct PlannedSession {
     /// Names of defaults such as `LANG` that the run does not get.
     pub unset: Vec<Vec<u8>>,
     /// Absolute path of the directory in which the step starts, or `None` for the directory of a run on its own. The
-    /// run is not started if this is no directory in the run.
+    /// run is not started if it has no directory with this path.
     pub cwd: Option<Vec<u8>>,
     /// The private work directory that the last run of the session left, from [`RunResults::work`].
     pub tree: Option<Arc<SessionTree>>,
@@ -127,10 +128,11 @@ pub struct Report {
     pub enforcement: Enforcement,
     /// The programs of a run with a list of programs, or `None` for other runs.
     pub programs: Option<ProgramFacts>,
-    /// The programs of a run for [`Prepared::learning`], or `None` for other runs and if this host gave no record.
+    /// The programs of a run with [`Prepared::learning`]. `None` for other runs, or if nothing could be recorded.
     pub learned: Option<LearnedPrograms>,
-    /// What a run with [`Plan::results`] or [`Plan::session`] left, also after a time limit or a signal. `None` if the
-    /// step was not started, if a process of the run may still be alive, or if the service had no free descriptor.
+    /// What a run with [`Plan::results`] or [`Plan::session`] left, even if a time limit or a signal ended the run.
+    /// `None` if the step was not started, if a process of the run may still be alive, or if the service had no free
+    /// descriptor.
     pub results: Option<RunResults>,
     /// Milliseconds from the start of the run to the death of its whole process tree.
     pub duration_ms: u64,

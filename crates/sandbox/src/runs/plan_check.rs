@@ -9,10 +9,11 @@ use documents::{Limits, OWN_VARIABLES, StepFile, check_files};
 
 /// Maximum size of a run's environment, in bytes. The kernel's maximum for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
-/// Maximum size of one variable of a session, in bytes with its name and its end (`MAX_ARG_STRLEN` of the kernel).
+/// Maximum size of one variable of a session, in bytes, with its name, `=` and NUL byte (`MAX_ARG_STRLEN` of the
+/// kernel).
 const MAX_VARIABLE: usize = 128 << 10;
 
-/// Returns the reason why no run can have this plan, if there is one.
+/// Returns the reason why no run can have this plan, or `None` if a run can have it.
 pub fn invalid(plan: &Plan, limits: &Limits) -> Option<String> {
     if !interpreter::is_name(&plan.interpreter) {
         return Some(format!(

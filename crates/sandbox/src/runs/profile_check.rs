@@ -202,7 +202,7 @@ pub fn check(
         check_reached(profile, probe)?;
     }
     let mut layers = if off { Vec::new() } else { probe.held() };
-    // Access to the host's network is not the layer `network`, even if policy allows it.
+    // A run with access to the host's network does not have the layer `network`, even if policy allows this access.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
     let prepared = Prepared {

@@ -77,7 +77,7 @@ fn variables(session: &PlannedSession) -> Vec<u8> {
 pub fn send(to: &mut UnixStream, request: &RunRequest, plan: &Plan) -> Result<(), NotSent> {
     let sent = try_send(to, request, plan);
     if sent.is_err() {
-        // The first process waits for the rest otherwise.
+        // Otherwise the first process would wait for the rest.
         let _ = to.shutdown(Shutdown::Write);
     }
     sent

@@ -100,14 +100,14 @@ pub struct FollowedRun {
     pub form: RunForm,
     /// Counters of the run's control group, if it had one.
     pub seen: Option<(Controllers, GroupEvents)>,
-    /// The limit of size that the run had reached when the step ended.
+    /// The size limit that the run had reached when the step ended, if any.
     reached: Option<SizeLimit>,
     /// Hosts of the list if the network mode is an allow list, until the relay serves them.
     pub hosts: Option<(Vec<AllowedHost>, Resolve)>,
-    /// Listeners for the first hosts of the list.
+    /// Listeners that have arrived so far, for the first hosts of the list.
     listeners: Vec<TcpListener>,
     pub relay: Option<Relay>,
-    /// The hosts to which the run connected, and those to which it could not.
+    /// The hosts to which the run connected, and the hosts to which it could not connect.
     pub contacts: Option<NetworkContacts>,
     /// Records the programs of the run, if the run has a record.
     pub programs: Option<ProgramRecorder>,
@@ -274,7 +274,7 @@ impl FollowedRun {
         asked
     }
 
-    /// Reads and applies the messages of the helper. Returns false if no more can arrive.
+    /// Reads and applies the messages of the helper. Returns false if no more messages can arrive.
     fn hear(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 4096];
         match protocol::receive(&launched.control, &mut buffer) {
@@ -379,7 +379,7 @@ impl FollowedRun {
     }
 
     /// Kills the run. In a pid namespace, the death of the first process kills all others. On the host's root file
-    /// system, the others would survive, so the first process must kill them.
+    /// system, the other processes would survive, so the first process must kill them.
     fn kill(&self, control: &mut UnixStream) {
         let _ = control.write_all(&[KILL]);
         if self.form == RunForm::Namespaces
@@ -394,7 +394,8 @@ impl FollowedRun {
         self.failure.is_none() || self.confined.is_some()
     }
 
-    /// Ends a run whose helper sends no more reports. The first process is then dead, or the run is marked as stuck.
+    /// Ends a run whose helper sends no more reports. Afterwards, the first process is dead or the run is marked as
+    /// stuck.
     pub fn end_by_force(&mut self) {
         let Some(process) = &self.process else { return };
         let kill = || {
@@ -404,8 +405,8 @@ impl FollowedRun {
             kill();
         }
         let most = if self.stuck { Duration::ZERO } else { DEATH };
-        // In a pid namespace, the first process dies last. On the host's root file system, it kills the others when its
-        // control socket closes, and then exits.
+        // In a pid namespace, the first process dies last. On the host's root file system, the first process kills the
+        // others when its control socket closes, and then exits.
         if !is_dead_within(process, most) {
             self.stuck = true;
             kill();

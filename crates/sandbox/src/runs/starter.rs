@@ -1,4 +1,4 @@
-//! The two ways to start runs: those of a boundary, and those of a person's own machine.
+//! The two types that start runs: one for a boundary, one for runs without a boundary.
 
 use std::{io, ops::Deref, sync::Arc};
 
@@ -33,7 +33,8 @@ impl LinuxSandbox {
 }
 
 impl Starter {
-    /// Starts no process for a run if `instead` returns a report of the run. Benchmarks measure a boundary without its runs.
+    /// Starts no process for a run if `instead` returns a report of the run. With this function, benchmarks measure a
+    /// boundary without its runs.
     pub fn with_reports(
         self,
         instead: impl Fn(&Prepared, &Plan) -> Option<Report> + Send + Sync + 'static,

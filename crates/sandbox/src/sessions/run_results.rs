@@ -184,7 +184,7 @@ impl CapturedFile {
         let failed = |error: io::Error| unreadable(Path::new(self.path.as_str()), error);
         let mut parts: Vec<&str> = self.path.as_str().split('/').collect();
         let name = parts.pop().unwrap_or_default();
-        // The directories above stay readable while the inner ones are opened.
+        // Keep the outer directories readable while the inner directories are opened.
         let mut above: Vec<LeftDirectory> = Vec::new();
         for part in std::iter::once(FILES).chain(parts) {
             let directory = above.last().map_or(&*self.root, |above| &above.opened);

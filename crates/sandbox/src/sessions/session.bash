@@ -1,9 +1,9 @@
 # Writes the exported variables and the directory of a bash script into a file when the script ends.
 #
 # Bash reads this file through BASH_ENV before the script, so bash runs the script itself as usual. COUNTERSIGN_SESSION
-# is the file that receives: NUL begin NUL, the output of `export -p`, NUL, the directory, newline, NUL end NUL. Without
-# the end, the record is incomplete. Nothing here prints or changes the exit code of the script. If the script has set a
-# limit for the size of files, the write fails instead of ending the shell (SIGXFSZ).
+# names the file for the record: NUL begin NUL, the output of `export -p`, NUL, the directory, newline, NUL end NUL.
+# Without the end, the record is incomplete. This file prints nothing and does not change the script's exit code. If the
+# script has set a limit for the size of files, the write fails instead of ending the shell (SIGXFSZ).
 {
   unset -v BASH_ENV
   __countersign_file=${COUNTERSIGN_SESSION-}
@@ -50,8 +50,8 @@ if [[ $__countersign_file && $BASHPID == "$$" && ${BASH_VERSINFO[0]}${BASH_VERSI
     builtin exit "$@"
   }
 
-  # No command of the script follows, so the functions of the script can go. In POSIX mode, a special builtin such as
-  # `unset` precedes a function of the same name, and an assignment begins this mode.
+  # No command of the script follows, so functions of the script can be removed. In POSIX mode, a special builtin such
+  # as `unset` precedes a function of the same name. The assignment of POSIXLY_CORRECT begins this mode.
   __countersign_last() {
     if [[ $BASHPID == "$$" ]]; then
       __countersign_posix=y
@@ -112,11 +112,11 @@ if [[ $__countersign_file && $BASHPID == "$$" && ${BASH_VERSINFO[0]}${BASH_VERSI
   }
 
   trap() { __countersign_trap "$@"; }
-  # In POSIX mode the builtin `trap` precedes a function, but an alias precedes the builtin. Otherwise bash reads no
-  # alias in a script.
+  # In POSIX mode the builtin `trap` precedes a function, but an alias precedes the builtin. In other modes,
+  # bash reads no alias in a script.
   alias trap=__countersign_trap
 
-  # An error names the line of the script.
+  # Runs the builtin `trap`. An error message names the line of the script, not a line of this file.
   __countersign_builtin() {
     builtin trap "$@" 2>/dev/null && return
     local __countersign_result=$? __countersign_caller=1

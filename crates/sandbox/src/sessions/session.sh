@@ -54,7 +54,7 @@ __countersign_leave() {
   exit "${1-$__countersign_status}"
 }
 
-# No command of the script follows, so the functions of the script can go.
+# No command of the script follows, so functions of the script can be removed.
 __countersign_last() {
   set +aefux
   unset -f command printf pwd read

@@ -1,16 +1,16 @@
 //! State that a session carries from run to run: exported variables, removed variables and the working directory.
 //!
 //! A shell writes its state with a wrapper (`session.bash`, `session.sh`) at its end. This file reads what the wrapper
-//! wrote. The step controls these bytes, so they never decide anything but the state of the same session.
+//! wrote. The step controls these bytes, so they decide only about the state of the same session.
 //!
-//! Names of variables that make programs load or run other code.
+//! This file also contains the names of variables that make programs load or run other code ([`CODE_VARIABLES`]).
 //!
-//! Reads the output of `export -p` in bash, dash and busybox.
+//! [`read_exports`] reads the output of `export -p` in bash, dash and busybox.
 //!
 //! Each shell quotes in its own way: bash writes `declare -x A="b"` or `declare -x A=$'b\n'`, in POSIX mode `export`
 //! instead of `declare -x`, and dash writes `export A='b'`.
 //!
-//! Selects the wrapper with which a shell writes its state at its end.
+//! [`wrapper_for`] selects the wrapper with which a shell writes its state at its end.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +28,8 @@ use documents::{AuthorizationDigest, ContentDigest, hex, to_canonical};
 
 /// Maximum size of a state, in bytes: all names and values, with two bytes for each variable, and the directory.
 pub const MAX_STATE_BYTES: usize = 256 << 10;
-/// Maximum size of one variable, in bytes with its name and its end. The kernel gives no larger variable to a program.
+/// Maximum size of one variable, in bytes, with its name, `=` and NUL byte. The kernel gives no larger variable to a
+/// program.
 pub const MAX_VARIABLE_BYTES: usize = 128 << 10;
 
 /// Names that no session carries, besides [`CODE_VARIABLES`].
@@ -121,8 +122,9 @@ impl ShellState {
         ContentDigest::of(&to_canonical(&document))
     }
 
-    /// Returns the state after a run, from the bytes that the wrapper wrote. Without a complete record, the state before
-    /// the run is still in force: after a signal, after `exec`, and if the script wrote over the record.
+    /// Returns the state after a run, from the bytes that the wrapper wrote. Without a complete record, the state
+    /// before the run remains in force. This happens after a signal, after `exec`, and if the script wrote over the
+    /// record.
     ///
     /// # Errors
     /// Returns an error if the state is too large.
@@ -193,8 +195,8 @@ impl ShellState {
 }
 
 impl GivenToRun {
-    /// Returns the directory for the state. The next run does not see other directories, such as the directory for
-    /// temporary files, at all.
+    /// Returns the directory for the state. Returns `None` for the work directory, and for a directory that the next
+    /// run does not see, for example the `$TMPDIR` of a run on the host's root file system.
     fn cwd(&self, cwd: &[u8]) -> Option<Vec<u8>> {
         let climbs = cwd.split(|byte| *byte == b'/').any(|part| part == b"..");
         if !cwd.starts_with(b"/") || climbs || self.work.as_deref() == Some(cwd) {
@@ -322,8 +324,8 @@ pub const CODE_VARIABLES: [&str; 58] = [
     "SSH_ASKPASS*",
 ];
 
-/// Returns true if a name matches one of the names. A `*` at the end of a name matches any text. A `*` at the beginning
-/// also matches any text, without regard to case.
+/// Returns true if `name` matches one of the patterns `names`. A `*` at the end of a pattern matches any text. A `*` at
+/// the beginning also matches any text, and the rest of the pattern is compared with `name` in upper case.
 pub fn matches_any(name: &str, names: &[&str]) -> bool {
     names.iter().any(
         |pattern| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
@@ -431,7 +433,7 @@ impl ExportReader<'_> {
         }
     }
 
-    /// Reads an escape as bash writes it. Bash writes a byte without a sign as three octal digits.
+    /// Reads an escape as bash writes it. Bash writes an unprintable byte as three octal digits.
     fn escaped(&mut self) -> Option<u8> {
         Some(match self.next()? {
             b'a' => 0x07,
@@ -472,15 +474,16 @@ fn is_name(name: &[u8]) -> bool {
 
 /// A file through which a shell saves its state at its end.
 ///
-/// In `env` and `arguments`, [`SESSION_WRAPPER_FILE`] stands for the path of the file and [`SESSION_STATE_FILE`] for the
-/// path of the state, because both paths depend on the form of the run.
+/// In `env` and `arguments`, the path of the file replaces [`SESSION_WRAPPER_FILE`], and the path of the state replaces
+/// [`SESSION_STATE_FILE`], because both paths depend on the form of the run.
 #[derive(Clone)]
 pub struct SessionWrapper {
     /// Name of the file, without a slash.
     pub name: &'static str,
     /// Content of the file, which the step can't change.
     pub content: &'static [u8],
-    /// Variables of the step, which replace all others. An example is `BASH_ENV` with the value `{wrapper}`.
+    /// Variables of the step, which replace all other variables with the same names. An example is `BASH_ENV` with the
+    /// value `{wrapper}`.
     pub env: Vec<(String, String)>,
     /// Arguments of the interpreter before the path of the script, in place of its usual arguments.
     pub arguments: Option<Vec<String>>,
@@ -489,12 +492,12 @@ pub struct SessionWrapper {
 /// Names of the variables that tell a wrapper where the state and the wrapper itself are.
 const STATE: &str = "COUNTERSIGN_SESSION";
 const SHELL: &str = "COUNTERSIGN_SESSION_SHELL";
-/// The commands with which `sh` reads the wrapper and then the script, whose path is in `$0`.
+/// The commands with which `sh` reads the wrapper and then the script. The path of the script is in `$0`.
 const READ_BOTH: &str = r#". "$COUNTERSIGN_SESSION_SHELL"; . "$0""#;
 
-/// Returns the wrapper for a script, or `None` if the script only reads the state of its session. bash and sh write
-/// their state, unless the script begins bash or sh with options that a wrapper can't keep: all but the letters
-/// `efuxaBCEhTb`.
+/// Returns the wrapper for a script, or `None` if the script only reads the state of its session. bash, sh and dash
+/// write their state, unless the shebang line has options that a wrapper can't keep. A wrapper keeps only the options
+/// with the letters `efuxaBCEhTb`.
 pub fn wrapper_for(source: &[u8], interpreter: &str) -> Option<SessionWrapper> {
     let (shell, arguments) = match shebang(source).ok()? {
         None => (interpreter.to_owned(), Vec::new()),

@@ -25,7 +25,8 @@ impl Deref for Ledger {
 }
 
 impl Ledger {
-    /// Returns the readers of the store. Some of their methods have the name of another method of the ledger.
+    /// Returns the readers of the store. Callers need this function for a method of the readers that has the same name
+    /// as a method of the ledger.
     pub fn reads(&self) -> &StoreReads {
         self
     }
@@ -41,7 +42,7 @@ impl Ledger {
     }
 
     /// Returns the signed checkpoint of the log at `size`. The checkpoint depends only on the stored rows, so each call
-    /// returns the same one. The next batch stores it.
+    /// returns the same checkpoint. The next batch stores the checkpoint.
     pub fn checkpoint_at(&self, size: u64) -> StoreResult<Option<CheckpointRow>> {
         self.shared.checkpoint_at(size)
     }
@@ -137,7 +138,8 @@ impl Ledger {
 
     /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
     ///
-    /// The bindings stay in memory until the state changes, because each new token is a seal.
+    /// The bindings stay in memory until the version of the state changes. A new token changes the version, because it
+    /// needs a new seal.
     pub fn bindings(&self) -> StoreResult<Arc<TokenBindings>> {
         // Read the version first, so that a later change is read again.
         let version = self.version();

@@ -1,12 +1,10 @@
 //! Counters and histograms of the process, and the text of a scrape in the OpenMetrics format.
 //!
-//! The counters begin at 0 with the process and never decrease. Monitoring systems expect this and detect a restart.
+//! The counters begin at 0 with the process and never decrease. Monitoring systems expect such counters, and detect a
+//! restart by the lower values.
 //!
-//! The duration of each stage of a crossing.
-//!
-//! Values that the service reads from its state at each scrape.
-//!
-//! The stages of a crossing, as the metrics name them.
+//! Also contains the clock for the stages of a crossing, and the values that the service reads from its state at each
+//! scrape.
 
 use std::{
     fmt,
@@ -42,7 +40,7 @@ const MESSAGE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 
 /// Upper bounds of the buckets for HTTP requests, in seconds. A client may wait for a change for about a minute.
 const REQUEST_BUCKETS: [f64; 8] = [0.001, 0.0025, 0.01, 0.05, 0.25, 1.0, 10.0, 60.0];
 
-/// Labels with one name. A scrape has few different values.
+/// Labels with one name. A scrape has few different label values.
 type OneLabel = [(&'static str, &'static str); 1];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -256,8 +254,8 @@ fn seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, m
     registered(registry, name, help, Some(Unit::Seconds), metric)
 }
 
-/// Returns the gauges of one scrape. The gauges are not stored, so that two scrapes at the same time can't mix their
-/// values, and a witness that left the roster is gone.
+/// Returns the gauges of one scrape. The gauges are not stored. So two scrapes at the same time can't mix their values,
+/// and no scrape shows a witness that left the roster.
 fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);
     let mut plain = |name: &str, help: &str, unit: Option<Unit>, value: i64| {
@@ -538,12 +536,12 @@ pub struct Readings {
     pub roster_version: u64,
     /// The TLS certificate of the service, or `None` without TLS.
     pub certificate: Option<CertificateReading>,
-    /// Seconds by which the system clock is ahead of the time that has passed since the start. A negative value means
+    /// Seconds by which the system clock is ahead of the time since the start of the service. A negative value means
     /// that the clock is behind.
     pub clock_ahead_s: i64,
     /// Each layer of the sandbox level strict, with true if this host supports the layer.
     pub sandbox_layers: Vec<(Layer, bool)>,
-    /// Number of receipts that this node keeps as files, because they came after the end of their runs in the log.
+    /// Number of receipts that this node keeps as files, because another node had already closed their runs in the log.
     pub late_receipts: u64,
     /// The nodes of the boundary, or `None` with a store in a file.
     pub nodes: Option<NodeReadings>,
@@ -557,7 +555,7 @@ pub struct TargetReading {
     pub behind: u64,
     /// Age in seconds of the event that the target does not accept, or 0.
     pub age_s: i64,
-    /// Number of events that were given up.
+    /// Number of events that the boundary gave up sending.
     pub given_up: u64,
 }
 
@@ -577,9 +575,9 @@ pub struct NodeReading {
     pub active: bool,
     /// True if an operator said that the node will never come back.
     pub lost: bool,
-    /// Seconds since the last sign of the node, by the clock of the database.
+    /// Seconds since the last beat of the node, by the clock of the database.
     pub beat_age_s: i64,
-    /// Number of its runs without a receipt.
+    /// Number of the node's runs without a receipt.
     pub open_runs: u64,
 }
 
@@ -588,7 +586,7 @@ pub struct NodeReading {
 pub struct CertificateReading {
     /// Time at which the served certificate expires, in seconds since 1970.
     pub expiry: i64,
-    /// True if the files of the last look could not be taken, so that the old certificate is in force.
+    /// True if the service could not load the newest certificate files, and therefore still uses the old certificate.
     pub reload_failed: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Checks at each connection that the server keeps what it commits, and that the tables are only changed as this program
-//! writes them.
+//! Checks at each connection that the server keeps what it commits, that the tables are ordinary tables without rules
+//! and row security, and that the service can only add rows to the tables of the log.
 
 use tokio_postgres::Row;
 
@@ -16,7 +16,8 @@ const FREE: i64 = 8;
 /// The tables to which the service may only add rows.
 pub const LOG_TABLES: &[&str] = &["leaf", "tile", "seal", "denial", "batch"];
 
-/// The type of a connection of another role is not visible to the service, but its database and its role are.
+/// The service cannot see the type of a connection of another role. The service can see the database and the role of a
+/// connection, and only connections of clients have both.
 const SERVER: &str = "SELECT version(), current_setting('server_version_num')::int, pg_is_in_recovery(), \
     current_setting('fsync') = 'on', current_setting('full_page_writes') = 'on', current_setting('synchronous_commit'), \
     current_setting('synchronous_standby_names'), current_setting('server_encoding'), \
@@ -38,8 +39,8 @@ const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND c.relpersisten
 /// Checks the server of this connection, then the tables.
 ///
 /// # Errors
-/// Returns a fault with the first property that puts committed rows at risk. A node waits until the administrator of the
-/// server has changed it.
+/// Returns a fault with the first property that puts committed rows at risk. A node waits until the administrator of
+/// the server has changed this property.
 pub fn check(link: &Link, settings: &ServerSettings) -> StoreResult {
     // Another product can lack these catalogs, so its name is checked first.
     let server = link.send(DURING, &[(SERVER, values![])])?.remove(0);
@@ -195,8 +196,8 @@ fn check_table(row: &Row, settings: &ServerSettings) -> StoreResult {
     Ok(())
 }
 
-/// Checks that a lock of one connection excludes another connection. A pooler in transaction mode gives both the same
-/// connection to the server.
+/// Checks that a lock of one connection excludes another connection. A pooler in transaction mode gives both
+/// connections the same connection to the server.
 pub fn check_locks(link: &Link, other: &Link, key: i64) -> StoreResult {
     let take = "SELECT pg_try_advisory_lock($1), pg_backend_pid()";
     let row = |link: &Link| -> StoreResult<(bool, i32)> {

@@ -21,12 +21,13 @@ use crate::{
 use documents::Blake3Digest;
 
 const DURING: &str = "copying the store out of the database";
-/// The index gives the order of the rows, so that no statement sorts or scans a whole table.
+/// The plans read the rows in the order of an index, so that no statement sorts or scans a whole table.
 const OPTIONS: &str = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=0 -c client_encoding=UTF8 \
     -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off";
 
-/// Copies all rows into the new SQLite file `into`, but only the log entries from the entry `first` on, and the hash tiles
-/// that became complete with them. Large outputs become files in `outputs`, except those that are in `have`.
+/// Copies all rows into the new SQLite file `into`, except the log entries before the entry `first` and the hash tiles
+/// that these entries complete. Large outputs become files in `outputs`, except the outputs that the directory `have`
+/// contains.
 ///
 /// # Errors
 /// Returns a fault if the database cannot be read or if a file cannot be written.

@@ -1,9 +1,9 @@
 //! Takes the log of an SQLite store over into an empty schema, without a new log.
 //!
-//! The rows in the database are the progress: each statement adds rows in the order of their keys, so that a move that was
-//! interrupted goes on after the last key. While the term in the row of `state` is negative, no service opens the schema.
-//! The term becomes positive only after the old file is marked, and no service opens a marked file. So at each moment at
-//! most one of the two stores can be served.
+//! The rows in the database show the progress: each statement adds rows in the order of their keys, so that an
+//! interrupted move continues after the last key. While the term in the row of `state` is negative, no service opens
+//! the schema. The term stays negative until the old file is marked, and no service opens a marked file. So at each
+//! moment, services can use at most one of the two stores.
 
 use std::{fs::File, io::Read as _, path::Path};
 
@@ -50,8 +50,8 @@ pub fn move_into(
     let marked = OldFile::is_marked(from)?;
     drop(lock);
     if !marked {
-        // The open migrates an older store, moves the write-ahead log into the file, and refuses a store whose spent nonces
-        // were deleted by hand.
+        // `open` migrates an older store, moves the write-ahead log into the file, and refuses a store whose spent
+        // nonces were deleted by hand.
         drop(sqlite::open(from)?);
     }
     let _lock = StoreLock::alone(from)?;
@@ -76,7 +76,7 @@ pub fn move_into(
                  two, then run this command again"
             )));
         }
-        // Nobody has served the schema yet, so its rows may still be completed, also from a marked file.
+        // No service has used the schema yet, so the move may still add the missing rows, also from a marked file.
         _ if ours && there.term < 0 => {
             Some(old.fingerprint()?).filter(|now| *now != there.fingerprint)
         }
@@ -99,7 +99,7 @@ pub fn move_into(
         crash_points::point("move-rows-copied");
     }
     let size = target.verify(&old)?;
-    // A commit of its own confirms all rows, also on the replicas, before the old file is marked.
+    // This commit confirms all rows, also on the replicas, before the old file is marked.
     target.commit(
         "UPDATE state SET version = version WHERE one = 1",
         Vec::new(),
@@ -134,7 +134,7 @@ pub fn fill(settings: &ServerSettings, from: &Path, outputs: &Path) -> StoreResu
     target.finish(&state)
 }
 
-/// Returns true if the schema has no log and no row of another table.
+/// Returns true if the schema has no log, and no other table has a row.
 ///
 /// # Errors
 /// Returns a fault if the schema cannot be used.
@@ -160,7 +160,7 @@ struct TargetState {
     fingerprint: Vec<u8>,
 }
 
-/// A connection to the schema that takes the rows. It holds the lock of the active node.
+/// A connection to the schema that takes the rows. The connection holds the lock of the active node.
 struct Target {
     link: Link,
     settings: ServerSettings,
@@ -234,8 +234,9 @@ impl Target {
         Ok(())
     }
 
-    /// Copies all rows that the schema lacks. An interrupted move may have copied rows before, and the old store may have been
-    /// served since then. `served_since` is then its fingerprint, and its new rows can have any key.
+    /// Copies all rows that the schema lacks. An interrupted move may have copied rows before, and services may have
+    /// used the old store since then. In this case, `served_since` is the fingerprint of the old store, and the new
+    /// rows of the old store can have any key.
     fn copy(
         &self,
         old: &OldFile,
@@ -261,13 +262,13 @@ impl Target {
             if table.changes
                 && let Some(fingerprint) = served_since.take()
             {
-                // All tables to which rows are only added are complete now. They come first in the list.
+                // The tables to which rows are only added come first in the list, so they are complete now.
                 self.commit(
                     "UPDATE state SET seal = $1 WHERE one = 1",
                     values![fingerprint],
                 )?;
             }
-            // New log entries always follow the last one.
+            // New log entries always follow the last entry that was copied.
             let after = if served_since.is_none() || table.name == "leaf" {
                 self.last_key(old, table)?
             } else {

@@ -1,7 +1,7 @@
 //! The nodes that this node has seen, in a file on its own disk.
 //!
-//! A database that went back to an earlier time may not name a node that has run steps since then. So each node enters
-//! the nodes that it knows, and waits for their checkpoints too.
+//! A database that went back to an earlier time can lack a node that has run steps since then. So each node adds the
+//! nodes that it knows to the database, and waits for their checkpoints too.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +40,7 @@ impl KnownNodes {
         Ok(Self { path, keys })
     }
 
-    /// Enters the known nodes that the database lacks.
+    /// Adds the known nodes that the database lacks.
     pub fn enter(&self, link: &Link) -> StoreResult {
         let (names, keys): (Vec<_>, Vec<_>) = self
             .keys

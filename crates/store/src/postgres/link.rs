@@ -1,7 +1,7 @@
 //! One connection to the database. One thread of the process moves the bytes of all connections. A caller blocks until
 //! the answers to its statements arrive, or until a time limit ends.
 //!
-//! Connects the PostgreSQL client with the TLS of this program.
+//! The file also makes the PostgreSQL client use the TLS of this program.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -31,7 +31,7 @@ use wire::{DatabaseStream, DatabaseTls};
 
 /// Time limit of a connection attempt to one server, from the first packet to the end of the authentication.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Time limit of the answers to one flight. It is longer than each time limit of the server.
+/// Time limit of the answers to one flight. This limit is longer than each time limit of the server.
 const ANSWER: Duration = Duration::from_secs(40);
 
 /// The value of one parameter of a statement.
@@ -82,7 +82,7 @@ impl Link {
     {
         let warnings = Arc::<Mutex<Vec<String>>>::default();
         let seen = Arc::clone(&warnings);
-        // A server that is gone must leave time for the next one.
+        // The limit grows with the number of servers, so that an unreachable server leaves time for the next server.
         let limit = CONNECT * u32::try_from(config.get_hosts().len()).unwrap_or(1);
         let connected = driver()?.spawn(async move {
             let connecting = tokio::time::timeout(limit, config.connect(tls));
@@ -164,7 +164,7 @@ impl Link {
             let statement = locked(&self.statements)[*sql].clone();
             let values: Vec<&(dyn ToSql + Sync)> =
                 values.iter().map(|value| &**value as _).collect();
-            // The first poll of a block sends its statement.
+            // The first poll of an `async` block sends the statement of the block.
             answers.push(async move { self.client.query(&statement, &values).await });
         }
         self.wait(during, together(answers))
@@ -226,14 +226,16 @@ impl Link {
 
     fn wait<F: Future>(&self, during: &'static str, future: F) -> StoreResult<F::Output> {
         block_on(future, ANSWER).ok_or_else(|| {
-            // The answers of this connection no longer belong to the next statements, so the connection ends.
+            // The missing answer may still arrive, and would be taken for the answer to the next statement. So the
+            // connection ends.
             self.task.abort();
             unreachable(during, "the server sent no answer within 40 s")
         })
     }
 }
 
-/// Polls futures in their order until all are ready. If one fails at its first poll, the later futures are never polled.
+/// Polls futures in their order until all are ready. If a future fails at its first poll, the later futures are never
+/// polled.
 async fn together<T, E>(futures: Vec<impl Future<Output = Result<T, E>>>) -> Vec<Result<T, E>> {
     let mut futures: Vec<_> = futures
         .into_iter()

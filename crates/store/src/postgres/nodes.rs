@@ -12,16 +12,17 @@ const LIST: &str = "SELECT n.name, n.keyid, n.version, extract(epoch FROM clock_
     n.lost_at IS NOT NULL, n.name = (SELECT b.node FROM batch b JOIN state s ON b.term = s.term ORDER BY b.n LIMIT 1), \
     (SELECT count(*) FROM crossing c WHERE c.node = n.name) FROM node n ORDER BY n.name";
 const CLOCK: &str = "SELECT term, floor(extract(epoch FROM clock_timestamp()))::bigint, current_database()::text FROM state";
-/// The server processes that hold the lock of the batches ($1) for 10 s, or the role ($2).
+/// The server processes that have held the lock of the batches ($1) for 10 s, or that hold the lock of the role ($2).
 const HOLDERS: &str = "SELECT k.key = $2, a.pid, replace(a.application_name, 'countersign:', ''), \
     coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, 0), coalesce(a.wait_event, '') = 'SyncRep' \
     FROM pg_locks l CROSS JOIN LATERAL (SELECT (l.classid::bigint << 32) | l.objid::bigint AS key) k \
     JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND (k.key = $2 OR k.key = $1 AND a.xact_start < clock_timestamp() - interval '10 seconds')";
-/// Time limits of the server, so that a report comes soon or not at all.
+/// A short time limit of the server, so that a report does not wait for a slow server.
 const OPTIONS: &str = "-c statement_timeout=5000";
-/// Seconds without a beat, after which another node has ended the holder of the role, unless its server process hangs.
+/// Seconds without a beat. After this time, another node has ended the connection of the holder of the role, unless the
+/// server process of this connection hangs.
 const HANGS_S: i64 = NodeState::SILENT_S + 10;
 /// If the kept head of the node was not compared after a change of the server, no run may start before a new epoch.
 const LOSE: &str = "WITH gone AS (UPDATE node SET lost_at = clock_timestamp() \
@@ -45,7 +46,7 @@ impl NodesReader {
     pub fn read(&self) -> StoreResult<NodesReport> {
         self.0.with(|link| {
             let settings = &self.0.settings;
-            // A changed or missing schema is the better reason.
+            // If the schema is changed or missing, report this fault instead, because it explains the first fault.
             report(link, &settings.schema)
                 .or_else(|fault| schema::check(link, settings).and(Err(fault)))
         })

@@ -42,10 +42,12 @@ const KEEP_COSIGNATURE: &str = "INSERT INTO cosignature (size, witness, note, li
     ON CONFLICT (size, witness) DO UPDATE SET note = excluded.note, lines = excluded.lines";
 const OLD_COSIGNATURES: &str = "DELETE FROM cosignature WHERE size < $1";
 
-/// The objects of a boundary. A boundary whose database is a file of this host has none: it keeps them in files.
+/// The objects of a boundary. A boundary whose database is a file of this host stores these objects as files, without
+/// this type.
 ///
-/// Every method returns an error if the database cannot be read or written. Its kind is
-/// [`StorageFull`](io::ErrorKind::StorageFull) or [`NotConnected`](io::ErrorKind::NotConnected) if a later attempt can succeed.
+/// Every method returns an error if the database cannot be read or written. The kind of the error is
+/// [`StorageFull`](io::ErrorKind::StorageFull) or [`NotConnected`](io::ErrorKind::NotConnected) if a later attempt can
+/// succeed.
 pub struct Objects {
     pool: Pool,
     /// The digests of the chunks of each output that was compared with its name.
@@ -120,7 +122,7 @@ fn changed(name: &Blake3Digest) -> io::Error {
     ))
 }
 
-/// Executes statements in a transaction of their own each. A warning means that a commit can be lost.
+/// Executes each statement in a transaction of its own. A warning means that a commit can be lost.
 fn commit(link: &Link, flight: &[StatementValues<'_>]) -> io::Result<()> {
     link.take_warnings();
     link.rows(DURING, flight)?;
@@ -181,7 +183,7 @@ impl Objects {
         Ok(bytes)
     }
 
-    /// Returns the number of the uploaded files of a proposer, and of their bytes.
+    /// Returns the number of uploaded files of a proposer, and the number of their bytes.
     pub fn uploaded(&self, proposer: &Name) -> io::Result<(usize, u64)> {
         let values = || values![proposer.to_string()];
         let found = self.one(UPLOADED, values, |row| {
@@ -192,7 +194,7 @@ impl Objects {
             .unwrap_or_default())
     }
 
-    /// Returns the size of an uploaded file of a proposer, or `None` if it is not stored.
+    /// Returns the size of an uploaded file of a proposer, or `None` if the file is not stored.
     pub fn upload_size(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
         let values = || values![proposer.to_string(), digest.as_bytes().to_vec()];
         self.one(UPLOAD_SIZE, values, |row| Ok(row.get(0)?))
@@ -215,7 +217,7 @@ impl Objects {
         self.pieces(digest.as_bytes(), to)
     }
 
-    /// Deletes the notes about uploads before this time. Returns their number.
+    /// Deletes the notes about uploads before this time. Returns the number of deleted notes.
     pub fn retire_uploads(&self, before: Timestamp) -> io::Result<usize> {
         Ok(self
             .pool

@@ -101,8 +101,9 @@ impl Pool {
         };
         check(&link, &self.settings)?;
         if self.reads {
-            // As an option of the session, this setting would make each server of a URL with several look like a standby.
-            // A pooler, which the check refuses, would give it to other sessions too.
+            // As an option of the session, this setting would make each server look like a standby if the URL names
+            // several servers. A pooler would pass the setting on to other sessions, so it is set after the check that
+            // refuses poolers.
             link.script(DURING, "SET default_transaction_read_only = on")?;
         }
         Ok(PooledLink { link, server })

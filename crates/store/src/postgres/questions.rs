@@ -1,4 +1,5 @@
-//! The first flight of a batch: begins the transaction, takes the lock, and reads all that the writer judges by.
+//! The first flight of a batch: begins the transaction, takes the lock, and reads all that the writer needs for its
+//! decisions.
 
 use tokio_postgres::Row;
 

@@ -28,7 +28,8 @@ statements! {
         WHERE NOT EXISTS (SELECT FROM payload p WHERE p.proposal = q.id) ORDER BY q.number LIMIT 1";
 }
 
-/// Finished runs of a step with one outcome. Each condition must be the text of a partial index.
+/// Finished runs of a step with one outcome. Each condition must have the same text as the condition of a partial
+/// index.
 macro_rules! runs_with {
     ($outcome:literal) => {
         concat!(
@@ -71,7 +72,7 @@ pub const STATEMENTS: EngineStatements = EngineStatements {
     uses: "SELECT number, at, \
            (SELECT true FROM owed WHERE standing = $1 AND unknown AND settled IS NULL LIMIT 1) IS NOT NULL \
            FROM standing_use WHERE digest = $1 ORDER BY number DESC LIMIT $2",
-    // The condition is that of the index `owed_open`.
+    // The condition must be that of the index `owed_open`.
     owed_open: "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed \
                 WHERE emergency AND reviewed IS NULL OR unknown AND settled IS NULL \
                 ORDER BY (emergency AND reviewed IS NULL) DESC, proposal DESC LIMIT $1",

@@ -25,7 +25,7 @@ use crate::{
 use documents::locked;
 
 const DURING: &str = "taking the role of the active node";
-/// Pause between two beats of a node, which show that it works.
+/// Pause between two beats of a node. A beat shows that the node works.
 const BEAT: Duration = Duration::from_secs(5);
 /// Pause between two looks at the connection, and between two attempts to reach the server again.
 const LOOK: Duration = Duration::from_millis(500);
@@ -99,8 +99,8 @@ impl Entered {
     }
 }
 
-/// Checks that the log has this root at this size. A node waits for entries that are missing. A log with other entries is
-/// an error, because no later state of this log can have the checkpoint.
+/// Checks that the log has this root at this size. A node waits for entries that are missing. A log with other entries
+/// is an error, because no later state of this log can match the checkpoint.
 fn check_head(node: &str, size: u64, root: &[u8], settings: &ServerSettings) -> StoreResult {
     let found = root_of(&reads::readers(settings.clone()), size)?;
     let what = match found {
@@ -149,7 +149,8 @@ pub struct RoleWatch {
     server: Mutex<String>,
     /// The server of the writer's connection.
     of_writer: Mutex<String>,
-    /// Raised when the server may be another one, before this node shows its kept head to the other nodes.
+    /// Counter that is raised when the server may have changed, before this node shows its kept head to the other
+    /// nodes.
     pub changes: AtomicU64,
     /// False while the kept heads must be compared before the next consumption.
     pub compared: AtomicBool,
@@ -160,8 +161,9 @@ pub struct RoleWatch {
 }
 
 impl RoleWatch {
-    /// Notes the server of a new connection of the writer. No consumption is possible before the kept heads are compared
-    /// again, unless this was done for the first connection. Returns the number of changes that it made.
+    /// Notes the server of a new connection of the writer. No consumption is possible before the kept heads are
+    /// compared again. The only exception is the first connection, if it leads to the server at which the heads were
+    /// compared. Returns by how much this call raised `changes`.
     pub fn see(&self, server: &str, is_first: bool) -> u64 {
         server.clone_into(&mut locked(&self.of_writer));
         let stops = !is_first || *locked(&self.server) != server;
@@ -197,7 +199,7 @@ impl NodeCandidate {
         })
     }
 
-    /// Connects with all checks if the connection was lost, if no other process is the same node.
+    /// Connects with all checks if there is no connection. The check fails if another process runs as the same node.
     fn connect(&mut self) -> StoreResult<&mut Entered> {
         if self
             .entered
@@ -214,7 +216,7 @@ impl NodeCandidate {
             let node = self.settings.node.as_str();
             let key = lock_key(&database, &format!("{} node {node}", self.settings.schema));
             if !link.value::<bool>(DURING, TAKE, values![key])? {
-                // The server can hold the connection of a host that is gone for hours.
+                // If a host disappears, the server can keep its connection open for hours.
                 link.query(
                     DURING,
                     END_SILENT,
@@ -242,7 +244,7 @@ impl NodeCandidate {
             .ok_or_else(|| StoreFault::broken(DURING, "there is no connection"))
     }
 
-    /// Connects, and enters this node in the table of the nodes.
+    /// Connects, and adds this node to the table of the nodes.
     fn enter(&mut self) -> StoreResult<&mut Entered> {
         if !self.connect()?.shown
             && let Some(entered) = &mut self.entered
@@ -266,10 +268,11 @@ impl NodeCandidate {
                 .link
                 .value(DURING, IS_SHOWN, values![node.as_str(), keyid.as_str()])?;
         if let Some(wait) = key_waits()? {
-            // The end of the connection releases the role, which another node may take.
+            // The end of the connection releases the role, so that another node may take the role.
             drop(self.entered.take_if(|entered| entered.has_role));
-            // After a change of the server, all nodes wait for the checkpoint of each node in the table. So a service whose
-            // key was never in force, for example with the URL of another boundary, must not stand there.
+            // After a change of the server, all nodes wait for the checkpoint of each node in the table. So a service
+            // whose key was never in force must not be in the table, for example a service with the URL of another
+            // boundary.
             if is_shown || wait.is_in_force {
                 self.give_sign()?;
             }
@@ -347,7 +350,7 @@ impl NodeCandidate {
         self.beat_if_due().map(drop)
     }
 
-    /// Tells the other nodes that this node works, once in [`BEAT`]. Returns true if it did.
+    /// Tells the other nodes that this node works, at most once in [`BEAT`]. Returns true if this call told them.
     fn beat_if_due(&mut self) -> StoreResult<bool> {
         let node = self.settings.node.clone();
         let entered = self.enter()?;
@@ -362,8 +365,8 @@ impl NodeCandidate {
         Ok(is_due)
     }
 
-    /// Shows the kept head of this node to the other nodes, once for each connection. It can only change while this node
-    /// consumes, and a new connection begins with a comparison.
+    /// Shows the kept head of this node to the other nodes, once for each connection. The kept head can only change
+    /// while this node consumes, and each new connection begins with a comparison.
     fn post(&mut self) -> StoreResult {
         if self.enter()?.posted {
             return Ok(());
@@ -425,7 +428,7 @@ impl NodeCandidate {
         Ok(None)
     }
 
-    /// Holds the role until the receiver's sender is dropped or another node takes over.
+    /// Holds the role until the sender of `ended` is dropped, and checks the connection after each [`LOOK`].
     fn hold(mut self, watch: &RoleWatch, ended: &mpsc::Receiver<()>) {
         while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK) {
             let why = self.look(watch).err().map(|fault| fault.to_string());
@@ -436,7 +439,8 @@ impl NodeCandidate {
         }
     }
 
-    /// Confirms the role of this node if the connection was lost or the server is another one.
+    /// Sends a beat if it is due, and checks that no other node has taken over. If the connection was lost or the
+    /// server changed, confirms the role of this node.
     fn look(&mut self, watch: &RoleWatch) -> StoreResult {
         if watch.lost.load(Ordering::SeqCst) {
             return Ok(());
@@ -479,8 +483,8 @@ impl NodeCandidate {
     }
 }
 
-/// Raises the term, or confirms the term `mine`, and notes the server. The commit is a batch, so that it fails if another
-/// batch is committed at the same time.
+/// Raises the term, or confirms the term `mine`, and notes the server. The commit is a batch, so the commit fails if
+/// another batch is committed at the same time.
 fn raise(entered: &Entered, settings: &ServerSettings, mine: Option<i64>) -> StoreResult<i64> {
     let link = &entered.link;
     link.take_warnings();
@@ -504,7 +508,7 @@ fn raise(entered: &Entered, settings: &ServerSettings, mine: Option<i64>) -> Sto
         link.confirm(DURING).map(|()| term)
     })();
     if changed.is_err() {
-        // After a failed statement, the next one needs a new transaction.
+        // After a failed statement, the next statement needs a new transaction.
         let _ = link.script(DURING, "ROLLBACK");
     }
     changed

@@ -8,7 +8,8 @@ use crate::{
 /// Number of the schema that this program writes. A released migration never changes.
 const NUMBER: i32 = 1;
 const FIRST: &str = include_str!("0001_first.sql");
-/// The tables, columns and indexes after the migration. The test `the_listed_schema_is_the_migrated_schema` writes it.
+/// The tables, columns and indexes after the migration. The test `the_listed_schema_is_the_migrated_schema` writes this
+/// list.
 pub const OBJECTS: &str = include_str!("0001_first.objects");
 
 /// The tables to which the service may add rows, but whose rows it must not change: the log and what the log names.
@@ -62,7 +63,7 @@ const LISTING: &str = "SELECT format('%s %s', CASE c.relkind WHEN 'r' THEN 'tabl
     UNION ALL SELECT format('trigger %s of %s', t.tgname, c.relname) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid \
     JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1 WHERE NOT t.tgisinternal ORDER BY 1";
 
-/// Returns the objects of the schema, one a line.
+/// Returns the objects of the schema, one on each line.
 pub fn objects(link: &Link, schema: &str) -> StoreResult<Vec<String>> {
     const DURING: &str = "reading the schema of the database";
     link.query(DURING, LISTING, values![schema])?
@@ -71,8 +72,8 @@ pub fn objects(link: &Link, schema: &str) -> StoreResult<Vec<String>> {
         .collect()
 }
 
-/// Refuses a schema that is empty, half made, newer than this program, or changed by hand, and a schema with only a part of
-/// the rows of another store.
+/// Refuses a schema that is empty, incomplete, newer than this program, or changed by hand, and a schema with only a
+/// part of the rows of another store.
 pub fn check(link: &Link, settings: &ServerSettings) -> StoreResult {
     check_objects(link, settings)?;
     if !link.value::<bool>(

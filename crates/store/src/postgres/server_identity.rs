@@ -1,4 +1,4 @@
-//! The identity of a database server. A restored or promoted server has another one.
+//! The identity of a database server. A restored or promoted server has another identity.
 
 use crate::{Link, StoreResult};
 

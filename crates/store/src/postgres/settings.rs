@@ -1,8 +1,7 @@
 //! Settings of the database server: the URL of the database and the table `[postgres]` of the configuration.
 //!
-//! Conversions from errors of the database to faults of the store.
-//!
-//! The key of the lock that excludes the other writers of a schema.
+//! The file also contains conversions from errors of the database to faults of the store, and the key of the lock that
+//! excludes the other writers of a schema.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -25,7 +24,7 @@ const SCHEMA: &str = "countersign";
 /// Checked settings of the connections to one schema of a database.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// Everything but the settings of the session.
+    /// All settings of a connection except the settings of the session.
     pub(super) config: Config,
     pub(super) tls: Option<DatabaseTls>,
     /// Name of the schema.
@@ -174,7 +173,8 @@ impl ServerSettings {
         })
     }
 
-    /// Returns the network addresses of the server, each with its port. A server with a Unix socket usually has one too.
+    /// Returns the network addresses of the server, each with its port. A server with a Unix socket usually also
+    /// listens on `localhost`.
     pub fn addresses(&self) -> Vec<(String, u16)> {
         let ports = match self.config.get_ports() {
             [] => &[5432][..],
@@ -202,7 +202,7 @@ impl ServerSettings {
     }
 
     /// Returns the settings with the options of a session, which the server applies before the first statement. The
-    /// option `countersign.session` shows that no pooler drops them.
+    /// option `countersign.session` shows that no pooler drops the options.
     pub(super) fn session(&self, options: &str) -> Config {
         let mut config = self.config.clone();
         config.options(format!(
@@ -232,7 +232,7 @@ fn host_text(host: &Host) -> String {
     }
 }
 
-/// A URL whose own parameters are taken out.
+/// A URL without the parameters of this program, and the values of these parameters.
 struct Parameters {
     url: String,
     schema: String,
@@ -329,7 +329,7 @@ fn read_secret(path: &Path, name: &str) -> StoreResult<Vec<u8>> {
     )))
 }
 
-/// Begin of the reason if a connection pooler answers.
+/// Beginning of the reason if a connection pooler answers.
 pub const POOLER: &str = "a connection pooler answers in place of PostgreSQL";
 
 /// Returns the fault of a statement that failed before the commit, so that nothing of its batch is stored.
@@ -359,8 +359,8 @@ pub fn fault(during: &'static str, error: &Error) -> StoreFault {
     // Another writer committed this leaf or this batch first.
     let conflicts =
         *code == SqlState::UNIQUE_VIOLATION && matches!(said.table(), Some("leaf" | "batch"));
-    // 08, 53, 57: the connection, the limits of the server, and the administrator. The others are timeouts, and a server
-    // that became a standby.
+    // 08, 53, 57: the connection, the limits of the server, and the administrator. The listed codes are timeouts, and a
+    // server that became a standby.
     let passes = conflicts
         || matches!(class, "08" | "53" | "57")
         || [

@@ -18,7 +18,7 @@ pub const LOCK_ATTEMPTS: usize = 4;
 const SESSION: &str = "SELECT current_database()::text, pg_backend_pid(), backend_start::text \
     FROM pg_stat_activity WHERE pid = pg_backend_pid()";
 const END_OLD: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2 AND pid <> pg_backend_pid()";
-/// Ends the connections that have held the lock for 5 s while they wait for their client.
+/// Ends the connections that have held the lock for more than 4 s and wait for their client.
 const END_FROZEN: &str = "SELECT pg_terminate_backend(a.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
     AND (l.classid::bigint << 32) | l.objid::bigint = $1 \
@@ -69,7 +69,7 @@ pub struct Settled {
     pub durable: bool,
     /// Number and id of the last batch, which `settle` committed.
     pub last: (i64, Vec<u8>),
-    /// Id of the batch before it.
+    /// Id of the batch before the last batch.
     pub before: Option<Vec<u8>>,
 }
 
@@ -104,8 +104,9 @@ impl WriterLink {
             .map(drop)
     }
 
-    /// Searches for the row of an unknown batch, and then commits a batch of its own. A row that is only visible can be on
-    /// no replica, for example after a restart of the server. A later commit without a warning shows that the row is durable.
+    /// Searches for the row of an unknown batch, and then commits a batch of its own. A visible row may be missing on
+    /// all replicas, for example after a restart of the server. A later commit without a warning shows that the row is
+    /// durable.
     pub fn settle(&self, unknown: &UnknownBatch, node: &str, id: Vec<u8>) -> StoreResult<Settled> {
         const DURING: &str = "finding out whether a batch is stored";
         // The lock below shows whether the old connection has ended, so a failure here does no harm.

@@ -19,7 +19,7 @@ const DURING: &str = "writing a batch";
 
 statements! {
     ALL:
-    /// A new epoch ends all approvals, so also those whose consumption the database may have lost.
+    /// A new epoch ends all approvals, including those whose consumption the database may have lost.
     NEW_EPOCH = "UPDATE state SET lost = NULL WHERE one = 1";
     BATCH = "INSERT INTO batch (n, term, node, id) VALUES ($1, $2, $3, $4)";
     COMMIT = "COMMIT";
@@ -98,7 +98,8 @@ fn judge(
     has_leaves: bool,
     mut answers: Vec<Result<Vec<Row>, Error>>,
 ) -> Commit {
-    // Without an answer to the COMMIT, a statement before it failed so early that the COMMIT was not sent.
+    // If the answer to the COMMIT is missing, an earlier statement failed before it was sent, so the COMMIT was not
+    // sent either.
     let sent = answers.len() == statements;
     let committed = if sent { answers.pop() } else { None };
     if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
@@ -143,7 +144,8 @@ fn forked_size(writes: &Writes<'_>) -> Option<StoreFault> {
     Some(StoreFault::forked(second.size))
 }
 
-/// Returns the stored hashes in the order of the leaves. The writer compares them, so an unreadable row is left out.
+/// Returns the stored hashes in the order of the leaves. The writer compares the hashes, so an unreadable row is left
+/// out.
 fn returned(rows: &[Row]) -> Vec<Hash> {
     let read = |row: &Row| -> StoreResult<(u64, Hash)> {
         let row = Fields::new(DURING, row);

@@ -1,6 +1,6 @@
-//! Copies of a store: backups, and the transfer of data from an old to a new log.
+//! Copies of a store: backups, and the transfer of data from an old log to a new log.
 //!
-//! Brings an earlier backup up to date: copies only what the store got since then, in one transaction of the backup.
+//! The file also brings an earlier backup up to date: it copies only what the store got since then, in one transaction.
 
 use std::path::Path;
 
@@ -20,8 +20,9 @@ use documents::{Blake3Digest, Name, TILE_WIDTH};
 /// Writes a consistent copy of the store at `path` into the new file `into`. A running service can write to the store
 /// during the copy.
 ///
-/// `VACUUM INTO` runs in one read transaction. In contrast to SQLite's backup interface, it never blocks the writer and
-/// never restarts after a commit. It copies rows instead of pages, so the copy contains no deleted data.
+/// `VACUUM INTO` runs in one read transaction. In contrast to SQLite's backup interface, `VACUUM INTO` never blocks the
+/// writer and never restarts after a commit. The statement copies rows instead of pages, so the copy contains no
+/// deleted data.
 ///
 /// # Errors
 /// Returns a fault if the store cannot be read or the copy cannot be written.
@@ -153,7 +154,7 @@ const ONLY_ADDED: &[&str] = &["checkpoint", "seal", "blob", "denial", "review"];
 /// Tables that are copied by their numbers, because comparing them would read the whole log.
 const NUMBERED: &[&str] = &["leaf", "tile", "packed"];
 
-/// A backup that is being brought up to date. Without [`BackupUpdate::commit`], it stays what it was.
+/// A backup that is being brought up to date. Without [`BackupUpdate::commit`], the backup does not change.
 pub struct BackupUpdate {
     connection: Connection,
 }
@@ -163,13 +164,13 @@ impl BackupUpdate {
     /// the store's log. `progress` gets the number of copied log entries and the number of all new entries.
     ///
     /// The log, its hash tiles and packed entries are copied from the first missing number on. All other rows are
-    /// compared, so each other table of the backup has the same rows as the store, whatever happened to them.
+    /// compared, so each other table of the backup then has the same rows as the store.
     pub fn begin(
         from: &Path,
         copy: &Path,
         progress: &mut dyn FnMut(u64, u64),
     ) -> StoreResult<Self> {
-        // Refuses files that are no stores. A hot journal of an interrupted update is first rolled back.
+        // First roll back an interrupted update. `read_only` then refuses files that are no stores.
         settle(copy)?;
         let number = |connection: &Connection, name: &str| -> StoreResult<String> {
             connection
@@ -210,7 +211,8 @@ impl BackupUpdate {
         let tables: Vec<String> = statement
             .query_map([], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
-        // Before `crossing` changes: it has the runs that had not ended at the time of the backup.
+        // This call needs the table `crossing` of the backup unchanged, with the runs that had not ended at the time of
+        // the backup.
         self.unfinished()?;
         for table in tables
             .iter()
@@ -224,7 +226,8 @@ impl BackupUpdate {
         Ok(())
     }
 
-    /// Deletes the proposals that differ from those of the store. A finished run never changes, so it is not compared.
+    /// Deletes the proposals that differ from those of the store. The row of a finished run never changes, so it is not
+    /// compared.
     fn unfinished(&self) -> rusqlite::Result<()> {
         for condition in [
             "status >= 4",
@@ -254,7 +257,7 @@ impl BackupUpdate {
     fn delete_differing(&self, table: &str, condition: &str) -> rusqlite::Result<()> {
         let (key, mut rest) = self.columns(table)?;
         if table == "output" {
-            // The name is the digest of the bytes.
+            // The name is the digest of the bytes, so it is enough to compare the names.
             rest.retain(|name| name != "\"data\"");
         }
         let same: Vec<String> = key
@@ -306,7 +309,7 @@ impl BackupUpdate {
             progress(at - first, end - first);
             insert.execute([at, end.min(at + CHUNK)])?;
         }
-        // The id of a tile begins with its level, and the levels grow each by itself.
+        // The id of a tile begins with its level, and each level has its own newest tile.
         for level in 0_i64..8 {
             let (low, high) = (level << 48, (level + 1) << 48);
             db.execute(
@@ -318,8 +321,8 @@ impl BackupUpdate {
         Ok(())
     }
 
-    /// Copies the tiles that the store packed since the backup. The rows of their entries are replaced and not updated, because
-    /// updated rows would leave their pages nearly empty.
+    /// Copies the tiles that the store packed since the backup. The rows of their entries are deleted and added again,
+    /// because an UPDATE would leave their pages nearly empty.
     ///
     /// First, the packed bytes are compared with the hashes in the backup. So a damaged tile never replaces intact entries.
     fn packed(&self) -> StoreResult {
@@ -378,7 +381,7 @@ impl BackupUpdate {
     /// Makes the new state of the backup durable, in one step.
     ///
     /// # Errors
-    /// Returns a fault if the copy cannot be written. It then has its earlier state.
+    /// Returns a fault if the copy cannot be written. The backup then has its earlier state.
     pub fn commit(self) -> StoreResult {
         self.connection
             .execute_batch("COMMIT")

@@ -1,7 +1,7 @@
 //! Check of an SQLite store: compares every row with the log, and all bytes with their digests.
 //!
-//! The check runs in one read transaction and changes nothing. It neither blocks a running service nor sees its new
-//! writes.
+//! The check runs in one read transaction and changes nothing. The check does not block a running service, and does not
+//! see the new writes of the service.
 
 mod entries;
 mod tables;
@@ -46,7 +46,7 @@ pub fn check(
 ) -> StoreResult<StoreReport> {
     let connection = match read_only(path) {
         Ok(connection) => connection,
-        // If its first pages are unreadable, a file is a damaged store and not a wrong file.
+        // A file whose first pages are unreadable is a damaged store, so the report contains a defect.
         Err(StoreFault::Broken { message, .. }) => return Ok(StoreReport::of_unreadable(message)),
         Err(fault) => return Err(fault),
     };
@@ -119,7 +119,7 @@ struct LogRow {
     at: i64,
     hash: Hash,
     is_packed: bool,
-    /// The bytes of the entry, or place and description of the defect because of which there are none.
+    /// The bytes of the entry. If a defect makes the bytes unreadable, the place and the description of the defect.
     data: Result<Vec<u8>, (String, &'static str)>,
 }
 
@@ -294,7 +294,7 @@ impl Look<'_> {
             self.defect(format!("schema {version}"), difference);
         }
         let mark = self.one("SELECT mark FROM state", [], |row| row.get(0))?;
-        // Without the row, every nonce that was deleted would seem to be missing.
+        // Without the row, the check would report every deleted nonce as missing.
         let missing =
             || StoreFault::broken(DURING, "the table `state` has no row: restore a backup");
         self.mark = mark.ok_or_else(missing)?;
@@ -416,7 +416,7 @@ impl Look<'_> {
             {
                 let entry = format!("log entry {index}");
                 if index != tree.size() {
-                    // Every entry after a missing entry would be a defect, so report only the first one.
+                    // Every entry after a missing entry would be a defect, so report only the missing entry.
                     self.defect(format!("log entry {}", tree.size()), "it is missing");
                     self.in_force = None;
                     return Ok(());

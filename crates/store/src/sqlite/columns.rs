@@ -55,7 +55,7 @@ pub fn each_row(
     each_list(connection, during, sql, &lists, &mut |_, row| each(row))
 }
 
-/// Executes a question for each of the lists of values, and passes the rows of each, with the number of the list, to `each`.
+/// Executes a question once for each list of values. Passes each row, with the number of its list, to `each`.
 pub fn each_list(
     connection: &Connection,
     during: &'static str,
@@ -67,7 +67,7 @@ pub fn each_list(
     let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
     let width = lists.first().map_or(0, |values| values.len());
     debug_assert!(width <= NAMES.len(), "{sql}");
-    // A place is looked up once, because SQLite compares the name with each name of the statement.
+    // Each place is looked up only once, because SQLite compares the name with each name of the statement.
     let mut places = [None; NAMES.len()];
     for (place, name) in places.iter_mut().zip(NAMES).take(width) {
         *place = statement.parameter_index(name).map_err(fault(during))?;

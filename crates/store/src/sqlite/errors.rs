@@ -33,7 +33,7 @@ pub fn unusable(path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreFault {
     }
 }
 
-/// Returns true if the file is there that SQLite needs to undo an interrupted transaction.
+/// Returns true if the journal exists with which SQLite undoes an interrupted transaction.
 pub fn is_interrupted(path: &Path) -> bool {
     with_suffix(path, "-journal").exists()
 }

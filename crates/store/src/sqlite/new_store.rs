@@ -45,8 +45,8 @@ pub fn beside(database: &Path, suffix: &str) -> PathBuf {
 /// Moves the write-ahead log of the new store into the database file, and syncs the file.
 pub fn settle(database: &Path) -> StoreResult {
     let fresh = beside(database, "");
-    // If a reader of the store was still open, SQLite kept the write-ahead log. SQLite merges it into the database when
-    // the last connection closes.
+    // If a reader of the store was still open, SQLite kept the write-ahead log. SQLite merges the write-ahead log into
+    // the database when the last connection closes.
     drop(sqlite::open(&fresh)?);
     if beside(database, "-wal").exists() {
         return Err(failed(

@@ -2,8 +2,8 @@
 
 use crate::EngineStatements;
 
-/// Finished runs of a step with one outcome. The inner query reads only the index. Each condition must be the text of a
-/// partial index.
+/// Finished runs of a step with one outcome. The inner query reads only the index. Each condition must have the same
+/// text as the condition of a partial index.
 macro_rules! runs_with {
     ($outcome:literal) => {
         concat!(
@@ -43,7 +43,7 @@ pub const STATEMENTS: EngineStatements = EngineStatements {
     ],
     uses: "SELECT number, at, EXISTS (SELECT 1 FROM owed WHERE standing = $1 AND unknown = 1 AND settled IS NULL) \
            FROM standing_use WHERE digest = $1 ORDER BY number DESC LIMIT $2",
-    // The condition is that of the index `owed_open`.
+    // The condition must be that of the index `owed_open`.
     owed_open: "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed \
                 WHERE emergency = 1 AND reviewed IS NULL OR unknown = 1 AND settled IS NULL \
                 ORDER BY emergency = 1 AND reviewed IS NULL DESC, proposal DESC LIMIT $1",

@@ -1,9 +1,10 @@
 //! Packed tiles: 256 old log entries in one compressed row of the table `packed`.
 //!
-//! The entries are in groups of 64, because a reader of one entry decompresses one group only. A group has the form of a
-//! tile of entries (C2SP tlog-tiles), compressed with Zstandard. The row begins with the SHA-256 digest of the rest, which
-//! only the check of a store reads, and with the end of each group after this list, each as 32 bits. The rows of `leaf`
-//! stay, with the hashes and with empty bytes.
+//! The entries are in groups of 64, because a reader of one entry decompresses one group only. A group has the form of
+//! a tile of entries (C2SP tlog-tiles), compressed with Zstandard. The row begins with the SHA-256 digest of all bytes
+//! after it, which only the check of a store reads. Then follows a list with the end of each group, as 32 bits, counted
+//! from the end of the list. Then follow the groups. The rows of the entries in `leaf` stay, with their hashes, but
+//! without their bytes.
 
 use rusqlite::{Connection, params};
 
@@ -26,14 +27,14 @@ const ENDS: usize = TILE_WIDTH as usize / GROUP * 4;
 /// Level of compression. Higher levels are slower and save about one byte in a hundred.
 const LEVEL: i32 = 3;
 
-/// Reader of log entries, packed or not. It keeps the last row and the last group for the next entry.
+/// Reader of log entries, packed or not. The reader keeps the last row and the last group for the next entry.
 pub struct Entries<'c> {
     connection: &'c Connection,
     row: Option<(u64, Vec<u8>)>,
     group: Option<(u64, Vec<Vec<u8>>)>,
 }
 
-/// Reason why there are no bytes of an entry.
+/// Reason why the bytes of an entry cannot be returned.
 pub enum NoEntry {
     /// The database cannot be read.
     Unreadable(StoreFault),
@@ -65,7 +66,7 @@ impl<'c> Entries<'c> {
         }
     }
 
-    /// Fills in the bytes of an entry if it is packed. They have the hash of the row.
+    /// Fills in the bytes of an entry if the entry is packed, after comparing them with the hash of the entry.
     pub fn fill(&mut self, entry: &mut EntryRow) -> Result<(), NoEntry> {
         if !entry.data.is_empty() {
             return Ok(());
@@ -143,8 +144,8 @@ fn unpack(row: &[u8], number: usize) -> Option<Vec<Vec<u8>>> {
     )
 }
 
-/// Returns the next tile to pack if its newest entry is not dated after `until`. The tile was decompressed again, and its
-/// entries were compared with the tree.
+/// Returns the next tile to pack if its newest entry is not dated after `until`. Before the return, the function
+/// decompresses the tile again, and compares the entries with the tree.
 pub fn next(connection: &Connection, until: Timestamp) -> StoreResult<Option<PackedRow>> {
     const DURING: &str = "packing old log entries";
     let last = one(

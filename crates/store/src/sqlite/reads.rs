@@ -150,7 +150,7 @@ pub(crate) fn read_only(path: &Path) -> StoreResult<Connection> {
     }
     let connection = connect(path).map_err(unusable(path))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    // If only the database header is readable, the store is damaged, and the message must not say that the file is no
+    // If only the database header is readable, the store is damaged. The message must not say that the file is not a
     // store.
     let unreadable = |error: rusqlite::Error| {
         match error.sqlite_error_code() {

@@ -23,14 +23,14 @@ pub fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    // Without this option, SQLite prepares a statement again if a bound value could change its plan. This takes longer than
-    // most statements.
+    // Without this option, SQLite prepares a statement again if a bound value could change its plan. A second
+    // preparation takes longer than most statements.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
-/// Returns the differences between the schema and the result of the first `version` migrations. This takes about a
-/// millisecond.
+/// Returns the differences between the schema and the result of the first `version` migrations. The comparison takes
+/// about a millisecond.
 pub fn differences(connection: &Connection, version: usize) -> rusqlite::Result<Vec<String>> {
     let model = Connection::open_in_memory()?;
     for migration in MIGRATIONS.iter().take(version) {

@@ -188,7 +188,7 @@ impl OldFile {
             let mut cells = (0..table.columns.len())
                 .map(cell)
                 .collect::<Result<CopiedRow, _>>()?;
-            // Another engine gets packed entries in their own rows.
+            // The copy for another engine contains each packed entry with its bytes, in a row of its own.
             if table.name == "leaf" {
                 let data = table.place("data");
                 let mut entry = EntryRow {

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-/// Maximum number of messages in one batch, because a failed commit affects all of them, and the first message waits
-/// for the commit.
+/// Maximum number of messages in one batch. A failed commit affects all of them, and the first message waits for the
+/// commit.
 pub const MAX_BATCH: usize = 256;
 
 /// Duration of one pause of [`gather`]. In this time, two cores check two or three requests.
 const PAUSE: Duration = Duration::from_micros(150);
 
 /// Waits for more messages while fewer than half of the callers that announced a message have sent it, because every
-/// commit has a fixed cost. The wait ends when no message arrived during one pause. One or two callers never wait.
+/// commit has a fixed cost. The wait ends when no message arrived during one pause. If at most two callers announced a message, there
+/// is no wait.
 pub fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>, announced: usize) {
     let mut before = 0;
     while batch.len() > before && batch.len() < MAX_BATCH && 2 * batch.len() < announced {

@@ -77,7 +77,8 @@ impl Writer {
         }
     }
 
-    /// Checks the size and the date of a leaf. A date after a leap of the clock is refused.
+    /// Checks the size and the date of a leaf. After a leap of the clock, a later date than that of the last leaf is
+    /// refused.
     pub fn check_leaf(&self, data: &[u8], at: Option<Timestamp>) -> Result<(), WriteStop> {
         if data.len() > MAX_ENTRY_BYTES {
             return Err(WriteStop::TooLarge { bytes: data.len() });

@@ -111,7 +111,7 @@ impl WriterMessage {
     }
 }
 
-/// Collects what the checks of the messages must know.
+/// Collects the questions to the store that the checks of the messages need.
 pub fn questions(messages: &[WriterMessage]) -> Questions<'_> {
     let mut questions = Questions::default();
     for message in messages {

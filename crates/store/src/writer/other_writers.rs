@@ -9,8 +9,8 @@ use crate::{
 };
 use documents::locked;
 
-/// Time for which callers wait for the result of a commit that the database did not confirm. After this time, they get a
-/// fault, and the writer continues to ask the database.
+/// Time for which callers wait for the result of a commit that the database did not confirm. After this time, the
+/// callers get a fault, and the writer continues to ask the database.
 const UNKNOWN_WAIT: Duration = Duration::from_secs(60);
 /// Pause between two questions to the database about a commit that it did not confirm.
 const UNKNOWN_PAUSE: Duration = Duration::from_millis(200);
@@ -38,15 +38,16 @@ impl Writer {
         }
     }
 
-    /// Takes over what other writers committed. Readers see it after the next commit of this writer, because a server that
-    /// restarted can show a batch that its replicas do not have. A later commit shows that the batch is durable.
+    /// Takes over what other writers committed. Readers see these changes after the next commit of this writer, because
+    /// a server that restarted can show a batch that its replicas do not have. A later commit shows that the batch is
+    /// durable.
     pub fn follow(&mut self, others: OtherWrites) -> StoreResult<OpenProposals> {
         // These reads come first, because a failed read must leave the state as it was.
         let reads = &*self.shared.reads;
         let read = OpenProposals::read(reads).and_then(|open| Ok((open, read_revocations(reads)?)));
         let (open, revoked) = read.inspect_err(|_| self.store.rollback())?;
         check_seal(reads, &others.head)?;
-        // The other writer has stored the complete tiles.
+        // The tiles that become complete here are dropped, because the other writer has already stored them.
         let mut stored = Vec::new();
         others
             .hashes
@@ -58,9 +59,9 @@ impl Writer {
         Ok(open)
     }
 
-    /// Reads the state of the boundary as a start does, because the store has a new connection. The earlier state is only
-    /// compared: the log must still contain each entry that this writer knows. Like the changes of other writers, readers
-    /// see the new state after the next commit.
+    /// Reads the state of the boundary as a start does, because the store has a new connection. The earlier state only
+    /// serves a comparison: the log must still contain each entry that this writer knows. Readers see the new state
+    /// after the next commit, as in [`Self::follow`].
     pub fn read_anew(&mut self) -> StoreResult<OpenProposals> {
         const DURING: &str = "reading the state of the boundary again";
         let head = self.store.head()?;
@@ -74,7 +75,7 @@ impl Writer {
         let edge = TreeEdge::load(&mut *self.store, head.size)?;
         let (reads, tiles) = (&*self.shared.reads, TileCache::default());
         let tree = Subtrees::new(&edge, reads, &tiles);
-        // The hashes of the earlier tree that its root needs are in memory.
+        // The root of the earlier tree needs only hashes that are in memory.
         let known = self.edge.size();
         let earlier = Subtrees::new(&self.edge, reads, &tiles);
         if known > 0 && tree.root_at(known)? != earlier.root_at(known)? {

@@ -171,8 +171,8 @@ impl Writer {
 }
 
 impl<'m> Batch<'m> {
-    /// Adds new signatures to the `stored` ones, at most one for each key. A signature of a person makes an event. Returns all
-    /// signatures of the proposal.
+    /// Adds new signatures to the `stored` signatures, at most one signature for each key. A signature of a person
+    /// makes an event. Returns all signatures of the proposal.
     pub fn sign(
         &mut self,
         id: &'m ProposalId,
@@ -220,7 +220,7 @@ impl Writer {
         if self.head.seal.is_none() {
             return Ok(Err(WriteStop::NoSeal));
         }
-        // Grants are rare, so the writer may use a connection of its own here.
+        // Grants are rare, so the writer may read outside of its batch here, with a connection of the readers.
         let earlier = batch
             .writes
             .grants
@@ -286,7 +286,7 @@ pub struct ClaimedUses<'a> {
 }
 
 impl<'a> ClaimedUses<'a> {
-    /// Takes over the newest uses of each grant, the newest first.
+    /// Takes the stored uses of each grant, the newest first.
     pub fn new(
         claims: &[&'a GrantClaim],
         stored: Vec<Vec<SpentUse>>,
@@ -469,7 +469,7 @@ fn too_many_ahead(
 }
 
 impl Writer {
-    /// Appends a review. The caller has already decided what the review changes.
+    /// Appends a review. The caller has already decided what this review closes or settles.
     pub fn review(
         &mut self,
         batch: &mut Batch<'_>,
@@ -512,8 +512,8 @@ impl Writer {
 }
 
 impl Writer {
-    /// Appends a revocation, unless the log has one of the same subject. A second one would change nothing, and anybody
-    /// who may sign one could fill the log.
+    /// Appends a revocation, unless the log already has a revocation of the same subject. A second revocation would
+    /// change nothing, and every person who may revoke could fill the log.
     pub fn revoke(
         &mut self,
         batch: &mut Batch<'_>,
@@ -540,8 +540,8 @@ impl Writer {
             return Ok(Err(stop));
         }
         if let Some(name) = write.token.clone() {
-            // The token ends also in a new log, which a restore begins without this entry. A token that the host revoked
-            // before stays as it is.
+            // Also revoke the row of the token, because a restore begins a new log without this entry. A token that was
+            // already revoked on the host keeps the time of that revocation.
             batch.stepped = true;
             let revoke = TokenChange::Revoke { name, at: write.at };
             change_tokens(self.store.batch()?, &[revoke])?;
@@ -560,7 +560,7 @@ impl Writer {
             subject: write.subject,
             leaf,
         });
-        // A verdict with the earlier state version is repeated, and then meets the revocation.
+        // A decision with the earlier state version is made again, and then sees the revocation.
         self.head.version += 1;
         Ok(Ok(RevocationResult {
             leaf,

@@ -30,7 +30,7 @@ impl Writer {
             .iter()
             .filter_map(|asked| asked.message.claim.as_ref())
             .collect();
-        // `finish` comes first, so its receipts are before the consumptions of the batch.
+        // `finish` is called first, so the receipts of a batch are before its consumptions.
         let paused = batch
             .writes
             .ends
@@ -345,7 +345,8 @@ impl Writer {
         (unknown || self.emergencies.contains(&end.proposal)).then_some(owed)
     }
 
-    /// Returns true if the stored consumption started this run. Only a changed server can have another leaf at its index.
+    /// Returns true if the stored consumption started this run. Only after a change of the database server can another
+    /// leaf have the index of the consumption.
     fn is_run_of(&mut self, end: &Finish, consumption: (u64, u32)) -> StoreResult<bool> {
         let same_leaf = self.store.server_changes() == 0
             || self.store.leaf_hashes(consumption.0..consumption.0 + 1)? == [*end.leaf.as_bytes()];

@@ -143,7 +143,7 @@ fn verify_parsed(
     let mut missing = None;
     let chain = ledger.check(C::RosterChain, || {
         let chain = Chain::connect(pinned, &bundle?.roster).map_err(|error| match error {
-            // Without the versions between, the chain may be valid or not.
+            // Without the versions in between, nobody can decide whether the chain is valid.
             ChainError::TooNew { trusted, newest } => {
                 missing = Some(MissingVersions {
                     first: newest + 1,

@@ -35,7 +35,7 @@ pub fn check_document<P: Predicate>(envelope: &Envelope) -> Checked<Signed<P>> {
     Ok((signed, format!("a complete {}, canonical", P::KIND)))
 }
 
-/// Refuses a document of the boundary that has another number of signatures than one.
+/// Refuses a document of the boundary unless the document has exactly one signature.
 pub fn check_lone_signature<P: Predicate>(signed: &Signed<P>) -> Result<(), CheckStop> {
     let found = signed.signature_count();
     ensure(found == 1, || {
@@ -188,7 +188,7 @@ pub fn leaf_of(envelope: &Envelope) -> Result<Hash, CheckStop> {
     Ok(merkle::leaf_hash(&canonical::canonical_of(envelope)?))
 }
 
-/// Text of a note if one of the keys signed it. Each signature by one of the keys must be valid.
+/// Returns the text of a note if one of the keys signed the note. Each signature by one of the keys must be valid.
 pub fn signed_text<'n>(
     note: &'n Note,
     origin: &str,

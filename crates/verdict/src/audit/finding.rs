@@ -1,6 +1,6 @@
 //! Result of an audit: findings, decisions and the summary.
 //!
-//! What people signed beside the runs: denials, revocations, reviews and grants, as an audit lists them.
+//! The file also defines the lines that an audit prints about denials, revocations, reviews and grants.
 
 use std::fmt;
 

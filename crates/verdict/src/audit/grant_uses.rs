@@ -54,7 +54,8 @@ pub struct LoggedGrant {
     used: u64,
     recent: RecentUses,
     last: Option<Timestamp>,
-    /// Log entries of the receipts with an unknown end that nobody has settled. While there is one, the grant pauses.
+    /// Log entries of the receipts with an unknown end that nobody has settled. While such a receipt exists, the grant
+    /// pauses.
     unsettled: BTreeSet<u64>,
 }
 
@@ -208,14 +209,14 @@ impl GrantUses {
             .collect()
     }
 
-    /// Follows the receipt of a use.
+    /// Records the receipt of a use. If the end of the run is unknown, the grant pauses.
     pub fn end(&mut self, digest: &ContentDigest, receipt: u64, status: Status) {
         if let Some(grant) = self.0.get_mut(digest).filter(|_| status == Status::Unknown) {
             grant.unsettled.insert(receipt);
         }
     }
 
-    /// Follows the review that settles the run with the receipt at this entry.
+    /// Records that a review settled the run whose receipt is at the log entry `receipt`.
     pub fn settle(&mut self, digest: &ContentDigest, receipt: u64) {
         if let Some(grant) = self.0.get_mut(digest) {
             grant.unsettled.remove(&receipt);
@@ -307,7 +308,8 @@ pub fn decide_in<T>(
         roster: &in_force.roster,
         tokens: Tokens::Sealed(&state.tokens, at),
         step: &|reference| state.step(reference).map(|(step, _)| step),
-        // The profile of a run is compared with the seal. Without complete limits, no other profile is known.
+        // Compares the granted sandbox with the sealed sandbox. If the sealed configuration is incomplete, the sealed
+        // sandbox is unknown, so nothing is compared.
         profile: &|step, granted| match &state.steps.unprofiled {
             Some(_) => Ok(()),
             None => check_profile(&step.profile, &without_list(granted, &step.profile)).map(drop),

@@ -1,10 +1,11 @@
 //! Audits a whole log from its first entry, and repeats every decision of the boundary.
 //!
 //! The audit does no I/O. The caller passes the entries one after the other and supplies the blobs by their digests.
-//! The audit remembers only the data that can still affect a decision: the state in force, denials, runs until their
-//! receipts, and a short hash of each nonce and each proposal. The caller stores the state between two audits.
+//! The audit remembers only the data that can still affect a decision, for example the state in force, denials, runs
+//! until their receipts, and a short hash of each nonce and each proposal. The caller stores the state between two
+//! audits.
 //!
-//! Verifies the signed head of another copy of the audited log.
+//! The file also verifies the signed head of another copy of the audited log.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -59,7 +60,8 @@ pub struct Auditor {
     from: u64,
     /// Number of nonces and proposals that earlier audits have read.
     used_before: u64,
-    /// Receipts for runs that are not open, and whose entry an earlier audit has read: log entry, place and authorization.
+    /// Receipts that have no open run, and name a consumption that an earlier audit has read. Each value has the log
+    /// entry of the receipt, the place of the consumption, and the authorization.
     aside: Vec<(u64, Place, AuthorizationDigest)>,
     /// Latest time that an entry stated.
     at: Timestamp,
@@ -88,7 +90,8 @@ pub struct Auditor {
     /// For each checkpoint from another source: index and time of the first entry that follows the checkpoint and
     /// states a time. Times in a log never decrease, so all following entries have this time or a later time.
     after: Vec<Option<(u64, Timestamp)>>,
-    /// Number of checkpoints from other sources that an entry follows. They are the first ones, by size.
+    /// Number of checkpoints from other sources for which `after` is set. The checkpoints are sorted by size, and these
+    /// are the smallest.
     followed: usize,
     /// Warnings about back-dated entries. An entry is back-dated if a checkpoint from another source does not cover the
     /// entry, although the entry states an earlier time than the checkpoint.

@@ -1,6 +1,7 @@
 //! Offline verification, without a store or a network.
 
-/// Declares an enum of words, which serde writes too, each with the evidence on which the value depends.
+/// Declares an enum with a word and a kind of evidence for each value. Serde writes the word, and the value depends on
+/// the evidence.
 macro_rules! words_with_basis {
     ($(#[$of_enum:meta])* enum $name:ident: $basis:ident { $($(#[$of_value:meta])* $value:ident = $word:literal, $rests_on:ident;)* }) => {
         documents::words! {

@@ -201,8 +201,8 @@ impl ReviewedRuns {
         }
     }
 
-    /// Finds the emergencies that began while too many others were open. The receipt of a later run can come first, so each
-    /// receipt can show it for others.
+    /// Finds the emergencies that began while too many others were open. The receipt of a later run can be logged
+    /// first, so each receipt can also show that an earlier run exceeded the limit.
     fn exceeding(&mut self, entry: u64) -> Vec<Finding> {
         let spans: Vec<_> = (self.0.values())
             .filter_map(|run| Some((run.place, run.emergency.as_ref()?.closed)))

@@ -163,7 +163,7 @@ impl Runs {
     /// Drops expired records. An expired authorization can't be spent, even with a nonce that was never spent.
     pub fn forget(&mut self, now: Timestamp) {
         self.used.forget(now);
-        // This looks at every plan, so it is not done for each consumption.
+        // The search looks at every plan, so it is made at most once an hour and not for each consumption.
         if self
             .plans_forgotten
             .is_none_or(|last| last.plus(3600) <= now)
@@ -312,8 +312,8 @@ impl Runs {
         (Some(line), again.findings, Some(open.in_force))
     }
 
-    /// Follows a run that people must review. Returns a finding for each emergency that the receipt shows to exceed the limit:
-    /// the receipt of a later emergency can show it for an earlier one.
+    /// Follows a run that people must review. Returns a finding for each emergency that exceeds the limit, as this
+    /// receipt shows. The receipt of a later emergency can show that an earlier emergency exceeded the limit.
     fn follow(
         &mut self,
         index: u64,

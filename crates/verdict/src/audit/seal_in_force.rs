@@ -330,7 +330,8 @@ pub fn verify(
     rosters: &mut Rosters,
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<UnderRoster, (FindingKind, String)>, Unreadable> {
-    // Before the roster is read: a document with other signatures gives no finding about rosters.
+    // Check the number of signatures before the roster is read, so that a document with a wrong number gives no finding
+    // about rosters.
     if let Err(stop) = check_lone_signature(&signed) {
         return Ok(Err((FindingKind::Signature, stop.to_string())));
     }

@@ -1,5 +1,6 @@
-//! Follows the states of the sessions in a log, remembers the receipts of plans until no run can carry them out any more,
-//! and checks the plan of a run in a bundle.
+//! Follows the states of the sessions and the receipts of plans in a log, and checks the plan of a run in a bundle.
+//!
+//! The audit remembers the receipt of a plan until no run can carry out the plan any more.
 
 use std::collections::BTreeMap;
 
@@ -136,7 +137,7 @@ impl PlanReceipts {
     }
 }
 
-/// Checks the plan of the run in a bundle: first the bundle of the plan, of which `report` is the report, then the plan
+/// Checks the plan of the run in a bundle: first `report`, the report about the bundle of the plan, then the plan
 /// itself. The plan must belong to this log and come before the run.
 pub fn check_plan_of_run(
     bundle: &Bundle,

@@ -1,6 +1,6 @@
 //! Compares the stored tiles with tiles that are computed from the entries.
 //!
-//! Source of the blobs, tiles and entries that an audit reads.
+//! The file also defines the source of the blobs, tiles and entries that an audit reads.
 
 use crate::{Finding, FindingKind};
 use documents::{BlobDigest, Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, merkle::root};
@@ -137,6 +137,6 @@ pub trait EvidenceFiles {
 
 /// Error that stops an audit because the source of the log can't be read.
 ///
-/// It is no [`std::error::Error`], so that `?` can't turn it into a failed check of a boundary.
+/// The type is no [`std::error::Error`], so that `?` can't turn this error into a failed check of a boundary.
 #[derive(Debug)]
 pub struct Unreadable(pub String);

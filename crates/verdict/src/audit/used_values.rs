@@ -4,10 +4,10 @@
 //! audit then searches the log for both uses. For the values of about one day, the audit keeps 16 bytes and the place, so the
 //! finding comes with the entry of the second use.
 //!
-//! The stored state from which the next audit resumes stands here too, with the verified checkpoint. The auditor owns the
-//! state file and trusts it as much as the roster. The file is written only after an audit without failures. The next
-//! audit computes the root from the stored tree and the new entries. If this root differs from the signed root, the log no
-//! longer begins with the same entries.
+//! This file also defines the stored state from which the next audit resumes. The state includes the verified
+//! checkpoint. The auditor owns the state file and trusts it as much as the roster. The file is written only after an
+//! audit without failures. The next audit computes the root from the stored tree and the new entries. If this root
+//! differs from the signed root, the log no longer begins with the same entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,7 +114,7 @@ impl UsedValues {
         }
     }
 
-    /// Drops the places and the 16 bytes of the values whose time is over.
+    /// Drops the places and the 16 bytes of the values whose time `until` has passed.
     pub fn forget(&mut self, now: Timestamp) {
         while self
             .recent
@@ -189,7 +189,7 @@ impl UsedValues {
     }
 }
 
-/// Returns the finding about a receipt for an item that is no open run.
+/// Returns the finding about a receipt that names an item without an open run.
 pub fn without_run(index: u64, (entry, item): Place, has_receipt: bool) -> Finding {
     let message = format!("item {item} of entry {entry} ");
     if has_receipt {

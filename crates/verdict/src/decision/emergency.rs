@@ -4,11 +4,13 @@ use crate::{QuorumRules, RuleError};
 use documents::{Approvals, Authorization, Code, StepRef};
 use reading::Ruling;
 
-/// Returns the approval rules for a run: `rules`, which are those of policy and of the step, or those of an emergency. In
-/// an emergency, the rule `emergency` of policy takes the place of its rule `approvals`. The rule of the step always holds.
+/// Returns the approval rules for a run. Without an emergency, these are `rules`: the rule `approvals` of policy and
+/// the rule of the step. In an emergency, the rule `emergency` of policy takes the place of the rule `approvals`. The
+/// rule of the step always applies.
 ///
 /// # Errors
-/// Returns an error if policy permits no emergency for the step, or no emergency with a window as long as that of the run.
+/// Returns an error if policy permits no emergency for the step, or if the window of the run is longer than policy
+/// permits in an emergency.
 pub fn rules_of_run(
     signed: &Authorization,
     rules: QuorumRules,

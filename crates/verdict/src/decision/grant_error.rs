@@ -1,9 +1,9 @@
-//! The reasons why a grant does not stand, or does not cover a run.
+//! The reasons why a grant is not in force, or does not cover a run.
 
 use crate::{ExclusionError, PermissionsError, PlaceError, QuorumError, StepError};
 use documents::{Code, KeyId, Malformed, Name, StepRef, Timestamp, WindowError, joined};
 
-/// Reason why no run can use a grant now, or why a run can't use it.
+/// Reason why no run can use a grant now, or why one run can't use the grant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// A declaration of the grant breaks a rule.
@@ -56,7 +56,8 @@ pub enum GrantError {
     /// The proposer of the grant is unknown.
     #[error("the grant: {0}")]
     Exclusion(ExclusionError),
-    /// A person signed the grant who uses it, proposed it, submits the run, or controls one of these.
+    /// A person who signed the grant also uses or proposed the grant, submits the run, or controls one of these
+    /// parties.
     #[error(
         "{} signed the grant, but uses or proposed the grant, submits the run, or controls one of these",
         joined(.names, ", ")

@@ -19,7 +19,7 @@ impl GrantedSchemas {
     pub fn of(grant: &Grant) -> Result<Self, Malformed> {
         let schemas = grant.steps.iter().enumerate().map(|(at, granted)| {
             let at = place(at);
-            // Nothing is computed under a grant, and no secret can be narrowed.
+            // A grant adds no defaults to parameters, and can't restrict the value of a secret.
             let is_refused = |one: &Parameter| one.default.is_some() || one.secret.is_some();
             if granted.params.any(is_refused) {
                 let message = "a grant has no `default` and no `x-secret`: remove them";
@@ -49,10 +49,10 @@ impl GrantedSchemas {
     }
 }
 
-/// Checks that a run of a step can use the grant, as far as types, listed values and bounds show it.
+/// Checks that at least one run of a step can use the grant. Only types, listed values and bounds are compared.
 ///
 /// # Errors
-/// Returns the first parameter of which no value satisfies both the grant and the step.
+/// Returns the first parameter for which no value satisfies both the grant and the step.
 pub fn check_usable(
     grant: &Grant,
     index: usize,

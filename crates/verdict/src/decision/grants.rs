@@ -106,7 +106,7 @@ impl Covered {
     }
 }
 
-/// Why a run is allowed: approvers signed the run itself, or a grant that covers it.
+/// Why a run is allowed: approvers signed the run itself, or a grant that covers the run.
 #[derive(Debug)]
 #[must_use]
 pub enum Authority {
@@ -210,8 +210,8 @@ pub fn stands<'g>(
     })
 }
 
-/// Decides whether a standing grant covers the run of this authorization, of which `signer` is the only verified
-/// signature. `parties` are the people who are excluded because of the run.
+/// Decides whether a standing grant covers the run of this authorization. `signer` is the key of the only signature,
+/// which is verified. `parties` are the people who are excluded because of the run.
 ///
 /// # Errors
 /// Returns the first difference.
@@ -259,7 +259,7 @@ pub fn judge_excluded(
     tokens: Tokens<'_>,
     roster: &TrustedRoster,
 ) -> Result<ExcludedSigners, GrantError> {
-    // An approver who asked for the grant has no owner, and does not count.
+    // An approver who asked for the grant has no owners, and the approver's own signature does not count.
     let approver = roster
         .approver(&grant.proposer)
         .map(|approver| approver.name.clone());
@@ -337,7 +337,8 @@ fn check_revoked(
     Ok(())
 }
 
-/// Checks that the time is within the window of the grant, with the tolerance of an authorization for `issued_at`.
+/// Checks that the time is within the window of the grant, with the same tolerance for `issued_at` as in an
+/// authorization.
 ///
 /// # Errors
 /// Returns the first broken rule.

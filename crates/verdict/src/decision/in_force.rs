@@ -80,7 +80,7 @@ impl StepInForce {
     /// Returns the rules of a new run with these parameters. If the script is a template, policy reads the filled-in script.
     ///
     /// # Errors
-    /// Returns the parameter whose value can't be written in its place.
+    /// Returns the parameter whose value can't be written into the script.
     pub fn filled(&self, params: &Value) -> Result<Cow<'_, Self>, StepError> {
         Ok(self.with(&self.hashed.filled(params)?))
     }
@@ -90,7 +90,8 @@ impl StepInForce {
         if !self.hashed.is_template() {
             return Cow::Borrowed(self);
         }
-        // The names of a run must not stay in memory, so its rules share no names with the steps.
+        // The program names of one run must not stay in memory, so the rules of a run do not share names with the rules
+        // of the steps.
         Cow::Owned(Self {
             hashed: filled.clone(),
             needs: Arc::default(),
@@ -169,8 +170,8 @@ pub fn steps_in_force(
     }
 }
 
-/// Derives the rules for every valid step, and every reason for which a boundary seals none of the other steps. `known` has
-/// rules of steps whose scripts may be parsed. Without a roster, no group is checked.
+/// Derives the rules for every valid step, and finds all reasons why a boundary can't seal the other steps. `known` has
+/// rules of steps whose scripts may already be parsed. Without a roster, no group is checked.
 pub fn steps_to_seal(
     registry: &Registry,
     policy: &Policy,
@@ -207,7 +208,7 @@ fn each_in_force(
     configuration: &Configuration,
 ) -> (StepsInForce, Vec<FileProblem>) {
     let given = PolicyProfile::of(configuration);
-    // A map that is built from a sorted list has full nodes.
+    // A map that is built from a sorted list has full nodes, and so needs less memory.
     let mut steps: Vec<(StepRef, StepInForce)> = Vec::with_capacity(registry.steps().len());
     let mut errors = Vec::new();
     let names = Arc::new(SharedNames::default());
@@ -296,7 +297,8 @@ fn each_in_force(
     (steps.into_iter().collect(), errors)
 }
 
-/// Lets each step share its needs with the equal step of another seal, so that its script is parsed once for both seals.
+/// Lets each step share its needs with the equal step of another seal, so that the script is parsed once for both
+/// seals.
 pub fn share_needs(steps: &mut StepsInForce, other: &StepsInForce) {
     // Most steps have the same ruling, so compare two rulings once.
     let mut equal: Option<[Arc<Ruling>; 2]> = None;

@@ -11,9 +11,9 @@ pub struct PlanFacts {
     pub receipt: ContentDigest,
     /// The step that ran.
     pub step: StepRef,
-    /// Digest of its parameters.
+    /// Digest of the parameters of that run.
     pub params: ParamsDigest,
-    /// SHA-256 of its recorded standard output.
+    /// SHA-256 of the recorded standard output of that run.
     pub output: ContentDigest,
     /// How the run ended.
     pub status: Status,
@@ -113,7 +113,7 @@ pub enum PlanError {
     /// The plan did not succeed.
     #[error("the plan did not succeed: its outcome is {status}")]
     NotSucceeded {
-        /// How it ended.
+        /// How the plan ended.
         status: Status,
     },
     /// The plan was made for other parameters.

@@ -91,7 +91,8 @@ pub struct QuorumProgress {
     pub missing_from: Vec<GroupName>,
     /// The sorted names of the approvers whose signatures count.
     pub approvers: Vec<Name>,
-    /// True if a further person must sign in the own program, because passkeys alone meet no rule.
+    /// True if one of the missing people must sign with another key than a passkey, because policy does not accept passkeys
+    /// alone (`passkeys.alone`).
     pub own_program: bool,
 }
 

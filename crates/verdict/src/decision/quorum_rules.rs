@@ -14,7 +14,7 @@ pub struct QuorumRules {
     passkeys: Option<PasskeysRule>,
 }
 
-/// A signer, as the rules see this person.
+/// The facts about a signer that the rules need.
 #[derive(Debug, Clone, Copy)]
 pub struct RuleSigner<'p> {
     /// The groups for which the signature counts.
@@ -56,7 +56,7 @@ impl QuorumRules {
         })
     }
 
-    /// Lets these passkeys of policy count. Without this call, no passkey counts.
+    /// Lets passkeys count under this rule of policy. Without this call, no passkey counts.
     pub fn with_passkeys(mut self, rule: Option<PasskeysRule>) -> Self {
         self.passkeys = rule;
         self
@@ -112,8 +112,9 @@ impl QuorumRules {
         self.passkeys.is_some_and(|passkeys| !passkeys.alone) && !people.iter().any(own)
     }
 
-    /// Returns the indexes of the passkeys above `passkeys.most`. Those passkeys stay that lower the number of missing people
-    /// most, and among equals the earlier ones.
+    /// Returns the indexes of the signers whose passkeys do not count because policy permits only `passkeys.most`
+    /// passkeys. The passkeys that reduce the number of missing people most still count, and among equal passkeys the
+    /// earlier ones.
     pub(super) fn surplus_passkeys(&self, people: &[RuleSigner<'_>]) -> Vec<usize> {
         let by_passkey = |at: &usize| people[*at].program == SigningProgram::Browser;
         let (mut waiting, own): (Vec<usize>, Vec<usize>) = (0..people.len()).partition(by_passkey);

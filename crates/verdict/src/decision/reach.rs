@@ -1,4 +1,5 @@
-//! The approvers whose signatures can count. The program uses them to report an impossible quorum before people sign.
+//! Finds the approvers whose signatures can count, so that the program can report an impossible quorum before people
+//! sign.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -10,7 +11,7 @@ pub struct EligibleApprovers(Vec<Person>);
 
 struct Person {
     name: Name,
-    /// Groups for which a key counts that is no passkey.
+    /// Groups for which a key that is no passkey counts.
     groups: BTreeSet<GroupName>,
     /// Groups for which a passkey counts too, if policy has `passkeys`.
     by_passkey: BTreeSet<GroupName>,
@@ -90,7 +91,7 @@ impl EligibleApprovers {
                     .any(|group| named.contains(group))
             })
             .collect();
-        // More people become valid only at the begin of a person's validity, so check these moments.
+        // The number of valid people can grow only when the validity of a person begins, so check these moments.
         let begins = people.iter().filter_map(|person| person.valid_after);
         let begins = begins.filter(|at| *at > from && until.is_none_or(|until| *at < until));
         let mut best: Option<(u64, OutOfReach)> = None;
@@ -131,7 +132,7 @@ impl EligibleApprovers {
 }
 
 impl Person {
-    /// Returns the most that a signature of this person can count for.
+    /// Returns the signer with the most groups for which a signature of this person can count.
     fn signer(&self, rules: &QuorumRules) -> RuleSigner<'_> {
         let by_passkey = rules.passkeys().is_some() && !self.by_passkey.is_empty();
         let program = if by_passkey && self.groups.is_empty() {

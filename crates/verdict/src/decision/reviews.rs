@@ -86,7 +86,7 @@ impl CountedReview {
         self.settles
     }
 
-    /// Returns true if the review says something else about the end of a run than what is settled.
+    /// Returns true if the review states another end of the run than the settled end.
     pub fn disputes(&self, observed: Option<ObservedEnd>, settled: ObservedEnd) -> bool {
         self.settles && observed.is_some_and(|end| end != settled)
     }
@@ -175,8 +175,8 @@ impl RunReviews {
         self.0.insert(reviewer, opinion);
     }
 
-    /// Adds a review that counts. `settled` is how the run ended before this review, if this is settled. Returns what people know
-    /// about the end with the review.
+    /// Adds a review that counts. `settled` is the end of the run that earlier reviews settled, if there is one.
+    /// Returns what people know about the end after this review.
     pub fn count(
         &mut self,
         review: &CountedReview,
@@ -213,7 +213,7 @@ impl RunReviews {
             .map(|(name, _)| name)
     }
 
-    /// Returns the people whose review counts towards the settlement of an unknown end, and who say this end.
+    /// Returns the people whose review counts towards the settlement of an unknown end, and states this end.
     pub fn who_say(&self, end: ObservedEnd) -> impl Iterator<Item = &Name> {
         let says = move |(_, opinion): &(&Name, &ReviewOpinion)| {
             opinion.settles && opinion.observed == Some(end)
@@ -231,7 +231,8 @@ impl RunReviews {
         self.counted_for_review() >= rules.review.required
     }
 
-    /// Returns what the people say who still count: the roster lists the person, and the key of the review is not revoked.
+    /// Returns the ends that people state in reviews that count towards the settlement. A review still counts if the
+    /// roster lists its person, and the key of the review is not revoked.
     fn said(&self, context: ReviewContext<'_>) -> Vec<ObservedEnd> {
         let counts = |(name, opinion): &(&Name, &ReviewOpinion)| {
             opinion.settles

@@ -41,7 +41,7 @@ impl Revocations {
         Ok(())
     }
 
-    /// Returns the revocations before the log entry `entry`. They decide about this entry.
+    /// Returns the revocations before the log entry `entry`. These revocations decide about this entry.
     pub fn before(&self, entry: u64) -> RevokedBefore<'_> {
         RevokedBefore { all: self, entry }
     }
@@ -185,8 +185,9 @@ pub struct RevocableGrant {
 #[must_use]
 pub struct MayRevoke(RevokedSubject);
 
-/// Checks that the holder of the key of `signature` may revoke `subject`. A passkey revokes only itself and the epoch. Whether the subject is
-/// already revoked is not checked, so the holder of a revoked key may send the same revocation again.
+/// Checks that the holder of the key of `signature` may revoke `subject`. A passkey can revoke only itself and the
+/// epoch. Whether the subject is already revoked is not checked, so the holder of a revoked key may send the same
+/// revocation again.
 ///
 /// # Errors
 /// Returns an error if the signer or the subject is unknown, if the key of the signer is revoked, or if the signer has no

@@ -134,7 +134,7 @@ pub fn count(
     count_unrevoked(signatures, roster, excluded, rules, at, |_| false)
 }
 
-/// Does the same as [`count`], but no signature of a key counts for which `is_revoked` returns true.
+/// Does the same as [`count`], but a signature does not count if `is_revoked` returns true for its key.
 pub fn count_unrevoked(
     signatures: &[VerifiedSignature],
     roster: &TrustedRoster,

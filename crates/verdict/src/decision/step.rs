@@ -21,7 +21,7 @@ pub struct HashedStep {
     schema: ParameterSchema,
     digest: StepDigest,
     rendered: RenderedDigest,
-    /// Template of the script, until it is filled in.
+    /// Template of the script, or `None` after the template was filled in.
     template: Option<Arc<ScriptTemplate>>,
 }
 
@@ -60,7 +60,7 @@ impl HashedStep {
     /// template.
     ///
     /// # Errors
-    /// Returns the parameter whose value can't be written in its place.
+    /// Returns the parameter whose value can't be written into the script.
     pub fn filled(&self, params: &Value) -> Result<Self, StepError> {
         self.filled_by(|template| template.render(params))
     }
@@ -100,8 +100,8 @@ impl HashedStep {
         self.template.is_some()
     }
 
-    /// Returns the definition that policy reads before the parameters are known. A template has a harmless value in each
-    /// place.
+    /// Returns the definition that policy reads before the parameters are known. If the script is a template, each
+    /// placeholder has a harmless value.
     pub fn sample(&self) -> Cow<'_, StepDefinition> {
         match &self.template {
             None => Cow::Borrowed(&self.definition),
@@ -286,7 +286,7 @@ pub enum StepError {
     /// The template of the script has flaws.
     #[error("the template of the script is invalid: {}", joined(.0, "; "))]
     Template(Vec<TemplateFlaw>),
-    /// The value of a parameter can't be written in its place of the script.
+    /// The value of a parameter can't be written into the script.
     #[error(
         "the template can't be filled in{}: {}",
         if .0.parameter.is_empty() { String::new() } else { format!(" with the parameter {}", .0.parameter) },

@@ -53,7 +53,7 @@ impl Pinned {
     }
 }
 
-/// All versions from version 1 on. The pinned version connects them.
+/// All versions from version 1 on, each connected with the pinned version.
 #[derive(Debug, Clone)]
 pub struct Chain {
     versions: Vec<TrustedRoster>,
@@ -283,8 +283,8 @@ impl Chain {
         Ok(canonical::canonical_of(&self.envelopes)?)
     }
 
-    /// Returns each version from the pinned version to the last version whose next version needs no signature. The
-    /// supplier of the chain could have replaced that next version.
+    /// Returns the unguarded versions from the pinned version to the last version. The version after an unguarded
+    /// version needs no signature. The supplier of the chain could have replaced that version.
     pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
         let from = self.anchor.min(self.versions.len() - 1);
         self.versions[from..]

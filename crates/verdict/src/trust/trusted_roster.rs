@@ -30,7 +30,8 @@ pub struct TrustedRoster {
 #[derive(Debug, Clone, Default)]
 struct Index {
     keys: HashMap<KeyId, (KeyHolder, SshKey)>,
-    /// Keys of other types than Ed25519. Only the passkeys among them can sign, and never a roster, a grant or a review.
+    /// Keys of other types than Ed25519. Only the passkeys among these keys can sign, and never a roster, a grant or a
+    /// review.
     foreign: Vec<(KeyHolder, ForeignKey)>,
     approvers: BTreeMap<Name, RosteredApprover>,
     boundaries: BTreeMap<BoundaryName, Vec<SshKey>>,
@@ -98,7 +99,7 @@ impl TrustedRoster {
         &self.roster
     }
 
-    /// Returns the payload. Its SHA-256 digest is the roster's digest.
+    /// Returns the payload. The SHA-256 digest of the payload is the roster's digest.
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
     }
@@ -144,8 +145,8 @@ impl TrustedRoster {
         }
     }
 
-    /// Does the same as [`Self::signer`], and also finds a passkey. Only the documents that section 5 of `docs/formats.md` lists
-    /// may have a signature of a passkey, and policy decides whether it counts.
+    /// Does the same as [`Self::signer`], and also finds a passkey. Only the documents that section 5 of
+    /// `docs/formats.md` lists may have a signature of a passkey, and policy decides whether this signature counts.
     pub fn statement_signer(&self, keyid: &KeyId) -> Option<(&KeyHolder, StatementKey<'_>)> {
         if let Some((holder, key)) = self.signer(keyid) {
             return Some((holder, key.into()));
@@ -242,8 +243,8 @@ impl TrustedRoster {
         }
     }
 
-    /// Returns a person whose name a new name looks like: the names differ only by `1`, `l` and `i`, by `0` and `o`, or by signs at
-    /// the end.
+    /// Returns a person whose name a new name looks like: the names differ only by `1`, `l` and `i`, by `0` and `o`, or
+    /// by `.`, `_`, `-` and `@` at the end.
     pub fn looks_like(&self, name: &Name) -> Option<&Name> {
         let people = self.roster.approvers.keys();
         let mut all = people

@@ -1,5 +1,7 @@
-//! JSON bodies of the HTTP interface, except the boundary's views: what a caller sends to propose a run, text in the query of
-//! an address, and answers that the boundary did not send but a proxy or another server.
+//! JSON bodies of the HTTP interface, except the boundary's views.
+//!
+//! The file also encodes text for the query of an address, and explains answers that a proxy or another server sent in
+//! place of the boundary.
 
 use schemars::JsonSchema;
 use serde::{
@@ -13,7 +15,7 @@ use documents::{
     ProposalId, ReceiptId, SessionId, Timestamp, json,
 };
 
-/// Returns the integer that a JSON number states exactly, also if it is written as `2.0`.
+/// Returns the integer that is equal to a JSON number, also if the number is written as `2.0`.
 pub fn whole(number: &Number) -> Option<i64> {
     match number.as_i64() {
         Some(whole) => Some(whole).filter(|whole| whole.unsigned_abs() <= json::MAX_INTEGER),
@@ -21,7 +23,7 @@ pub fn whole(number: &Number) -> Option<i64> {
     }
 }
 
-/// Converts a JSON value to a document, also for MCP, which may not use `crypto`.
+/// Converts a JSON value to a document. The module `mcp` calls this function, because it may not use `crypto` itself.
 ///
 /// # Errors
 /// Returns a message that begins with the JSON pointer of the first value that does not fit the type.
@@ -227,14 +229,14 @@ fn no_params() -> Value {
     Value::Object(serde_json::Map::new())
 }
 
-/// Maximum length of a text that holds parameters, in bytes.
+/// Maximum length of a text that contains parameters, in bytes.
 const MAX_TEXT_BYTES: usize = 256 << 10;
 const EXPECTED: &str = "expected an object, like {\"n\": 5}";
 
 /// Reads parameters. Some programs of agents send the object as a text, which is read as strictly as the object itself.
 ///
 /// # Errors
-/// Returns an error for a text that holds no object.
+/// Returns an error for a text that contains no object.
 pub fn params<'de, D: Deserializer<'de>>(reader: D) -> Result<Value, D::Error> {
     let given = Value::deserialize(reader)?;
     let Value::String(text) = &given else {
@@ -278,7 +280,7 @@ pub fn may_pass(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504)
 }
 
-/// Returns what an answer that is no document of a boundary means, and the next step.
+/// Returns a message about an answer that is no document of a boundary: what the answer means, and what to do next.
 pub fn foreign_answer(status: u16, body: &[u8]) -> String {
     let is_page = body.trim_ascii_start().starts_with(b"<");
     let meaning = match status {

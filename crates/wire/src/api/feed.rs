@@ -121,12 +121,12 @@ documents::words! {
 }
 
 impl FeedKind {
-    /// Returns true if such an event asks people for signatures.
+    /// Returns true if an event of this kind asks people for signatures.
     pub fn is_request(self) -> bool {
         matches!(self, Self::Pending | Self::GrantPending)
     }
 
-    /// Returns true if the proposal of such an event has ended.
+    /// Returns true if the proposal of an event of this kind has ended.
     pub fn is_end(self) -> bool {
         matches!(
             self,

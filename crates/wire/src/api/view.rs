@@ -4,9 +4,9 @@
 //! - proposals, their approvals and their events
 //! - standing grants
 //! - runs that people must review, and the reviews so far
-//! - jobs whose ID tokens open a token without a secret, and what the boundary says about such a job
-//! - advice in the words of the reader: the boundary writes its refusals for HTTP, and the client and the MCP
-//!   server replace its words
+//! - jobs whose ID tokens open a token that has no secret, and what the boundary states about such a job
+//! - advice for each kind of reader: the boundary names HTTP requests in its refusals, and the client and the MCP
+//!   server replace these requests by commands and tools
 
 use std::{collections::BTreeMap, fmt};
 

@@ -2,14 +2,13 @@
 //!
 //! The doc comments become descriptions in the JSON Schemas that agents read.
 //!
-//! What a tool reports to the agent in place of an answer: a refusal or a failure, with advice.
+//! The file also defines what a tool reports in place of an answer: a refusal or a failure, with advice for the agent.
 //!
-//! Text of other people in the answers for an agent.
+//! In text of other people, control characters and invisible characters become visible escapes, because they can hide
+//! instructions from the person who reads the conversation. All other characters stay, so that output in any language
+//! is readable.
 //!
-//! Control characters and invisible characters become visible escapes, because they can hide instructions from the
-//! person who reads the conversation. All other characters stay, so that output in any language is readable.
-//!
-//! The maximum size of an answer and of a resource. An agent pays for each byte that it reads.
+//! The size of an answer and of a resource is limited, because an agent pays for each byte that it reads.
 
 use std::fmt::Display;
 
@@ -592,7 +591,7 @@ fn advice(code: &str, status: u16, is_about_proposal: bool) -> &'static str {
 /// Maximum number of bytes of a description that the boundary wrote.
 const MAX_DETAIL_BYTES: usize = 2 << 10;
 
-/// Escapes the beginning of a text. The result has at most `most` bytes, and is the whole text if the flag is false.
+/// Escapes the beginning of a text. The result has at most `most` bytes. The second value is true if the text was cut.
 pub fn visible_up_to(text: &str, most: usize) -> (String, bool) {
     let (out, used) = visible_start(text.as_bytes(), most);
     (out, used < text.len())
@@ -645,7 +644,7 @@ pub fn visible_start(bytes: &[u8], most: usize) -> (String, usize) {
     (out, used)
 }
 
-/// Escapes the end of the bytes. The result has at most `most` bytes, and is the whole text if the flag is false.
+/// Escapes the end of the bytes. The result has at most `most` bytes. The second value is true if the text was cut.
 pub fn visible_end(bytes: &[u8], most: usize) -> (String, bool) {
     let text = String::from_utf8_lossy(bytes);
     let (mut first, mut length) = (text.len(), 0);
@@ -674,7 +673,7 @@ pub fn visible_json(value: Value) -> Value {
     }
 }
 
-/// Writes the characters that [`visible`] escapes as escapes of JSON. The text is still the same JSON document.
+/// Writes each character that [`visible`] escapes as a JSON escape. The text is still the same JSON document.
 pub fn visible_json_text(document: &str) -> String {
     let mut out = String::with_capacity(document.len());
     for c in document.chars() {

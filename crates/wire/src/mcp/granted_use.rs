@@ -1,7 +1,8 @@
 //! Runs under standing grants. If the server has the key of a grantee, `propose` uses a grant that covers the run, and
-//! nobody is asked. Otherwise people must sign the run, and the answer states the reason.
+//! no person is asked. Otherwise people must sign the run, and the answer states the reason.
 //!
-//! The program that starts the server has the key, and remembers each use beyond the end of the server.
+//! The program that starts the server has the key, and stores each use, so that the use is known after a restart of the
+//! server.
 
 use std::sync::Arc;
 
@@ -30,7 +31,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let Some(machine) = &self.machine else {
             return Ok(Err(GrantNote::None));
         };
-        // An earlier call with these arguments already asked people, and has no answer.
+        // If an earlier call with these arguments asked people and has no answer, this call must repeat that proposal
+        // and not use a grant.
         let asked = machine.sent.is_unanswered(args, Instant::now());
         let Some(key) = machine.grantee.as_ref().filter(|_| !asked) else {
             return Ok(Err(GrantNote::None));
@@ -61,8 +63,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
         Ok(tried)
     }
 
-    /// Records that the call has its answer, so that the same call is a new run. After a kill between this line and the
-    /// write of the answer, a repeated call is a second run.
+    /// Records that the call has its answer, so that the same call is a new run. If the program is killed after this
+    /// call and before it writes the answer, a repeated call makes a second run.
     pub fn forget_use(&self, args: &ProposeArgs) {
         if let Some(key) = self
             .machine
@@ -73,7 +75,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
         }
     }
 
-    /// Returns the grant that ends first of those that cover the run, and the schema of the parameters of the step.
+    /// Returns the first grant to end among the grants that cover the run, and the schema of the parameters of the
+    /// step.
     async fn covering(
         &self,
         key: &dyn GranteeKey,
@@ -136,18 +139,18 @@ impl<A: BoundaryApi> ToolCalls<A> {
             Err(problem) if problem.code() == NOT_GRANTED => {
                 return ask(NOT_GRANTED, problem.detail());
             }
-            // The boundary would refuse the run without the grant too, or it gave no answer.
+            // For any other problem, the boundary would refuse the run without the grant too, or gave no answer.
             made => made?,
         };
         let path = format!("/v1/proposals/{}", view.id);
         if view.status == ProposalStatus::Pending {
             view = match self.sign_use(machine, key, &view, schema).await {
-                // An earlier request with the signature has arrived.
+                // An earlier request with the signature has already arrived.
                 Err(problem) if problem.code() == "wrong-state" => self.proposal(&view.id).await?,
                 Err(problem)
                     if problem.is_refusal() && !problem.may_pass() && problem.code() != "fault" =>
                 {
-                    // Without its signature, the proposal would wait until its window ends.
+                    // The signature of the grantee was refused, so this proposal would only wait until its window ends.
                     let _ = self
                         .send(ApiRequest::post(format!("{path}/cancellation"), None))
                         .await;
@@ -179,7 +182,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         }
     }
 
-    /// Signs the statement of the boundary if it is the run that this call asked for.
+    /// Signs the statement of the boundary if the statement is for the run that this call asked for.
     async fn sign_use(
         &self,
         machine: &AgentMachine,

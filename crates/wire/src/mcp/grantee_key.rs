@@ -22,7 +22,7 @@ pub trait GranteeKey: Send + Sync {
     /// Returns the id of the key.
     fn keyid(&self) -> KeyId;
 
-    /// Checks given parameters with the declaration of the grant, after that of the step has added its defaults.
+    /// Adds the defaults of the step to the given parameters, and checks the result with the declaration of the grant.
     ///
     /// # Errors
     /// Returns the first difference.
@@ -39,7 +39,8 @@ pub trait GranteeKey: Send + Sync {
     /// Returns an error if the key could not sign.
     fn sign(&self, payload: &[u8]) -> Result<EnvelopeSignature, String>;
 
-    /// Returns the use of an earlier call with these arguments that has no answer, also of an earlier server.
+    /// Returns the planned use of an earlier call with these arguments, if that call has no answer. The call may have
+    /// been made to an earlier process of the server.
     fn planned(&self, args: &ProposeArgs) -> Option<PlannedUse>;
 
     /// Remembers a use durably before it is sent. If a call with these arguments has a use already, returns that use.
@@ -57,7 +58,7 @@ pub trait GranteeKey: Send + Sync {
 pub enum GrantNote {
     /// No grant of the server's key has the step.
     None,
-    /// The run uses a grant: these words.
+    /// The run uses a grant. The value is the text about this for the answer.
     Used(String),
     /// People must sign, because no grant covers the run.
     Asked(StatedReason),

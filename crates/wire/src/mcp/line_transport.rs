@@ -28,7 +28,7 @@ const QUEUED_ANSWERS: usize = 16;
 pub struct LineTransport<R> {
     input: BufReader<R>,
     line: Vec<u8>,
-    /// True while the rest of a line is skipped that is too long.
+    /// True while the rest of a line that is too long is skipped.
     skips: bool,
     /// True after the first request. A notification before the first request has no meaning.
     opened: bool,

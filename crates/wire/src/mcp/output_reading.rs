@@ -1,4 +1,5 @@
-//! The recorded output that a server on the agent's machine has read, so that it reads each byte only once.
+//! Keeps the recorded output that a server on the agent's machine has read, so that the server reads each byte only
+//! once.
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// The reading of one stream, from its first byte to its last.
 ///
 /// No byte is returned before the digest of all bytes was compared with the digest in the receipt. If a call ends
-/// before the last byte, the next call for the same stream reads on.
+/// before the last byte, the next call for the same stream continues the reading.
 #[derive(Default)]
 pub struct OutputReading {
     /// The stream, as its receipt states it.
@@ -26,7 +27,8 @@ pub struct OutputReading {
 }
 
 impl OutputReading {
-    /// Begins to read a stream, or goes on if the bytes of `part` were or will be kept.
+    /// Begins to read a stream. If an earlier call began to read the same stream and keeps the bytes of `part`, the
+    /// reading continues.
     pub fn begin(&mut self, stream: &Stream, part: &Range<u64>) {
         let covers = self.wanted.start <= part.start && part.end <= self.wanted.end;
         if self.stream.as_ref() != Some(stream) || !covers {
@@ -61,7 +63,7 @@ impl OutputReading {
     }
 
     /// Returns the bytes of `part` after all bytes of the stream were read. Returns `None`, and forgets the bytes, if
-    /// the stream is not the one of the receipt.
+    /// their digest differs from the digest in the receipt.
     pub fn checked(&mut self, part: &Range<u64>) -> Option<Vec<u8>> {
         if !self.is_checked {
             let digest = ContentDigest::from_bytes(std::mem::take(&mut self.digest).finish());

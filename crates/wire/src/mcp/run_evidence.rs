@@ -1,8 +1,8 @@
 //! What a run did: the facts of its receipt, and its recorded output.
 //!
-//! If this machine can verify bundles, the program reads the whole recorded output, and compares it with the digest that
-//! the receipt states. It also compares the receipt with the proposal that it sent. Otherwise somebody between the boundary
-//! and this machine could change the text that an agent reads, or show another run.
+//! If this machine can verify bundles, the program reads the whole recorded output, and compares it with the digest
+//! that the receipt states. The program also compares the receipt with the proposal that it sent. Otherwise somebody
+//! between the boundary and this machine could change the text that an agent reads, or show another run.
 
 use std::ops::Range;
 
@@ -25,9 +25,9 @@ use documents::{
     Statement, Stream,
 };
 
-/// Number of bytes in one window of an output, before and after the escapes.
+/// Maximum number of bytes in one window of an output, both before and after escaping.
 const WINDOW_BYTES: usize = 16 << 10;
-/// Number of bytes of each stream in the answer about an ended run, before and after the escapes.
+/// Maximum number of bytes of each stream in the answer about an ended run, both before and after escaping.
 const TAIL_BYTES: usize = 2 << 10;
 /// Code of the problem if the boundary sent the bundle of another run.
 pub const ANOTHER_RUN: &str = "another-run";
@@ -52,8 +52,8 @@ pub struct EndedRun {
 }
 
 impl EndedRun {
-    /// Returns what is known without the receipt. On the agent's machine, this is no outcome, because somebody between the
-    /// boundary and this machine could invent an outcome and hide the receipt.
+    /// Returns what is known without the receipt. On the agent's machine, the result contains no outcome, because
+    /// somebody between the boundary and this machine could invent an outcome and hide the receipt.
     fn unread(why: &str, is_at_boundary: bool) -> Self {
         let word = if is_at_boundary {
             "`outcome` is the boundary's word"
@@ -102,7 +102,7 @@ enum NoOutput {
     Altered,
     /// Only `read` of `recorded` bytes arrived in time.
     Late { read: u64, recorded: u64 },
-    /// The boundary did not send it.
+    /// The boundary did not send the output.
     Missing(ToolProblem),
 }
 
@@ -195,8 +195,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
         Ok(json!({"receipt": id, "bytes": text.len(), "cut": {"members": ["bundle"], "whole": WHOLE}}).to_string())
     }
 
-    /// Returns what the receipt of an ended run states, with the end of the output. What does not arrive before `until`
-    /// is missing in the result.
+    /// Returns what the receipt of an ended run states, with the end of the output. A part that does not arrive before
+    /// `until` is missing in the result.
     pub(super) async fn ended_run(&self, id: &ReceiptId, until: Instant) -> EndedRun {
         let evidence = match timeout_at(until, self.evidence(id)).await {
             Ok(Ok(evidence)) => evidence,

@@ -2,7 +2,7 @@
 //!
 //! A verified receipt proves that a run happened, but not that it is the run that the agent proposed: somebody between
 //! the boundary and this machine can answer `propose` with an older run, or change the request on its way. Therefore
-//! the server compares the statement that people signed with what it sent.
+//! the server compares the statement that people signed with the proposal that the server sent.
 
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
@@ -16,7 +16,8 @@ use documents::{Authorization, ContentDigest, Nonce, ProposalId, ReceiptId, Time
 const MAX_UNANSWERED: usize = 32;
 /// Time for which a repeated call without an answer is the same proposal. After this time, the call is a new proposal.
 pub const REPEATS_FOR: Duration = Duration::from_secs(600);
-/// Seconds after its end in which a run answers a repeated call, and a minute for clocks that differ.
+/// Seconds after the end of a run in which the boundary answers a repeated call with this run, and a minute for clocks
+/// that differ.
 const EXISTS_FOR_S: i64 = 660;
 /// Maximum number of proposals with an answer that the server remembers.
 const MAX_ANSWERED: usize = 256;
@@ -51,7 +52,7 @@ impl Sent {
         now.duration_since(self.at) < REPEATS_FOR && self.args == args
     }
 
-    /// Returns the time of the call, which its nonce begins with, in seconds since 1970.
+    /// Returns the time of the call in seconds since 1970. The nonce of the call begins with this time.
     fn made_at_s(&self) -> i64 {
         let millis = self
             .nonce
@@ -64,8 +65,8 @@ impl Sent {
 }
 
 impl SentProposals {
-    /// Returns the nonce of a call. A call without an answer that is repeated has the same nonce, so that both are one
-    /// proposal.
+    /// Returns the nonce of a call. If a call without an answer is repeated, both calls have the same nonce, so that
+    /// both are one proposal.
     pub fn nonce_of(
         &self,
         args: &ProposeArgs,
@@ -98,8 +99,8 @@ impl SentProposals {
             .any(|sent| sent.is_of(args, now))
     }
 
-    /// Records that the boundary answered the call with this nonce. `made` is the proposal, if there is one. What the server
-    /// sent for a new proposal is not replaced by a call that repeats it.
+    /// Records that the boundary answered the call with this nonce. `made` is the proposal, if there is one. If the
+    /// call repeats a proposal that the server remembers, the record of the first call stays.
     pub fn answered(
         &self,
         args: &ProposeArgs,
@@ -130,10 +131,10 @@ impl SentProposals {
         lists.answered.push_back((id.clone(), sent));
     }
 
-    /// Compares a statement with the call for its proposal. Returns the parts that differ, and nothing if the proposal
-    /// is not one that this server remembers. `schema` is the schema of the parameters, whose defaults the boundary
-    /// adds. `plan` is the id of the receipt of the plan, which a statement names only by a digest. `ended` is the end
-    /// of the run.
+    /// Compares a statement with the call for its proposal. Returns the parts that differ, or nothing if this server
+    /// does not remember the proposal. `schema` is the schema of the parameters, whose defaults the boundary adds.
+    /// `plan` is the id of the receipt of the plan, which a statement names only by a digest. `ended` is the end of the
+    /// run.
     pub fn differences(
         &self,
         signed: &Authorization,
@@ -148,7 +149,7 @@ impl SentProposals {
         let params = Value::Object(sent.args.params.clone());
         [
             ("nonce", sent.existing || signed.nonce == sent.nonce),
-            // Otherwise an old run of the same step could take the place of the run.
+            // Without this check, an old run of the same step could take the place of the proposed run.
             (
                 "time",
                 !sent.existing

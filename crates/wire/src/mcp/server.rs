@@ -3,7 +3,7 @@
 //! The server never asks the client for anything: no elicitation, no sampling, no prompts. An answer to such a question
 //! would be no proof that a person answered.
 //!
-//! JSON-RPC errors, for requests that are no calls of a tool or that the program can't read.
+//! The file also makes the JSON-RPC errors for requests that are no calls of a tool or that the program can't read.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -128,7 +128,8 @@ impl<A: BoundaryApi> McpServer<A> {
                         task_of(&view).with_status_message(note.words() + &waiting_words(&view));
                     return Ok(CallToolResponse::Task(CreateTaskResult::new(task)));
                 }
-                // The agent must get the id of the proposal. If the problem stays, the next call of a tool reports it.
+                // A problem of the wait is ignored, because the agent must get the id of the proposal. If the problem
+                // persists, the next call of a tool reports it.
                 let _ = calls
                     .until_end(&mut view, args.wait_s, deadline, &notes)
                     .await;
@@ -284,7 +285,8 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         Ok(ReadResourceResult::new(vec![contents]).into())
     }
 
-    /// Completes the ref of a step, the only argument of a resource that has a list. Each found step is a suggestion.
+    /// Completes the ref of a step, the only argument of a resource for which there are suggestions. Each step that a
+    /// search finds is a suggestion.
     async fn complete(
         &self,
         request: CompleteRequestParams,

@@ -1,8 +1,7 @@
 //! What each tool does: its HTTP calls, and the answer that the agent gets.
 //!
-//! The steps of a boundary: a search, one step, and the folders.
-//!
-//! The boundaries of a server: one boundary, or all boundaries of the user's list. With a list, each call names a boundary.
+//! The file also has the calls about the steps of a boundary (a search, one step, and the folders), and the boundaries
+//! of a server: one boundary, or all boundaries of the user's list. With a list, each call names a boundary.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -62,7 +61,7 @@ pub struct AgentMachine {
     pub sent: SentProposals,
     /// The key that uses standing grants.
     pub grantee: Option<Arc<dyn GranteeKey>>,
-    /// The readings of the last standard output and of the last standard error.
+    /// The standard output and the standard error that the server read last.
     pub outputs: [Mutex<OutputReading>; 2],
 }
 
@@ -71,7 +70,7 @@ pub struct AgentMachine {
 pub struct ToolCalls<A> {
     api: A,
     pub(super) new_nonce: NewNonce,
-    /// `None` if the server ends with its first request.
+    /// `None` if the calls belong to a single request ([`ToolCalls::of_request`]).
     pub(super) machine: Option<Arc<AgentMachine>>,
 }
 
@@ -129,7 +128,9 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let body = json!({
             "step": args.step, "params": args.params, "reason": args.reason, "nonce": nonce,
             "session": args.session, "plan": args.plan, "grant": grant.map(|grant| &grant.id),
-            // The nonce only makes one call safe to send twice. For a grant, it also decides which use a call is.
+            // Without a grant, `new` decides whether an earlier proposal of the same run is the answer. The nonce only
+            // makes the request safe to send twice. With a grant, the nonce alone decides whether a call is the same
+            // use.
             "new": grant.is_none().then_some(args.new),
         });
         let answer = self
@@ -149,7 +150,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             );
             return Err(ToolProblem::no_answer(&detail));
         };
-        // After a failure of the service, the proposal may exist.
+        // After a status of 500 or more, the proposal may exist, so the call still counts as unanswered.
         if let Some(machine) = self.machine.as_ref().filter(|_| answer.status < 500) {
             machine.sent.answered(
                 args,
@@ -252,8 +253,9 @@ impl<A: BoundaryApi> ToolCalls<A> {
             .await)
     }
 
-    /// Returns the state of a proposal. If a run has ended, the outcome and the output come from its receipt. If they do
-    /// not arrive before the deadline, the state lacks them, because the id and the status must still reach the agent.
+    /// Returns the state of a proposal. If a run has ended, the outcome and the output come from its receipt. If the
+    /// outcome or the output does not arrive before the deadline, the state lacks this part, because the id and the
+    /// status must still reach the agent.
     pub async fn state(&self, view: ProposalView, deadline: Instant) -> ProposalProgress {
         let has_run = view.status.has_ended()
             && (view.status == ProposalStatus::Finished
@@ -445,7 +447,7 @@ pub fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     of_value(&value).map_err(ToolProblem::odd)
 }
 
-/// Returns an outcome as an object, with what the lists of the run refused.
+/// Returns an outcome as an object, with the programs that the list of the run refused.
 pub fn outcome_of(outcome: &Outcome, refused: &[RefusedPart]) -> Map<String, Value> {
     let mut members = object(outcome);
     if !refused.is_empty() {
@@ -501,7 +503,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
 
     /// Describes one step.
     pub async fn get_step(&self, args: GetStepArgs) -> Answer<StepDetails> {
-        // The boundary answers the path of a runbook with the steps of the runbook.
+        // If the text is only the path of a runbook, the refusal of the boundary names steps that the caller may mean.
+        // So the path alone passes this check.
         let end = if args.step.contains(':') { "" } else { ":x" };
         let _: StepRef = parse("step", &format!("{}{end}", args.step))?;
         let view: StepView = self.read(&format!("/v1/steps/{}", args.step)).await?;
@@ -560,7 +563,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
 
 /// Name of the argument that names a boundary.
 pub const BOUNDARY: &str = "boundary";
-/// Time after which a search of all boundaries ends without the answer of a boundary.
+/// Time for which a search of all boundaries waits for each boundary.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum number of steps of each boundary in the answer to a search of all boundaries.
 const STEPS_OF_EACH: usize = 5;
@@ -597,8 +600,8 @@ impl<A: BoundaryApi> ServedBoundaries<A> {
         )
     }
 
-    /// Searches the steps of all boundaries at the same time, and returns the first steps of each. A boundary that does not
-    /// answer in time is named with its problem, and does not stop the others.
+    /// Searches the steps of all boundaries at the same time, and returns the first steps of each. A boundary that does
+    /// not answer in time is named with its problem, and does not delay the steps of the other boundaries.
     pub async fn search_all(&self, args: &ListStepsArgs) -> Value {
         let mut searches = JoinSet::new();
         for (name, calls) in self.0.iter() {

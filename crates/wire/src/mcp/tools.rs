@@ -198,12 +198,13 @@ fn tool<I: JsonSchema>(
         .with_annotations(hints)
 }
 
-/// Returns the schema of an answer whose fields have clear names.
+/// Returns the schema of an answer without descriptions, because the names of the fields are clear.
 fn fields_of<T: JsonSchema>() -> Arc<JsonObject> {
     schema_of::<T>(false)
 }
 
-/// Returns the schema of an answer that the tool `wait` describes. An agent pays for each byte of the tools.
+/// Returns the schema of an answer with the same fields as the answer of `wait`. The schema only names `wait`, because
+/// an agent pays for each byte of the tools.
 fn as_wait() -> Arc<JsonObject> {
     let schema =
         json!({"type": "object", "description": "The same fields as in the answer of `wait`."});
@@ -231,7 +232,8 @@ fn members(schema: Value) -> JsonObject {
 /// Maximum of each integer that has no limit of its own.
 const LARGEST: u64 = (1 << 53) - 1;
 
-/// Returns a schema with only the keywords that each provider of agents accepts, and without those that say nothing.
+/// Returns a schema with only the keywords that each provider of agents accepts, and without keywords that give an
+/// agent no information.
 fn plain(schema: Value, is_described: bool) -> Value {
     let mut members = match schema {
         Value::Object(members) => members,

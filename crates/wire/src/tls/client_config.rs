@@ -2,11 +2,8 @@
 //!
 //! The client checks the certificate and the name of each server. No option switches this check off.
 //!
-//! TLS of a connection to a database server.
-//!
-//! The client checks the certificate and the name of the server. No option switches this check off.
-//!
-//! The reason of a failed TLS connection, in words for the person who started the client.
+//! The file also makes TLS connections to a database server, and explains a failed TLS connection for the person who
+//! started the client.
 
 use std::{
     fmt,
@@ -145,7 +142,7 @@ pub fn certified_pair(
 }
 
 fn certificate_words(error: &str) -> String {
-    // webpki's word inside an error that rustls does not type.
+    // rustls has no error variant for this case, so the text of the error is searched for webpki's name of the case.
     if error.contains("UnsupportedCertVersion") {
         return "the certificate does not have version 3, which TLS needs: ask for a new one, issued with an extension, \
                 for example `openssl x509 -req ... -extfile FILE` with the line `extendedKeyUsage=clientAuth`"
@@ -250,7 +247,7 @@ pub enum TlsProblem {
     /// The server supports only versions before TLS 1.2.
     #[error("the server supports no TLS 1.2 and no TLS 1.3")]
     OldVersion,
-    /// The server has no room for the connection, or has a fault.
+    /// The server has no capacity for the connection, or has a fault.
     #[error("the server has no room for this connection, or has a fault now")]
     NoRoom,
     /// The server closed the connection without an answer.
@@ -369,7 +366,7 @@ impl TlsProblem {
 
 const NO_NAME: &str = "has no name of a host (subjectAltName)";
 
-/// Returns the text `before` and the day, or an empty text if no calendar has the time.
+/// Returns the text `before` and the day, or an empty text if the time is beyond the calendar.
 fn words(before: &str, time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds)

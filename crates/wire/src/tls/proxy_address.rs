@@ -55,7 +55,8 @@ impl AsRef<str> for ProxyAddress {
     }
 }
 
-/// Returns advice if the environment names a proxy, which this program never uses. `instead` is the setting that names one.
+/// Returns advice if the environment names a proxy, which this program never uses. `instead` is the setting of this
+/// program that names a proxy.
 pub fn unused_proxy(instead: &str) -> Option<String> {
     let set = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let name = set

@@ -1,11 +1,10 @@
 //! The server side of TLS. The certificate can be replaced while connections exist.
 //!
-//! The certificate and the key of the service, from their PEM files.
+//! The file also reads the certificate and the key of the service from their PEM files, and the fields of a certificate
+//! that rustls does not expose.
 //!
-//! Reads the fields of a certificate that rustls does not expose.
-//!
-//! The fields decide only what a message says, and whether a file of `[tls]` is taken. rustls checks the certificates of
-//! a connection.
+//! These fields decide only what a message says, and whether a file of `[tls]` is accepted. rustls checks the
+//! certificates of a connection.
 
 use std::{
     io,
@@ -139,7 +138,7 @@ pub struct PairText {
     pub certificate: Vec<u8>,
     /// The private key of the certificate.
     pub key: Zeroizing<Vec<u8>>,
-    /// The certificates of `client_ca`. With them, only clients of this CA may connect.
+    /// The certificates of `client_ca`. If present, only clients with a certificate of this CA may connect.
     pub client_ca: Option<Vec<u8>>,
 }
 
@@ -315,7 +314,7 @@ fn read_certificates(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, ValidT
         .ok_or_else(|| NO_CERTIFICATE.to_owned())
 }
 
-/// Refuses a first certificate that the clients of Countersign refuse.
+/// Refuses a certificate of the service that the clients of Countersign would refuse.
 fn check_of_service(certificate: &CertificateFields) -> Result<(), String> {
     if !certificate.has_version_3 {
         return Err(

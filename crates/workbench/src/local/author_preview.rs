@@ -1,10 +1,10 @@
-//! What approvers would see of a step, before anybody proposes it.
+//! Shows what approvers would see of a step, before anybody proposes the step.
 //!
 //! The module makes the documents that a boundary would make: a seal of the one step, and an authorization. The code of
-//! `countersign review` then derives the screen from them. The keys of these documents exist only while the screen is made,
-//! and no roster names them.
+//! `countersign review` then derives the screen from them. The keys of these documents exist only while the screen is
+//! made, and no roster names them.
 //!
-//! Compares the steps of a file with the sealed steps of a running boundary.
+//! The file also compares the steps of a runbook with the sealed steps of a running boundary.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -61,7 +61,7 @@ impl PreviewRules {
         }
     }
 
-    /// Returns true if the policy says who must approve. Otherwise no boundary could seal a step that does not say it.
+    /// Returns true if the policy or the step names the approvers. Otherwise no boundary can seal the step.
     pub fn names_approvers(&self, step: &RegisteredStep) -> bool {
         let ruling = self.policy.ruling(&step.definition.reference);
         ruling.approvals.is_some() || !step.definition.approvals.from.is_empty()
@@ -299,7 +299,8 @@ impl AuthorPreview {
         self.chosen.as_ref().unwrap_or(&self.usual)
     }
 
-    /// Returns the rules for the screen of a step: the chosen rules, if these say who approves.
+    /// Returns the rules for the screen of a step: the chosen rules if they or the step name the approvers, and
+    /// otherwise the rules of a new boundary.
     pub fn rules_for(&self, step: &RegisteredStep) -> &PreviewRules {
         self.chosen
             .as_ref()
@@ -382,7 +383,7 @@ pub enum ComparedStep {
 }
 
 impl SealedSteps {
-    /// Returns the steps that the boundary of this client has sealed, as far as its token may see them.
+    /// Returns the steps that the boundary of this client has sealed and that the client's token may see.
     pub fn new(client: Client) -> Self {
         Self {
             client: Mutex::new(client),
@@ -393,8 +394,8 @@ impl SealedSteps {
         locked(&self.client).get(path)
     }
 
-    /// Returns the file name, with its directories, under which the boundary has the runbook of these steps. `name` is the
-    /// name without directories.
+    /// Returns the file name, with its directories, under which the boundary has the runbook of these steps. `name` is
+    /// the name without directories.
     pub(super) fn file_of(&self, steps: &[Arc<RegisteredStep>], name: &str) -> Option<String> {
         let view: RegistryView = self.get("/v1/registry").ok()?;
         let own = steps.first()?.definition.reference.path();
@@ -410,7 +411,7 @@ impl SealedSteps {
             .iter()
             .filter(|path| **path == own || path.ends_with(&below));
         let first = found.next()?;
-        // With two runbooks of this name, the boundary does not say which of them the file is.
+        // If the boundary has two runbooks of this name, it is unknown which of the two the file is.
         found.next().is_none().then(|| format!("{first}{ending}"))
     }
 

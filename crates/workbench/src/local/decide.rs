@@ -1,8 +1,7 @@
 //! Policy decisions about a step, before the program asks the person.
 //!
-//! Command line options of `run` that allow or deny permissions in advance.
-//!
-//! Questions of the policy: the text of a question, and the parser of the typed answer.
+//! The file also contains the command line options of `run` that allow or deny permissions in advance, the texts of the
+//! questions, and the parser of a typed answer.
 
 use std::{
     io::IsTerminal as _,
@@ -107,8 +106,8 @@ pub struct LocalRules {
 }
 
 impl LocalRules {
-    /// Loads the policy and the options for the runbook with this name, whose file may have errors. An invalid policy file
-    /// is an error, and no other file is used instead.
+    /// Loads the policy and the options for the runbook with this name, whose file may have errors. An invalid policy
+    /// file is an error, and no other file is used instead.
     ///
     /// # Errors
     /// Returns all errors in the policy file, or an error about an option that is not a valid pattern.
@@ -464,7 +463,7 @@ pub struct Question {
     pub asked: Permission,
     /// Places in the script that need the permission.
     pub places: Vec<Occurrence>,
-    /// True if the step gets these variables of the environment, separated by commas, as secrets.
+    /// True if `asked` names variables of the environment, separated by commas, that the step gets as secrets.
     pub for_secrets: bool,
 }
 

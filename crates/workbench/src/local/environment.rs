@@ -8,7 +8,8 @@ use std::ffi::OsString;
 use client::{CommandFailure, CommandResult, PrintableText};
 use sandbox::{CODE_VARIABLES, matches_any};
 
-/// Variables that are never inherited, even if the policy allows them, besides [`CODE_VARIABLES`]: this program sets them.
+/// Variables that are never inherited, even if the policy allows them, besides [`CODE_VARIABLES`]: this program sets
+/// them.
 const OWN_NAMES: [&str; 3] = ["PARAM_*", "COUNTERSIGN_*", "RUNBOOKS_OUTPUT"];
 
 /// Maximum size of a step's environment in bytes, as in the sandbox.

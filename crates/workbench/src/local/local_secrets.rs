@@ -1,5 +1,6 @@
-//! Secrets of a step at a terminal, from the options `--secret NAME=env:VARIABLE` and `--secret NAME=file:PATH`. A sign-in
-//! block of Gruntwork also takes the variables of the environment that Gruntwork documents for it, after a question.
+//! Secrets of a step at a terminal, from the options `--secret NAME=env:VARIABLE` and `--secret NAME=file:PATH`. A
+//! sign-in block of Gruntwork also takes the variables of the environment that Gruntwork documents for it, after a
+//! question.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -91,7 +92,8 @@ impl LocalSecrets {
         self.given.keys()
     }
 
-    /// Returns the source of a secret: an option, or for a sign-in block its variable of the environment, if it has a value.
+    /// Returns the source of a secret: an option, or for a sign-in block its variable of the environment, if it has a
+    /// value.
     fn source(&self, secret: &StepSecret, step: &StepDefinition) -> Option<SecretSource> {
         if let Some(given) = self.given.get(&secret.name) {
             return Some(given.clone());
@@ -104,7 +106,8 @@ impl LocalSecrets {
         match secret.given {
             // Google's variables contain the path of the file with the credentials.
             SecretAs::File => Some(SecretSource::File(PathBuf::from(value))),
-            // Output can't be masked for a shorter value, which is the name of a person or a region, and no secret.
+            // Output can't be masked for a shorter value. Such a value is no secret, but for example the name of a
+            // person or a region.
             SecretAs::Env => {
                 (value.len() >= MIN_MASKED).then(|| SecretSource::Env(variable.to_owned()))
             }
@@ -191,7 +194,8 @@ impl LocalSecrets {
             let why = match (decided.verdict, decided.rule) {
                 (PolicyVerdict::Allow, _) => continue,
                 (PolicyVerdict::Ask(why), _) => why,
-                // The built-in list denies that each step inherits the variable. Here the page names the block.
+                // The built-in list denies the variable, so that not every step inherits it. For a sign-in block that
+                // the page names, a person may allow the variable.
                 (
                     PolicyVerdict::Deny,
                     AppliedRule::Listed {

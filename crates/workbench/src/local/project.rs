@@ -1,8 +1,8 @@
 //! Context of a command at a terminal: the repository and the policy.
 //!
 //! The program searches for the policy in the working directory and its parents, in the same files as the program
-//! Rundown. Only the commands `run` and `policy` search for a policy. A boundary uses the policy file that its
-//! configuration names. If a policy file is unreadable, the command stops and uses no other file instead.
+//! Rundown. Only the commands `run`, `open`, `test` and `policy` search for a policy. A boundary uses the policy file
+//! that its configuration names. If a policy file is unreadable, the command stops and uses no other file instead.
 
 use std::{
     io,

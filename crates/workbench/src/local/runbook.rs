@@ -209,7 +209,7 @@ impl Runbook {
     }
 }
 
-/// Returns one remark instead of the remarks about all blocks, for a person who runs one of them.
+/// Returns one remark instead of the remarks about all blocks, for a person who runs one of the blocks.
 fn short_remark(file: &str, remarks: &[FileProblem]) -> Vec<FileProblem> {
     let message = format!(
         "{} about this file: `countersign registry check FILE` shows them",

@@ -1,10 +1,8 @@
-//! Everything about runbook files that their author should know: errors, remarks, missing programs, and what policy says.
+//! Everything about runbook files that their author should know: errors, remarks, missing programs, and what policy
+//! says.
 //!
-//! Conversion from errors in a person's files to a command failure.
-//!
-//! Advice for the author of a step.
-//!
-//! Names of programs that usually need the network. The names only lead to advice and decide nothing.
+//! The file also contains the conversion of errors in a person's files to a command failure, advice for the author of a
+//! step, and the names of programs that usually need the network. These names only lead to advice and decide nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,7 +27,7 @@ pub struct RunbookCheck {
     pub scripts: Vec<ScriptAnswer>,
     /// What the authors should add to the blocks.
     pub advice: Vec<String>,
-    /// What was not compared with the files, if they were compared with a policy.
+    /// What was not compared with the files, if the files were compared with a policy.
     pub not_checked: Vec<&'static str>,
 }
 
@@ -58,7 +56,8 @@ impl RunbookCheck {
         }
     }
 
-    /// Asks this policy about each step, as a boundary does. `secrets` is true if the advice names the secrets of the steps.
+    /// Asks this policy about each step, as a boundary does. `secrets` is true if the advice names the secrets of the
+    /// steps.
     pub fn judge(&mut self, policy: &Policy, secrets: bool) {
         for step in self.sound_files.iter().flat_map(Registry::steps) {
             let ruling = policy.ruling(&step.definition.reference);
@@ -79,7 +78,7 @@ impl RunbookCheck {
         self.note_not_checked(false, false);
     }
 
-    /// Notes what a comparison with this roster and this configuration leaves open.
+    /// Records what was not checked, depending on whether a roster and a configuration were given.
     pub fn note_not_checked(&mut self, has_roster: bool, has_config: bool) {
         let open = [
             (
@@ -152,9 +151,9 @@ impl RunbookCheck {
         text
     }
 
-    /// Returns the last line: the number of errors, also of `more` others, or of steps.
+    /// Returns the last line: the number of errors plus `more`, or without errors the number of steps.
     pub fn verdict(&self, more: usize) -> String {
-        // What only the host knows is never checked.
+        // `not_checked` always contains the entry about the host, so only further entries count.
         let sound = if self.not_checked.len() > 1 {
             "sound, as far as checked"
         } else {

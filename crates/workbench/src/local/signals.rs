@@ -21,7 +21,7 @@ struct State {
     /// The run at this moment.
     running: Option<CancelFlag>,
     caught: Option<u8>,
-    /// A person asked to stop a step that is prepared, but does not run yet.
+    /// True if a person asked to stop a step that is prepared, but does not run yet.
     stop_asked: bool,
     /// Scratch directory, which is deleted when a signal ends the program.
     scratch: PathBuf,
@@ -104,8 +104,8 @@ impl Signals {
         state.caught.get_or_insert(signal);
     }
 
-    /// Ends the program as a signal does while no step runs, if a signal came since the start of the program. While a signal
-    /// ends the program, this call does not return.
+    /// If a signal has come since the start of the program, ends the program, like a signal while no step runs. If
+    /// another thread already ends the program, this call blocks until the end.
     pub fn end_if_caught(&self) {
         let state = locked(&self.0);
         if let Some(signal) = state.caught {
@@ -113,7 +113,7 @@ impl Signals {
         }
     }
 
-    /// After this call, a signal that ends the program also ends this process, or no other process.
+    /// Sets the process that a signal ends together with the program. `None` means no process.
     pub fn ends_too(&self, helper: Option<u32>) {
         locked(&self.0).helper = helper.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     }
@@ -127,7 +127,8 @@ impl Signals {
         }
     }
 
-    /// After this call, signals end the program. Returns the first signal since the start of the program, if there was one.
+    /// After this call, signals end the program. Returns the first signal since the start of the program, if there was
+    /// one.
     pub fn run_ended(&self) -> Option<u8> {
         let mut state = locked(&self.0);
         state.running = None;

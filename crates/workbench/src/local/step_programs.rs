@@ -89,7 +89,8 @@ impl StepPrograms {
         }
         for pattern in rules.allowed_programs().chain(granted(ruling)) {
             names.add_path(&pattern, project);
-            // A pattern such as `git*` names no program. The programs of the script that it allows are on the list.
+            // A pattern such as `git*` names no program. Instead, the list contains the programs of the script that the
+            // pattern allows.
             names.named.extend(
                 pattern
                     .parse()
@@ -279,8 +280,9 @@ fn is_path(command: &str) -> bool {
 }
 
 impl NamedPrograms {
-    /// Adds the programs behind a path that the script names, if the path is in the project: the interpreter of a script,
-    /// or the target of a link into the system directories. The run can execute other files of the project only with `{work}/**`.
+    /// Adds the programs behind a path that the script names, if the path is in the project: the interpreter of a
+    /// script, or the target of a link into the system directories. The run can execute other files of the project only
+    /// with `{work}/**`.
     fn add_path(&mut self, command: &str, project: &Project) {
         if !is_path(command) {
             return;

@@ -1,8 +1,8 @@
 //! Runs one step: decision, questions and run, in this order.
 //!
-//! Copies the output of a step to the terminal.
+//! The file also copies the output of a step to the terminal.
 //!
-//! A separate thread writes the output. A slow reader or a paused terminal can delay the time limit and Ctrl-C only if
+//! A separate thread writes this output. A slow reader or a paused terminal can delay the time limit and Ctrl-C only if
 //! the bounded queue is full.
 
 use std::{

@@ -93,10 +93,10 @@ struct PlannedTestStep<'a> {
 }
 
 impl TestedRunbook {
-    /// Returns an error for the first name of a block that the page does not have.
+    /// Checks that the page has each block that a test names.
     ///
     /// # Errors
-    /// Returns the message.
+    /// Returns a message about the first block that the page does not have.
     pub fn check_names(&self) -> Result<(), String> {
         let steps = self
             .tests
@@ -344,7 +344,7 @@ impl CaseRun<'_> {
         Err(problem)
     }
 
-    /// Returns what has the path: a file of `$GENERATED_FILES`, or an entry of the work directory.
+    /// Returns what exists at the path: a file of `$GENERATED_FILES`, or an entry of the work directory.
     fn found(&self, path: &RelativePath) -> Result<Found, String> {
         let Some(carried) = &self.walk.carried else {
             return Ok(Found::Nothing);
@@ -446,7 +446,7 @@ impl CaseRun<'_> {
     }
 }
 
-/// What has a path.
+/// What exists at a path.
 enum Found {
     Nothing,
     Directory,

@@ -31,8 +31,8 @@ pub type StepOutputs = BTreeMap<String, String>;
 /// What the steps of a walk leave for the steps after them.
 #[derive(Default)]
 pub struct WalkSession {
-    /// True if each step begins with the variables and in the directory of the step before. Otherwise a step leaves only
-    /// files and outputs.
+    /// True if each step begins with the variables and in the directory of the step before. Otherwise a step leaves
+    /// only files and outputs.
     pub carries_state: bool,
     /// Variables and directory that the steps left.
     pub state: ShellState,
@@ -245,7 +245,7 @@ impl WalkSession {
     }
 }
 
-/// Returns a note about the files that a step left in `$COUNTERSIGN_OUTPUT`, which no place at a terminal keeps.
+/// Returns a note about the files that a step left in `$COUNTERSIGN_OUTPUT`, which `countersign run` does not keep.
 pub fn files_note(results: &RunResults, limits: &ResultLimits) -> Option<String> {
     let files = match results.files(limits) {
         Ok(files) if files.is_empty() => return None,

@@ -25,8 +25,8 @@ impl WorkflowRun<'_> {
     /// workflow completes, and otherwise that of the last step, or 1 if that step passed.
     ///
     /// # Errors
-    /// Returns an error if a value of a loop does not fit the step, if a step is denied or refused, if nobody can answer a
-    /// question, or if the file of a loop has changed.
+    /// Returns an error if a value of a loop does not fit the step, if a step is denied or refused, if nobody can
+    /// answer a question, or if the file of a loop has changed.
     pub fn run(
         file: &WorkflowSteps,
         lists: &LoopLists,

@@ -1,9 +1,9 @@
 //! Walks through a workflow: which unit follows after each result. This file runs nothing and asks nobody.
 //!
-//! Lists for the loops of a workflow, which a person gives with `--var`.
+//! The file also reads the lists for the loops of a workflow, which a person gives with `--var`.
 //!
-//! A list is text (`items=a,b`) or a file (`items=file:data.txt`). The file must be inside of the project. Its digest is
-//! checked before every iteration, so a loop never continues with other data than it began with.
+//! A list is text (`items=a,b`) or a file (`items=file:data.txt`). The file must be inside of the project. Its digest
+//! is checked before every iteration, so a loop never continues with changed data.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,8 @@ use reading::{
     Workflow, WorkflowStep, WorkflowUnit,
 };
 
-/// Maximum number of units that one walk visits. Only a workflow whose `GOTO` lines repeat without end reaches the limit.
+/// Maximum number of units that one walk visits. Only a workflow whose `GOTO` lines repeat without end reaches the
+/// limit.
 pub const MAX_VISITS: u32 = 100_000;
 
 /// Position in a workflow, with the counters of its retries, loops and instances.
@@ -93,7 +94,7 @@ pub struct LoopIteration {
 enum Move {
     /// Visit the unit at the current position.
     Visit,
-    /// Begin a step, at its first substep or at this one.
+    /// Begin a step, at its first substep or at the given substep.
     Step(usize, Option<usize>),
     /// Go on after the last substep of the current step.
     EndStep,
@@ -349,8 +350,8 @@ impl<'a> WorkflowWalk<'a> {
     }
 }
 
-/// Returns true if `CONTINUE` reaches the substep: it has no name, or each substep of the step has one. Only `GOTO` reaches
-/// another substep with a name.
+/// Returns true if `CONTINUE` reaches the substep: the substep has no name, or each substep of the step has a name.
+/// Only `GOTO` reaches another substep with a name.
 fn is_in_sequence(step: &WorkflowStep, at: usize) -> bool {
     let is_named = |one: usize| matches!(step.substeps[one].label, UnitLabel::Name(_));
     !is_named(at) || (0..step.substeps.len()).all(is_named)
@@ -439,8 +440,8 @@ impl LoopLists {
     /// Reads the lists that the workflow needs. Each text in `given` has the form `NAME=VALUE`.
     ///
     /// # Errors
-    /// Returns an error if a list is missing, not needed or given twice, if its file is not inside of the project, or if a
-    /// list has more than 10,000 items.
+    /// Returns an error if a list is missing, not needed or given twice, if its file is not inside of the project, or
+    /// if a list has more than 10,000 items.
     pub fn read(given: &[String], workflow: &Workflow, project: &Project) -> CommandResult<Self> {
         let needed: Vec<&str> = workflow
             .steps

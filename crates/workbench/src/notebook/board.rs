@@ -1,6 +1,4 @@
-//! What each step and each session shows now. The worker writes, and each open tab reads.
-//!
-//! The data that a page shows for one step.
+//! What each step and each session shows now. The worker writes this state, and each open tab reads it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,7 +17,7 @@ use sandbox::CapturedFile;
 
 /// Maximum size of the events that are kept for a tab that connects again, in bytes.
 const MAX_EVENTS: usize = 4 << 20;
-/// Time for an answer. After this time the answer is no.
+/// Time limit for an answer. After this time, the answer counts as no.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 #[derive(Debug, Default)]
@@ -56,7 +54,7 @@ impl Board {
         locked(&self.state).running
     }
 
-    /// Reserves the worker for a step. Returns the step that runs already, if one runs.
+    /// Reserves the worker for a step.
     ///
     /// # Errors
     /// Returns the step that runs.
@@ -157,8 +155,8 @@ impl Board {
         self.event(&mut state, json!({"type": "reload", "page": page}));
     }
 
-    /// Lets the tabs load a page again, whose steps with these numbers have changed. The end of an earlier form of a step
-    /// says nothing about the new form, so it is forgotten.
+    /// Makes the tabs load a page again after the steps with these numbers have changed. What a changed step showed is
+    /// removed, because the end of its earlier form says nothing about the new form.
     pub fn load_again(&self, page: usize, changed: &[usize]) {
         let mut state = locked(&self.state);
         let running = state.running;
@@ -480,7 +478,7 @@ documents::words! {
         Running = "running",
         /// Exit code 0.
         Passed = "passed",
-        /// Exit code 2, which holds nothing up.
+        /// Exit code 2: success with a warning.
         Warned = "warned",
         /// Any other end of a process.
         Failed = "failed",
@@ -554,7 +552,7 @@ pub struct ShownStep {
     pub passes: Vec<ShownPass>,
     bytes: usize,
     painters: [OutputPainter; 2],
-    /// How the outcome of the last run is shown, after the outcome is known.
+    /// State that shows the outcome of the last run, as soon as the outcome is known.
     pub ended: Option<StepState>,
     /// Start of the process of the last run.
     pub begun: Option<Instant>,

@@ -1,6 +1,4 @@
-//! The fields of a step, from the schema of its parameters.
-//!
-//! The inputs of a form for the parameters of a step.
+//! The fields of a step, from the schema of its parameters, and their inputs in a form.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +44,8 @@ pub struct FormField {
 }
 
 impl FormField {
-    /// Returns an example of a value that the step needs, or no text. A schema with a pattern may not allow the example.
+    /// Returns an example of a value that the step needs, or no text. A schema with a pattern may not allow the
+    /// example.
     pub fn example(&self) -> String {
         match &self.kind {
             _ if !self.required => String::new(),
@@ -69,8 +68,8 @@ fn as_typed(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Returns the fields for the parameters of a step, sorted by name. `secrets` are the names of the secrets that the command
-/// can give.
+/// Returns the fields for the parameters of a step, sorted by name. `secrets` are the names of the secrets that the
+/// command can give.
 pub fn fields(all: &Parameter, secrets: &[String]) -> Vec<FormField> {
     all.keys()
         .map(|(name, declared)| field(name, declared, all.requires(name), secrets))
@@ -127,8 +126,8 @@ pub const CONFIRM: &str = "c.";
 /// Name of the field with the digest of the step that the person saw.
 pub const DIGEST: &str = "digest";
 
-/// Returns what the person gave, as `NAME=VALUE` for the parser of the command line. An empty field is not given, unless the
-/// person has removed the default of a text.
+/// Returns what the person gave, as `NAME=VALUE` for the parser of the command line. An empty field is not given,
+/// unless the person has removed the default of a text.
 pub fn given(fields: &[FormField], sent: &BTreeMap<String, String>) -> Vec<String> {
     let of_field = |field: &FormField| {
         let value = sent.get(&field.name)?;
@@ -144,7 +143,7 @@ pub fn given(fields: &[FormField], sent: &BTreeMap<String, String>) -> Vec<Strin
     fields.iter().filter_map(of_field).collect()
 }
 
-/// A form of a step that was refused before the step ran.
+/// A form that was refused, so that its step did not run.
 pub struct RefusedStep {
     /// Place of the step.
     pub place: PlaceOnPage,
@@ -181,8 +180,8 @@ pub fn confirmation_id(place: PlaceOnPage, number: usize) -> String {
     format!("{}-confirm-{number}", id(place))
 }
 
-/// Checks what a person typed into the fields of a step. A missing value is no error if an earlier step may have written it
-/// as an output.
+/// Checks what a person typed into the fields of a step. A missing value is no error if an earlier step may have
+/// written it as an output.
 pub fn field_errors(
     place: PlaceOnPage,
     step: &RegisteredStep,
@@ -254,8 +253,8 @@ pub fn errors_of(of: &str, fields: &[FormField], named: &BTreeMap<String, String
     FieldErrors(errors.collect())
 }
 
-/// Returns the inputs for these fields, with the given values or else the defaults, and each error beside its field. `of` is
-/// the fragment of the step, and `prefix` the beginning of the names in the form.
+/// Returns the inputs for these fields, with the given values or else the defaults, and each error beside its field.
+/// `of` is the fragment of the step, and `prefix` the beginning of the names in the form.
 pub fn field_inputs(
     of: &str,
     prefix: &str,

@@ -1,4 +1,5 @@
-//! The command `countersign open`: a runbook in a browser on this machine, with what `countersign run` enforces.
+//! The command `countersign open`: shows and runs a runbook in a browser on this machine, under the rules of
+//! `countersign run`.
 //!
 //! - [`open_pages`]: the pages that one command opens, their policy and their files
 //! - [`saved_files`]: looks for saved files

@@ -1,8 +1,9 @@
 //! The pages that one command opens. The bytes that are shown are the bytes that run.
 //!
-//! The files that a page gives to the browser: images of the prose, and files that a step left.
+//! The file also contains:
 //!
-//! The policy of each page. A page that appears while the program runs gets its policy with its first step.
+//! - the files that a page gives to the browser: images of the prose, and files that a step left
+//! - the policy of each page. A page that appears while the program runs gets its policy with its first step.
 
 use std::{
     collections::BTreeSet,
@@ -197,7 +198,8 @@ impl OpenPage {
         std::fs::read(&self.runbook.real).map_or(true, |bytes| sha256(&bytes) != self.digest)
     }
 
-    /// Returns one line for each difference between this page and a newer one, and the numbers of the steps that differ.
+    /// Returns one line for each difference between this page and a newer one, and the numbers of the steps that
+    /// differ.
     fn differences(&self, newer: &Self) -> (Vec<String>, Vec<usize>) {
         let (mut lines, mut numbers) = (Vec::new(), Vec::new());
         for step in &newer.steps {
@@ -252,8 +254,8 @@ pub struct OpenFiles {
 }
 
 impl OpenFiles {
-    /// Opens a file, or all runbooks of a directory and the directories in it. `keeps_broken` is true if a file with errors
-    /// becomes a page as soon as it has none.
+    /// Opens a file, or all runbooks of a directory and the directories in it. `keeps_broken` is true if a file with
+    /// errors becomes a page as soon as it has none.
     ///
     /// # Errors
     /// Returns the errors of the file. The errors of a file in a directory are shown on the page instead.
@@ -334,7 +336,7 @@ impl OpenFiles {
         self.project.cwd.join(&file.shown)
     }
 
-    /// Leads to the runbook that a link of this page names.
+    /// Redirects to the runbook that a link of this page names.
     ///
     /// # Errors
     /// Returns what to do if the page has no such link, or if the runbook is not open.
@@ -369,8 +371,8 @@ impl OpenFiles {
         locked(&self.files).clone()
     }
 
-    /// Reads a file again after a save. Returns the numbers of the steps that the page shows in another form now, or `None`
-    /// if nothing on the page changes.
+    /// Reads a file again after a save. Returns the numbers of the steps that the page shows in another form now, or
+    /// `None` if nothing on the page changes.
     pub fn read_again(&self, at: usize, watches: bool) -> Option<Vec<usize>> {
         let listed = self.get(at)?;
         let found = OpenPage::read(
@@ -444,7 +446,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The answer about something that is not there.
+/// Returns the refusal of a request for something that does not exist.
 pub fn missing(title: &str, what: &str) -> RefusedRequest {
     RefusedRequest::new(StatusCode::NOT_FOUND, title, what)
 }
@@ -455,7 +457,7 @@ const MAX_IMAGE: u64 = 5 << 20;
 const MAX_TEXT: u64 = 256 << 10;
 /// Size of the parts of a download, in bytes.
 const PART: usize = 64 << 10;
-/// Ends of names of text files that a browser could run. They are only downloaded.
+/// Endings of the names of text files that a browser could run. Such files are only downloaded.
 const NOT_SHOWN: [&str; 7] = [".svg", ".html", ".htm", ".xhtml", ".xht", ".xml", ".pdf"];
 
 /// How the browser gets a file of a step.

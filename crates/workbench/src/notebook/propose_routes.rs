@@ -110,7 +110,7 @@ async fn index(State(own): Shared) -> Response {
     file_list(&files, &html! {}).into_response()
 }
 
-/// Reads a file as it is saved now: its text is neither hashed nor sealed.
+/// Reads a file as it is saved now, because a boundary seals only the steps of a runbook, and not its prose.
 async fn saved(own: &Arc<ProposingNotebook>, at: usize) -> PageAnswer<(ListedFile, Arc<OpenPage>)> {
     let files = own.clone();
     let file = tokio::task::spawn_blocking(move || files.files.saved(at))
@@ -220,13 +220,13 @@ async fn propose(
     }
 }
 
-/// What came of a form.
+/// Result of a form.
 enum Proposed {
     Made(Box<ProposalView>),
     Not(Box<RefusedWish>),
 }
 
-/// Leads to the page of a proposal. `?known` says that the boundary had the same proposal already.
+/// Redirects to the page of a proposal. `?known` says that the boundary had the same proposal already.
 fn after(view: &ProposalView) -> Redirect {
     let known = if view.existing { "?known" } else { "" };
     Redirect::to(&format!("{}{known}", run_path(&view.id)))
@@ -303,7 +303,7 @@ async fn run(
     Ok(framed(&title, None, &main, live))
 }
 
-/// Returns the steps that apply the plan of this run, from the same runbook. A run that did not succeed leaves no plan.
+/// Returns the steps of the same runbook that apply the plan of this run. A run that did not succeed leaves no plan.
 fn applying(client: &Client, view: &ProposalView) -> CommandResult<Vec<SealedStep>> {
     let succeeded = view
         .outcome

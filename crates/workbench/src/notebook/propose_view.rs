@@ -24,7 +24,7 @@ const ENDING: usize = 8;
 
 /// What the views need.
 pub struct ProposeViews<'a> {
-    /// Seals of the forms.
+    /// The server's secrets, which seal the forms.
     pub door: &'a Door,
     /// Numbers of the forms.
     pub forms: &'a OpenForms,

@@ -41,7 +41,7 @@ pub struct Notebook {
     pub files: Arc<OpenFiles>,
     /// The state of the steps.
     pub board: Arc<Board>,
-    /// The way in.
+    /// Secrets that let a browser in.
     pub door: Arc<Door>,
     /// Forms that nobody has sent.
     pub forms: OpenForms,
@@ -49,7 +49,7 @@ pub struct Notebook {
     pub orders: SyncSender<Order>,
     /// Handler of signals, which stops a step.
     pub signals: Signals,
-    /// Names of the secrets that the command can give.
+    /// Names of the secrets that the command line gave, which a step can get.
     pub secrets: Vec<String>,
     /// True if a page loads again after a save.
     pub watches: bool,
@@ -115,7 +115,7 @@ impl Notebook {
             .is_sealed(path, field("form"), field("seal"))
     }
 
-    /// Returns what is wrong with the form of a step, which was not used yet.
+    /// Returns the form with its errors if something is wrong with it. The form can still be sent again.
     fn refused(
         &self,
         place: PlaceOnPage,
@@ -181,7 +181,7 @@ impl Notebook {
     }
 }
 
-/// Leads to a step of a page.
+/// Redirects to a step of a page.
 fn to_step(place: PlaceOnPage) -> Redirect {
     Redirect::to(&format!("/page/{}/#{}", place.0, id(place)))
 }
@@ -227,13 +227,14 @@ async fn run(
     let is_shown = sent
         .get(DIGEST)
         .is_some_and(|shown| *shown == step.step.digest.to_string());
-    // A form with errors was not used: after its correction, the same form runs the step.
+    // A form with errors is not taken, so the person can correct the same form and send it again.
     if notebook.is_own(&path, &sent)
         && is_shown
         && let Some(refused) = notebook.refused((at, number), step, &sent)
     {
         *locked(&notebook.refused) = Some(refused);
-        // A browser that loads the page again sends no form again. The script loads the page itself.
+        // The answer is a redirect, so that a browser that loads the page again does not send the form again. The
+        // script of the page needs no redirect, because it loads the page itself.
         if headers
             .get(ACCEPT)
             .is_some_and(|wanted| wanted == "application/json")
@@ -391,7 +392,7 @@ async fn answer(
     Ok(back(&notebook))
 }
 
-/// Leads to the step that runs, or else to the first page.
+/// Redirects to the step that runs, or else to the first page.
 fn back(notebook: &Notebook) -> Redirect {
     let running = notebook.board.running();
     running.map_or_else(|| Redirect::to("/"), to_step)

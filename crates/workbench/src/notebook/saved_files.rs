@@ -14,7 +14,7 @@ use crate::{Board, OpenFiles};
 const MOST: usize = 5_000;
 /// Maximum depth below the directory of a runbook. Scripts of a runbook lie less deep.
 const MAX_DEPTH: usize = 4;
-/// Names of directories that are not looked at: programs of others fill them.
+/// Names of directories that are not looked at: other programs fill them.
 const SKIPPED: [&str; 2] = ["node_modules", "target"];
 /// The pause after a look is at least this many times as long as the look, so that a large directory costs little.
 const PAUSE: u32 = 20;
@@ -22,9 +22,9 @@ const PAUSE: u32 = 20;
 /// Path, inode, size and times of a file or directory.
 pub type SavedState = (PathBuf, u64, u64, (i64, i64), (i64, i64));
 
-/// Looks at the directories of the open files until the program ends, and reads the files again after each change. A change
-/// is complete if two looks find the same state, because an editor may write a file in several steps. A new runbook of the
-/// directory becomes a page.
+/// Looks at the directories of the open files until the program ends, and reads the files again after each change. A
+/// change is complete if two looks find the same state, because an editor may write a file in several steps. With
+/// `watches`, a new runbook of the directory becomes a page.
 pub fn keep_looking(files: &Arc<OpenFiles>, board: &Arc<Board>, directory: &Path, watches: bool) {
     let least = if watches {
         Duration::from_millis(80)

@@ -205,8 +205,8 @@ fn block(
     Ok(SealedBlock::Sealed(Box::new(sealed), differs))
 }
 
-/// Returns the path of a file at a boundary: the longest sealed path with which the path of the file ends, or else the only
-/// sealed path whose last name is `own`.
+/// Returns the path of a file at a boundary: the longest sealed path with which the path of the file ends, or else the
+/// only sealed path whose last name is `own`.
 fn path_at_boundary<'a>(paths: &BTreeSet<&'a str>, file: &Path, own: &str) -> Option<&'a str> {
     let whole = format!("{}/{own}", file.parent()?.to_string_lossy());
     let ends = |path: &&&str| whole.ends_with(&format!("/{path}"));

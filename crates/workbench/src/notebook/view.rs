@@ -1,6 +1,7 @@
 //! The markup of a notebook.
 //!
-//! The markup of the author's preview: what approvers would see of each step, and what policy and a boundary say.
+//! The file also contains the markup of the author's preview: what approvers would see of each step, and what policy
+//! and a boundary say.
 
 use maud::{Markup, html};
 
@@ -20,13 +21,13 @@ use reading::{FileProblem, LoopSource};
 
 /// What the views need.
 pub struct Views<'a> {
-    /// Seals of the forms.
+    /// The server's secrets, which seal the forms.
     pub door: &'a Door,
     /// Numbers of the forms.
     pub forms: &'a OpenForms,
     /// State of the steps.
     pub board: &'a Board,
-    /// Names of the secrets that the command can give.
+    /// Names of the secrets that the command line gave, which a step can get.
     pub secrets: &'a [String],
     /// True if a page loads again after a save.
     pub watches: bool,

@@ -107,7 +107,7 @@ impl WishProblems {
     }
 }
 
-/// Returns the fields of a sealed step. A secret is one of those that the step may use.
+/// Returns the fields of a sealed step. The value of a secret field is one of the secrets that the step may use.
 pub fn fields_of(definition: &StepDefinition) -> Vec<FormField> {
     let secrets: Vec<String> = definition
         .secrets

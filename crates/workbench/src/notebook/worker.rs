@@ -31,7 +31,7 @@ pub enum Order {
 /// The session of a page, with the time of its last use.
 type UsedWalk<'a> = (RunbookWalk<'a>, Instant);
 
-/// What the worker needs for the whole time.
+/// What the worker needs as long as it runs.
 pub struct Workshop {
     /// The open pages.
     pub files: Arc<OpenFiles>,
@@ -47,12 +47,12 @@ pub struct Workshop {
     pub signals: Signals,
     /// Options `--secret`.
     pub secrets: Vec<String>,
-    /// Time after which a session ends that nobody uses.
+    /// Time after which an unused session ends.
     pub idle: Duration,
 }
 
 impl Workshop {
-    /// Takes orders until nobody can give one.
+    /// Takes orders until all senders are dropped.
     pub fn work(&self, orders: &Receiver<Order>) {
         let terminal = Terminal::of_audience(self.board.clone());
         let mut walks: BTreeMap<usize, UsedWalk<'_>> = BTreeMap::new();
@@ -169,7 +169,7 @@ impl Workshop {
         if let Some(session) = walks.get(&page).and_then(|(walk, _)| walk.carried.as_ref()) {
             let outputs = session.outputs.iter();
             facts.extend(outputs.map(|(name, value)| format!("output {name} = {value}")));
-            // A file of a page with secrets may contain one, and the files would go to the browser.
+            // If the page needs secrets, a file can contain a secret. Then the files are not sent to the browser.
             if result.is_ok() && !has_secrets {
                 files.extend(session.files.iter().flat_map(BTreeMap::values).cloned());
             }
@@ -193,5 +193,5 @@ impl Workshop {
     }
 }
 
-/// Minimum time between two checks for a session that nobody uses.
+/// Minimum time between two checks for unused sessions.
 const LEAST_WAIT: Duration = Duration::from_millis(50);

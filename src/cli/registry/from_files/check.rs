@@ -1,6 +1,6 @@
 //! The `registry check` command reports everything about runbook files: errors, remarks, and what policy says.
 //!
-//! Runbook files for the `registry` command: the registry.
+//! The file also reads the registry of runbook files for all commands of `registry`.
 
 use std::{
     collections::BTreeMap,
@@ -91,7 +91,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     }
     let compared = policy.as_ref().filter(|_| of_boundary.is_some());
     let lacking = compare(args, &mut checked, compared, config.as_ref())?;
-    // The policy of a draft only leads to advice.
+    // The policy of `--write-policy` only leads to advice, so its decisions about scripts are not reported.
     if of_boundary.is_none() {
         checked.scripts.clear();
     }
@@ -158,9 +158,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     Ok(exit)
 }
 
-/// Compares the files with policy, roster and configuration. Returns the steps whose secret the configuration does not give.
-/// Adds everything for which `doctor`, `serve` and `seal` refuse these files to the errors. Returns the steps whose secret
-/// the configuration does not give, each with the reason.
+/// Compares the files with policy, roster and configuration. Adds to the errors everything for which `doctor`, `serve`
+/// and `seal` refuse these files. Returns the steps whose secret the configuration does not give, each with the reason.
 fn compare(
     args: &Args,
     checked: &mut RunbookCheck,
@@ -201,7 +200,7 @@ fn compare(
     Ok(found.secrets)
 }
 
-/// Refuses a file that is no runbook, and a file beside other paths.
+/// Refuses a file that is no runbook, and a file that is given together with other paths.
 fn check_name(file: &Path, paths: usize) -> CommandResult<()> {
     let shown = file.display();
     if !file
@@ -231,11 +230,11 @@ fn policy_of(args: &Args, of_boundary: Option<&Path>) -> CommandResult<Option<Po
     }
 }
 
-/// Returns the state of the lock of a directory: `none`, `agrees`, `differs` or `unreadable`. An error says why a lock, or
-/// a path of the directory, can't be read.
+/// Returns the state of the lock of a directory: `none`, `agrees`, `differs` or `unreadable`. If a lock or a path of
+/// the directory can't be read, an error of the check says why.
 fn lock_state(dir: &Path) -> &'static str {
     let lock = match LockFile::read(dir, None) {
-        // A boundary seals every sound step.
+        // Without a lock, a boundary seals every sound step.
         Ok(None) => return "none",
         Err(_) => return "unreadable",
         Ok(Some(lock)) => lock,

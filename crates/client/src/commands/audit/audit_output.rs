@@ -1,4 +1,4 @@
-//! The output of an audit: findings, decisions, progress and the summary. Before and beside it:
+//! Prints the output of an audit: findings, decisions, progress and the summary. The module also handles:
 //!
 //! - the trusted roster that is connected with the log, and the heads that were seen before
 //! - the table of a whole log: every decision, every denial, every run without a receipt
@@ -37,7 +37,7 @@ pub struct AuditOutput<'a> {
     findings: Vec<Finding>,
     filter: DecisionFilter,
     rows: Vec<Row>,
-    /// Number of runs with each outcome, also of the runs that the filter leaves out.
+    /// Number of runs with each outcome, including runs that the filter leaves out.
     outcomes: BTreeMap<String, u64>,
     bar: Option<(Instant, u64)>,
 }
@@ -501,7 +501,8 @@ pub enum NotBegun {
     Broken(Finding),
 }
 
-/// Adds the heads that are stored beside the log to what this audit expects, and returns a finding for each damaged one.
+/// Adds the heads that are stored beside the log to what this audit expects, and returns a finding for each damaged
+/// head.
 pub fn expect_kept_heads(
     place: &LogSource,
     expected: &mut Expected,

@@ -1,6 +1,6 @@
-//! One row of the table of decisions: cells of printable ASCII, made from a verified bundle or from an audited log.
+//! Builds the rows of the table of decisions: cells of printable ASCII from a verified bundle or an audited log.
 //!
-//! What the tables of an audit say about approvals, reviews and revocations, in words.
+//! The module also formats what the tables of an audit say about approvals, reviews and revocations.
 
 use std::path::{Path, PathBuf};
 
@@ -40,20 +40,21 @@ pub const TIME: usize = 5;
 const OPEN: usize = 7;
 /// Column of the verdict.
 pub const VERDICT: usize = 9;
-/// Column of the name of the boundary, empty if it is unknown. A log states its name at its end.
+/// Column of the name of the boundary, empty if it is unknown. For a log, the cell is filled in after the whole log was
+/// read.
 pub const BOUNDARY: usize = 10;
 
 /// Maximum number of columns of a cell. A longer text is cut, and the digest of the whole text follows.
 const MOST_IN_CELL: usize = 600;
-/// Outcome in a filter of a run without a receipt.
+/// Word in a filter for the outcome of a run without a receipt.
 pub const NO_RECEIPT: &str = "no_receipt";
 documents::words! {
 /// Result of a row, the same for bundles and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowVerdict {
-    /// The bundle is verified, or the decision stands.
+    /// The bundle is verified, or the decision follows from the state before the decision.
     Holds = "holds",
-    /// A check failed, or the decision does not stand.
+    /// A check failed, or the decision does not follow from the state before the decision.
     Fails = "fails",
     /// Another program version made the decision, and this version would decide differently.
     Differs = "differs",
@@ -232,7 +233,7 @@ impl AuditRow {
         matches!(self.place, RowPlace::File(..) | RowPlace::Upload(..))
     }
 
-    /// States what the reviews of the run say at the end of the log.
+    /// Adds to the row what the reviews of the run say at the end of the log.
     pub(super) fn follow(&mut self, state: &RunReviewState) {
         self.cells[OPEN] = cell(&review_state_words(state));
         self.is_open = state.emergency || state.unsettled;
@@ -282,7 +283,7 @@ impl AuditRow {
         row
     }
 
-    /// Creates the row of a document about which the log does not have what a run has. `missing` says so in the cells.
+    /// Creates the row of a document that is no run. The cells that only a run can fill contain the text `missing`.
     fn of_document(
         place: RowPlace,
         (verdict, after): (RowVerdict, Timestamp),
@@ -456,7 +457,8 @@ impl AuditRow {
         }
     }
 
-    /// The need of an auditor for this row, smallest first: open runs, failed rows, runs that did not succeed, the newest.
+    /// Returns the sort key for the rows that an auditor needs most: open runs, then failed rows, then runs that did
+    /// not succeed, then the newest rows.
     pub(super) fn need(&self) -> (bool, bool, bool, std::cmp::Reverse<Option<Timestamp>>) {
         let is_open = self.is_open || self.outcome == Status::Unknown.word();
         let is_good = [Status::Succeeded, Status::Warned]
@@ -470,7 +472,7 @@ impl AuditRow {
         )
     }
 
-    /// Order of the table: open runs, then failed rows, then the newest decisions.
+    /// Order of the table: open runs, then failed rows, then rows without a time, then the newest decisions.
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
         let key = |row: &Self| {
             (
@@ -545,7 +547,7 @@ pub fn review_words(line: &ReviewedLine) -> String {
     format!("run {} by {reviewer}{observed}", line.verdict.word())
 }
 
-/// Says what the reviews of a run say, and what they leave open.
+/// Describes what the reviews of a run say, and what is still open.
 pub fn review_state_words(run: &RunReviewState) -> String {
     let emergency = match (run.emergency, run.reviewed_by.is_empty()) {
         (true, _) => Some("EMERGENCY: unreviewed".to_owned()),

@@ -1,6 +1,6 @@
-//! The table of decisions of bundles and logs. Each decision is made again here.
+//! Builds the table of decisions of bundles and logs, and makes each decision again.
 //!
-//! The table of decisions as CSV (RFC 4180), in which no cell begins a formula of a spreadsheet.
+//! The module also writes the table as CSV (RFC 4180), in which no cell begins a formula of a spreadsheet.
 
 use std::{
     borrow::Borrow,
@@ -22,12 +22,12 @@ use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp};
 use reading::on_all_cores;
 use verdict::{AuditEvent, GrantLine};
 
-/// Maximum number of rows, so that the table has a bounded size in memory. The open rows stay, then the rows without a good
-/// result, then the newest ones.
+/// Maximum number of rows, so that the table has a bounded size in memory. If there are more rows, the table keeps open
+/// rows first, then rows without a good result, then the newest rows.
 pub const MOST_ROWS: usize = MOST_FILES;
 /// Number of files that are verified between two reports of the progress.
 const MOST_AT_ONCE: usize = 64;
-/// Maximum number of skipped files that the page names. Further ones are counted.
+/// Maximum number of skipped files that the page names. Further files are only counted.
 const MOST_SKIPPED: usize = 1000;
 
 /// A file that is no bundle.
@@ -46,7 +46,7 @@ pub struct AuditTable {
     pub rows: Vec<AuditRow>,
     /// Number of decisions that have no row, because there were too many.
     pub left_out: u64,
-    /// Number of rows so far, with those that were left out.
+    /// Number of rows so far, including rows that were left out.
     pushed: usize,
     /// Files that are no bundles.
     pub skipped: Vec<SkippedFile>,
@@ -82,9 +82,9 @@ pub fn named_log(named: &str, global: &GlobalOptions) -> CommandResult<Option<Lo
 }
 
 impl AuditTable {
-    /// Makes every decision of the evidence again: each named place, with its log if it is one. `progress` gets the number of the
-    /// files that are done, and of all files. A log that can't be judged, for example without a trusted roster, stops no
-    /// other.
+    /// Makes every decision of the evidence again. `evidence` has the named places, each with its log if the place is a
+    /// log. `progress` gets the number of files that are verified, and the number of all files. A log that can't be
+    /// judged, for example without a trusted roster, does not stop the other logs.
     pub fn of(
         evidence: &[(String, Option<LogSource>)],
         trust: &[ChosenTrust],
@@ -140,7 +140,7 @@ impl AuditTable {
         table
     }
 
-    /// Audits a log, and adds its rows. A log that can't be audited to its end adds none.
+    /// Audits a log, and adds its rows. A log that can't be audited to its end adds no row.
     fn add_log(
         &mut self,
         place: &LogSource,
@@ -246,7 +246,7 @@ impl AuditTable {
             .collect()
     }
 
-    /// Returns each reason why bundles are not decided although a roster is trusted, with the number of the rows.
+    /// Returns each reason why bundles are not decided although a roster is trusted, with its number of rows.
     pub fn undecided(&self) -> BTreeMap<&str, usize> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         let of_bundles = self
@@ -259,7 +259,7 @@ impl AuditTable {
         counts
     }
 
-    /// Returns the receipts of which the table has several rows, each with the number of its rows.
+    /// Returns the receipts that have several rows in the table, each with its number of rows.
     pub fn repeated(&self) -> Vec<(&str, usize)> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for row in self.rows.iter().filter(|row| !row.receipt.is_empty()) {
@@ -397,7 +397,7 @@ pub fn csv_cell(text: &str) -> String {
             out.push('"');
         }
         out.push(c);
-        // Spaces and quotes before a formula do not stop every spreadsheet.
+        // Some spreadsheets also evaluate a formula after spaces and quotes.
         begins = c == ';' || (begins && matches!(c, ' ' | '"'));
     }
     out.push('"');

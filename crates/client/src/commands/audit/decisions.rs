@@ -1,6 +1,6 @@
-//! The table of decisions: approvers, parameters, and how each run ended.
+//! Formats the table of decisions: approvers, parameters, and how each run ended.
 //!
-//! Filters of the table of decisions, as a form sends them.
+//! The module also filters decisions: by the options of a command, or by the fields of a form.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ impl DecisionFilter {
             || !(self.steps.is_empty() && self.outcomes.is_empty() && self.by.is_empty())
     }
 
-    /// Returns true if the filter takes this event. The log has the step, the proposer and the outcome only of runs.
+    /// Returns true if the filter takes this event. In the log, only a run has a step, a proposer and an outcome.
     pub(super) fn takes(&self, event: &AuditEvent) -> bool {
         let (at, run, names): (_, _, Vec<&Name>) = match event {
             AuditEvent::Finding(_) => return true,

@@ -1,5 +1,5 @@
-//! What a log leaves open: runs without their reviews, and grants that somebody can still use. The file also
-//! makes the table of all grants: who signed each grant, how often runs used it, and how it ended.
+//! Lists what a log leaves open: runs that need a review, and grants that runs can still use. The module also makes the
+//! table of all grants: who signed each grant, how often runs used the grant, and how the grant ended.
 
 use crate::{LineTone, PrintableText, joined, review_state_words, value_words::counted};
 use documents::{ReceiptId, Timestamp};
@@ -7,8 +7,8 @@ use verdict::{GrantLine, RunReviewState, Summary};
 
 const DAY_S: i64 = 86_400;
 
-/// Returns one line for each run that needs a review, and for each grant that is active at the end of the log. A warning of
-/// the summary names the revoked keys that the roster still has.
+/// Returns one line for each run that needs a review, and for each grant that is active at the end of the log. Revoked
+/// keys that the roster still has are not here, because a warning of the summary names them.
 pub fn open_lines(summary: &Summary) -> Vec<(LineTone, PrintableText)> {
     let reviews = summary
         .reviews

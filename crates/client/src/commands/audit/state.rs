@@ -1,9 +1,9 @@
-//! The file with the state of an audit.
+//! Reads and saves the state of an audit in a file.
 //!
-//! The file beside the state of an audit: short hashes of all nonces and proposals that the audits of a log have read.
+//! A second file beside the state has short hashes of all nonces and proposals that the audits of a log have read.
 //!
-//! An audit only appends to this file. The state names the number of hashes and the digest of the bytes. So a state that was
-//! not replaced after a crash still fits the beginning of the file.
+//! An audit only appends to the second file. The state names the number of hashes and the digest of the bytes. So if a
+//! crash prevents that the state is replaced, the old state still fits the beginning of the second file.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -225,9 +225,9 @@ impl StateFile {
         Ok(earlier)
     }
 
-    /// Adds the hashes to the file, or replaces the file if `earlier` is not its beginning, and names the result in `state`.
-    /// If the process stops before the state is replaced, the earlier state fits the beginning of an extended file. It does
-    /// not fit a replaced file, and the next audit then reads the log from its first entry.
+    /// Adds the hashes to the file, or replaces the file if `earlier` is not its beginning, and names the result in
+    /// `state`. If the process stops before the state is replaced, the earlier state fits the beginning of an extended
+    /// file, but not a replaced file. After a replaced file, the next audit reads the log from its first entry.
     fn write_used(
         &self,
         state: &mut SavedAudit,

@@ -1,13 +1,12 @@
-//! Gate: decides from a receipt whether a CI job may continue.
+//! Decides from a receipt whether a CI job may continue.
 //!
 //! The gate requires the exact boundary, step, definition and complete parameters. The run must have succeeded
 //! recently, in a full sandbox. Every check of the verifier must be established. Each relaxation is a field or a
-//! variant in [`GateRequirements`]. A requirement whose check could not be made is not met.
+//! variant in [`GateRequirements`], and the user must name each relaxation. A requirement whose check could not be made
+//! is not met.
 //!
 //! A receipt is evidence of one run. The gate accepts the same receipt any number of times until the run is older than
 //! the maximum age. To bind a receipt to one commit or one build, require the commit or the build as a parameter.
-//!
-//! Requirements of the gate. The user must name each requirement that is weaker than the default.
 
 use crate::value_words::span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -312,7 +311,7 @@ fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     }
 }
 
-/// Answers a requirement that the option accepts.
+/// Returns the answer for an unmet requirement: waived if the user gave the option that accepts this.
 fn accepted(is_accepted: bool, words: &str, option: &str) -> Answer {
     if is_accepted {
         waived(format!("{words}; {option} accepts this"))

@@ -194,7 +194,7 @@ fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> CommandR
                 .roster()
                 .and_then(|roster| roster.proposer(&args.grantee))
         }
-        // Only readers get the roster of the boundary. A grantee who drafts has perhaps pinned it.
+        // A grantee may have no right to read the roster of the boundary, so use a roster that this user has pinned.
         Err(failure) => Some(pinned.next().ok_or_else(|| CommandFailure {
             message: format!(
                 "{}; or name the key of the grantee with --grantee-key",
@@ -256,7 +256,7 @@ fn by_hand(args: &Args, known: &Parameter) -> CommandResult<BTreeMap<String, Par
 /// Adds the declaration of a parameter.
 ///
 /// # Errors
-/// Returns an error if the parameter was named before, because one of the two would be dropped.
+/// Returns an error if the parameter was named before, because one of the two declarations would be lost.
 fn once(
     found: &mut BTreeMap<String, Parameter>,
     name: &str,
@@ -280,7 +280,7 @@ fn one_of(declared: Parameter, mut values: Vec<Value>) -> Parameter {
     }
 }
 
-/// Returns the schemas of the values that people approved, one run after the other.
+/// Returns the schemas of the parameter values that people approved in individual runs.
 fn from_history(
     args: &Args,
     seconds: i64,
@@ -329,14 +329,14 @@ fn from_history(
                 run.id
             ));
         };
-        // The list is the boundary's word, and the receipt states what ran.
+        // The list of runs is not verified, so check that the verified receipt is for this run.
         if signed.step.reference != args.step || signed.proposal != run.id {
             return refuse(format!(
                 "the boundary gave the receipt of another run for {}",
                 run.id
             ));
         }
-        // A run under another grant was not approved by hand.
+        // People did not approve a run under another grant individually.
         if signed.grant.is_some() {
             continue;
         }

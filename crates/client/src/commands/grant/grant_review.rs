@@ -1,6 +1,6 @@
-//! The review of a standing grant: what may happen without a further question.
+//! Builds the review of a standing grant: what can happen without another question to a person.
 //!
-//! The lines and remarks about a step are those of the review of a run.
+//! The lines and remarks about a step are the same as in the review of a run.
 
 use serde_json::{Map, Value};
 
@@ -44,7 +44,7 @@ pub struct GrantReview {
     steps: Vec<(ReviewSources, Derived)>,
     /// Remarks about the grant and its steps, most important first.
     remarks: Vec<ReviewLine>,
-    /// What happened so far, by the word of the boundary.
+    /// What happened so far, as the boundary reports it.
     so_far: Vec<ReviewLine>,
 }
 
@@ -122,7 +122,8 @@ impl GrantReview {
         self.steps.first()?.0.roster.roster()
     }
 
-    /// Returns the text that a person must type: a run's answer is never a grant's answer.
+    /// Returns the text that a person must type: the maximum number of uses and the end of the digest. The answer for a
+    /// run never fits a grant.
     pub fn asked_text(&self) -> String {
         let hex = self.digest.hex();
         format!("{} {}", self.terms.max_uses, &hex[hex.len() - DIGITS..])
@@ -147,7 +148,7 @@ impl GrantReview {
         }
     }
 
-    /// Checks that nothing speaks against a signature.
+    /// Checks that nothing forbids a signature.
     ///
     /// # Errors
     /// Returns the first flaw, or that no roster is trusted.
@@ -373,7 +374,7 @@ impl GrantReview {
 
     fn worst_case(&self) -> String {
         let grant = &self.terms;
-        // The first runs of a period can all be at its beginning.
+        // All runs that a period permits can start at the beginning of the period.
         let periods = grant
             .rate
             .as_ref()
@@ -390,7 +391,7 @@ impl GrantReview {
         format!("{} runs in {time}{values}", grant.max_uses)
     }
 
-    /// Returns the remarks about the grant and those about each step, most important first.
+    /// Returns the remarks about the grant and about each step, most important first.
     fn all_remarks(&self) -> Vec<ReviewLine> {
         let remark = |severity, words: &str| ReviewLine::remark(severity, words);
         let mut all: Vec<_> = self
@@ -445,7 +446,8 @@ fn bad(screen: &mut Screen, name: &'static str, words: &str) {
     );
 }
 
-/// Returns what all runs of a step under a grant have in common. The fields that differ from run to run have no meaning.
+/// Returns an authorization with what all runs of a step under a grant have in common. The other fields have
+/// placeholder values.
 fn run_of(grant: &Grant, granted: &GrantedStep, digest: ContentDigest) -> Authorization {
     Authorization {
         boundary: grant.boundary.clone(),
@@ -503,7 +505,7 @@ pub fn all_of<'q>(step: &'q StepRef, status: &'q str) -> [(&'static str, &'q str
     [("all", "true"), ("status", status), ("step", step.as_str())]
 }
 
-/// Returns what the boundary says about earlier runs and denials of anybody, and about other grants.
+/// Returns what the boundary reports about earlier runs and denials of all proposers, and about other grants.
 fn so_far(grant: &Grant, view: &GrantView, client: &Client) -> Vec<ReviewLine> {
     let mut found = Vec::new();
     let mut say = |tone, words: String| {

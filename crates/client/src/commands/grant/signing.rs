@@ -1,4 +1,4 @@
-//! Signatures of grants: approvers sign a grant, and the grantee signs a run under a grant.
+//! Signs grants with the keys of approvers, and runs under a grant with the key of the grantee.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -108,7 +108,7 @@ pub fn check_pending(view: &GrantView) -> CommandResult<()> {
 #[must_use]
 pub struct GrantConsent(());
 
-/// Takes what a person typed.
+/// Checks the text that a person typed.
 ///
 /// # Errors
 /// Returns an error if the typed text is not the text that the review asks for.
@@ -157,7 +157,7 @@ pub fn hand_in(
 pub struct WantedUse<'a> {
     /// Ref of the step.
     pub step: &'a str,
-    /// The given parameters. The statement has defaults besides.
+    /// The given parameters. The statement also contains the defaults.
     pub params: &'a Value,
     /// The chosen nonce.
     pub nonce: &'a Nonce,
@@ -222,7 +222,7 @@ pub fn sign_use(
     )
 }
 
-/// Tells the answer of a boundary to a signature: the state of what was signed, and which groups must still sign.
+/// Prints the answer of a boundary to a signature: the state of what was signed, and which groups must still sign.
 pub fn told_signature(
     answer: &impl Serialize,
     approver: &Name,

@@ -64,8 +64,8 @@ fn written(value: &impl Serialize) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Returns true if a pattern bounds the values: no repetition beside a class of nearly all characters, as in `.*` and
-/// `[^/]+`. The pattern is in the closed subset of parameter patterns.
+/// Returns true if a pattern bounds the values. A pattern with a repetition and a class of nearly all characters, such
+/// as `.*` or `[^/]+`, does not bound them. Only the syntax that parameters permit is understood.
 fn is_bound(pattern: &str) -> bool {
     let (mut wide, mut repeats, mut in_class) = (false, false, false);
     let chars: Vec<char> = pattern.chars().collect();
@@ -82,7 +82,7 @@ fn is_bound(pattern: &str) -> bool {
                 wide |= next == Some('^');
             }
             ']' if in_class => in_class = false,
-            // A range such as ` -~` has more than letters or digits.
+            // A range such as ` -~` contains more than letters or digits.
             '-' if in_class && next != Some(']') && chars[at - 1] != '[' => {
                 wide |= !(chars[at - 1].is_ascii_alphanumeric()
                     && next.is_some_and(|c| c.is_ascii_alphanumeric()));

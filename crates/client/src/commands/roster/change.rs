@@ -1,4 +1,4 @@
-//! A version of the roster that people will sign, with the versions before it, and all changes:
+//! Reads a version of the roster that people will sign, with the versions before it, and lists all changes:
 //!
 //! - between two versions of a roster
 //! - from one policy to the next: values, and verdicts on the steps of a boundary
@@ -177,8 +177,8 @@ pub struct ShownPolicy {
 const UNREAD: &str = "The policy itself is not shown: give the policy file with --policy FILE and read the policy. Signing this \
                       roster puts the policy in force.";
 
-/// Creates the review of the next roster version: the changes and the warnings. With `whole`, also the whole statement and
-/// the whole policy.
+/// Creates the review of the next roster version: the changes and the warnings. If `whole` is true, the review also
+/// shows the whole statement and the whole policy.
 pub fn review(
     before: &TrustedRoster,
     next: &TrustedRoster,
@@ -325,7 +325,7 @@ fn lines(policy: &Policy) -> Vec<(String, PrintableText)> {
         };
         let mut text =
             PrintableText::path(path.trim_start_matches('.')).then(PrintableText::value(leaf));
-        // A person knows an override by its runbooks.
+        // Name the runbook, because a person recognizes an override by its runbook.
         if runbook.is_string() {
             text = text
                 .and(" (runbook ")

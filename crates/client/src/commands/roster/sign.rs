@@ -1,4 +1,4 @@
-//! The `roster sign` and `roster merge` commands sign the next version of the roster.
+//! The `roster sign` command signs the next version of the roster, and `roster merge` collects its signatures.
 
 use std::path::{Path, PathBuf};
 

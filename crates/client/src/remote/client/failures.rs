@@ -1,4 +1,4 @@
-//! Requests of the client, and their failures:
+//! Adds to the client the messages about failures, and requests for access and for files:
 //!
 //! - what a person reads if the boundary refuses a request or does not answer
 //! - read access with a key of the roster: the challenge of the boundary, and the answer to the challenge
@@ -65,8 +65,8 @@ impl Client {
         Err(failure)
     }
 
-    /// Returns how to replace the credentials that the boundary does not accept. The title of the problem asks for a token,
-    /// although the request may have had one.
+    /// Returns how to replace the credentials that the boundary does not accept. The title of the problem asks for a
+    /// token, although the request may already have had a token.
     fn unauthenticated_words(&self, detail: &str) -> Option<String> {
         let (base, detail) = (self.address.base(), PrintableText::text(detail));
         let (refused_keys, has_bearer) =
@@ -235,7 +235,7 @@ impl Client {
         )
     }
 
-    /// Sends a JSON document without a second attempt with a key.
+    /// Sends a JSON document. If the server requires credentials, the request is not repeated with a key.
     fn post_once<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -272,7 +272,8 @@ impl Client {
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn put_file<T: DeserializeOwned>(&self, path: &str, file: File) -> CommandResult<T> {
         self.address.check_private("the file")?;
-        // A server that refuses an upload without credentials ends the connection while the file is sent.
+        // Get the credentials first, because a server that refuses an upload without credentials ends the connection
+        // while the file is sent.
         if self.bearer.borrow().is_none() {
             self.admit_again()?;
         }

@@ -1,11 +1,8 @@
-//! Directory of a copy: reads its state and writes its files durably.
+//! Reads and durably writes the directory of a copy, and checks the signed checkpoint of a log.
 //!
-//! The signed checkpoint of a log, and the check of the boundary's signature.
-//!
-//! The boundary's key is in the roster that the last seal names. The copy must already know this roster, or a roster
-//! that it follows by signatures. If the user trusts no roster, the first roster of the copy is trusted without proof.
-//!
-//! One tile of leaves, with whole entries or only with hashes.
+//! The checkpoint must have a signature by the boundary's key in the roster that the last seal names. The copy must
+//! already know this roster, or an earlier version from which signatures lead to this roster. If the user trusts no
+//! roster, the first roster of the copy is trusted without proof.
 
 use std::{
     collections::BTreeSet,
@@ -119,7 +116,7 @@ impl<'a> LogMirror<'a> {
         Ok(())
     }
 
-    /// Reads the incomplete tile of each level. Their root must be the root in the copy's checkpoint.
+    /// Reads the incomplete tile of each level. The root of all tiles must be the root in the copy's checkpoint.
     pub fn edge(&self, earlier: &Checkpoint) -> CommandResult<Vec<Vec<Hash>>> {
         let mut levels = Vec::new();
         let mut entries = earlier.size;
@@ -214,8 +211,8 @@ impl<'a> LogMirror<'a> {
         self.conclude(head)
     }
 
-    /// Stores the checkpoint as the current checkpoint of the copy. All data below the checkpoint must already be on
-    /// disk.
+    /// Stores the checkpoint as the current checkpoint of the copy. All data that the checkpoint covers must already be
+    /// on disk.
     pub fn conclude(&self, head: &ExportHead) -> CommandResult<()> {
         self.sync()?;
         self.write("checkpoint", head.note.as_bytes())?;
@@ -387,8 +384,8 @@ impl ExportHead {
         Ok(chain.newest().clone())
     }
 
-    /// Checks the signature with a roster that the user trusts. A copy without entries contains no seal, so the copy names
-    /// no roster. Returns the trusted roster.
+    /// Checks the signature with a roster that the user trusts. A copy that has only hashes contains no seal, so the
+    /// copy names no roster. Returns the trusted roster.
     pub(super) fn check_by_roster(
         &self,
         trust: &[ChosenTrust],

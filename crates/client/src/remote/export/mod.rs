@@ -2,9 +2,9 @@
 //!
 //! The command `log export` fetches only new data. Each file is written under a temporary name and then renamed. The
 //! checkpoint is written last, after all data that it covers is on disk. If the command is interrupted, the copy only
-//! has additional files, and the next call uses the valid ones. Hash tiles are computed from the fetched entries, and
-//! their root must match the signed checkpoint. A tile that has grown must begin with its old leaves. The directory
-//! `checkpoints/` contains each checkpoint that the command accepted.
+//! has additional files, and the next call uses those additional files that are valid. Hash tiles are computed from the
+//! fetched entries, and their root must match the signed checkpoint. A tile that has grown must begin with its old
+//! leaves. The directory `checkpoints/` contains each checkpoint that the command accepted.
 
 pub(crate) mod mirror;
 
@@ -203,7 +203,7 @@ struct Growth<'a> {
 const MAX_REGISTRY_BYTES: usize = 4 << 20;
 
 impl Growth<'_> {
-    /// Copies the new entries. Returns `None` if they do not match the signed head.
+    /// Copies the new entries. Returns `None` if the entries do not match the signed head.
     fn grow(&self, leftovers: bool) -> CommandResult<Option<Export>> {
         let (mirror, head) = (&self.mirror, &self.head.checkpoint);
         let (from, size) = (
@@ -224,7 +224,7 @@ impl Growth<'_> {
         let mut shown = Instant::now();
         for index in from / WIDTH..size.div_ceil(WIDTH) {
             let path = LogSource::tile_of(mirror.kind(), index, size)?;
-            // Leaves of this tile in the copy. Only the incomplete last tile of the copy has such leaves.
+            // Leaves of this tile that the copy already has. Only the incomplete last tile of the copy has such leaves.
             let held = levels.first().cloned().unwrap_or_default();
             let left = Some(&path)
                 .filter(|_| leftovers)

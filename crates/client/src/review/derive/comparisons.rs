@@ -1,8 +1,5 @@
-//! Comparisons of what this program derives with what was signed.
-//!
-//! Checks a step of a grant like the step of one run.
-//!
-//! The approval rules of a run, normally and in an emergency.
+//! Compares what this program derives with what was signed, checks the steps of a grant, and finds the approval rules
+//! of a run.
 
 use std::collections::BTreeSet;
 
@@ -159,7 +156,7 @@ impl Derived {
             .passkeys
             .filter(|_| by_passkey && !told.approvals.by_passkey.contains(approver))?
             .most;
-        // The rules in which a person counts, with the groups where a rule needs a person of each group.
+        // The rules in which a person counts. If a rule needs a person of each group, also the groups.
         let places = |name: &Name| -> BTreeSet<(usize, Option<&GroupName>)> {
             let has = |group: &&GroupName| {
                 roster

@@ -1,4 +1,4 @@
-//! The text of a parameter value, whole or shortened.
+//! Formats parameter values, in full or shortened.
 
 use std::collections::BTreeMap;
 

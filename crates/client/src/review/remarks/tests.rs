@@ -258,7 +258,7 @@ fn a_path_that_is_not_in_the_list_of_programs_causes_a_remark() {
         "{:#?}",
         remarks(&sources)
     );
-    // A run that may start its own files can start these paths, and so can a run without a list.
+    // There is no remark if the run may start all programs in its work directory (`{work}/**`), or if it has no list.
     case.spoil = |signed| {
         signed.sandbox.programs =
             program_list(&[("bash", "/usr/bin/bash"), (OWN_PROGRAMS, OWN_PROGRAMS)]);

@@ -18,7 +18,8 @@ const LISTED_NAMES: usize = 20;
 /// Directories of the host that each run can see.
 const SHARED: [&str; 2] = ["/usr", "/etc"];
 
-/// A session that one run uses. Dropping the claim without settling it frees the session in the state before.
+/// A session that one run uses. If the claim is dropped before [`SessionClaim::settle`], the session is free again and
+/// keeps the state from before the run.
 #[must_use]
 pub struct SessionClaim {
     sessions: Arc<Sessions>,
@@ -35,9 +36,9 @@ impl fmt::Debug for SessionClaim {
 
 /// What a run leaves in its session.
 pub struct SessionResult {
-    /// The state that the shell wrote, or `None` if the state before stays.
+    /// The state that the shell wrote, or `None` if the session keeps its earlier state.
     pub state: Option<ShellState>,
-    /// The work directory after the run with its size in bytes, or `None` if the directory before stays.
+    /// The work directory after the run with its size in bytes, or `None` if the session keeps its earlier directory.
     pub tree: Option<(Arc<SessionTree>, u64)>,
 }
 
@@ -46,7 +47,7 @@ impl SessionClaim {
     /// note for what the session does not carry.
     ///
     /// # Errors
-    /// Returns an error if the state is too large. The state before then stays.
+    /// Returns an error if the state is too large. The session then keeps its earlier state.
     pub fn state_after(
         &self,
         captured: &[u8],
@@ -96,7 +97,7 @@ impl SessionClaim {
             ));
         }
         state.env.retain(|name, _| carries(name));
-        // The step can write any directory into its record.
+        // The step can write any directory into the record, so check that the directory exists.
         let gone = state.cwd.take_if(|cwd| !directory_exists(cwd, tree));
         if let Some(directory) = gone.or_else(|| ShellState::lost_directory(captured, &given)) {
             let directory = String::from_utf8_lossy(&directory).into_owned();
@@ -183,7 +184,8 @@ impl Sessions {
         let before = held.free_at_state(signed, user)?.state.clone();
         if let Some(session) = held.living.get_mut(&signed.id) {
             session.running = Some(proposal.clone());
-            // The log can have the nonce although its commit failed, so the session is new for no other run any more.
+            // The log can contain the nonce although the commit reported a failure. So from now on, no other run can
+            // use the session as a new session.
             session.reserved.get_or_insert_with(|| proposal.clone());
         }
         drop(held);

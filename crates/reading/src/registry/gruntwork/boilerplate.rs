@@ -131,8 +131,8 @@ fn variable(
     Some(found)
 }
 
-/// Declares what Gruntwork's form gives if a person fills in nothing. The form gives no number, so the script can't use a
-/// number without a value.
+/// Declares what Gruntwork's form gives if a person fills in nothing. The form gives no number, so the script can't use
+/// a number without a value.
 fn declare_empty(found: &mut Variable, kind: &str) {
     let empty = match kind {
         "string" if found.declared.min_length.is_none_or(|least| least == 0) => json!(""),
@@ -363,8 +363,8 @@ fn make_secret(found: &mut Variable, notes: &mut Notes) {
 const TYPES: [&str; 7] = ["string", "int", "float", "bool", "list", "map", "enum"];
 const FRACTION: &str = r"^-?[0-9]+(?:\.[0-9]+)?$";
 
-/// Adds the validations to the schema of a variable, and returns true if the variable is required. A validation that the
-/// schema can't express gives a remark.
+/// Adds the validations to the schema of a variable, and returns true if the variable is required. A validation that
+/// the schema can't express gives a remark.
 fn apply_validations(
     found: &mut Variable,
     list: Option<&YamlNode>,
@@ -476,8 +476,8 @@ fn pattern(
     Ok(())
 }
 
-/// Returns a pattern for the whole value. Gruntwork searches a match anywhere in the value, and accepts an empty value
-/// unless the variable is required.
+/// Returns a pattern for the whole value. Gruntwork searches for a match anywhere in the value, and accepts an empty
+/// value unless the variable is required.
 fn whole_pattern(written: &str, required: bool) -> Result<String, String> {
     let patterns = ParameterPatterns::default();
     let front = written.strip_prefix('^');

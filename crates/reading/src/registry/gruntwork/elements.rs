@@ -1,14 +1,15 @@
-//! Finds the elements of an MDX page, with their attributes and fences, as a reader of the page sees them. The file also contains:
+//! Finds the elements of an MDX page, with their attributes and fences, as a reader of the page sees them. The file
+//! also contains:
 //!
 //! - errors and remarks about a page, and the places of YAML in it
 //! - a variable of Boilerplate, as a parameter of a step
-//! - the secrets of a step that names a sign-in block, for example `awsAuthId="aws"`. Gruntwork's blocks sign in through a
-//!   browser and put the result into variables. The registry names the same variables as secrets of the step:
+//! - the secrets of a step that names a sign-in block, for example `awsAuthId="aws"`. Gruntwork's blocks sign in
+//!   through a browser and put the result into variables. The registry names the same variables as secrets of the step:
 //!   `aws.AWS_REGION` is the variable `AWS_REGION` of the block with the id `aws`.
 //! - the entities of attributes, such as `&amp;`. An entity without its semicolon is plain text.
-//! - the limits of the nesting of a page. The MDX parser needs quadratic time for deep nesting, so a page that exceeds a
-//!   limit is refused before it is parsed. The limit of 100 levels is checked on the tree, because only the tree shows the
-//!   exact nesting.
+//! - the limits of the nesting of a page. The MDX parser needs quadratic time for deep nesting, so a page that exceeds
+//!   a limit is refused before it is parsed. The limit of 100 levels is checked on the tree, because only the tree
+//!   shows the exact nesting.
 
 use std::{
     cell::Cell,
@@ -59,7 +60,7 @@ impl Element {
             .map_or(self.place, |attribute| attribute.place)
     }
 
-    /// Returns the text of an attribute. If the attribute has another value, a flaw is added, unless the value has one.
+    /// Returns the text of an attribute. If the value is valid but no text, a flaw is added.
     pub fn text(&self, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
         let attribute = self.attribute(name)?;
         let text = attribute.value.as_ref()?.as_str();
@@ -159,7 +160,7 @@ fn flaw_of(message: &Message, lines: &TextLines<'_>) -> YamlFlaw {
 /// letters, and it knows only some of the names of entities. No other part of MDX depends on `&`.
 pub const AMPERSAND: &str = "\u{1}";
 
-/// Strict MDX with front matter, which every program that shows such pages hides. Emphasis is switched off, because
+/// Strict MDX with front matter. Programs that show such pages hide the front matter. Emphasis is switched off, because
 /// emphasis can't hide an element, and its nesting has no limit.
 pub fn options() -> ParseOptions {
     let budget = Cell::new(MAX_EXPRESSION_BYTES);
@@ -171,7 +172,7 @@ pub fn options() -> ParseOptions {
         },
         mdx_esm_parse: Some(Box::new(|_| MdxSignal::Ok)),
         mdx_expression_parse: Some(Box::new(move |text, _| {
-            // The parser asks again at each brace inside of an expression, with all text before.
+            // The parser calls this closure at each brace inside of an expression, with all the text before the brace.
             let Some(left) = budget.get().checked_sub(text.len()) else {
                 let message =
                     "the expressions of the page contain too many braces: make the page simpler";
@@ -267,8 +268,8 @@ impl Collector<'_> {
         refuse(self.flaws, self.lines.place(at), message);
     }
 
-    /// Reads the value of an expression: null if the expression contains only comments. Adds a flaw if the expression is
-    /// no literal.
+    /// Reads the value of an expression: null if the expression contains only comments. Adds a flaw if the expression
+    /// is no literal.
     fn expression(&mut self, text: &str, stops: &[Stop], start: usize) -> Option<Value> {
         match literal::parse(&text.replace(AMPERSAND, "&")) {
             Ok(value) => Some(value.unwrap_or(Value::Null)),
@@ -399,7 +400,7 @@ const MAX_EXPRESSION_BYTES: usize = 8 << 20;
 pub struct Notes {
     pub flaws: Vec<YamlFlaw>,
     pub remarks: Vec<YamlFlaw>,
-    /// Remarks of which the page has one for each kind.
+    /// Remarks that are merged, so that the page has only one of each kind.
     pub shared: SharedRemarks,
 }
 
@@ -470,7 +471,7 @@ pub struct Variable {
     pub place: TextPlace,
     /// True for a map whose keys are unknown. No schema can describe such a map.
     pub open_map: bool,
-    /// True for a number that only the scripts that use it require.
+    /// True for a number that a step requires only if the script of the step uses the number.
     pub if_used: bool,
 }
 
@@ -652,7 +653,8 @@ fn begins_with_entity(unknown: &str) -> bool {
     (3..unknown.len() - 1).any(|end| character(&format!("{};", &unknown[..end])).is_some())
 }
 
-/// Returns the character of an entity. Markdown has the same entities as MDX, and its parser has the table.
+/// Returns the character of an entity. Markdown has the same entities as MDX, and the Markdown parser contains their
+/// table.
 fn character(entity: &str) -> Option<String> {
     let tree = markdown::to_mdast(entity, &ParseOptions::default()).ok()?;
     let Node::Text(text) = tree.children()?.first()?.children()?.first()? else {
@@ -774,8 +776,8 @@ fn too_deep() -> String {
 
 /// Maximum number of nested blocks and elements.
 const MAX_LEVELS: usize = 100;
-/// Maximum number of tags that are open at one place, as far as a look at the text shows. The parsed tree must then
-/// respect [`MAX_LEVELS`]; this larger limit bounds the time and the recursion of the parser.
+/// Maximum number of tags that are open at one place, counted in the text. This limit bounds the time and the recursion
+/// of the parser. The parsed tree must then respect [`MAX_LEVELS`].
 const MAX_OPEN_TAGS: usize = 1000;
 /// Maximum number of lines. The parser needs quadratic time for many short headings or blocks.
 const MAX_LINES: usize = 10_000;

@@ -1,10 +1,11 @@
-//! What Gruntwork's own registry takes from a tag. It searches the text of the tag, and does not read it as MDX.
+//! Finds what Gruntwork's own registry takes from a tag. That registry searches the text of the tag, and does not parse
+//! MDX.
 //!
-//! The two readers differ for rare pages only. A remark then tells the author that the two programs run different
-//! scripts.
+//! On rare pages, that registry finds another id or script than the MDX parser. A remark then tells the author that the
+//! two programs run different scripts.
 
-/// Returns true if Gruntwork's registry takes this id and this script from the text between the name of an element and its
-/// `>`. `path` is the path of the script, if it is in a file.
+/// Returns true if Gruntwork's registry takes this id and this script from the text between the name of an element and
+/// its `>`. `path` is the path of the script, if it is in a file.
 pub fn takes(attributes: &str, id: &str, script: &str, path: Option<&str>) -> bool {
     let command = first_value(attributes, "command");
     first_value(attributes, "id") == id
@@ -36,7 +37,7 @@ fn first_value<'a>(attributes: &'a str, name: &str) -> &'a str {
     ""
 }
 
-/// Replaces the five entities that Gruntwork's registry knows, in its order.
+/// Replaces the five entities that Gruntwork's registry replaces, in the same order.
 fn without_entities(text: &str) -> String {
     let entities = [
         ("&quot;", "\""),

@@ -195,7 +195,7 @@ impl<'a> InputBlocks<'a> {
         }
     }
 
-    /// Returns the YAML of a block, which is in a fence or in a file `boilerplate.yml`.
+    /// Returns the YAML of a block, from a fence or from a file `boilerplate.yml`.
     fn document(&self, block: &Element, flaws: &mut Vec<YamlFlaw>) -> Option<(String, YamlSource)> {
         let before = flaws.len();
         let path = block.text("path", flaws);

@@ -6,7 +6,7 @@ use std::{iter::Peekable, str::CharIndices};
 
 use serde_json::{Map, Number, Value};
 
-/// Where an expression ends, as far as its brackets, texts and comments show.
+/// Where an expression ends, judged only by its brackets, texts and comments.
 #[derive(Debug, PartialEq)]
 pub enum ExpressionEnd {
     /// The text is a whole expression.

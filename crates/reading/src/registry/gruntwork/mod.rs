@@ -32,10 +32,10 @@ use documents::{
     DeclaredSandbox, Format, Limit, Parameter, ParameterType, StepDefinition, Template,
 };
 
-/// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if the
-/// page has no step.
+/// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if
+/// the page has no step.
 pub fn read(page: &Page<'_>) -> Option<ReadPage> {
-    // A name of an element has no other form than its letters, so such a page can't contain a step.
+    // The name of an element can't be written with escapes, so a page without these names contains no step.
     let may_have_step = STEPS.iter().any(|name| page.text.contains(name));
     if !may_have_step && !NEAR_MISSES.iter().any(|tag| page.text.contains(tag)) {
         return None;
@@ -128,8 +128,8 @@ pub struct OtherBlock {
     pub id: Option<String>,
 }
 
-/// Returns true for an element that was probably meant as a step: its name differs only in its letter case, a prefix or a
-/// plural, and it has an id and a script.
+/// Returns true for an element that was probably meant as a step: its name differs only in its letter case, a prefix or
+/// a plural, and it has an id and a script.
 fn is_near_miss(element: &Element) -> bool {
     let name = element
         .name
@@ -537,7 +537,7 @@ const NO_STEPS: RemarkKind = (
     "elements that are no steps: ",
     "; write <Command> or <Check>",
 );
-/// Attributes of a step that have an effect, besides those of `sign_ins`.
+/// Attributes of a step that have an effect, besides [`elements::SIGN_INS`] and the attributes of needs.
 const ATTRIBUTES: [&str; 6] = ["id", "title", "command", "path", "inputsId", "timeoutMs"];
 /// Endings of files that are not for bash, with their interpreters.
 const LANGUAGES: [(&str, &str); 7] = [

@@ -1,6 +1,6 @@
 //! Makes the steps of a workflow from the parts of a file, and checks the order of the content of each step.
 //!
-//! Divides a Markdown file into headings, paragraphs, list items and code blocks, with their places.
+//! The file also divides a Markdown file into headings, paragraphs, list items and code blocks, with their places.
 
 use std::ops::Range;
 

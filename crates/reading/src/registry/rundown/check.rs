@@ -189,7 +189,7 @@ fn exists(workflow: &Workflow, target: &UnitTarget, word: &str) -> Result<(), St
     ))
 }
 
-/// Returns the flaws of keys that belong to a newer version of Rundown.
+/// Returns a message if the key of a front matter belongs to a newer version of Rundown.
 pub fn newer_key(name: &str) -> Option<String> {
     ["inputs", "required", "outputs"]
         .iter()

@@ -101,8 +101,8 @@ pub fn read(page: &Page<'_>) -> ReadPage {
     found
 }
 
-/// Returns the error of another runbook that a step names. Its path is relative to the directory of the file, or to the
-/// project.
+/// Returns the error about another runbook that a step names. The path of this runbook is relative to the directory of
+/// the file, or to the project.
 fn child_flaw(page: &Page<'_>, child: &str) -> Option<String> {
     let depth = page.name.matches('/').count();
     let directory = page.files.directory();

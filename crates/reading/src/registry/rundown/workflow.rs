@@ -118,7 +118,7 @@ impl fmt::Display for UnitLabel {
 /// What follows after each result of a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transitions {
-    /// Result of a step with substeps.
+    /// Rule for the result of a step with substeps.
     pub aggregation: Aggregation,
     /// Action after a pass.
     pub pass: TransitionAction,

@@ -1,4 +1,4 @@
-//! The file system of a run that sees the host, and why a write to it can fail.
+//! The files of a run on the host's root file system, and checks whether a run has reached a size limit.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! The namespaces of a run, and why a host refuses them.
+//! The namespaces of a run, and the search for the reason why a host refuses them.
 
 use std::io::Read as _;
 

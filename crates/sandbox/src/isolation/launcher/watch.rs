@@ -1,6 +1,6 @@
-//! How the first process watches the step, and reports its end.
+//! Watches the step from the first process, and reports the end of the step.
 //!
-//! The processes that a run leaves: how they are found, killed and reaped.
+//! This file also finds, kills and reaps the processes that a step leaves.
 
 use std::{
     io::Read as _,
@@ -81,8 +81,8 @@ pub fn watch(
     }
 }
 
-/// Returns the limit of the size of a file if SIGXFSZ ended the step and a file has exactly this size. A step can also
-/// send this signal itself, or reach a lower limit that a script has set.
+/// Returns the file-size limit if SIGXFSZ ended the step and a file has exactly this size. A step can also send this
+/// signal itself, or reach a lower limit that a script has set.
 pub fn file_limit(
     request: &RunRequest,
     view: &StepPaths,
@@ -133,10 +133,10 @@ pub fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u
         if !left {
             return 0;
         }
-        // Kill single children only now, because reading all processes of the host takes longest.
+        // Kill the children one by one only now, because this reads all processes of the host and takes longest.
         let children = children();
         for child in &children {
-            // The process id of a child that was not reaped is not reused.
+            // A child's process id is not reused before the child is reaped.
             let _ = process::kill_process(*child, Signal::KILL);
         }
         if begun.elapsed() > KILL_DEADLINE {

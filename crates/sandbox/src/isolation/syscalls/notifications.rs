@@ -106,7 +106,7 @@ pub fn read_memory(thread: u32, address: u64, into: &mut [u8]) -> io::Result<usi
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
-/// Makes answers faster. Kernels before 6.6 don't have this, so errors are ignored.
+/// Makes answers faster with the flag `SYNCHRONOUS`. Kernels before 6.6 don't have this flag, so errors are ignored.
 pub fn answer_fast(listener: &OwnedFd) {
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: This command takes an integer and no pointer.

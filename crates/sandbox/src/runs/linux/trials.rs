@@ -164,7 +164,7 @@ fn nothing(layers: Vec<Layer>) -> Profile {
     Profile::nothing(layers, limits)
 }
 
-/// Returns a trial run with all layers in its report.
+/// Returns the checked profile of a trial run. The report of this run names all layers.
 fn prepared_trial(form: RunForm, profile: Profile, landlock: bool, has_filter: bool) -> Prepared {
     let filter = has_filter.then(|| SyscallFilter::of(form, &profile));
     Prepared {

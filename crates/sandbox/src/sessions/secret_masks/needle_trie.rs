@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use zeroize::Zeroizing;
 
-/// State of a search: the longest end of the stream that is the beginning of a text. The state 0 is the empty beginning.
+/// State of a search: the longest suffix of the stream that is a prefix of a text. The state 0 is the empty prefix.
 pub type TrieState = u32;
 
 /// A text to find.
@@ -36,17 +36,17 @@ impl SymbolBits {
     }
 }
 
-/// The texts, as a tree of their beginnings. Each node is a state.
+/// The texts, as a tree of their prefixes. Each node is a state.
 pub struct NeedleTrie {
     /// The symbols contain the secrets, so they are overwritten at the end.
     symbols: Zeroizing<Vec<u8>>,
     first_child: Vec<TrieState>,
     sibling: Vec<TrieState>,
-    /// The longest proper end of the state that is a state.
+    /// The longest proper suffix of the state that is also a state.
     shorter: Vec<TrieState>,
     depth: Vec<u32>,
-    /// Number of the text that ends in the state, plus 1, or 0. After [`NeedleTrie::finish`], the longest text that is an
-    /// end of the state.
+    /// Number of the text that ends in the state, plus 1, or 0. After [`NeedleTrie::finish`], the number of the longest
+    /// text that is a suffix of the state.
     found: Vec<u32>,
     needles: Vec<Needle>,
     /// The children of the state 0.
@@ -94,7 +94,7 @@ impl NeedleTrie {
     }
 
     fn grow(&mut self, parent: TrieState, symbol: u8) -> TrieState {
-        let new = self.symbols.len() as TrieState; // the secrets of a run have at most 128 KiB, see `secret_masks`
+        let new = self.symbols.len() as TrieState; // the secrets of a run have at most 128 KiB, see `planned_secret`
         self.symbols.push(symbol);
         self.first_child.push(0);
         self.sibling.push(self.first_child[parent as usize]);

@@ -1,7 +1,7 @@
 //! Reads output as each of the forms in which programs print a secret.
 //!
-//! A reader converts the bytes of a stream to symbols: characters, hexadecimal digits or base64 digits. So one text to
-//! find is enough for all spellings of a form, for example for `%2f` and `%2F`.
+//! A reader converts the bytes of a stream to symbols: characters, hexadecimal digits or base64 digits. So one
+//! search text for each form finds a secret in all its spellings of this form, for example with `%2f` and with `%2F`.
 
 /// The forms in which output is read.
 #[derive(Clone, Copy, PartialEq)]

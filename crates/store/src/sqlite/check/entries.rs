@@ -351,7 +351,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Returns the files that a receipt names, or `None` if it names none or the manifest is missing.
+    /// Returns the files that a receipt names, or `None` if the receipt names no files or the manifest is missing.
     pub(super) fn manifest(
         &mut self,
         receipt: &Receipt,

@@ -1,5 +1,5 @@
-//! Check of the tables outside the log, by comparison with each other and with signed documents: standing grants and their
-//! uses, reviews and the runs that need a review. The entries of the log can be packed or not.
+//! Check of the tables outside the log, by comparison with each other and with signed documents: standing grants and
+//! their uses, reviews and the runs that need a review. The file also reads entries of the log, packed or not.
 
 use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path};
 
@@ -242,7 +242,7 @@ impl Look<'_> {
             Ok(())
         })?;
         for (name, what) in odd {
-            // The retention may have deleted the output and its row during this report.
+            // The retention may have deleted the output and its row during this check.
             if self.still_has(&name)? {
                 self.advise(format!("output {name}"), what, LOST);
             }
@@ -376,8 +376,8 @@ impl Look<'_> {
         rows.into_iter().map(read).collect()
     }
 
-    /// Names the first entry of a tile that cannot be unpacked, a changed row, and a tile with packed and other entries.
-    /// Returns true if the tile is packed.
+    /// Reports a tile with an entry that cannot be unpacked, a tile with both packed and other entries, or a changed
+    /// row of `packed`. Returns true if the tile is packed.
     pub(super) fn packed(&mut self, rows: &[LogRow]) -> StoreResult<bool> {
         let count = rows.iter().filter(|row| row.is_packed).count();
         if count == 0 {
@@ -414,8 +414,8 @@ impl Look<'_> {
         self.count("packed", expected, "the number of packed tiles is")
     }
 
-    /// Returns the bytes of an entry. There are none if the entry is missing, or if its packed tile is damaged, which the
-    /// check of the log names.
+    /// Returns the bytes of an entry. Returns `None` if the entry is missing, or if its packed tile is damaged, because
+    /// the check of the log reports this defect.
     pub(super) fn entry_at(&self, index: u64) -> StoreResult<Option<Vec<u8>>> {
         let sql = "SELECT idx, hash, data FROM leaf WHERE idx = ?1";
         let Some(mut row) = self.one(sql, [index], |row| row.entry(0))? else {
@@ -524,7 +524,7 @@ impl Look<'_> {
         statement: &ReviewStatement,
     ) -> StoreResult {
         self.reviews += 1;
-        // A value that this program does not write is no error of the disk.
+        // A value that this program does not write is a defect of the row, and not an error of the disk.
         let row = self
             .one(
                 "SELECT leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle FROM review \
@@ -598,7 +598,7 @@ impl Look<'_> {
     /// Checks the rows of runs that need a review, and the number of reviews.
     pub(super) fn reviews(&mut self) -> StoreResult {
         let mut expected = std::mem::take(&mut self.owed);
-        // A value that this program does not write is no error of the disk.
+        // A value that this program does not write is a defect of the row, and not an error of the disk.
         for (id, row) in self.all(OWED, [], |row| Ok((row.get(0)?, row.owed().ok())))? {
             let Some(row) = row else {
                 expected.remove(&id);

@@ -1,4 +1,5 @@
-//! Reports nonces and proposals that the log uses twice with more than a day between, or that an earlier audit has read.
+//! Reports nonces and proposals that the log uses twice, if more than a day lies between the two uses, or if an earlier
+//! audit has read the first use.
 
 use std::collections::HashMap;
 
@@ -12,8 +13,8 @@ use documents::{
 };
 
 impl Auditor {
-    /// Compares nonces and proposals of the entries that this audit has read with those of earlier audits. The caller passes
-    /// the stored short hashes in pieces, after the last entry.
+    /// Compares the nonces and proposals that this audit has read with the nonces and proposals of earlier audits. The
+    /// caller passes the stored short hashes in pieces, after the last entry.
     pub fn compare_used_values(&mut self, earlier: &[u64]) {
         self.runs.used.compare(earlier);
     }
@@ -23,7 +24,8 @@ impl Auditor {
         self.runs.used.sorted()
     }
 
-    /// Sets aside the finding about a receipt without an open run, if this audit has not read the entry that the receipt names.
+    /// Sets aside the finding about a receipt without an open run, if an earlier audit has read the consumption that
+    /// the receipt names.
     pub(super) fn set_aside(
         &mut self,
         index: u64,
@@ -44,7 +46,7 @@ impl Auditor {
         }
     }
 
-    /// Reads the entries that the receipts name, and reports the receipts.
+    /// Reads the consumptions that the receipts set aside name, and reports these receipts.
     pub(super) fn report_set_aside(
         &mut self,
         beside: &dyn EvidenceFiles,

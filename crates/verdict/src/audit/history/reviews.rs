@@ -80,7 +80,8 @@ impl Auditor {
             reason: review.reason.clone(),
             entry: index,
         };
-        // Without the rules of the run, which the audit has reported already, the review has no effect.
+        // If the rules of the run could not be read, the review has no effect. The audit has already reported the
+        // reason.
         let said = (review.observed, index);
         let ended =
             counted.and_then(|one| self.runs.reviewed.review(&receipt, &one, said, context));

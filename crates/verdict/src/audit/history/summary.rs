@@ -137,7 +137,7 @@ impl Auditor {
         warnings
     }
 
-    /// Warns about runs that must be over by the auditor's clock but have no receipt. A missing receipt is only a
+    /// Warns about runs that must have ended by the auditor's clock but have no receipt. A missing receipt is only a
     /// warning, because the copy of the log may be old. A boundary that never shows a newer log can also withhold a
     /// receipt.
     fn late_by_the_clock(&self) -> Option<String> {

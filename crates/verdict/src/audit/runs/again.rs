@@ -30,8 +30,8 @@ pub struct Open {
 }
 
 impl Open {
-    /// Returns the latest time at which the run can end. The longest time limit of all steps gives this time. Returns
-    /// `None` if the state of the run's seal could not be read.
+    /// Returns the latest time at which the run can end. This time follows from the longest time limit of all steps.
+    /// Returns `None` if the state of the run's seal could not be read.
     pub fn until(&self) -> Option<Timestamp> {
         let longest = self.in_force.state.as_ref()?.steps.longest_ms;
         Some(self.at.plus_seconds(longest / 1000))
@@ -66,8 +66,8 @@ impl Again {
         self.open.push((what, why.to_owned()));
     }
 
-    /// Adds a finding that depends on how a program version decides. Unless `ours`, the finding is a difference, not a
-    /// failure.
+    /// Adds a finding that depends on how a program version decides. If `ours` is false, the finding counts as a
+    /// difference and not as a failure.
     fn read_otherwise(&mut self, what: FindingKind, why: impl Display, ours: bool) {
         self.find(what, why);
         if let Some(finding) = self.findings.last_mut() {
@@ -347,7 +347,7 @@ impl Again {
         self.compare(&Authority::Signed(met), excluded, state, receipt);
     }
 
-    /// Decides whether the grant stood before the consumption and covers the run.
+    /// Decides whether the grant was in force before the consumption and covers the run.
     fn count_granted(
         &mut self,
         open: &Open,
@@ -384,7 +384,7 @@ impl Again {
                     GrantError::Revoked { .. } => FindingKind::Revoked,
                     _ => FindingKind::Grant,
                 };
-                // The consumption has the same finding about a revoked grant.
+                // The check of the consumption has already reported the revoked grant.
                 if self.found.contains(&what) && what == FindingKind::Revoked {
                     return;
                 }

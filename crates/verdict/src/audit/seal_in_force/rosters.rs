@@ -1,4 +1,4 @@
-//! The chain of rosters from the pinned one to the one that a seal names.
+//! The chain of rosters from the pinned roster to the roster that a seal names.
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::nodes::{
+use crate::support::nodes::{
     killed, lose_node_one, node, nodes, same_tokens, signed, standby, start, take_over,
 };
 use crate::support::people::{

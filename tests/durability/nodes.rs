@@ -1,53 +1,15 @@
 //! Two nodes of one boundary with a PostgreSQL database: the standby, the takeover, and databases that restart or go back.
 
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::people::{self, alice, envelope};
-use crate::support::postgres::cluster::Cluster;
+use crate::support::nodes::{
+    killed, lose_node_one, nodes, same_tokens, signed, standby, start, take_over,
+};
+use crate::support::people::{self, alice};
 use crate::support::postgres::until;
-use crate::support::{Setup, World, assert_says, id_of};
-
-pub(super) fn nodes(test: &str) -> Option<(Cluster, World, World)> {
-    nodes_with(test, |_| {})
-}
-
-/// Returns a server with the schema of a boundary, and the two nodes of the boundary. No node runs yet.
-pub(super) fn nodes_with(
-    test: &str,
-    change: impl Fn(&mut Setup),
-) -> Option<(Cluster, World, World)> {
-    let server = Cluster::start(test, "")?;
-    let (one, two) = (node(&server, "one", &change), node(&server, "two", &change));
-    server.migrate(&one);
-    Some((server, one, two))
-}
-
-/// Returns a node with the schema of this server.
-pub(super) fn node(server: &Cluster, name: &str, change: impl Fn(&mut Setup)) -> World {
-    World::prepared(|setup| {
-        change(setup);
-        setup.config = server.config(&server.socket_url("service"), name) + &setup.config;
-    })
-}
-
-pub(super) fn start(world: &mut World) {
-    world.start();
-    world.make_tokens();
-}
-
-/// Starts a node that becomes active later.
-pub(super) fn standby(mut world: World) -> JoinHandle<World> {
-    let starting = std::thread::spawn(move || {
-        world.start();
-        world
-    });
-    std::thread::sleep(Duration::from_secs(2));
-    assert!(!starting.is_finished(), "the other node is active");
-    starting
-}
+use crate::support::{World, assert_says, id_of};
 
 fn listed(world: &World) -> Vec<Value> {
     let config = world.path("b");
@@ -62,33 +24,6 @@ fn listed(world: &World) -> Vec<Value> {
         String::from_utf8_lossy(&output.stderr)
     );
     serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-/// Returns a new approved authorization.
-pub(super) fn signed(world: &World, text: &str) -> Value {
-    let predicate = world.authorization("say:echo", json!({"text": text}));
-    envelope(&people::authorization(&predicate), &[&alice()])
-}
-
-/// Gives `to` the tokens of `from`, which are rows of the database.
-pub(super) fn same_tokens(from: &World, to: &mut World) {
-    to.agent.clone_from(&from.agent);
-    to.reader.clone_from(&from.reader);
-    to.courier.clone_from(&from.courier);
-}
-
-/// Kills the active node, and returns the standby, which takes over.
-pub(super) fn killed(one: &mut World, standby: JoinHandle<World>) -> World {
-    one.kill9();
-    let mut two = standby.join().expect("the standby");
-    same_tokens(one, &mut two);
-    two
-}
-
-/// Starts the second node, kills the active node, and returns the second node.
-pub(super) fn take_over(one: &mut World, two: World) -> World {
-    let standby = standby(two);
-    killed(one, standby)
 }
 
 #[test]
@@ -134,12 +69,6 @@ fn a_standby_takes_over_with_the_same_log_when_the_active_node_is_killed() {
     let closed = two.until(id_of(&waiting), "finished");
     assert_eq!(closed["outcome"]["status"], "unknown");
     two.assert_audited();
-}
-
-/// Says that node one will never come back, with the configuration of another node.
-pub(super) fn lose_node_one(world: &World) -> std::process::Output {
-    let mut command = world.boundary_command(&["node", "lost", "one", "--config"]);
-    command.arg(world.path("b")).output().expect("node lost")
 }
 
 #[test]

@@ -4,12 +4,12 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::durability::shim::shim;
-use super::nodes::{nodes, nodes_with, start, take_over};
+use crate::support::nodes::{nodes, nodes_with, start, take_over};
 use crate::support::people::alice;
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::proxy::{Proxy, Side};
 use crate::support::postgres::until;
+use crate::support::shim::shim;
 use crate::support::wire::{Reply, Wire};
 use crate::support::{KilledAtEnd, World, assert_says, id_of, not_run, runbook, said};
 

@@ -15,9 +15,6 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::commands::roster_chain;
-use crate::durability::random::{Random, play_seeds};
-use crate::durability::shim::shim;
 use crate::reference::{
     Asked, Codes, Grant, RULES, Reference, Run, entries, key_digest, keyid_of, list, text,
 };
@@ -26,6 +23,8 @@ use crate::support::people::{
     self, CHALLENGE, Key, envelope, now, payload_of, sha256, stamp, statement,
 };
 use crate::support::postgres::cluster::Cluster;
+use crate::support::random::{Random, play_seeds};
+use crate::support::shim::shim;
 use crate::support::{DEADLINE, SMALL, World, bytes_of, exited, runbook, said, said_at_exit};
 
 /// Number of seeds of a plain test run.
@@ -1174,7 +1173,7 @@ impl Scene {
             .unwrap_or(names[0]);
         let seed = 100 + self.versions.len() as u8;
         let old = self.keys.clone();
-        let payload = roster_chain::after(&base, |tables| {
+        let payload = people::next_roster(&base, |tables| {
             let role = if name == "robot" {
                 "proposers"
             } else {
@@ -1217,7 +1216,7 @@ impl Scene {
                 .find(|policy| tables["policy"] == digest_of(policy));
             self.world
                 .write("b/boundary/policy.yaml", &policy.unwrap().to_string());
-            let version = roster_chain::envelope(&payload, &keys.iter().collect::<Vec<_>>());
+            let version = people::roster_version(&payload, &keys.iter().collect::<Vec<_>>());
             self.world.write(
                 &format!("b/boundary/roster.d/{}.json", tables["version"]),
                 &version.to_string(),

@@ -3,8 +3,8 @@
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use crate::nodes::node;
 use crate::support::host::not_run;
+use crate::support::nodes::node;
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
 

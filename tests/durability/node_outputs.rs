@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cosigner::{Witness, notes, vkey_of_log};
-use crate::nodes::{nodes_with, same_tokens, start, take_over};
-use crate::run_results::{proposed, upload};
+use crate::support::nodes::{nodes_with, same_tokens, start, take_over};
 use crate::support::people::{alice, sha256};
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
+use crate::support::uploads::{proposed, upload};
 use crate::support::wire::Reply;
 use crate::support::{SMALL, Setup, World, exited, has, id_of, runbook, said, wait_for};
 

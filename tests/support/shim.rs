@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use crate::support::{self, not_run};
+use super::{has, not_run};
 
 /// Builds the shim library, which moves clocks and makes syncs fail, once for all tests. Returns `None` without a
 /// compiler.
-pub(crate) fn shim(test: &str) -> Option<String> {
+pub fn shim(test: &str) -> Option<String> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
-    if !support::has("cc") {
+    if !has("cc") {
         not_run(test, "there is no C compiler here");
         return None;
     }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 /// Plays seeds, `workers` at one time. The variables `COUNTERSIGN_SEED` and `COUNTERSIGN_COUNT` name the first seed and the
 /// number of seeds. Fails after all seeds if a seed failed.
-pub(crate) fn play_seeds(script: &str, count: u64, workers: usize, play: impl Fn(u64) + Sync) {
+pub fn play_seeds(script: &str, count: u64, workers: usize, play: impl Fn(u64) + Sync) {
     let number =
         |name: &str, plain| std::env::var(name).map_or(plain, |text| text.parse().expect(name));
     let first = number("COUNTERSIGN_SEED", 1);
@@ -31,10 +31,10 @@ pub(crate) fn play_seeds(script: &str, count: u64, workers: usize, play: impl Fn
 }
 
 /// SplitMix64, a seeded generator, so that a failure is reproducible.
-pub(crate) struct Random(pub(crate) u64);
+pub struct Random(pub u64);
 
 impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -42,11 +42,11 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    pub(crate) fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for end in (2..=items.len()).rev() {
             let at = self.below(end);
             items.swap(end - 1, at);

@@ -1,6 +1,6 @@
 //! Statements of a hostile administrator of the database, which a superuser executes against the tables of a boundary.
 
-use crate::durability::store_by_hand::UNSEEN;
+use crate::store_by_hand::UNSEEN;
 use crate::support::postgres::cluster::Cluster;
 
 /// What the administrator can change unnoticed, in addition to `UNSEEN`: rows, a column or a kind of statement (`*` stands

@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 use crate::administrator_statements::{
     Attack, HIDDEN_DENIALS, Known, SEVERAL, of_all_tables, with_an_aim,
 };
-use crate::durability::random::Random;
-use crate::nodes::{node, standby, start};
-use crate::run_results::upload;
+use crate::support::nodes::{node, standby, start};
 use crate::support::people::{self, Key, alice, bob, envelope, mallory};
 use crate::support::postgres::cluster::Cluster;
+use crate::support::random::Random;
+use crate::support::uploads::upload;
 use crate::support::{POLICY, SMALL, World, bytes_of, id_of, runbook, said, wait_for};
 
 /// Number of statements for one row or one table, and of statements with an aim, in a plain test run.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::nodes::{node, nodes_with, signed, start};
-use crate::run_results::upload;
 use crate::support::host::not_run;
+use crate::support::nodes::{node, nodes_with, signed, start};
 use crate::support::people::{alice, sha256};
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::installation::SERVER_USER;
 use crate::support::postgres::proxy::Proxy;
 use crate::support::postgres::until;
+use crate::support::uploads::upload;
 use crate::support::wire::Reply;
 use crate::support::{SMALL, Setup, World, assert_says, bytes_of, id_of, runbook};
 

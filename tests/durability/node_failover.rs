@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::nodes::{node, nodes, nodes_with, signed, standby, start};
+use crate::support::nodes::{node, nodes, nodes_with, signed, standby, start};
 use crate::support::people::alice;
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
