@@ -1,7 +1,7 @@
 //! The crossing, through which every run passes. Read [`cross`] first.
 //!
 //! Code outside of this crate can't create a stage. The service opens the store and the sandbox, and moves the
-//! `Spender` of nonces and the `Starter` of runs into the crossing. No other code has these two values.
+//! `Spender` of nonces and the `Starter` of runs into the crossing. Afterwards, no other code has these two values.
 #![forbid(unsafe_code)]
 
 mod boundary_key;

@@ -1,9 +1,9 @@
-//! Recovery after a crash. The recovery writes a receipt with outcome `unknown` for each consumption without a receipt.
-//! Nothing runs again.
+//! Recovery after a crash. The recovery writes a receipt with outcome `unknown` for each consumption without a
+//! receipt. Nothing runs again.
 //!
-//! Only the active node runs the recovery: before it accepts requests for its own runs, and later for the runs of other
-//! nodes whose time limits have passed. The processes of this node's earlier runs have already ended, because each run
-//! ends when its pipe to the service closes.
+//! Only the active node runs the recovery: before it accepts requests for its own runs, and later for the runs of
+//! other nodes whose time limits have passed. The processes of this node's earlier runs have already ended: each run
+//! ends when its pipe to the service closes, and the start of the service kills processes that are still left.
 
 use std::{collections::BTreeMap, sync::Arc};
 

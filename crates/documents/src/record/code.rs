@@ -30,7 +30,8 @@ macro_rules! codes {
                 match self { $(Self::$name => concat!("/problems/", $word)),* }
             }
 
-            /// Returns the HTTP status of a refusal with this code.
+            /// Returns the HTTP status of a refusal with this code. A route can answer some refusals with 410 or 415
+            /// instead.
             pub fn status(self) -> u16 {
                 match self { $(Self::$name => $status),* }
             }

@@ -1,12 +1,12 @@
 //! Decisions about the commands, paths and variables of a script.
 //!
 //! All commands are decided before a person is asked, so a denied command is refused before any question. The first
-//! rule that applies decides, in this order: grants of the command line, deny lists of the policy file, allow lists of
-//! the policy file, built-in deny lists, built-in allow lists, mode. An unknown command could be a denied command, so
-//! only an answer for one run of the command can allow it. Some programs start commands that the parser does not read:
-//! if policy denies any command, these commands are denied too. If a run may execute only listed programs, the kernel
-//! refuses a denied program, so a boundary asks about an unknown command only if the list does not restrict the
-//! command.
+//! rule that applies decides, in this order: `--allow-all`, grants of the command line, deny lists of the policy file,
+//! allow lists of the policy file, the closed list of a boundary, built-in deny lists, built-in allow lists, mode. An
+//! unknown command could be a denied command, so only an answer for one run of the command can allow it. Some programs
+//! start commands that the parser does not read: if policy denies any command, these commands are denied too. If a run
+//! may execute only listed programs, the kernel refuses a denied program, so a boundary asks about an unknown command
+//! only if the list does not restrict the command.
 
 use std::collections::BTreeMap;
 
