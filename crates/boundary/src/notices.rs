@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{Proposals, feed::kind_of};
-use crossing::{RequestResult, fault};
+use crossing::RequestResult;
 use documents::{
     Authorization, BoundaryName, GrantId, Name, Permission, PermissionReason, Statement, StepRef,
     Timestamp, hex, joined, locked,
@@ -217,12 +217,14 @@ impl Proposals {
             EventFact::Proposal(id, ProposalStatus::Pending) => {
                 // Most policies permit no emergencies, and the payload then need not be read.
                 let state = self.crossing.state();
-                let Some((step, _)) = &event.proposed else {
-                    return Err(fault("an event of a proposal has no step"));
+                let permits = |step| {
+                    let found = state.step(step);
+                    found.is_some_and(|(_, held)| held.ruling.emergency.is_some())
                 };
-                if state
-                    .step(step)
-                    .is_none_or(|(_, held)| held.ruling.emergency.is_none())
+                if event
+                    .proposed
+                    .as_ref()
+                    .is_some_and(|(step, _)| !permits(step))
                 {
                     return Ok(false);
                 }

@@ -217,7 +217,7 @@ pub fn status_of(failure: &CommandFailure) -> StatusCode {
 
 /// What the page of a run needs.
 pub struct RunView<'a> {
-    /// Key of the seals of the forms.
+    /// Key of the authentication codes of the forms.
     pub form_key: &'a FormKey,
     /// Number of the form that stops the run.
     pub number: &'a str,
