@@ -175,13 +175,6 @@ fn checks(log: &Log) -> Vec<Check> {
             let raw = decode(&signature["sig"]).try_into().expect("64 bytes");
             checks.push((*key(signer).public(), pae(PAYLOAD_TYPE, &payload), raw));
         }
-        let statement: Value = serde_json::from_slice(&payload).expect("a statement");
-        if let Some(embedded) = statement["predicate"]
-            .get("authorization")
-            .filter(|embedded| embedded.is_object())
-        {
-            envelopes.push(embedded.clone());
-        }
     }
     checks
 }

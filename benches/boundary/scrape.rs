@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use client::CommandResult;
 use countersign::Config;
 use documents::{
-    AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, Nonce, SealDigest, SecretKey,
-    Spent, SshKey, Timestamp,
+    AuthorizationDigest, AuthorizationRef, Consumption, Envelope, EnvelopeSignature, LeafHash,
+    Nonce, SealDigest, SecretKey, Spent, SshKey, Timestamp,
 };
 use serde::Serialize;
 use store::{Ledger, sqlite};
@@ -94,9 +94,14 @@ fn consumption(at: Timestamp) -> CommandResult<Vec<u8>> {
     let spent = Spent {
         grant: None,
         grant_use: None,
-        authorization: AuthorizationDigest::from_bytes([1; 32]),
+        authorization: AuthorizationRef {
+            digest: AuthorizationDigest::from_bytes([1; 32]),
+            index: 0,
+            leaf: LeafHash::from_bytes([1; 32]),
+        },
         nonce: Nonce::new(1, [1; 16]),
         expires_at: at,
+        handed_in_by: "agent".parse().map_err(|error| broken(&error))?,
         session: None,
     };
     let consumption = Consumption {

@@ -543,7 +543,7 @@ fn script(command: &[String]) -> Vec<u8> {
     format!("exec {}\n", joined(words, " ")).into_bytes()
 }
 
-/// Maximum size of a profile file, in bytes. An authorization, which contains a profile, has at most 20 KiB.
+/// Maximum size of a profile file, in bytes. An authorization, which contains a profile, has at most 25 KiB.
 const MOST: usize = 64 << 10;
 
 #[cfg(test)]

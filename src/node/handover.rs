@@ -9,7 +9,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{Config, InStore as _};
 use client::{FileSigner, Signer as _};
-use documents::{KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal, SealDigest};
+use documents::{
+    Consumption, KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal, SealDigest,
+};
 use reading::FileProblem;
 use store::{
     Database, KeyWait, Ledger, StoreFault, StoreReads, StoreResult, opened, read_revocations,
@@ -158,7 +160,15 @@ fn waits(reads: &StoreReads, keyid: &str) -> StoreResult<Option<KeyWait>> {
 fn open_work(seals: &mut SealKeys<'_>, keyid: &str) -> StoreResult<Option<String>> {
     let mut open = 0;
     for run in seals.reads.unfinished()? {
-        open += usize::from(!seals.have(run.seal, keyid)?);
+        let entry = seals.reads.leaf(run.index)?;
+        let consumption = entry
+            .map(|leaf| read::<Consumption>(&leaf.data))
+            .transpose()?;
+        let may_sign = match consumption {
+            Some(consumption) => seals.have(consumption.seal, keyid)?,
+            None => false,
+        };
+        open += usize::from(!may_sign);
     }
     if open > 0 {
         return Ok(Some(format!("the receipts of {open} open runs")));

@@ -87,7 +87,7 @@ pub fn restore(
 
 /// Copies the backup to the directory `old`, and returns the copied database. `source` is the database of the backup.
 fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<BackupFile, FileProblem> {
-    // The restore works on a copy of the backup, because opening an older database migrates it to the current schema.
+    // The restore works on a copy of the backup, because it may have to undo an interrupted update.
     let database = old.join(DATABASE);
     copy_file(source, &database)
         .map_err(|error| {
@@ -102,7 +102,7 @@ fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<BackupFile, Fil
         let target = old.join(format!("{DATABASE}-journal"));
         copy_file(&journal, &target).at(&journal)?;
     }
-    let copy = BackupFile::bring_up(database).at(source)?;
+    let copy = BackupFile::copied(database).at(source)?;
     if from.is_dir() {
         for name in [OUTPUTS, CLOSED] {
             if from.join(name).is_dir() {

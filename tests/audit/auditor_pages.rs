@@ -258,10 +258,10 @@ fn two_hundred_bundles_a_broken_bundle_and_other_files_are_one_table() {
     let whole = golden("bundle.json");
     let mut changed = whole.clone();
     let at = whole
-        .windows(9)
-        .position(|part| part == b"\"payload\"")
+        .windows(13)
+        .position(|part| part == b"\"consumption\"")
         .unwrap()
-        + 40;
+        + 60;
     changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
     fs::write(folder.path().join("changed.json"), changed).unwrap();
     fs::write(
@@ -609,7 +609,7 @@ fn grants_are_apart_from_runs_and_runs_state_their_grant_and_their_reviews() {
     let used = grant(&mut log, &[ALICE, BOB], |_| {});
     let (used_id, other_id) = (
         "grt_01a00000-0000-7000-8000-000000000001",
-        "grt_01a00000-0000-7000-8000-000000000004",
+        "grt_01a00000-0000-7000-8000-000000000005",
     );
     run(&mut log, &used, &PLAIN);
     grant(&mut log, &[ALICE, BOB], |of| of["max_uses"] = json!(5));
@@ -691,7 +691,7 @@ fn grants_are_apart_from_runs_and_runs_state_their_grant_and_their_reviews() {
     // The grants are a table of their own, in the words of `countersign audit`.
     let page = pages.get("/").body;
     let grants = rows(&page, "<caption id=\"grants\">");
-    let revoked = "revoked by operator oscar at entry 5";
+    let revoked = "revoked by operator oscar at entry 6";
     assert_eq!(grants.len(), 2, "{page}");
     assert_eq!((&*grants[0][0], &*grants[0][4]), (other_id, "0 of 5"));
     assert!(

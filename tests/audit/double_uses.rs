@@ -43,14 +43,14 @@ fn logs() -> Vec<(Told, BTreeSet<u64>)> {
         let (mut log, first) = begun();
         let place = log.consume(at, &[&first]);
         log.receipt(place, &first);
-        add(format!("the same authorization {name}"), log, &[5, 6]);
+        add(format!("the same authorization {name}"), log, &[8]);
 
         let (mut log, first) = begun();
         with_old(&mut log, &first, "nonce", at);
         add(
             format!("another authorization with an old nonce {name}"),
             log,
-            &[5],
+            &[8],
         );
 
         let (mut log, first) = begun();
@@ -58,7 +58,7 @@ fn logs() -> Vec<(Told, BTreeSet<u64>)> {
         add(
             format!("another authorization with an old proposal {name}"),
             log,
-            &[6],
+            &[8],
         );
 
         let (mut log, first) = begun();
@@ -72,13 +72,34 @@ fn logs() -> Vec<(Told, BTreeSet<u64>)> {
         let place = log.consume(at, &[&new, &second]);
         log.receipt(place, &new);
         log.receipt(crate::history::Place { item: 1, ..place }, &second);
-        add(format!("an old nonce in the second item {name}"), log, &[5]);
+        add(format!("an old nonce in the second item {name}"), log, &[9]);
 
         let (mut log, first) = begun();
         for again in [at, at + 2 * DAY] {
             with_old(&mut log, &first, "nonce", again);
         }
-        add(format!("a nonce three times, {name}"), log, &[5, 7]);
+        add(format!("a nonce three times, {name}"), log, &[8, 11]);
+
+        let (mut log, first) = begun();
+        for again in [at, at + 2 * DAY] {
+            with_old(&mut log, &first, "proposal", again);
+        }
+        add(format!("a proposal three times, {name}"), log, &[8, 11]);
+
+        // The second use of the nonce is the first use of a proposal that a third run uses again.
+        let (mut log, first) = begun();
+        let nonce = first.predicate["nonce"].clone();
+        let second = log.approved_but("nginx:restart", at, &[BOB], |predicate| {
+            predicate["nonce"] = nonce
+        });
+        let place = log.consume(at, &[&second]);
+        log.receipt(place, &second);
+        with_old(&mut log, &second, "proposal", at + 2 * DAY);
+        add(
+            format!("an old nonce and then its proposal, {name}"),
+            log,
+            &[8, 11],
+        );
     }
     logs
 }
@@ -116,8 +137,8 @@ fn a_second_use_of_a_nonce_or_a_proposal_is_found_at_any_distance() {
             _ => None,
         });
         let of_old = |detail: &&str| {
-            detail.contains("was already spent by item 0 of entry 1")
-                || detail.contains("already has a receipt")
+            detail.contains("was already spent by item 0 of entry 2")
+                || detail.contains("an earlier consumption used the proposal")
         };
         assert!(
             id.starts_with("one nonce in two") || details.into_iter().all(|detail| of_old(&detail)),
@@ -178,7 +199,7 @@ fn an_entry_that_spends_one_nonce_twice_is_found_by_both_auditors() {
     log.consume(60, &[&one, &two]);
     let (said, summary) = log.audit();
     assert!(
-        matches!(&said[said.len() - 1..], [AuditEvent::Finding(finding)] if finding.entry == Some(5)),
+        matches!(&said[said.len() - 1..], [AuditEvent::Finding(finding)] if finding.entry == Some(9)),
         "{said:#?}"
     );
     assert!(!summary.clean);
@@ -190,7 +211,7 @@ fn an_entry_that_spends_one_nonce_twice_is_found_by_both_auditors() {
     };
     assert_eq!(
         (&answer["sound"], &answer["findings"][0]["entry"]),
-        (&json!(false), &json!(5)),
+        (&json!(false), &json!(9)),
         "{answer:#}"
     );
 }
@@ -203,7 +224,7 @@ fn a_receipt_that_is_sent_again_is_found_by_both_auditors() {
         let before = log.clone();
         log.receipt(
             crate::history::Place {
-                index: 1,
+                index: 2,
                 item: 0,
                 at: 10,
             },
@@ -232,8 +253,8 @@ fn a_receipt_that_is_sent_again_is_found_by_both_auditors() {
         assert_eq!(
             (whole, resumed),
             (
-                vec![(what, Some(7))],
-                vec![(FindingKind::SecondReceipt, Some(7))]
+                vec![(what, Some(10))],
+                vec![(FindingKind::SecondReceipt, Some(10))]
             )
         );
         let told = [Told {
@@ -246,7 +267,7 @@ fn a_receipt_that_is_sent_again_is_found_by_both_auditors() {
         let found = &answer["findings"];
         assert_eq!(
             (&found[0]["entry"], &found[0]["what"], &found[1]),
-            (&json!(7), &json!("receipt"), &Value::Null),
+            (&json!(10), &json!("receipt"), &Value::Null),
             "{found:#}"
         );
     }

@@ -31,9 +31,9 @@ const SIGNER: Verdict = (
 const EXCLUDED: Verdict = (Some("excluded"), &["keys-still-rostered", "quorum"]);
 #[rustfmt::skip]
 const DOCUMENT: Verdict = (Some("authorization-document"), &[
-    "authorization-signatures", "boundary", "consumption", "excluded", "grant-covers", "grant-document", "grant-included",
-    "grant-signatures", "keys-still-rostered", "parameters", "permissions", "plan", "quorum", "receipt-subjects", "sandbox",
-    "step", "window",
+    "authorization-included", "authorization-signatures", "boundary", "consumption", "excluded", "grant-covers",
+    "grant-document", "grant-included", "grant-signatures", "keys-still-rostered", "log-order", "parameters", "permissions",
+    "plan", "quorum", "sandbox", "step", "window",
 ]);
 
 fn of(id: &str, verdict: Verdict, log: &Log) -> (Case, Verdict) {

@@ -39,17 +39,11 @@ fn place(log: &Log, kind: &str, is_it: impl Fn(&str, &Value) -> bool) -> Option<
 pub(super) fn bundle(log: &Log) -> Value {
     let receipt = place(log, "receipt", |_, _| true).expect("a receipt");
     let stated = payload(&log.entries[receipt]).1["predicate"].clone();
-    let consumption =
-        usize::try_from(stated["consumption"]["index"].as_u64().expect("an index")).expect("small");
     let seal = place(log, "seal", |digest, _| stated["seal"] == digest).expect("a seal");
-    let signed = STANDARD
-        .decode(
-            stated["authorization"]["payload"]
-                .as_str()
-                .expect("a payload"),
-        )
-        .expect("base64");
-    let signed: Value = serde_json::from_slice(&signed).expect("JSON");
+    let number = |index: &Value| usize::try_from(index.as_u64().expect("an index")).expect("small");
+    let consumption = number(&stated["consumption"]["index"]);
+    let authorization = number(&stated["authorization"]["index"]);
+    let signed = payload(&log.entries[authorization]).1;
     let wanted = &signed["predicate"]["grant"];
     let grant = place(log, "grant", |digest, _| wanted == digest)
         .or_else(|| place(log, "grant", |_, _| true));
@@ -82,14 +76,17 @@ pub(super) fn bundle(log: &Log) -> Value {
     let of_step = registry.proof_at(index).expect("a proof");
     let mut bundle = json!({
         "mediaType": "application/vnd.countersign.bundle.v1+json",
-        "receipt": entry(receipt), "consumption": entry(consumption), "seal": entry(seal),
+        "receipt": entry(receipt), "authorization": entry(authorization), "consumption": entry(consumption), "seal": entry(seal),
         "step": log.sealed.steps.iter().find(|step| step["ref"] == *ran).expect("the step"),
         "step_proof": {
             "index": of_step.index, "size": of_step.size,
             "hashes": of_step.hashes.iter().map(|hash| hex(hash).to_string()).collect::<Vec<_>>(),
         },
         "policy": log.sealed.policy, "builtins": log.sealed.builtins, "roster": log.rosters,
-        "proofs": {"receipt": proof(receipt), "consumption": proof(consumption), "seal": proof(seal)},
+        "proofs": {
+            "receipt": proof(receipt), "authorization": proof(authorization), "consumption": proof(consumption),
+            "seal": proof(seal),
+        },
     });
     if let Some(grant) = grant.filter(|_| wanted.is_string()) {
         bundle["grant"] = entry(grant);

@@ -307,7 +307,7 @@ fn the_summary_lists_each_grant_with_its_uses() {
             line.revoked,
             line.paused
         ),
-        (1, 3, 1, Some(4), None)
+        (1, 3, 1, Some(5), None)
     );
     assert_eq!(
         (line.grantee.as_str(), line.proposer.as_str()),

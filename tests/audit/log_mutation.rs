@@ -133,16 +133,24 @@ const FREE: &[(&str, &str)] = &[
         "a new epoch: every seal may begin one",
     ),
     (
-        "entry 2 after the next",
+        "entry 3 after the next",
         "a denial of something else before the receipt",
     ),
-    ("entry 3 after the next", "a refusal before the denial"),
+    ("entry 4 after the next", "a refusal before the denial"),
     (
-        "entry 3 twice, at the end",
+        "entry 4 twice, at the end",
         "the same denial again says nothing new",
     ),
     (
-        "entry 7 left out",
+        "entry 1 twice, at the end",
+        "a consumption may follow that names it; a cut end shows to whoever kept a head",
+    ),
+    (
+        "entry 7 twice, at the end",
+        "a consumption may follow that names it; a cut end shows to whoever kept a head",
+    ),
+    (
+        "entry 9 left out",
         "a run whose end has not been seen yet; a cut end shows to whoever kept a head",
     ),
 ];
@@ -153,13 +161,14 @@ pub(super) struct Told {
     pub(super) log: Log,
 }
 
-/// The entries of the honest log: kind, index and signer.
-const ENTRIES: [(&str, usize, u8); 5] = [
-    ("consumption", 1, BOUNDARY),
-    ("receipt", 2, BOUNDARY),
-    ("denial", 3, BOB),
-    ("refusal", 4, BOUNDARY),
-    ("seal", 5, BOUNDARY),
+/// The entries of the honest log: kind, index and signers.
+const ENTRIES: [(&str, usize, &[u8]); 6] = [
+    ("authorization", 1, &[ALICE, BOB]),
+    ("consumption", 2, &[BOUNDARY]),
+    ("receipt", 3, &[BOUNDARY]),
+    ("denial", 4, &[BOB]),
+    ("refusal", 5, &[BOUNDARY]),
+    ("seal", 6, &[BOUNDARY]),
 ];
 
 type Edit<'e> = &'e dyn Fn(&mut Value);
@@ -204,12 +213,12 @@ fn payload_of(entry: &[u8]) -> Value {
 fn told() -> Vec<Told> {
     let honest = honest();
     let mut found = Vec::new();
-    for (kind, at, signer) in ENTRIES {
+    for (kind, at, signers) in ENTRIES {
         let original = payload_of(&honest.entries[at]);
         for mutant in mutants::changes(&original) {
             let mut log = honest.clone();
             let payload = to_canonical(&mutant.value);
-            log.entries[at] = sign(&payload, &[signer]).to_canonical().unwrap_or_default();
+            log.entries[at] = sign(&payload, signers).to_canonical().unwrap_or_default();
             found.push(Told {
                 id: format!("{kind}{} {}", mutant.pointer, mutant.what),
                 log,
@@ -908,7 +917,9 @@ fn liars() -> Vec<(Told, bool)> {
         let run = log.approved_but(step, 60, signers, |value| {
             value["proposer"] = json!(proposer)
         });
-        let place = log.consume(60, &[&run]);
+        let place = log.consume_but(60, &[&run], |value| {
+            value["spent"][0]["handed_in_by"] = json!(by)
+        });
         log.receipt_but(place, &run, |receipt| {
             receipt["decision"]["handed_in_by"] = json!(by);
             receipt["decision"]["excluded"] = json!(excluded);

@@ -141,8 +141,8 @@ fn cases() -> Vec<Case> {
     ] {
         cases.push(Case {
             id,
-            findings: "review@3".to_owned(),
-            states: "2 open",
+            findings: "review@4".to_owned(),
+            states: "3 open",
             log,
         });
     }
@@ -446,15 +446,15 @@ fn a_settled_run_is_disputed_from_a_later_different_observation_on() {
     let all = |ops: &[&str]| said(&ops.join("; "));
     assert_eq!(
         all(&[FAILED]),
-        json!({"settled": [3, "failed"], "disputed": false})
+        json!({"settled": [4, "failed"], "disputed": false})
     );
     assert_eq!(all(&[FAILED, DAVE_PARTLY]), json!({"disputed": true}));
     assert_eq!(
         all(&[FAILED, DAVE_PARTLY, PARTLY]),
-        json!({"settled": [5, "partly"], "disputed": false})
+        json!({"settled": [6, "partly"], "disputed": false})
     );
     assert_eq!(
         all(&[FAILED, PARTLY]),
-        json!({"settled": [4, "partly"], "disputed": false})
+        json!({"settled": [5, "partly"], "disputed": false})
     );
 }

@@ -383,7 +383,9 @@ fn another_file_in_place_of_a_bundle_is_named_with_the_command_to_use() {
     let payload = base64::engine::general_purpose::STANDARD
         .decode(payload)
         .expect("base64");
-    let answer = json!({"id": "rcp_1", "index": 3, "envelope": receipt});
+    let answer = json!({
+        "id": "rcp_1", "index": 3, "envelope": receipt, "authorization": whole["authorization"],
+    });
     let statement: Value = serde_json::from_slice(&payload).expect("JSON");
     let packed = world.path("bundle.json");
     fs::write(&packed, to_canonical(whole)).expect("written");
@@ -406,7 +408,7 @@ fn another_file_in_place_of_a_bundle_is_named_with_the_command_to_use() {
         ),
         (
             world.write("envelope.json", receipt),
-            "a receipt without its bundle: get the bundle with `countersign wait prp_",
+            "a receipt without its bundle: get the bundle with `countersign wait ID",
         ),
         (
             world.write("payload.json", &statement),

@@ -113,7 +113,7 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
     let mut audits = Audits::new();
     let old = files_of(&audits);
     audits.log.run("nginx:restart", 30, &[ALICE]);
-    audits.goes_on(5);
+    audits.goes_on(7);
     let good = files_of(&audits);
     assert_eq!(good[1].len(), 8 * 6, "16 bytes a run");
     assert_eq!(good[1][..old[1].len()], old[1][..], "an audit only appends");
@@ -216,11 +216,11 @@ fn a_crash_between_the_two_writes_of_a_state_leaves_a_state_that_is_recognized()
     let mut audits = Audits::new();
     let old = files_of(&audits);
     audits.log.run("nginx:restart", 30, &[ALICE]);
-    audits.goes_on(5);
+    audits.goes_on(7);
     let extended = files_of(&audits);
     // The hashes were appended, and the state was not replaced.
     put(&audits, &[old[0].clone(), extended[1].clone()]);
-    audits.goes_on(5);
+    audits.goes_on(7);
     assert_eq!(files_of(&audits)[1], extended[1]);
     // Only a part of the hashes was appended.
     put(
@@ -230,14 +230,14 @@ fn a_crash_between_the_two_writes_of_a_state_leaves_a_state_that_is_recognized()
             extended[1][..extended[1].len() - 3].to_vec(),
         ],
     );
-    audits.goes_on(5);
+    audits.goes_on(7);
     assert_eq!(files_of(&audits)[1], extended[1]);
     // A whole audit has replaced the file, and the state was not replaced.
     assert_eq!(audits.audit(&["--full"]).code, 0);
     let full = files_of(&audits);
     put(&audits, &[extended[0].clone(), full[1].clone()]);
     if full[1] == extended[1] {
-        audits.goes_on(7);
+        audits.goes_on(10);
     } else {
         audits.begins_again("is not the content that the state names");
     }
@@ -248,16 +248,16 @@ fn a_nonce_of_an_earlier_audit_is_found_again_through_the_two_files() {
     let mut audits = Audits::new();
     let clean = audits.log.clone();
     let first = audits.log.run("nginx:restart", 30, &[ALICE]);
-    audits.goes_on(5);
-    audits.log.run("nginx:restart", 40, &[ALICE]);
     audits.goes_on(7);
+    audits.log.run("nginx:restart", 40, &[ALICE]);
+    audits.goes_on(10);
     let kept = files_of(&audits);
     let place = audits.log.consume(30 * 86_400, &[&first]);
     audits.log.receipt(place, &first);
     let audited = audits.audit(&[]);
     assert_eq!(
         (audited.code, audited.summary()["from"].as_u64()),
-        (1, Some(9))
+        (1, Some(13))
     );
     assert!(
         audited.whats().contains(&"double-use"),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::history::{self, ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, t};
+use crate::history::{self, ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, predicate_of, t};
 use crate::support::people::{alice, bob, dora};
 use crate::support::{self, SMALL, World, bytes_of, runbook};
 use documents::{Envelope, TileKind, TilePath, hex, merkle, push_entry, split_entries};
@@ -632,8 +632,8 @@ fn entries_written_with_a_stolen_boundary_key_are_found() {
     let attacks: &[(&str, Attack, &[&str])] = &[
         (
             "a row deleted",
-            |log| drop(log.entries.remove(1)),
-            &["no-consumption"],
+            |log| drop(log.entries.remove(2)),
+            &["authorization", "no-consumption"],
         ),
         (
             "a run without consumption",
@@ -679,9 +679,31 @@ fn entries_written_with_a_stolen_boundary_key_are_found() {
             &["second-receipt"],
         ),
         (
-            "entries moved",
+            "a receipt before its consumption",
+            |log| log.entries.swap(2, 3),
+            &["authorization", "no-consumption"],
+        ),
+        (
+            "an authorization after its consumption",
             |log| log.entries.swap(1, 2),
-            &["no-consumption"],
+            &["authorization", "no-consumption"],
+        ),
+        (
+            "an authorization without a consumption",
+            |log| {
+                let of = log.approved("nginx:restart", 30, &[ALICE]);
+                drop(log.authorize(&of));
+                log.refuse(30, |_| {});
+            },
+            &["authorization"],
+        ),
+        (
+            "an authorization that two consumptions name",
+            |log| {
+                let named = predicate_of(&log.entries[2])["spent"][0].clone();
+                log.consumption(30, &[named], |_| {});
+            },
+            &["authorization", "double-use"],
         ),
         (
             "an edited seal",
@@ -742,7 +764,9 @@ fn entries_written_with_a_stolen_boundary_key_are_found() {
                     of["params"] = json!({"host": "db-1"})
                 });
                 let place = log.consume(30, &[&of]);
-                log.receipt(place, &other);
+                log.receipt_but(place, &of, |receipt| {
+                    receipt["authorization"]["digest"] = json!(history::reference(&other.payload));
+                });
             },
             &["consumption"],
         ),

@@ -256,7 +256,7 @@ fn a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignor
     let cosigned = lines.last().expect("a line").clone();
     let with = |line: &str| {
         let mut edited = good.clone();
-        for part in ["receipt", "consumption", "seal"] {
+        for part in ["receipt", "authorization", "consumption", "seal"] {
             let text = good["proofs"][part]
                 .as_str()
                 .unwrap()

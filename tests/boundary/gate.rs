@@ -397,7 +397,7 @@ fn gate_refuses_an_unverified_bundle_with_every_option() {
     at.open(&at.bundle, &all);
     let bundle: Value = serde_json::from_slice(&fs::read(&at.bundle).expect("read")).expect("JSON");
     let broken = at.world.path("broken.json");
-    for part in ["receipt", "consumption", "seal"] {
+    for part in ["receipt", "authorization", "consumption", "seal"] {
         let mut edited = bundle.clone();
         edited[part]["signatures"][0]["sig"] = bundle["step_proof"]["size"].clone();
         fs::write(&broken, edited.to_string()).expect("written");

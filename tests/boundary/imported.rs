@@ -75,8 +75,7 @@ fn promise_6_a_template_runs_with_the_signed_values_and_its_receipt_verifies() {
                 .expect("text")
                 .as_bytes(),
         );
-        let signed =
-            crate::support::people::predicate_of(&world.receipt(&finished)["authorization"]);
+        let signed = crate::support::people::predicate_of(&world.authorization_of(&finished));
         assert_eq!(signed["step"]["digest"], step["digest"]);
         assert!(
             !signed["rendered"]
@@ -218,7 +217,7 @@ fn policy_verify_and_audit_judge_the_filled_in_script_and_not_the_other_branches
         .unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish))
         .problem("policy-denied");
     let finished = world.run("page:a", json!({"Who": true}), &[&alice()]);
-    let signed = crate::support::people::predicate_of(&world.receipt(&finished)["authorization"]);
+    let signed = crate::support::people::predicate_of(&world.authorization_of(&finished));
     assert!(
         signed["permissions"].to_string().contains("\"id\""),
         "{signed:#}"

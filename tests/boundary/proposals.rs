@@ -1099,7 +1099,7 @@ fn an_overlong_reason_is_refused_with_the_documented_limit() {
         .problem("too-large");
     let detail = problem["detail"].as_str().unwrap();
     assert!(
-        detail.contains("1025 bytes") && detail.contains("at most 1024"),
+        detail.contains("1025 characters") && detail.contains("at most 1024"),
         "{detail}"
     );
     world

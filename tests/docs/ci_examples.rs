@@ -532,8 +532,8 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
     // A reason may also have any length: the action signs a shortened reason and runs the same step.
     for (commit, reason) in [
         ("a", "x".repeat(2048)),
-        ("b", "\u{44f}".repeat(300)),
-        ("c", HOSTILE.repeat(50)),
+        ("b", "\u{44f}".repeat(1100)),
+        ("c", HOSTILE.repeat(200)),
     ] {
         // Another reason alone is no other run.
         let with = but(&but(&with, "commit", &commit.repeat(40)), "reason", &reason);

@@ -239,6 +239,7 @@ fn rows_of(table: &str) -> Vec<(String, bool)> {
             .map(|status| (format!("status = {status}"), status > 1))
             .collect(),
         "leaf" => (1..6)
+            .chain([9])
             .map(|kind| (format!("kind = {kind}"), false))
             .collect(),
         "output" => plain(&["data IS NULL", "data IS NOT NULL"]),
@@ -391,8 +392,7 @@ fn cut(size: u32) -> String {
 fn running(proposal: &str) -> String {
     format!(
         "UPDATE proposal SET status = 0, started_at = created_at, ended_at = NULL, spent = 17000 WHERE id = {proposal}; \
-         INSERT INTO crossing SELECT 17000, p.id, c.seal, NULL, c.envelope, c.decision, 'one', c.deadline \
-         FROM crossing c, proposal p WHERE p.spent = 17000; \
+         INSERT INTO crossing SELECT 17000, p.id, NULL, 'one', c.deadline FROM crossing c, proposal p WHERE p.spent = 17000; \
          INSERT INTO nonce SELECT nonce, expires_at, spent, id FROM proposal WHERE spent = 17000"
     )
 }

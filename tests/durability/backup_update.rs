@@ -313,7 +313,7 @@ fn a_directory_that_is_no_backup_of_this_log_is_refused_and_not_changed() {
         ("foreign", "another log"),
         ("longer", "later state"),
         ("changed", "another log"),
-        ("old", "make a whole backup"),
+        ("old", "was made before 1.0"),
         ("newer", "has schema 99"),
         ("wal", "in use and no backup"),
         ("empty", "does not exist"),

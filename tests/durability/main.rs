@@ -35,6 +35,7 @@ mod nodes;
 mod packed_tiles;
 mod random_orders;
 mod reference;
+mod second_receipts;
 mod service_manager;
 mod store_by_hand;
 mod store_care;

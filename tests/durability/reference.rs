@@ -714,6 +714,13 @@ impl Reference {
                 (self.grants[number].leaf, self.grants[number].keys) = (Some(place), keys);
                 permit(self.ended(number, now.max(unix(&of["not_before"]))));
             }
+            "authorization/v1" => {
+                let mut runs = self.runs.iter();
+                assert!(
+                    runs.any(|run| run.payload == payload && run.place.is_none()),
+                    "entry {place}: an authorization of no waiting run"
+                );
+            }
             "consumption/v1" => self.consumption(of),
             "receipt/v1" => {
                 let spent = (
@@ -726,8 +733,8 @@ impl Reference {
                     .find(|run| run.place == Some(spent))
                     .expect("a consumption");
                 assert_eq!(
-                    payload_of(&of["authorization"]),
-                    run.payload,
+                    of["authorization"]["digest"],
+                    format!("sha256:{}", sha256(&run.payload)),
                     "entry {place}: a receipt of another run"
                 );
                 run.unsettled = of["outcome"]["status"] == "unknown";

@@ -50,15 +50,8 @@ fn crossing(
     };
     // The signatures change no document that the authorization names.
     let first: Bundle = serde_json::from_slice(&told(None).bundle).expect("a bundle");
-    let receipt: Value =
-        serde_json::from_slice(&STANDARD.decode(&first.receipt.payload).expect("base64"))
-            .expect("a receipt");
     let payload = STANDARD
-        .decode(
-            receipt["predicate"]["authorization"]["payload"]
-                .as_str()
-                .expect("a payload"),
-        )
+        .decode(&first.authorization.payload)
         .expect("base64");
     let message = pae(PAYLOAD_TYPE, &payload);
     let mut signatures = golden::envelope(&payload, &["alice"]).signatures;

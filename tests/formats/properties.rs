@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use documents::{
     Approvals, Authorization, Base64, Bundle, Denial, Envelope, EnvelopeSignature, KeyId,
     ListedProgram, MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES, MAX_PARAMS_BYTES,
-    MAX_REASON_BYTES, MAX_REST_BYTES, MAX_ROSTER_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES,
+    MAX_REASON_BYTES, MAX_REASON_CHARS, MAX_ROSTER_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES,
     Permission, PermissionKind, PermissionReason, Predicate, Presence, Program, ProgramFacts,
     ProgramList, ProgramMode, Receipt, RefusalStatement, Roster, Seal, SecretKey, Signed, SshKey,
     Statement, Verified, VerifiedSignature, canonical_of, json, parse_canonical, push_entry,
@@ -106,7 +106,7 @@ proptest! {
     #![proptest_config(config(40))]
 
     #[test]
-    fn the_embedded_signatures_do_not_depend_on_their_order(
+    fn the_counted_signatures_do_not_depend_on_their_order(
         order in Just((0_usize..4).collect::<Vec<_>>()).prop_shuffle(), keep in 1_u8..16,
     ) {
         let payload = golden::bytes("payload/authorization.json");
@@ -256,7 +256,8 @@ fn statement<P: Predicate>(kind: &str) -> Statement<P> {
 /// An authorization of maximum size: the reason and the parameters are at their limits, and permissions fill the rest.
 fn largest_authorization() -> Statement<Authorization> {
     let mut predicate = statement::<Authorization>("authorization").predicate;
-    predicate.reason = "r".repeat(MAX_REASON_BYTES);
+    // Each of these characters has 6 bytes in canonical JSON.
+    predicate.reason = "\u{e9}".repeat(MAX_REASON_CHARS);
     let frame = "{\"host\":\"\"}".len();
     predicate.params = json!({"host": "h".repeat(MAX_PARAMS_BYTES - frame)});
     let mut room = MAX_AUTHORIZATION_BYTES
@@ -298,7 +299,7 @@ fn largest_authorization() -> Statement<Authorization> {
 }
 
 #[test]
-fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
+fn an_authorization_with_all_maximum_values_fits_into_a_log_entry() {
     let authorization = largest_authorization();
     let payload = authorization.to_payload().expect("within its limits");
     assert_eq!(
@@ -307,7 +308,6 @@ fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
         "exactly at the limit"
     );
     assert!(authorization.predicate.permissions.len() >= 2);
-
     let signatures: Vec<_> = (0..MAX_SIGNATURES)
         .map(|at| {
             let key = SshKey::from_public(SecretKey::from_seed([at as u8 + 50; 32]).public(), "")
@@ -321,36 +321,42 @@ fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
             EnvelopeSignature::new(key.keyid(), &vec![at as u8; size])
         })
         .collect();
-    let mut receipt = statement::<Receipt>("receipt").predicate;
-    receipt.authorization = Envelope::new(&payload, signatures);
-    // Fill the version, so that the rest of the receipt is at its limit too.
-    let rest = |receipt: &Receipt| {
-        let statement = receipt.clone().into_statement().unwrap();
-        canonical_of(&statement).unwrap().len()
-            - canonical_of(&receipt.authorization).unwrap().len()
-    };
-    let missing = MAX_REST_BYTES - rest(&receipt);
-    receipt.boundary.version = format!("0.1.0{}", "v".repeat(missing));
-    assert_eq!(rest(&receipt), MAX_REST_BYTES);
-    let statement = receipt.clone().into_statement().unwrap();
-    let bytes = statement
-        .to_payload()
-        .expect("a receipt at every maximum is within its own limit");
-    let envelope = golden::envelope(&bytes, &["boundary"]);
+    let envelope = Envelope::new(&payload, signatures);
     let leaf = golden::leaf_data(&envelope);
-    assert_eq!(leaf.len(), 65_498, "as the page of the formats says");
+    assert_eq!(leaf.len(), 46_326, "as the page of the formats says");
     assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
     push_entry(&mut Vec::new(), &leaf).expect("fits into a tile");
+    let signed = Signed::<Authorization>::from_envelope(&envelope, Base64::Strict).expect("read");
+    let _well_formed = signed.check_document().expect("well formed");
+}
+
+#[test]
+fn a_receipt_of_the_maximum_size_fits_into_a_log_entry_and_one_byte_more_is_too_large() {
+    let mut receipt = statement::<Receipt>("receipt").predicate;
+    let size = |receipt: &Receipt| {
+        let statement = receipt.clone().into_statement();
+        canonical_of(&statement).unwrap().len()
+    };
+    let missing = Receipt::MAX_BYTES - size(&receipt);
+    receipt.boundary.version.push_str(&"v".repeat(missing));
+    let bytes = receipt
+        .clone()
+        .into_statement()
+        .to_payload()
+        .expect("a receipt at every maximum is within its own limit");
+    assert_eq!(bytes.len(), Receipt::MAX_BYTES);
+    let envelope = golden::envelope(&bytes, &["boundary"]);
+    let leaf = golden::leaf_data(&envelope);
+    assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
     let signed = Signed::<Receipt>::from_envelope(&envelope, Base64::Strict).expect("read");
     let _well_formed = signed.check_document().expect("well formed");
 
-    // A boundary signature in the longer sshsig form would exceed the limit of the log entry, so it is refused.
+    // A boundary signature in the longer sshsig form is refused.
     let mut longer = envelope.clone();
     longer.signatures[0] = EnvelopeSignature::new(
         longer.signatures[0].keyid,
         &golden::sshsig("boundary", &bytes),
     );
-    assert!(golden::leaf_data(&longer).len() > MAX_ENTRY_BYTES);
     let signed = Signed::<Receipt>::from_envelope(&longer, Base64::Strict).expect("read");
     let key = golden::key("boundary");
     assert!(signed.clone().verify(|_| Some(&key)).is_ok(), "it holds");
@@ -362,7 +368,6 @@ fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
     receipt.boundary.version.push('v');
     let refused = receipt
         .into_statement()
-        .unwrap()
         .to_payload()
         .expect_err("one byte more");
     assert!(refused.too_large, "{refused}");
@@ -388,6 +393,11 @@ fn an_authorization_one_byte_over_any_of_its_limits_is_too_large() {
         why: PermissionReason::Unknown,
     };
     too_large(&|one| one.reason.push('r'), "/predicate/reason");
+    // Each of these characters has 12 bytes in canonical JSON.
+    too_large(
+        &|one| one.reason = "\u{1f600}".repeat(MAX_REASON_BYTES / 12 + 1),
+        "/predicate/reason",
+    );
     too_large(
         &|one| one.params["host"] = json!("h".repeat(MAX_PARAMS_BYTES - 10)),
         "/predicate/params",

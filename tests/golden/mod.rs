@@ -208,12 +208,14 @@ pub fn repair_twins(kind: &str, document: &mut Value) {
             document["subject"] = spent
                 .iter()
                 .map(|item| {
-                    let digest = digits(&item["authorization"]).unwrap_or(Value::Null);
+                    let digest = digits(&item["authorization"]["digest"]).unwrap_or(Value::Null);
                     json!({"name": "authorization", "digest": {"sha256": digest}})
                 })
                 .collect();
         }
         "receipt" => {
+            let authorization = digits(&predicate["authorization"]["digest"]);
+            set(document, 0, "sha256", authorization);
             for (at, stream) in [(1, "stdout"), (2, "stderr")] {
                 set(
                     document,

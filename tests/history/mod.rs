@@ -76,6 +76,15 @@ fn leaf(payload: &[u8], seeds: &[u8]) -> Vec<u8> {
     sign(payload, seeds).to_canonical().expect("canonical")
 }
 
+/// Returns the predicate of the statement in an entry.
+pub fn predicate_of(entry: &[u8]) -> Value {
+    let envelope: Value = serde_json::from_slice(entry).expect("an envelope");
+    let payload = base64::engine::general_purpose::STANDARD
+        .decode(envelope["payload"].as_str().expect("a payload"))
+        .expect("base64");
+    serde_json::from_slice::<Value>(&payload).expect("a statement")["predicate"].take()
+}
+
 fn statement(kind: &str, subject: Value, predicate: &Value) -> Vec<u8> {
     to_canonical(&json!({
         "_type": "https://in-toto.io/Statement/v1",
@@ -393,13 +402,34 @@ impl Log {
         let items: Vec<_> = spent
             .iter()
             .map(|one| {
-                json!({"authorization": reference(&one.payload), "nonce": one.predicate["nonce"], "expires_at": one.predicate["expires_at"]})
+                json!({
+                    "authorization": self.authorize(one), "nonce": one.predicate["nonce"],
+                    "expires_at": one.predicate["expires_at"], "handed_in_by": one.predicate["proposer"],
+                })
             })
             .collect();
+        self.consumption(at, &items, edit)
+    }
+
+    /// Adds the entry of an authorization. Returns what an item of a consumption says of the entry.
+    pub fn authorize(&mut self, of: &Approved) -> Value {
+        let entry = leaf(&of.payload, &of.signers);
+        let hash = hex(&merkle::leaf_hash(&entry));
+        self.entries.push(entry);
+        json!({"digest": reference(&of.payload), "index": self.size() - 1, "leaf": format!("sha256:{hash}")})
+    }
+
+    /// Adds a consumption of these items.
+    pub fn consumption(
+        &mut self,
+        at: i64,
+        items: &[Value],
+        edit: impl FnOnce(&mut Value),
+    ) -> Place {
         let mut predicate = json!({"seal": self.seal, "at": t(at), "spent": items});
         edit(&mut predicate);
         let subjects = predicate["spent"].as_array().unwrap().iter().map(
-            |item| json!({"name": "authorization", "digest": {"sha256": item["authorization"].as_str().unwrap()[7..]}}),
+            |item| json!({"name": "authorization", "digest": {"sha256": item["authorization"]["digest"].as_str().unwrap()[7..]}}),
         );
         let payload = statement("consumption", subjects.collect(), &predicate);
         self.entries.push(leaf(&payload, &[self.key]));
@@ -449,8 +479,15 @@ impl Log {
             "blake3": documents::Blake3Digest::of(b""),
         });
         let consumption = &self.entries[usize::try_from(place.index).unwrap()];
+        let stated = predicate_of(consumption);
+        let item = usize::try_from(place.item).unwrap();
+        let mut entry = stated["spent"][item]["authorization"].clone();
+        if entry.is_null() {
+            entry =
+                json!({"digest": reference(&of.payload), "index": 0, "leaf": reference(b"none")});
+        }
         let mut predicate = json!({
-            "authorization": sign(&of.payload, &of.signers),
+            "authorization": entry,
             "boundary": {"name": "prod", "id": self.id, "keyid": key(self.key).keyid(), "version": env!("CARGO_PKG_VERSION")},
             "consumption": {"index": place.index, "item": place.item, "leaf": format!("sha256:{}", hex(&merkle::leaf_hash(consumption)))},
             "decision": {
@@ -467,12 +504,10 @@ impl Log {
             "usage": {"cpu_ms": 7, "memory_peak_bytes": 3_145_728},
         });
         edit(&mut predicate);
-        let authorization = base64::engine::general_purpose::STANDARD
-            .decode(predicate["authorization"]["payload"].as_str().unwrap())
-            .unwrap();
+        let authorization = &predicate["authorization"]["digest"];
         let stream = |name: &str| json!({"name": name, "digest": {"sha256": predicate["output"][name]["sha256"].as_str().unwrap()[7..]}});
         let subject = json!([
-            {"name": "authorization", "digest": {"sha256": hex(&sha256(&authorization))}},
+            {"name": "authorization", "digest": {"sha256": authorization.as_str().unwrap()[7..]}},
             stream("stdout"), stream("stderr"),
             {"name": "files", "digest": {"sha256": predicate["files"]["manifest"].as_str().unwrap()[7..]}},
         ]);

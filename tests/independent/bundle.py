@@ -17,7 +17,7 @@ NO_BLAKE3 = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f
 MAX_BUNDLE = 4 << 20
 NAMES = (
     "bundle roster-chain receipt-document authorization-document consumption-document seal-document roster-in-seal "
-    "receipt-signature consumption-signature seal-signature checkpoint receipt-included consumption-included seal-included "
+    "receipt-signature consumption-signature seal-signature checkpoint receipt-included authorization-included consumption-included seal-included "
     "log-order boundary seal consumption authorization-signatures excluded quorum window step step-in-registry parameters "
     "permissions sandbox outcome receipt-subjects plan grant-document grant-signatures grant-included grant-covers keys-still-rostered seal-in-force revocations witnesses"
 ).split()
@@ -124,10 +124,12 @@ class _Bundle:
 
     def documents(self):
         def read(kind):
+            if kind == "authorization":
+                return read_authorization(Envelope(self.bundle[kind]))
             envelope = Envelope(self.bundle[kind])
             return envelope, documents.read(kind, envelope.payload)
 
-        for kind in ("receipt", "consumption", "seal"):
+        for kind in ("receipt", "authorization", "consumption", "seal"):
             proved = self.run(f"{kind}-document", ["bundle"], lambda kind=kind: read(kind))
             envelope, predicate = proved or (None, None)
             setattr(self, f"{kind}_envelope", envelope)
@@ -148,8 +150,6 @@ class _Bundle:
             self.id = self.seal["boundary"].get("id") or self.seal_envelope.digest
         self.run("receipt-signature", ["roster-in-seal", "receipt-document"], lambda: of("receipt"))
         self.run("consumption-signature", ["roster-in-seal", "consumption-document"], lambda: of("consumption"))
-        proved = self.run("authorization-document", ["receipt-signature"], self.read_authorization)
-        self.authorization_envelope, self.authorization = proved or (None, None)
 
     def check_roster_in_seal(self):
         check_roster_in_seal(self.seal, self.chain.last)
@@ -158,13 +158,10 @@ class _Bundle:
         if "rosters" in self.seal and self.chain.last.version == 1:
             raise Bad("the seal names the versions of a roster that has one")
 
-    def read_authorization(self):
-        return read_authorization(self.receipt)
-
     def places(self):
         self.proofs = self.run("checkpoint", ["roster-in-seal"], self.check_checkpoint)
         proofs, checkpoint = self.proofs or ({}, None)
-        for kind in ("receipt", "consumption", "seal"):
+        for kind in ("receipt", "authorization", "consumption", "seal"):
             envelope = getattr(self, f"{kind}_envelope")
             self.run(
                 f"{kind}-included",
@@ -173,12 +170,12 @@ class _Bundle:
                     leaf_hash(envelope.leaf), proofs[kind].index, checkpoint.size, proofs[kind].path, checkpoint.root
                 ),
             )
-        needs = ["receipt-included", "consumption-included", "seal-included", "consumption-signature"]
+        needs = ["receipt-included", "authorization-included", "consumption-included", "seal-included", "consumption-signature"]
         self.run("log-order", needs, lambda: self.check_order(proofs))
 
     def check_checkpoint(self):
         texts = self.bundle["proofs"]
-        proofs = {kind: Proof(texts[kind]) for kind in ("receipt", "consumption", "seal")}
+        proofs = {kind: Proof(texts[kind]) for kind in ("receipt", "authorization", "consumption", "seal")}
         if len({proof.note for proof in proofs.values()}) != 1:
             raise Bad("the proofs carry different checkpoints")
         note = Note(proofs["seal"].note)
@@ -193,9 +190,9 @@ class _Bundle:
         return proofs, checkpoint
 
     def check_order(self, proofs):
-        places = [proofs[kind].index for kind in ("seal", "consumption", "receipt")]
-        if not places[0] < places[1] < places[2]:
-            raise Bad(f"seal, consumption, receipt at {places}")
+        places = [proofs[kind].index for kind in ("seal", "authorization", "consumption", "receipt")]
+        if not places[0] < places[1] < places[2] < places[3]:
+            raise Bad(f"seal, authorization, consumption, receipt at {places}")
         if (self.seal["number"] == 0) != (places[0] == 0):
             raise Bad("seal 0 and no other is entry 0")
         if seconds(self.seal["at"]) > seconds(self.consumption["at"]):
@@ -207,7 +204,7 @@ class _Bundle:
         if self.authorization is None:
             self.report.found["authorization-signatures"] = (NOT_CHECKED, "because authorization-document is not established")
         else:
-            held = self.run("authorization-signatures", [], self.check_authorization_signatures)
+            held = self.run("authorization-signatures", ["roster-in-seal"], self.check_authorization_signatures)
         self.held = held
         held_need = True if held is not None else None
         self.grant()
@@ -377,11 +374,11 @@ class _Bundle:
     def check_consumption(self):
         proofs = self.proofs[0]
         check_spent(
-            self.receipt["consumption"],
+            self.receipt,
             self.consumption,
             proofs["consumption"].index,
             "sha256:" + leaf_hash(self.consumption_envelope.leaf).hex(),
-            self.authorization_envelope.digest,
+            logged(proofs["authorization"].index, self.authorization_envelope),
             self.authorization,
         )
         check_session(self.authorization, self.receipt)
@@ -414,7 +411,7 @@ class _Bundle:
         held = True if self.held is not None else None
         self.run("sandbox", ["receipt-signature", held], lambda: check_sandbox(self.receipt, self.authorization))
         self.run("outcome", ["receipt-signature", "consumption-signature"], lambda: check_outcome(self.receipt, self.consumption))
-        self.run("receipt-subjects", ["receipt-signature", "authorization-document"], self.check_receipt_subjects)
+        self.run("receipt-subjects", ["receipt-signature"], self.check_receipt_subjects)
         self.run("plan", ["bundle", "roster-in-seal", "checkpoint", "consumption-signature", held, "step"], self.check_plan)
         self.run("keys-still-rostered", ["quorum"], self.check_still_rostered)
         why = "because bundle is not established" if self.bundle is None else "only the whole log can tell"
@@ -422,7 +419,7 @@ class _Bundle:
         self.run("witnesses", ["roster-in-seal"], self.check_witnesses)
 
     def check_receipt_subjects(self):
-        check_receipt_subjects(self.receipt_envelope, self.receipt, self.authorization_envelope.digest)
+        check_receipt_subjects(self.receipt)
         check_manifest(self.bundle.get("manifest"), self.receipt["files"], self.bundle["step"])
 
     def check_plan(self):
@@ -487,8 +484,12 @@ class _Bundle:
 # What the history asks in the same words.
 
 
-def read_authorization(receipt):
-    envelope = Envelope(receipt["authorization"])
+def logged(index, envelope):
+    """The place and the digest of an authorization, as consumption and receipt name it."""
+    return {"digest": envelope.digest, "index": index, "leaf": "sha256:" + leaf_hash(envelope.leaf).hex()}
+
+
+def read_authorization(envelope):
     predicate = documents.read("authorization", envelope.payload)
     if "grant" in predicate and len(envelope.signatures) != 1:
         raise wrong("/signatures", "a use of a grant is signed by the grantee alone")
@@ -577,13 +578,20 @@ def check_decision(people, combined, decision):
         raise Bad("the receipt names other groups")
 
 
-def check_spent(stated, consumption, index, leaf, digest, authorization):
+def check_spent(receipt, consumption, index, leaf, logged_at, authorization):
+    stated = receipt["consumption"]
     if (stated["index"], stated["leaf"]) != (index, leaf):
         raise Bad("the receipt names another consumption")
     if stated["item"] >= len(consumption["spent"]):
         raise Bad("the consumption has no such item")
     item = consumption["spent"][stated["item"]]
-    wanted = {"authorization": digest, "nonce": authorization["nonce"], "expires_at": authorization["expires_at"]}
+    if receipt["authorization"] != logged_at:
+        raise Bad("the receipt names another authorization")
+    if logged_at["index"] + len(consumption["spent"]) - stated["item"] != index:
+        raise Bad("the authorization is not directly before the consumption")
+    if item["handed_in_by"] != receipt["decision"]["handed_in_by"]:
+        raise Bad("the consumption names another submitter than the receipt")
+    wanted = {"authorization": logged_at, "nonce": authorization["nonce"], "expires_at": authorization["expires_at"]}
     for name, value in wanted.items():
         if item[name] != value:
             raise Bad(f"the consumption spends another {name}")
@@ -674,9 +682,7 @@ def check_outcome(receipt, consumption):
         raise Bad("unknown, and two times")
 
 
-def check_receipt_subjects(envelope, receipt, digest):
-    if strict(envelope.payload, 1 << 20)["subject"][0] != documents.subject("authorization", digest):
-        raise Bad("the first subject is not the embedded authorization")
+def check_receipt_subjects(receipt):
     # What is said of nothing can be known.
     for name, stream in receipt["output"].items():
         if (stream["recorded"] == 0, stream["recorded"] == 0) != (stream["sha256"] == NO_SHA256, stream["blake3"] == NO_BLAKE3):

@@ -75,8 +75,8 @@ def files_of_sandbox(value, place):
 
 def reason(value, place):
     text()(value, place)
-    if len(canonical(value)) - 2 > KIB:
-        raise wrong(place, "more than 1 KiB")
+    if len(value) > 1024 or len(canonical(value)) - 2 > 6 * KIB:
+        raise wrong(place, "more than 1,024 characters, or more than 6 KiB")
 
 
 def profile(value, place):
@@ -235,6 +235,9 @@ RAN = {
 
 MORE_OF_RUN = {"programs": programs.facts}
 
+# An authorization in the log.
+LOGGED = obj({"digest": DIGEST, "index": number(), "leaf": DIGEST})
+
 KINDS = {
     "authorization": obj(
         {
@@ -292,13 +295,15 @@ KINDS = {
         {
             "seal": DIGEST,
             "at": time,
-            "spent": arr(obj({"authorization": DIGEST, "nonce": nonce, "expires_at": time}, parts.OF_ITEM), low=1, high=16),
+            "spent": arr(
+                obj({"authorization": LOGGED, "nonce": nonce, "expires_at": time, "handed_in_by": NAME}, parts.OF_ITEM), low=1, high=16
+            ),
         }
     ),
     "receipt": obj(
         {
             "consumption": obj({"index": number(), "leaf": DIGEST, "item": number()}),
-            "authorization": envelope,
+            "authorization": LOGGED,
             "decision": at_most(
                 2 * KIB,
                 obj(
@@ -356,12 +361,12 @@ KINDS = {
     ),
 }
 LIMITS = {
-    "authorization": 20 * KIB,
+    "authorization": 25 * KIB,
     "denial": 8 * KIB,
     "roster": 256 * KIB,
     "seal": 40 * KIB,
     "consumption": 16 * KIB,
-    "receipt": 48_948,
+    "receipt": 9_728,
     "refusal": 8 * KIB,
     "grant": 36 * KIB,
     "revocation": 8 * KIB,
@@ -428,6 +433,7 @@ BUNDLE = obj(
     {
         "mediaType": one_of("application/vnd.countersign.bundle.v1+json"),
         "receipt": envelope,
+        "authorization": envelope,
         "consumption": envelope,
         "seal": envelope,
         "step": free,
@@ -435,7 +441,7 @@ BUNDLE = obj(
         "policy": free,
         "builtins": free,
         "roster": arr(envelope),
-        "proofs": obj({"receipt": text(), "consumption": text(), "seal": text()}, {"grant": text()}),
+        "proofs": obj({"receipt": text(), "authorization": text(), "consumption": text(), "seal": text()}, {"grant": text()}),
     },
     {
         "grant": envelope_of("grant", 16),
@@ -456,13 +462,7 @@ def more_of_seal(predicate, _):
         raise wrong("/predicate", "number 0 has genesis and no previous or id; every other the contrary")
 
 
-def more_of_receipt(predicate, payload):
-    if len(payload) - len(canonical(predicate["authorization"])) > 9450:
-        raise wrong("/predicate", "the rest of the receipt is more than 9,450 bytes")
-    more_of_run(predicate, payload)
-
-
-def more_of_run(predicate, _):
+def more_of_receipt(predicate, _):
     for name, stream in predicate["output"].items():
         # Masking may change how long it is.
         if not stream["redactions"] and (
@@ -474,8 +474,8 @@ def more_of_run(predicate, _):
 
 
 def more_of_consumption(predicate, _):
-    for field in ("authorization", "nonce"):
-        values = [item[field] for item in predicate["spent"]]
+    digests, nonces = [item["authorization"]["digest"] for item in predicate["spent"]], [item["nonce"] for item in predicate["spent"]]
+    for field, values in (("authorization", digests), ("nonce", nonces)):
         if len(set(values)) != len(values):
             raise wrong("/predicate/spent", f"one {field} twice")
     for at, item in enumerate(predicate["spent"]):
@@ -523,11 +523,10 @@ def subject(name, digest):
     return {"name": name, "digest": {"sha256": digest.split(":")[1]}}
 
 
-def subjects_of_run(predicate):
-    """All but the first, which is the authorization."""
+def subjects_of_receipt(predicate):
     output = predicate["output"]
     streams = [subject(name, output[name]["sha256"]) for name in ("stdout", "stderr")]
-    return streams + [subject("files", predicate["files"]["manifest"])]
+    return [subject("authorization", predicate["authorization"]["digest"]), *streams, subject("files", predicate["files"]["manifest"])]
 
 
 def subjects_of_authorization(predicate):
@@ -564,12 +563,6 @@ def input_subject(predicate, subjects):
         check_twins([subject("input", reference(canonical(predicate["counts"])))], subjects)
 
 
-def receipt_subjects(predicate, subjects):
-    """Of the first only its name: the embedded envelope is looked at later."""
-    expected = [subject("authorization", reference(b""))] + subjects_of_run(predicate)
-    check_twins([{**expected[0], "digest": subjects[0]["digest"]}, *expected[1:]] if subjects else expected, subjects)
-
-
 def revoked(predicate, subjects):
     if len(subjects) != 1:
         raise wrong("/subject", "one subject, what is revoked")
@@ -584,8 +577,8 @@ SUBJECTS = {
     "refusal": input_subject,
     "roster": twins(lambda p: [subject("roster", reference(canonical(p)))]),
     "seal": twins(lambda p: [subject("registry", p["registry_root"])]),
-    "consumption": twins(lambda p: [subject("authorization", item["authorization"]) for item in p["spent"]]),
-    "receipt": receipt_subjects,
+    "consumption": twins(lambda p: [subject("authorization", item["authorization"]["digest"]) for item in p["spent"]]),
+    "receipt": twins(subjects_of_receipt),
     "grant": twins(lambda p: [subject(step["ref"], step["digest"]) for step in p["steps"]]),
     "revocation": revoked,
     "review": alone("receipt"),

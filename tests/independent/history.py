@@ -22,6 +22,7 @@ from bundle import (
     check_spent,
     check_step,
     count_people,
+    logged,
     plan_of,
     read_authorization,
     who_may_not,
@@ -37,7 +38,7 @@ from roster import Chain, Roster
 from sandbox import Configuration
 from wire import Bad, Envelope, Open, canonical, pae, reference, seconds, strict, strict_canonical
 
-KINDS = ("seal", "consumption", "receipt", "denial", "refusal", "revocation", "grant", "review")
+KINDS = ("seal", "authorization", "consumption", "receipt", "denial", "refusal", "revocation", "grant", "review")
 # What the receipts of a summary are for: one line a decision.
 BLOB = 4 << 20
 # A run may have waited for room before its receipt; after a day more than it may last it is not going on.
@@ -82,6 +83,8 @@ class History:
         self.sealed, self.id, self.name = None, None, None
         # By entry and item: what was spent and has no receipt yet.
         self.rosters, self.denials, self.spent = [], {}, {}
+        # Envelopes of authorizations that no consumption has named yet, with their entries.
+        self.waiting = []
         # What may be used only once, and the entries that use nothing.
         self.once, self.useless = Once(), set()
         self.last_at, self.step_cache, self.named = 0, {}, None
@@ -184,19 +187,21 @@ class History:
 
     def find_second_uses(self, root):
         """Reads the log again if two hashes are equal, and compares the values themselves."""
-        twice, first, tree = self.once.twice(), {}, Tree()
+        twice, first, tree, waiting = self.once.twice(), {}, Tree(), []
         if not twice:
             return
         for index, data in enumerate(self.export.entries(self.size)):
             tree.push(leaf_hash(data))
             kind, _, predicate, wrong = parse(data)
-            uses = []
+            uses, proposals = [], waiting
+            waiting = []
+            if kind == "authorization":
+                waiting = [*proposals[-15:], None if wrong else predicate["proposal"]]
             if kind == "consumption" and not wrong and index not in self.useless:
                 for item, spent in enumerate(predicate["spent"]):
-                    uses += [(item, word, spent[word], f"the {word} of item {item} was spent") for word in ("nonce", "authorization")]
-            if kind == "receipt" and not wrong and index not in self.useless:
-                proposal = read_authorization(predicate)[1]["proposal"]
-                uses = [(0, "proposal", proposal, f"{proposal} has a receipt")]
+                    uses.append((item, "nonce", spent["nonce"], f"the nonce of item {item} was spent"))
+                    uses.append((item, "authorization", spent["authorization"]["digest"], f"the authorization of item {item} was spent"))
+                uses += [(item, "proposal", one, f"{one} was spent") for item, one in enumerate(proposals) if one]
             for item, word, value, what in uses:
                 if hash_of(word, value) in twice and first.setdefault((word, value), (index, item)) != (index, item):
                     self.say(index, "replay", f"{what} at entry {first[word, value][0]} already")
@@ -206,8 +211,15 @@ class History:
     def entry(self, index, data):
         """One leaf: what it is, who signed it, what it changes."""
         kind, envelope, predicate, error = parse(data)
+        if kind not in ("authorization", "consumption"):
+            self.drop_waiting()
         if error:
             self.judge(index, kind if kind in ("revocation", "grant", "review") else "entry", error)
+            return
+        if kind == "authorization" and self.sealed is not None:
+            if self.attempt(index, "entry", lambda: read_authorization(envelope)):
+                self.waiting.append((index, envelope))
+                self.drop_waiting(16)
             return
         if "at" in predicate:
             at = seconds(predicate["at"])
@@ -406,8 +418,15 @@ class History:
             self.say(index, "revoked", f"entry {frozen} had revoked the epoch")
         leaf = "sha256:" + leaf_hash(envelope.leaf).hex()
         for item, spent in enumerate(consumption["spent"]):
-            for word in ("nonce", "authorization"):
-                self.once.add(word, spent[word])
+            authorization = None
+            if self.waiting and logged(*self.waiting[0]) == spent["authorization"]:
+                authorization = self.waiting.pop(0)
+            else:
+                self.say(index, "authorization", f"item {item}: the entries before are not its authorizations in their order")
+            digest = spent["authorization"]["digest"]
+            self.once.add("nonce", spent["nonce"])
+            self.once.add("authorization", digest)
+            self.use_proposal(authorization)
             if seconds(spent["expires_at"]) <= seconds(consumption["at"]):
                 self.say(index, "window", f"item {item} had expired")
             for word, why in self.grants.count(spent, seconds(consumption["at"])):
@@ -421,9 +440,22 @@ class History:
                 "consumption": consumption,
                 "leaf": leaf,
                 "sealed": self.sealed,
-                "digest": spent["authorization"],
-                "denied": list(self.denials.get(spent["authorization"], [])),
+                "authorization": authorization,
+                "denied": list(self.denials.get(digest, [])),
             }
+        self.drop_waiting()
+
+    def use_proposal(self, authorization):
+        if authorization is None:
+            return
+        self.once.add("proposal", read_authorization(authorization[1])[1]["proposal"])
+
+    def drop_waiting(self, kept=0):
+        """A consumption names at most 16 of them."""
+        while len(self.waiting) > kept:
+            index, _ = self.waiting.pop(0)
+            self.useless.add(index)
+            self.say(index, "authorization", "no consumption directly after it names it")
 
     def use_session(self, index, item, session):
         """One run after the other, each with the state that the one before left."""
@@ -512,18 +544,14 @@ class History:
         if session is not None:
             self.leave_session(place, session, receipt.get("session"))
         self.grants.end(item, index, envelope.digest, receipt["outcome"]["status"])
-        try:
-            signed, authorization = read_authorization(receipt)
-        except Bad as error:
-            self.useless.add(index)
-            self.judge(index, "authorization", error)
+        if spent["authorization"] is None:
             return
+        signed, authorization = read_authorization(spent["authorization"][1])
         run = Run(index, place, receipt, authorization, item, spent["sealed"])
         # A run that was judged before may have begun while this one was open.
         for other in self.reviews.add(envelope.digest, run):
             self.attempt(index, "emergency", lambda: self.reviews.check_emergency(other))
         before, open_before = len(self.findings), []
-        self.once.add("proposal", authorization["proposal"])
         for word, work in self.judgements(envelope, receipt, signed, authorization, run, spent):
             found = self.attempt(index, word, work)
             if isinstance(found, NotChecked):
@@ -719,7 +747,7 @@ class History:
                 rules.Schema(sealed.steps[ref]["params"]).check(authorization["params"])
 
         def consumed():
-            check_spent(receipt["consumption"], consumption, consumed_at, spent["leaf"], signed.digest, authorization)
+            check_spent(receipt, consumption, consumed_at, spent["leaf"], logged(*spent["authorization"]), authorization)
             check_session(authorization, receipt)
 
         def plan():
@@ -744,7 +772,7 @@ class History:
         yield "sandbox", sandbox
         yield "plan", plan
         yield "outcome", lambda: check_outcome(receipt, consumption)
-        yield "subjects", lambda: check_receipt_subjects(envelope, receipt, signed.digest)
+        yield "subjects", lambda: check_receipt_subjects(receipt)
 
     def value(self):
         return {

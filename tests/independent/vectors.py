@@ -192,7 +192,7 @@ def golden_documents(name, data, folder):
         "roster": Roster,
         "step": lambda text: rules.read_step(strict(text, documents.MAX_STEP)),
         "bundle": lambda text: documents.check_bundle(strict(text, bundle.MAX_BUNDLE)),
-        "authorization-envelope": lambda text: bundle.read_authorization({"authorization": strict(text, bundle.MAX_BUNDLE)}),
+        "authorization-envelope": lambda text: bundle.read_authorization(Envelope(strict(text, bundle.MAX_BUNDLE))),
     }
     for vector in data:
         with open(os.path.join(folder, "golden", name, vector["file"]), "rb") as file:
@@ -206,7 +206,7 @@ def golden_documents(name, data, folder):
             yield f"{vector['file']} in a bundle", failed_in_a_bundle(vector, text, folder)
 
 
-# The check of `verify` that a part belongs to. An authorization is read under a good signature of the receipt only.
+# The check of `verify` that a part belongs to.
 CHECKS = {
     "bundle": "bundle",
     "consumption": "consumption-document",

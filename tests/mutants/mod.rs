@@ -111,27 +111,23 @@ impl Story {
             golden::repair_twins("authorization", &mut authorization);
         }
         let authorization = self.bytes("authorization", authorization);
+        let signed = self.wrap("authorization", &authorization, &["alice", "bob"]);
+        let entry = json!({
+            "digest": reference(&authorization), "index": 1, "leaf": leaf_reference(&signed),
+        });
         let consumption = self.bytes(
             "consumption",
-            consumption(payload("consumption"), &boundary, &authorization),
+            consumption(payload("consumption"), &boundary, &authorization, &entry),
         );
         let consumption = self.wrap("consumption", &consumption, &["boundary"]);
-        let signed = self.wrap("authorization", &authorization, &["alice", "bob"]);
         let policy = reference(&to_canonical(&bundle["policy"]));
-        let stated = receipt(
-            payload("receipt"),
-            &boundary,
-            &authorization,
-            signed,
-            &consumption,
-            &policy,
-        );
+        let stated = receipt(payload("receipt"), &boundary, &entry, &consumption, &policy);
         let receipt = self.bytes("receipt", stated);
         let receipt = self.wrap("receipt", &receipt, &["boundary"]);
         let seal = self.wrap("seal", &seal, &["boundary"]);
 
         let others = ["refusal", "denial"].map(|kind| value(&format!("envelope/{kind}.json")));
-        let leaves = [&seal, &consumption, others[0], &receipt, others[1]]
+        let leaves = [&seal, &signed, &consumption, others[0], &receipt, others[1]]
             .map(|entry| merkle::leaf_hash(&to_canonical(entry)));
         let note = self.note(&format!("prod-eu/{}", &boundary[7..23]), &leaves);
         let proof = |index| TlogProof {
@@ -140,10 +136,12 @@ impl Story {
             checkpoint: note.clone(),
         };
         bundle["proofs"] = json!({
-            "seal": proof(0).to_string(), "consumption": proof(1).to_string(), "receipt": proof(3).to_string(),
+            "seal": proof(0).to_string(), "authorization": proof(1).to_string(), "consumption": proof(2).to_string(),
+            "receipt": proof(4).to_string(),
         });
         for (place, made) in [
             ("seal", seal),
+            ("authorization", signed),
             ("consumption", consumption),
             ("receipt", receipt),
         ] {
@@ -217,10 +215,18 @@ pub fn second_roster(first: &[u8]) -> Value {
     value
 }
 
-fn consumption(mut value: Value, boundary: &str, authorization: &[u8]) -> Value {
+/// The leaf hash of an envelope, as documents name it.
+fn leaf_reference(envelope: &Value) -> String {
+    format!(
+        "sha256:{}",
+        hex(&merkle::leaf_hash(&to_canonical(envelope)))
+    )
+}
+
+fn consumption(mut value: Value, boundary: &str, authorization: &[u8], entry: &Value) -> Value {
     value["predicate"]["seal"] = json!(boundary);
     let item = &mut value["predicate"]["spent"][0];
-    item["authorization"] = json!(reference(authorization));
+    item["authorization"] = entry.clone();
     let stated: Value = serde_json::from_slice(authorization).unwrap_or_default();
     for field in ["nonce", "expires_at"] {
         if stated["predicate"][field].is_string() {
@@ -234,21 +240,17 @@ fn consumption(mut value: Value, boundary: &str, authorization: &[u8]) -> Value 
 fn receipt(
     mut value: Value,
     boundary: &str,
-    authorization: &[u8],
-    signed: Value,
+    entry: &Value,
     consumption: &Value,
     policy: &str,
 ) -> Value {
     let stated = &mut value["predicate"];
-    stated["authorization"] = signed;
-    stated["consumption"]["leaf"] = json!(format!(
-        "sha256:{}",
-        hex(&merkle::leaf_hash(&to_canonical(consumption)))
-    ));
+    stated["authorization"] = entry.clone();
+    stated["consumption"]["leaf"] = json!(leaf_reference(consumption));
     stated["boundary"]["id"] = json!(boundary);
     stated["seal"] = json!(boundary);
     stated["decision"]["policy"] = json!(policy);
-    value["subject"][0]["digest"]["sha256"] = json!(reference(authorization)[7..]);
+    golden::repair_twins("receipt", &mut value);
     value
 }
 
@@ -586,12 +588,12 @@ fn bundles(cases: &mut Vec<Case>) {
         if two {
             continue;
         }
-        for name in ["seal", "consumption", "receipt"] {
+        for name in ["seal", "authorization", "consumption", "receipt"] {
             let text = original["proofs"][name].as_str().expect("text");
             let lines: Vec<&str> = text.lines().collect();
             for (what, changed) in line_changes(&lines) {
                 // A change of one proof makes the checkpoints of the proofs differ. The mutants below change all
-                // three proofs.
+                // four proofs.
                 let mut alone = original.clone();
                 alone["proofs"][name] = json!(changed.join("\n") + "\n");
                 push(format!("/proofs/{name} {what}"), &alone);
@@ -605,7 +607,7 @@ fn bundles(cases: &mut Vec<Case>) {
         let note = original["proofs"]["seal"].as_str().unwrap()[blank + 2..].to_owned();
         for (what, changed) in line_changes(&note.lines().collect::<Vec<_>>()) {
             let mut everywhere = original.clone();
-            for name in ["seal", "consumption", "receipt"] {
+            for name in ["seal", "authorization", "consumption", "receipt"] {
                 let text = original["proofs"][name].as_str().unwrap();
                 everywhere["proofs"][name] =
                     json!(text.replace(&note, &(changed.join("\n") + "\n")));

@@ -150,9 +150,8 @@ const stories = {
     // The standard tool verifies the signature that the desk sent.
     const token = readFileSync(join(boundary.home, "agent.token"), "utf8").trim();
     const bundle = await fetch(`${boundary.started.url}/v1/receipts/${id.replace("prp_", "rcp_")}/bundle`, { headers: { authorization: `Bearer ${token}` } });
-    const { receipt } = await bundle.json();
-    const { predicate } = JSON.parse(Buffer.from(receipt.payload, "base64"));
-    const { payload, payloadType, signatures } = predicate.authorization;
+    const { authorization } = await bundle.json();
+    const { payload, payloadType, signatures } = authorization;
     const body = Buffer.from(payload, "base64");
     const message = Buffer.concat([Buffer.from(`DSSEv1 ${payloadType.length} ${payloadType} ${body.length} `), body]);
     const blob = signatures.map(({ sig }) => sig).find((sig) => sig.length > 200);

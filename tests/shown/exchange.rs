@@ -19,6 +19,7 @@ pub(super) struct Exchange {
     signatures: Vec<Value>,
     pub(super) receipt: String,
     pub(super) statement: Value,
+    authorization: Value,
     /// The answer that the page showed last, with all members.
     shown: Value,
 }
@@ -73,7 +74,7 @@ impl Walk {
             let real = if first.contains("/signatures") {
                 json!({"signatures": exchange.signatures})
             } else {
-                exchange.statement["predicate"]["authorization"].clone()
+                exchange.authorization.clone()
             };
             must_fit(&shown, &real, here);
             real.to_string()
@@ -159,6 +160,7 @@ impl Exchange {
         if let Some(payload) = answer["envelope"]["payload"].as_str() {
             self.statement =
                 serde_json::from_slice(&STANDARD.decode(payload).expect("base64")).expect("JSON");
+            self.authorization = answer["authorization"].clone();
         }
     }
 }

@@ -769,6 +769,15 @@ impl World {
         )
     }
 
+    /// Returns the envelope of the authorization of a finished run.
+    pub fn authorization_of(&self, finished: &Value) -> Value {
+        let id = finished["receipt"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no receipt: {finished:#}"));
+        let path = format!("/v1/receipts/{id}");
+        self.wire.get(&path, &self.reader).ok(200)["authorization"].clone()
+    }
+
     /// Returns the bundle of a finished run as bytes.
     pub fn bundle(&self, finished: &Value) -> Vec<u8> {
         let id = finished["receipt"]
@@ -971,6 +980,12 @@ impl World {
                             nonces.insert(spent["nonce"].clone().to_string()),
                             "a nonce was spent twice"
                         );
+                        let place = spent["authorization"]["index"].as_u64().expect("a number");
+                        let entry = &log[usize::try_from(place).expect("small")];
+                        assert!(
+                            place < index as u64 && entry.0 == "authorization",
+                            "a consumption without its authorization before it"
+                        );
                         items.insert((index as u64, item as u64), spent["authorization"].clone());
                     }
                 }
@@ -981,10 +996,9 @@ impl World {
                         of["item"].as_u64().expect("a number"),
                     );
                     assert!(place.0 < index as u64, "a receipt before its consumption");
-                    let digest = people::sha256(&people::payload_of(&predicate["authorization"]));
                     assert_eq!(
                         items.get(&place),
-                        Some(&json!(format!("sha256:{digest}"))),
+                        Some(&predicate["authorization"]),
                         "of another consumption"
                     );
                     assert_eq!(

@@ -30,18 +30,18 @@ pub fn review_of(
     observed: Option<&str>,
 ) -> Vec<u8> {
     let id = finished["receipt"].as_str().expect("a receipt");
-    let receipt = world
+    let view = world
         .wire
         .get(&format!("/v1/receipts/{id}"), &world.reader)
-        .ok(200)["envelope"]
-        .clone();
-    let signed = people::predicate_of(&people::predicate_of(&receipt)["authorization"]);
+        .ok(200);
+    let receipt = &view["envelope"];
+    let signed = people::predicate_of(&view["authorization"]);
     let mut predicate =
         json!({"boundary": signed["boundary"], "verdict": verdict, "reason": "seen"});
     if let Some(observed) = observed {
         predicate["observed"] = json!(observed);
     }
-    let digest = sha256(&people::payload_of(&receipt));
+    let digest = sha256(&people::payload_of(receipt));
     statement(
         "review",
         &json!([{"name": "receipt", "digest": {"sha256": digest}}]),

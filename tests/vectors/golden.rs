@@ -300,8 +300,8 @@ impl Golden {
     }
 
     fn log(&self) -> Checked {
-        let hashes = self.read("valid/log/tile/0/000.p/5")?;
-        let entries = self.read("valid/log/tile/entries/000.p/5")?;
+        let hashes = self.read("valid/log/tile/0/000.p/6")?;
+        let entries = self.read("valid/log/tile/entries/000.p/6")?;
         let entries = split_entries(&entries).ok_or("the entry tile can't be split")?;
         let leaves: Vec<Hash> = entries
             .iter()
@@ -317,7 +317,7 @@ impl Golden {
         same(
             "entry tile",
             tile,
-            self.read("valid/log/tile/entries/000.p/5")?,
+            self.read("valid/log/tile/entries/000.p/6")?,
         )?;
         let root = merkle::root(&leaves);
         same(
@@ -346,13 +346,18 @@ impl Golden {
     }
 
     fn proofs(&self) -> Checked {
-        let tile = self.read("valid/log/tile/0/000.p/5")?;
+        let tile = self.read("valid/log/tile/0/000.p/6")?;
         let leaves: Vec<Hash> = tile
             .chunks_exact(32)
             .map(|hash| hash.try_into().expect("32 bytes"))
             .collect();
         let bundle = self.json("valid/bundle.json")?;
-        for (name, index) in [("seal", 0), ("consumption", 1), ("receipt", 3)] {
+        for (name, index) in [
+            ("seal", 0),
+            ("authorization", 1),
+            ("consumption", 2),
+            ("receipt", 4),
+        ] {
             let text = self.text(&format!("valid/log/proof/{name}.tlog-proof"))?;
             let proof = TlogProof::parse(&text).map_err(|error| error.to_string())?;
             same("index", proof.index, index)?;
@@ -414,12 +419,17 @@ impl Golden {
     }
 
     fn log_holds_the_envelopes(&self) -> Checked {
-        let tile = self.read("valid/log/tile/entries/000.p/5")?;
+        let tile = self.read("valid/log/tile/entries/000.p/6")?;
         let entries = split_entries(&tile).ok_or("the entry tile can't be split")?;
-        for (at, kind) in ["seal", "consumption", "refusal", "receipt", "denial"]
-            .iter()
-            .enumerate()
-        {
+        let kinds = [
+            "seal",
+            "authorization",
+            "consumption",
+            "refusal",
+            "receipt",
+            "denial",
+        ];
+        for (at, kind) in kinds.iter().enumerate() {
             let envelope = self.read(&format!("valid/envelope/{kind}.json"))?;
             same(kind, entries.get(at).copied(), Some(&*envelope))?;
         }

@@ -12,7 +12,7 @@ use crate::{
 };
 use crossing::{
     BoundaryKey, BundleParts, BundleShare, Crossing, Receipted, Refusal, RequestResult, Sealed,
-    Stopped, fault, profile_on_host, refuse, stored_receipt,
+    Stopped, authorization_entry, fault, profile_on_host, refuse, stored_receipt,
 };
 use documents::{
     Authorization, Code, Envelope, MEDIA_TYPE, ParamsDigest, Receipt, ReceiptId, RegistryLeaf,
@@ -252,15 +252,16 @@ impl Evidence {
             .about(&row.core.id)
             .into());
         };
-        let found = stored_receipt(log.ledger(), &row)?;
-        let envelope = found
-            .ok_or_else(|| fault(format!("log entry {index} is missing")))?
-            .envelope;
+        let found = stored_receipt(log.ledger(), &row)?
+            .ok_or_else(|| fault(format!("log entry {index} is missing")))?;
+        let signed = authorization_entry(log.ledger(), &found.receipt.authorization)?;
+        let envelope = |entry: &[u8]| json::parse_as(entry, entry.len()).map_err(fault);
         Ok((
             ReceiptView {
                 id: id.clone(),
                 index,
-                envelope,
+                envelope: envelope(&found.entry)?,
+                authorization: envelope(&signed)?,
                 end_unknown_because: row.detail.as_deref().and_then(end_detail::why),
             },
             log,
@@ -285,10 +286,13 @@ impl Evidence {
         envelope: &Envelope,
         receipt: &Receipt,
     ) -> RequestResult<Vec<u8>> {
-        let authorization: Authorization = predicate(&receipt.authorization)?;
+        let entry = authorization_entry(log.ledger(), &receipt.authorization)?;
+        let envelope_of_run: Envelope = json::parse_as(&entry, entry.len()).map_err(fault)?;
+        let authorization: Authorization = predicate(&envelope_of_run)?;
         let consumption = receipt.consumption.index;
         let parts = BundleParts {
             receipt: envelope.to_canonical().map_err(fault)?.into(),
+            authorization: (receipt.authorization.index, entry.into()),
             consumption: (consumption, leaf_data(log.ledger(), consumption)?.into()),
             seal: receipt.seal,
             step: authorization.step,
@@ -353,8 +357,8 @@ impl Evidence {
                 }
                 (None, None) => return Err(fault("the step is not in the sealed registry")),
             };
-        // All three proofs refer to the same checkpoint. This checkpoint includes the receipt, which is the last of the
-        // three log entries. A current checkpoint is used if the seal's roster contains the boundary's current key.
+        // All proofs refer to the same checkpoint. This checkpoint includes the receipt, which is the last of the log
+        // entries. A current checkpoint is used if the seal's roster contains the boundary's current key.
         // Otherwise an earlier checkpoint is used, which an earlier key signed.
         let uncovered = || fault(format!("no checkpoint covers log entry {index}"));
         let known_now = earlier
@@ -398,11 +402,12 @@ impl Evidence {
             builtins,
             roster,
         } = common;
-        let proofs = (
+        let proofs = [
+            proof(parts.authorization.0)?,
             common_proof(parts.consumption.0)?,
             proof(index)?,
             common_proof(seal_index)?,
-        );
+        ];
         let manifest = match manifest_of(ledger, receipt)? {
             Some(manifest) => [br#","manifest":"#.to_vec(), manifest.to_canonical()?].concat(),
             None => Vec::new(),
@@ -429,7 +434,9 @@ impl Evidence {
             grant_proof = [br#","grant":"#, common_proof(index)?.as_bytes()].concat();
         }
         let bundle = [
-            &br#"{"builtins":"#[..],
+            &br#"{"authorization":"#[..],
+            &parts.authorization.1,
+            br#","builtins":"#,
             builtins.as_bytes(),
             br#","consumption":"#,
             &parts.consumption.1,
@@ -441,13 +448,15 @@ impl Evidence {
             &plan,
             br#","policy":"#,
             policy.as_bytes(),
-            br#","proofs":{"consumption":"#,
-            proofs.0.as_bytes(),
+            br#","proofs":{"authorization":"#,
+            proofs[0].as_bytes(),
+            br#","consumption":"#,
+            proofs[1].as_bytes(),
             &grant_proof,
             br#","receipt":"#,
-            proofs.1.as_bytes(),
+            proofs[2].as_bytes(),
             br#","seal":"#,
-            proofs.2.as_bytes(),
+            proofs[3].as_bytes(),
             br#"},"receipt":"#,
             &parts.receipt,
             br#","roster":"#,

@@ -4,8 +4,8 @@ use crate::{
     Caller, Evidence, blob_text, envelope_in, evidence::Within, logged_documents::predicate,
     manifest_of, proposals::span,
 };
-use crossing::{PlanRun, Refusal, RequestResult, fault};
-use documents::{Authorization, OUTPUTS_PATH, Receipt, ReceiptId, StepDefinition, json};
+use crossing::{PlanRun, Refusal, RequestResult, authorization_at, fault};
+use documents::{OUTPUTS_PATH, Receipt, ReceiptId, StepDefinition, json};
 use wire::ReceiptFiles;
 
 impl Evidence {
@@ -35,7 +35,7 @@ impl Evidence {
                 json::parse_as(&bytes, bytes.len()).map_err(fault)?
             }
         };
-        let authorization: Authorization = predicate(&receipt.authorization)?;
+        let authorization = authorization_at(log.ledger(), &receipt.authorization)?;
         Ok(ReceiptFiles {
             step: authorization.step.reference,
             files: manifest,
@@ -49,7 +49,7 @@ impl Evidence {
         log: Within<'_>,
         receipt: &Receipt,
     ) -> RequestResult<Option<Vec<u8>>> {
-        let signed: Authorization = predicate(&receipt.authorization)?;
+        let signed = authorization_at(log.ledger(), &receipt.authorization)?;
         let Some(plan) = &signed.plan else {
             return Ok(None);
         };

@@ -4,7 +4,7 @@ use crate::{
     Caller, MOST_TRIES, Proposals, blob_text, changes_too_often, check_again, earlier_seal,
     envelope_in, logged_documents::predicate, proposals::excluded,
 };
-use crossing::{Refusal, RequestResult, Sealed, fault, refusal_of, refuse};
+use crossing::{Refusal, RequestResult, Sealed, authorization_at, fault, refusal_of, refuse};
 use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Name, ObservedEnd, ProposalId, Receipt,
     ReceiptId, ReviewStatement, Signed, Timestamp, Verified, json, reviewed,
@@ -451,7 +451,7 @@ impl Proposals {
         let envelope = envelope_in(&self.ledger, index)?;
         let digest = ContentDigest::of(&Base64::Strict.decode("/payload", &envelope.payload)?);
         let receipt: Receipt = predicate(&envelope)?;
-        let authorization: Authorization = predicate(&receipt.authorization)?;
+        let authorization = authorization_at(&self.ledger, &receipt.authorization)?;
         Ok(RunToReview {
             owed,
             receipt,

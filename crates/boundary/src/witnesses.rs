@@ -560,7 +560,7 @@ mod tests {
         CheckpointRow {
             size,
             root: [0; 32],
-            note: GOLDEN.replace("\n5\n", &format!("\n{size}\n")),
+            note: GOLDEN.replace("\n6\n", &format!("\n{size}\n")),
         }
     }
 

@@ -322,8 +322,7 @@ impl Crossing {
         // The receipt must fit into its maximum size for every possible end of the run. The size is checked before the
         // commit, so that no nonce is spent for a receipt that is too large.
         let _writable = decision.check_room()?;
-        let envelope_bytes = envelope.to_canonical().map_err(fault)?;
-        let decision_bytes = canonical::canonical_of(&decision).map_err(fault)?;
+        let entry = envelope.to_canonical().map_err(fault)?;
         let room = match self
             .capacity
             .reserve(signed.sandbox.limits.output_bytes, loaded.plan().results)
@@ -360,8 +359,8 @@ impl Crossing {
                 expires_at,
             },
             session: signed.session.clone(),
-            envelope: envelope_bytes.into(),
-            decision: decision_bytes.into(),
+            envelope: entry.into(),
+            handed_in_by: decision.handed_in_by.clone(),
             window: Window {
                 issued_at,
                 not_before,
@@ -383,15 +382,7 @@ impl Crossing {
             emergency: checks.allowed.emergency,
             signers: checks.allowed.signers.clone(),
         };
-        let basis = ReceiptBasis {
-            proposal: signed.proposal.clone(),
-            authorization,
-            step: signed.step.clone(),
-            session: signed.session.clone(),
-            grant: signed.grant,
-            envelope,
-            decision,
-        };
+        let basis = ReceiptBasis::of(signed, decision);
         // If the nonce is not spent, the claim is dropped and the session is free again.
         let user = session_user(sealed, &signed.proposer);
         let session = basis
@@ -474,7 +465,10 @@ impl Crossing {
         for note in &kept.notes {
             // A script knows this digest only if the proposer tells it, so the digest shows that the line is from the
             // boundary.
-            let line = format!("countersign: {note} ({})\n", closing.basis.authorization);
+            let line = format!(
+                "countersign: {note} ({})\n",
+                closing.claim.authorization.digest
+            );
             report.stderr.bytes += recording.write_line(StreamName::Stderr, &line);
         }
         let output = recording.close(report.stdout.bytes, report.stderr.bytes);
@@ -524,7 +518,7 @@ impl Crossing {
             &self.ledger,
             report.enforcement.clone(),
             &closing.basis.step,
-            &closing.basis.envelope,
+            &closing.basis.profile,
         );
         let usage = Usage {
             cpu_ms: report.usage.cpu_ms,
@@ -549,7 +543,7 @@ impl Crossing {
                 leaf: closing.claim.leaf,
                 item: u64::from(closing.claim.item),
             },
-            authorization: closing.basis.envelope.clone(),
+            authorization: closing.claim.authorization,
             decision: closing.basis.decision.clone(),
             outcome,
             started_at,
@@ -569,7 +563,7 @@ impl Crossing {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
         };
-        let statement = receipt.into_statement_of(&closing.basis.authorization);
+        let statement = receipt.into_statement();
         let envelope = self.key.sign_statement(&statement).map_err(fault)?.into();
         let receipt = statement.predicate;
         Ok(SignedReceipt {
@@ -631,6 +625,7 @@ impl Crossing {
         self.changes.notify_room();
         let parts = BundleParts {
             receipt: envelope,
+            authorization: (closing.claim.authorization.index, closing.claim.signed),
             consumption: (closing.claim.index, closing.claim.data),
             seal: receipt.seal,
             step: closing.basis.step,

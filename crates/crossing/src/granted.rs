@@ -328,6 +328,7 @@ impl Crossing {
             tokens: Tokens::Sealed(&sealed.tokens, at),
             step: &step,
             profile: &profile,
+            compares: true,
             revoked: revoked.now(),
             at,
         };

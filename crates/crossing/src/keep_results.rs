@@ -33,7 +33,7 @@ impl Crossing {
         let ended = matches!(report.end, End::Exited(_));
         let (step, authorization, at) = (
             closing.basis.step.reference.clone(),
-            closing.basis.authorization,
+            closing.claim.authorization.digest,
             self.now(),
         );
         let given = closing.given.clone();

@@ -50,7 +50,7 @@ pub use seal::{
         BundleShare, CurrentSeal, SealContent, SealDraft, SealError, SealPredecessor, Sealed,
         lacks_boundary, revocations,
     },
-    stored_documents::{receipt_of, stored_receipt},
+    stored_documents::{authorization_at, authorization_entry, receipt_of, stored_receipt},
 };
 pub use stage::{
     Accepted, Admitted, BundleParts, Consumed, CrossingRequest, Receipted, VerifiedRequest,

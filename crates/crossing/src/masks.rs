@@ -4,8 +4,8 @@
 //! deny pattern matches the new name, the second run can read the file. The receipt of a run without masked names
 //! states the number of names that the previous run masked.
 
-use crate::{RequestResult, receipt_of};
-use documents::{Authorization, Base64, Enforcement, Envelope, Profile, Statement, StepReference};
+use crate::{RequestResult, authorization_at, receipt_of};
+use documents::{Enforcement, Profile, StepReference};
 use store::{Ledger, ProposalQuery, ProposalStatus};
 
 /// Maximum number of earlier receipts of the step that are read, because receipts of runs with another profile are skipped.
@@ -17,10 +17,10 @@ pub fn with_masks_before(
     ledger: &Ledger,
     mut facts: Enforcement,
     step: &StepReference,
-    authorization: &Envelope,
+    profile: &Profile,
 ) -> Enforcement {
     if let Some(fs) = facts.fs.as_mut().filter(|fs| fs.masked == Some(0)) {
-        match profile_of(authorization).and_then(|profile| masked_last(ledger, step, &profile)) {
+        match masked_last(ledger, step, profile) {
             Ok(masked) => fs.masked_before = masked.filter(|masked| *masked > 0),
             // If the earlier receipt can't be read, the new receipt lacks the warning.
             Err(error) => {
@@ -59,16 +59,9 @@ fn masked_last(
             continue;
         };
         let Some(masked) = fs.masked else { continue };
-        if profile_of(&receipt.authorization)? == *profile {
+        if authorization_at(ledger, &receipt.authorization)?.sandbox == *profile {
             return Ok(Some(fs.masked_before.unwrap_or(masked)));
         }
     }
     Ok(None)
-}
-
-fn profile_of(authorization: &Envelope) -> RequestResult<Profile> {
-    let payload = Base64::Strict.decode("/payload", &authorization.payload)?;
-    Ok(Statement::<Authorization>::from_payload(&payload)?
-        .predicate
-        .sandbox)
 }

@@ -5,18 +5,19 @@
 //! other nodes whose time limits have passed. The processes of this node's earlier runs have already ended: each run
 //! ends when its pipe to the service closes, and the start of the service kills processes that are still left.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 
 use crate::{
     Closing, Crossing, Ran, ReceiptBasis, RequestResult, ResultsBasis, Stopped, fault,
     run_end::SERVICE_ENDED,
 };
 use documents::{
-    Authorization, AuthorizationDigest, Base64, Consumption, Decision, Envelope, Malformed,
-    ProposalId, Receipt, Statement, Timestamp, json, leaf_hash,
+    BlobDigest, Consumption, LeafHash, ProposalId, Receipt, SealDigest, TILE_WIDTH, TilePath,
+    Timestamp, leaf_hash,
 };
 use sandbox::Report;
-use store::{CLOSABLE_AFTER_S, SpentNonce, Unfinished, opened};
+use store::{CLOSABLE_AFTER_S, Ledger, SpentNonce, Unfinished, opened};
+use verdict::{EvidenceFiles, LostRun, Pinned, SealInForce, Unreadable, decide_lost, sealed_at};
 
 impl Crossing {
     /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns the number of
@@ -53,12 +54,20 @@ impl Crossing {
         let earlier = self
             .ledger
             .leaf(self.ledger.state().size.saturating_sub(OF_START))?;
-        for open in unfinished {
-            let proposal = open.proposal.clone();
-            match self.closing_of(open, earlier.as_ref().map(|leaf| leaf.at))? {
-                Ok(closing) => checked.push(closing),
-                Err(what) => changed = Some(row_changed(&proposal, &what)),
+        let mut sealed = None;
+        if let Some(open) = unfinished.first() {
+            // The revocations decide too, so they must be those of the log.
+            for revocation in self.ledger.revocations().iter() {
+                let _ = self.entry_of(open, revocation.leaf)?;
             }
+        }
+        for open in unfinished {
+            match self.closing_of(&open, earlier.as_ref().map(|leaf| leaf.at), &mut sealed) {
+                Ok(closing) => checked.push(closing),
+                Err(error @ Stopped::Refused(_)) => return Err(error),
+                Err(error) => changed = Some(error),
+            }
+            tokio::task::yield_now().await;
         }
         let receipts = self.receipts_of(&checked)?;
         for closing in checked {
@@ -83,31 +92,108 @@ impl Crossing {
         changed.map_or(Ok(count), Err)
     }
 
-    /// Returns what a receipt of the run needs, or the reason why the row of the run was changed by hand. The boundary
-    /// signs no statement that only a row of the database supports.
+    /// Returns what a receipt of the run needs. The boundary signs no statement that only a row supports: the row only names
+    /// an item of a consumption. The boundary reads everything else from the log, and repeats the decision.
     fn closing_of(
         &self,
-        open: Unfinished,
+        open: &Unfinished,
         earlier: Option<Timestamp>,
-    ) -> RequestResult<Result<Closing, String>> {
-        let Some(leaf) = self.ledger.leaf(open.index)? else {
-            return Ok(Err(format!("log entry {} is missing", open.index)));
+        last: &mut Option<SealInForce>,
+    ) -> RequestResult<Closing> {
+        let changed = |what: &dyn Display| row_changed(&open.proposal, what);
+        let data = self.entry_of(open, open.index)?;
+        let (_, stated) = opened::<Consumption>(&data).map_err(|error| changed(&error))?;
+        let stated = stated.predicate;
+        let spent = stated.spent.get(open.item as usize);
+        let spent = spent.ok_or_else(|| changed(&"the consumption has no such item"))?;
+        let known = last.take().filter(|seal| seal.digest == stated.seal);
+        let in_force = last.insert(match known {
+            Some(seal) => seal,
+            None => self.seal_of(open, stated.seal)?,
+        });
+        let name = &in_force.boundary.name;
+        let key = in_force.roster.boundary_key(name, &self.key.keyid);
+        let _own = key.ok_or_else(|| changed(&"its seal lacks the key of this node"))?;
+        let signed = self.entry_of(open, spent.authorization.index)?;
+        let mut grant = None;
+        if let Some(digest) = &spent.grant
+            && let Some(index) = self
+                .ledger
+                .reads()
+                .grant_of(digest)?
+                .and_then(|row| row.leaf)
+        {
+            grant = Some((index, self.entry_of(open, index)?));
+        }
+        let run = LostRun {
+            consumption: (open.index, &data),
+            item: open.item as usize,
+            authorization: &signed,
+            grant: grant.as_ref().map(|(index, entry)| (*index, &entry[..])),
+            revocations: &self.revoked(),
         };
-        if leaf.hash != *open.leaf.as_bytes() || leaf_hash(&leaf.data) != leaf.hash {
-            return Ok(Err(format!(
-                "the bytes of log entry {} do not match its hash",
-                open.index
+        let (decision, authorization) = decide_lost(run, in_force).map_err(|why| changed(&why))?;
+        let terms = authorization.predicate();
+        if terms.proposal != open.proposal {
+            return Err(changed(&format!(
+                "the consumption is that of another run, {}",
+                terms.proposal
             )));
         }
-        let closing = closing_of(open, leaf.data.into());
-        Ok(closing.map_err(|error| error.to_string()).and_then(|(closing, over_at)| {
-            if earlier.is_some_and(|earlier| over_at.plus(MOST_LATE_S) < earlier) {
-                return Err(format!(
-                    "the time limit of the run passed at {over_at}, and the boundary worked on for a day"
-                ));
-            }
-            Ok(closing)
-        }))
+        let limit_s = i64::try_from(terms.sandbox.limits.wall_ms.div_ceil(1000));
+        let over_at = stated
+            .at
+            .plus(limit_s.unwrap_or(i64::MAX).saturating_add(CLOSABLE_AFTER_S));
+        if earlier.is_some_and(|earlier| over_at.plus(MOST_LATE_S) < earlier) {
+            return Err(changed(&format!(
+                "the time limit of the run passed at {over_at}, and the boundary worked on for a day"
+            )));
+        }
+        Ok(Closing {
+            claim: SpentNonce {
+                authorization: spent.authorization,
+                signed,
+                index: open.index,
+                item: open.item,
+                leaf: LeafHash::from_bytes(leaf_hash(&data)),
+                data,
+                at: stated.at,
+                seal: stated.seal,
+            },
+            basis: ReceiptBasis::of(terms, decision),
+            room: None,
+            session: None,
+            given: ResultsBasis::lost(),
+            change: None,
+        })
+    }
+
+    /// Reads the state that the seal of a run put in force.
+    fn seal_of(&self, open: &Unfinished, digest: SealDigest) -> RequestResult<SealInForce> {
+        let seals = self.ledger.seals()?;
+        let seal = seals.iter().find(|seal| seal.digest == digest);
+        let seal =
+            seal.ok_or_else(|| row_changed(&open.proposal, &"the seal of the run is missing"))?;
+        let (entry, now) = (self.entry_of(open, seal.index)?, self.state());
+        let trusted = Pinned::Chain(Box::new(now.rosters.clone()));
+        sealed_at(
+            (seal.index, &entry),
+            now.boundary.id,
+            (trusted, now.rosters.envelopes()),
+            &Blobs(&self.ledger),
+        )
+        .map_err(fault)
+    }
+
+    /// Returns the bytes of a log entry that belongs to this run. They match the tree of the log.
+    fn entry_of(&self, open: &Unfinished, index: u64) -> RequestResult<Arc<[u8]>> {
+        let tile = self.ledger.proven_entries(index / TILE)?.into_iter();
+        let entry = tile.flatten().nth((index % TILE) as usize);
+        entry.map(Arc::from).ok_or_else(|| {
+            let what =
+                format!("log entry {index} is missing or does not match the tree of the log");
+            row_changed(&open.proposal, &what)
+        })
     }
 
     /// Returns the log entries that are receipts of these runs. The search begins after the earliest consumption of
@@ -117,13 +203,15 @@ impl Crossing {
         let Some(first) = runs.iter().map(|run| run.claim.index + 1).min() else {
             return Ok(found);
         };
-        let size = self.ledger.state().size;
-        for start in (first..size).step_by(PAGE) {
-            let page = self
-                .ledger
-                .reads()
-                .leaves(start..size.min(start + PAGE as u64))?;
-            for (index, data) in (start..).zip(page) {
+        for tile in first / TILE..self.ledger.state().size.div_ceil(TILE) {
+            let entries = self.ledger.proven_entries(tile)?;
+            let entries = entries.ok_or_else(|| {
+                fault(format!(
+                    "the log entries from {} on do not match the tree of the log: {BY_HAND}",
+                    tile * TILE
+                ))
+            })?;
+            for (index, data) in (tile * TILE..).zip(entries) {
                 if let Ok((_, receipt)) = opened::<Receipt>(&data) {
                     let consumption = receipt.predicate.consumption;
                     found.insert((consumption.index, consumption.item), index);
@@ -134,66 +222,31 @@ impl Crossing {
     }
 }
 
-fn row_changed(proposal: &ProposalId, what: &str) -> Stopped {
+fn row_changed(proposal: &ProposalId, what: &dyn Display) -> Stopped {
     fault(format!(
-        "the row of the run {proposal} says that the run has no receipt, but {what}: somebody changed the store by hand, so \
-         no receipt is written for it. Run `countersign store check`, then `countersign store restore BACKUP`"
+        "the row of the run {proposal} says that the run has no receipt, but {what}: {BY_HAND}"
     ))
 }
 
-/// Returns what a receipt of the run needs, and the time from which on each node can close the run. The consumption in
-/// the log must have spent the nonce for the authorization in the row.
-fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<(Closing, Timestamp), Malformed> {
-    let envelope: Envelope = json::parse_as(&open.envelope, open.envelope.len())?;
-    let decision: Decision = json::parse_as(&open.decision, open.decision.len())?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
-    let authorization = AuthorizationDigest::of(&payload);
-    let (_, consumption) = opened::<Consumption>(&data)?;
-    let spent = usize::try_from(open.item)
-        .ok()
-        .and_then(|item| consumption.predicate.spent.get(item));
-    if spent.is_none_or(|spent| spent.authorization != authorization) {
-        return Err(Malformed::at(
-            "/spent",
-            "the log entry spent its nonce for another authorization",
-        ));
+const BY_HAND: &str = "somebody changed the store by hand, so no receipt is written. Run `countersign store check`, then \
+                       `countersign store restore BACKUP`";
+
+/// The blobs that a seal names.
+struct Blobs<'a>(&'a Ledger);
+
+impl EvidenceFiles for Blobs<'_> {
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
+        let blob = self.0.reads().blob(digest);
+        blob.map_err(|error| Unreadable(error.to_string()))
     }
-    let Authorization {
-        step,
-        session,
-        grant,
-        sandbox,
-        ..
-    } = Statement::from_payload(&payload)?.predicate;
-    let limit_s = i64::try_from(sandbox.limits.wall_ms.div_ceil(1000)).unwrap_or(i64::MAX);
-    let over_at = consumption
-        .predicate
-        .at
-        .plus(limit_s.saturating_add(CLOSABLE_AFTER_S));
-    let closing = Closing {
-        claim: SpentNonce {
-            index: open.index,
-            item: open.item,
-            leaf: open.leaf,
-            data,
-            at: open.at,
-            seal: open.seal,
-        },
-        basis: ReceiptBasis {
-            proposal: open.proposal,
-            authorization,
-            step,
-            session,
-            grant,
-            envelope,
-            decision,
-        },
-        room: None,
-        session: None,
-        given: ResultsBasis::lost(),
-        change: None,
-    };
-    Ok((closing, over_at))
+
+    fn tile(&self, _path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
+        Ok(None)
+    }
+
+    fn entries(&self, _tile: u64, _size: u64) -> Result<Vec<Vec<u8>>, Unreadable> {
+        Err(Unreadable("a decision reads no other entries".to_owned()))
+    }
 }
 
 /// Maximum age in seconds of a run without a receipt, after its time limit and by the time of the log. An active node closes
@@ -201,5 +254,5 @@ fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<(Closing, Timestamp),
 const MOST_LATE_S: i64 = 86_400;
 /// Upper limit for the number of log entries that a start writes before the receipts of interrupted runs.
 const OF_START: u64 = 1000;
-/// Number of log entries that one read returns.
-const PAGE: usize = 256;
+/// Number of log entries in one tile.
+const TILE: u64 = TILE_WIDTH as u64;

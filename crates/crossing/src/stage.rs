@@ -43,8 +43,8 @@ use crate::{
     carried::{capacity::Room, sessions::claim::SessionClaim},
 };
 use documents::{
-    Authorization, AuthorizationDigest, ContentDigest, Envelope, KeyId, Name, ProposalId, Receipt,
-    SealDigest, SessionChange, SessionReference, Signed, StepReference, Timestamp, envelope,
+    Authorization, ContentDigest, Envelope, KeyId, Name, Profile, ProposalId, Receipt, SealDigest,
+    SessionChange, SessionReference, Signed, StepReference, Timestamp, envelope,
 };
 use reading::RegisteredStep;
 use sandbox::{Plan, PlannedInput, PlannedSession, Prepared, Report};
@@ -273,12 +273,24 @@ pub struct Consumed {
 /// Part of the receipt that is known before the run.
 pub struct ReceiptBasis {
     pub proposal: ProposalId,
-    pub authorization: AuthorizationDigest,
     pub step: StepReference,
     pub session: Option<SessionReference>,
     pub grant: Option<ContentDigest>,
-    pub envelope: Envelope,
+    pub profile: Profile,
     pub decision: documents::Decision,
+}
+
+impl ReceiptBasis {
+    pub(super) fn of(signed: &Authorization, decision: documents::Decision) -> Self {
+        Self {
+            proposal: signed.proposal.clone(),
+            step: signed.step.clone(),
+            session: signed.session.clone(),
+            grant: signed.grant,
+            profile: signed.sandbox.clone(),
+            decision,
+        }
+    }
 }
 
 impl Consumed {
@@ -403,6 +415,8 @@ pub struct Receipted {
 pub struct BundleParts {
     /// The receipt's envelope.
     pub receipt: Arc<[u8]>,
+    /// Index and bytes of the authorization's log entry.
+    pub authorization: (u64, Arc<[u8]>),
     /// Index and bytes of the consumption's log entry.
     pub consumption: (u64, Arc<[u8]>),
     /// The seal in force.

@@ -43,13 +43,13 @@ pub use mutex::locked;
 pub use record::{
     authorization::{
         Authorization, BoundaryRef, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES,
-        MAX_PERMISSION_BYTES, MAX_PERMISSIONS, MAX_REASON_BYTES, Permission, PermissionKind,
-        PermissionReason, StepReference, authorization_digest,
+        MAX_PERMISSION_BYTES, MAX_PERMISSIONS, MAX_REASON_BYTES, MAX_REASON_CHARS, Permission,
+        PermissionKind, PermissionReason, StepReference, authorization_digest, check_reason,
     },
     bundle::{self, Bundle, MAX_BUNDLE_BYTES, MEDIA_TYPE, StepProof},
     checkpoint::{self, Checkpoint, origin},
     code::Code,
-    consumption::{Consumption, MAX_ITEMS, Spent},
+    consumption::{AuthorizationRef, Consumption, MAX_ITEMS, Spent},
     declared::{self, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, Limit},
     denial::{Denial, denied},
     document::{
@@ -81,8 +81,8 @@ pub use record::{
     parameter::{Parameter, ParameterType, parameter_variable, secret_name},
     profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir},
     receipt::{
-        ConsumptionRef, Decision, Files, MAX_REST_BYTES, Outcome, Output, Receipt, ReceiptBoundary,
-        Status, Stream, Usage,
+        ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream,
+        Usage,
     },
     refusal_statement::{RefusalStatement, RefusingBoundary},
     refused_parts::{RefusedPart, refused_parts, refused_words},

@@ -20,11 +20,11 @@ use std::hash::{BuildHasher as _, RandomState};
 use crate::{
     Answers, BatchRows, Candidate, ClosedKey, DenialPrecedent, DenialsAhead, Fields, ProposalQuery,
     ProposalStatus, Questions, StoreFault, StoreHead, StoreReads, StoreResult, StoredRevocation,
-    Subtrees, UNSIGNED_KEPT_S, batch_rows::pair, id_bytes, opened, refused,
+    Subtrees, UNSIGNED_KEPT_S, batch_rows::pair, id_bytes, opened, payload_of, refused,
 };
 use documents::{
-    AuthorizationDigest, Consumption, ContentDigest, Denial, Hash, MAX_WINDOW_S, Nonce, ProposalId,
-    Revocation, RevokedSubject, SKEW_S, TILE_WIDTH, Timestamp, denied, leaf_hash, revoked,
+    AuthorizationDigest, Consumption, ContentDigest, Denial, MAX_WINDOW_S, Nonce, ProposalId,
+    Revocation, RevokedSubject, SKEW_S, TILE_WIDTH, Timestamp, denied, revoked,
 };
 
 batch_statements! {
@@ -366,17 +366,14 @@ fn closed_windows(
     let width = u64::from(TILE_WIDTH);
     let mut found = Found::default();
     for tile in (0..size.div_ceil(width)).rev() {
-        let range = tile * width..size.min((tile + 1) * width);
-        let entries = reads.leaves(range.clone())?;
-        let hashes: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
-        if !tree.is_tile(tile, &hashes)? {
+        let Some(entries) = tree.bytes_of(tile)? else {
             let what = format!(
                 "the bytes of the log entries {} to {} do not match the tree",
-                range.start,
-                range.end - 1
+                tile * width,
+                size.min((tile + 1) * width) - 1
             );
             return Err(changed(&what));
-        }
+        };
         // The times of consumptions never decrease.
         let oldest = entries.iter().filter_map(|entry| found.add(entry)).min();
         if oldest.is_some_and(|oldest| oldest < since) {
@@ -460,7 +457,8 @@ impl Found {
                 self.spent.extend(spent);
                 Some(statement.predicate.at)
             }
-            DENIAL => {
+            // The predicate of an authorization can begin like that of a denial.
+            DENIAL if !is_authorization(entry) => {
                 if let Ok((_, statement)) = opened::<Denial>(entry) {
                     self.denied.extend(denied(&statement).ok());
                 } else if let Ok((_, statement)) = opened::<Revocation>(entry) {
@@ -471,6 +469,11 @@ impl Found {
             _ => None,
         }
     }
+}
+
+fn is_authorization(entry: &[u8]) -> bool {
+    const KIND: &[u8] = b"\"predicateType\":\"https://countersign.dev/authorization/v1\"";
+    payload_of(entry).is_ok_and(|payload| payload.windows(KIND.len()).any(|part| part == KIND))
 }
 
 pub fn changed(what: &str) -> StoreFault {

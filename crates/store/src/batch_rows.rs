@@ -129,7 +129,7 @@ batch_statements! {
     ENDS = pair("UPDATE proposal SET status = 1, ended_at = ?2, receipt = ?3, detail = ?4 WHERE id = ?1",
         "UPDATE proposal p SET status = 1, ended_at = q.at, receipt = q.receipt, detail = q.detail \
         FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS q(id, at, receipt, detail) WHERE p.id = q.id");
-    /// The receipt contains the envelope and the decision, so the row of the run can be deleted.
+    /// The log has the receipt, so the row of the run can be deleted.
     CLOSED = pair("DELETE FROM crossing WHERE id = ?1",
         "DELETE FROM crossing WHERE id = ANY($1::bigint[])");
     /// In PostgreSQL, an output whose pieces were deleted before this batch gets no row, like an output whose retention has
@@ -153,24 +153,25 @@ batch_statements! {
     USES = pair("INSERT INTO standing_use (digest, number, at, spent) VALUES (?1, ?2, ?3, ?4)",
         "INSERT INTO standing_use (digest, number, at, spent) \
         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])");
-    STARTED = pair("UPDATE proposal SET status = 0, approved_at = coalesce(approved_at, ?2), started_at = ?2, spent = ?3 \
+    STARTED = pair("UPDATE proposal SET status = 0, approved_at = coalesce(approved_at, ?2), started_at = ?2, spent = ?3, signed = ?4 \
         WHERE id = ?1",
         "UPDATE proposal p SET status = 0, approved_at = coalesce(p.approved_at, q.at), \
-        started_at = q.at, spent = q.spent FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS q(id, at, spent) \
+        started_at = q.at, spent = q.spent, signed = q.signed \
+        FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[]) AS q(id, at, spent, signed) \
         WHERE p.id = q.id");
     SIGNED_ALREADY = pair("DELETE FROM payload WHERE proposal = ?1",
         "DELETE FROM payload WHERE proposal = ANY($1::bytea[])");
     NEW_RUNS = pair("INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, \
-        status, created_at, approved_at, started_at, spent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?9, ?9, ?10)",
+        status, created_at, approved_at, started_at, spent, signed) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?9, ?9, ?10, ?11)",
         "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, \
-        expires_at, status, created_at, approved_at, started_at, spent) SELECT id, digest, nonce, step, step_digest, \
-        params_digest, proposer, expires_at, 0, at, at, at, spent FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], \
-        $5::bytea[], $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[]) \
-        AS q(id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, at, spent)");
-    CROSSINGS = pair("INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        "INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision, deadline, node) \
-        SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[], $5::bytea[], $6::bytea[], \
-        $7::bigint[], $8::text[])");
+        expires_at, status, created_at, approved_at, started_at, spent, signed) SELECT id, digest, nonce, step, step_digest, \
+        params_digest, proposer, expires_at, 0, at, at, at, spent, signed FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], \
+        $5::bytea[], $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[]) \
+        AS q(id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, at, spent, signed)");
+    CROSSINGS = pair("INSERT INTO crossing (id, proposal, exclusive) VALUES (?1, ?2, ?3)",
+        "INSERT INTO crossing (id, proposal, exclusive, deadline, node) \
+        SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::bigint[], $5::text[])");
     EMERGENCIES = pair("INSERT INTO owed (proposal, emergency, unknown) VALUES (?1, 1, 0)",
         "INSERT INTO owed (proposal, emergency, unknown) SELECT id, true, false FROM unnest($1::bytea[]) AS q(id)");
     /// The run of an emergency has a row from its start on.
@@ -405,7 +406,12 @@ impl<'a> RowList<'a> {
         });
         let known = || runs.iter().filter(|run| run.known);
         self.add(STARTED, known(), |run| {
-            cells![id_bytes(&run.core.id), run.at, place_of(run)]
+            cells![
+                id_bytes(&run.core.id),
+                run.at,
+                place_of(run),
+                run.authorization
+            ]
         });
         self.add(SIGNED_ALREADY, known(), |run| {
             cells![id_bytes(&run.core.id)]
@@ -423,17 +429,15 @@ impl<'a> RowList<'a> {
                 core.proposer.as_str(),
                 core.expires_at,
                 run.at,
-                place_of(run)
+                place_of(run),
+                run.authorization
             ]
         });
         self.add(CROSSINGS, runs, |run| {
             cells![
                 place_of(run),
                 id_bytes(&run.core.id),
-                run.seal.as_bytes(),
                 run.exclusive,
-                run.envelope,
-                run.decision,
                 run.deadline,
                 node
             ]

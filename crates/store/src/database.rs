@@ -499,12 +499,12 @@ pub fn migrate(
 pub struct BackupFile(PathBuf);
 
 impl BackupFile {
-    /// Migrates a copied backup to the schema of this program.
+    /// Checks that a copied backup has the schema of this program.
     ///
     /// # Errors
-    /// Returns a fault if the file is no store, or if a newer program wrote the store.
-    pub fn bring_up(path: PathBuf) -> StoreResult<Self> {
-        backup::bring_up(&path)?;
+    /// Returns a fault if the file is no store, or if another program wrote the store.
+    pub fn copied(path: PathBuf) -> StoreResult<Self> {
+        backup::check_copy(&path)?;
         Ok(Self(path))
     }
 

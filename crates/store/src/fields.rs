@@ -19,7 +19,7 @@ use documents::{
 macro_rules! proposal_columns {
     () => {
         "p.id, p.digest, p.nonce, p.request, p.step, p.step_digest, p.params_digest, p.proposer, p.expires_at, p.status, \
-         p.created_at, p.approved_at, p.started_at, p.ended_at, p.spent, p.receipt, p.detail"
+         p.created_at, p.approved_at, p.started_at, p.ended_at, p.signed, p.spent, p.receipt, p.detail"
     };
 }
 
@@ -365,9 +365,10 @@ impl<'r> Fields<'r> {
             approved_at: self.get(at + 11)?,
             started_at: self.get(at + 12)?,
             ended_at: self.get(at + 13)?,
-            consumption: self.place_if(at + 14)?,
-            receipt: self.get(at + 15)?,
-            detail: self.get(at + 16)?,
+            authorization: self.get(at + 14)?,
+            consumption: self.place_if(at + 15)?,
+            receipt: self.get(at + 16)?,
+            detail: self.get(at + 17)?,
         })
     }
 

@@ -123,7 +123,7 @@ pub(crate) use sqlite::{
     errors::is_interrupted,
     packed_tiles::Entries,
     reads::{SqliteReads, read_only},
-    schema::{MIGRATIONS, differences_of},
+    schema::differences_of,
     table_rows::OldFile,
 };
 pub(crate) use stored::{ProposalPage, SpentUse, StatusDetail, TokenBindings};

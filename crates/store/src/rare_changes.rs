@@ -230,7 +230,7 @@ pub fn retire(
                     return Ok(());
                 }
                 if finished {
-                    // The proposal's row stays, because it leads to the receipt, which also contains the signatures.
+                    // The proposal's row stays, because it leads to the log entries with the signatures and the receipt.
                     signed.push(id);
                 } else if row.get::<Timestamp>(3)? <= cut.mark {
                     // Delete the row only after the window, because during the window only this row prevents a run.

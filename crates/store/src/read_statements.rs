@@ -74,9 +74,8 @@ statements! {
     PROPOSAL = concat!("SELECT ", proposal_columns!(), " FROM proposal p WHERE p.id = $1");
     /// One statement reads one consistent state. Between two statements, a change of the status could move the payload to
     /// another table.
-    PAYLOAD = "SELECT w.data, c.envelope, l.idx, l.hash, l.data FROM proposal p \
-        LEFT JOIN payload w ON w.proposal = p.id LEFT JOIN crossing c ON c.id = p.spent \
-        LEFT JOIN leaf l ON l.idx = p.receipt WHERE p.id = $1";
+    PAYLOAD = "SELECT w.data, l.idx, l.hash, l.data FROM proposal p LEFT JOIN payload w ON w.proposal = p.id \
+        LEFT JOIN leaf l ON l.idx = p.signed WHERE p.id = $1";
     SIGNATURES_OF = "SELECT keyid, person, presence, sig, at FROM signature WHERE proposal = $1 ORDER BY number";
     DENIALS_OF = "SELECT approver, leaf, at FROM denial WHERE \"authorization\" = $1 ORDER BY leaf";
     /// The condition must be that of the index `leaf_revocation`.

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-
 use crate::{
     Cell, CheckpointRow, ClosedKey, DURING_TILE, EngineStatements, EntryRow, EventFact, Fields,
     LEAVES, Leaf, NonceUse, OutputRow, OwedReview, PROPOSAL, PackedRow, Proposal, ProposalPage,
@@ -288,27 +286,20 @@ impl StoreReads {
     pub fn payload(&self, id: &ProposalId) -> StoreResult<Option<Vec<u8>>> {
         const DURING: &str = "reading a payload";
         let found = self.one(DURING, PAYLOAD, &cells![id_bytes(id)], |row| {
-            let index = row.get::<Option<i64>>(2)?;
-            let receipt = index.map(|_| row.entry(2)).transpose()?;
-            Ok((row.get(0)?, row.get::<Option<Vec<u8>>>(1)?, receipt))
+            let index = row.get::<Option<i64>>(1)?;
+            let entry = index.map(|_| row.entry(1)).transpose()?;
+            Ok((row.get::<Option<Vec<u8>>>(0)?, entry))
         })?;
-        let Some((payload, envelope, receipt)) = found else {
+        let Some((payload, entry)) = found else {
             return Ok(None);
         };
-        let receipt = self.0.unpack(DURING, receipt.into_iter().collect())?.pop();
-        let payload: Option<Vec<u8>> = match (payload, envelope, receipt) {
-            (None, None, None) => return Ok(None),
-            (Some(payload), ..) => Some(payload),
-            (_, Some(envelope), _) => payload_of(&envelope).ok(),
-            (.., Some(receipt)) => payload_of(&receipt.data).ok().and_then(|statement| {
-                let statement: serde_json::Value = serde_json::from_slice(&statement).ok()?;
-                let payload = statement.pointer("/predicate/authorization/payload")?;
-                STANDARD.decode(payload.as_str()?).ok()
+        let entry = self.0.unpack(DURING, entry.into_iter().collect())?.pop();
+        match (payload, entry) {
+            (None, Some(entry)) => payload_of(&entry.data).map(Some).map_err(|error| {
+                StoreFault::broken(DURING, format!("the payload of {id}: {error}"))
             }),
-        };
-        payload.map(Some).ok_or_else(|| {
-            StoreFault::broken(DURING, format!("the payload of {id} is not readable"))
-        })
+            (payload, _) => Ok(payload),
+        }
     }
 
     /// Returns the signatures of a proposal in their order of arrival.
@@ -457,13 +448,8 @@ impl StoreReads {
                 proposal: row.get(1)?,
                 index,
                 item,
-                leaf: row.get(2)?,
-                at: row.get(3)?,
-                seal: row.get(4)?,
-                envelope: row.get(5)?,
-                decision: row.get(6)?,
-                own: row.get(7)?,
-                over: row.get(8)?,
+                own: row.get(2)?,
+                over: row.get(3)?,
             })
         })
     }

@@ -108,16 +108,12 @@ pub struct RunRow<'a> {
     pub index: u64,
     /// Item number in the consumption.
     pub item: u32,
-    /// The seal in force.
-    pub seal: SealDigest,
+    /// Leaf index of the authorization.
+    pub authorization: u64,
     /// Time from which on another node can close the run.
     pub deadline: Timestamp,
     /// Name of the exclusive lock that the run takes.
     pub exclusive: Option<&'a str>,
-    /// Envelope with the counted signatures.
-    pub envelope: &'a [u8],
-    /// The approval decision for the receipt.
-    pub decision: &'a [u8],
     /// The grant and the number of its use.
     pub granted: Option<(&'a ContentDigest, u64)>,
     /// True if the run is an emergency.

@@ -30,9 +30,9 @@ use crate::{
     SqliteReads, Store, StoreFault, StoreHead, StoreLock, StoreReads, StoreResult, Writes,
     batch_questions, batch_rows, each_row, read_head, refused,
     sqlite::{
-        columns::{all, each_list, one, run},
+        columns::{each_list, one, run},
         errors::{fault, unusable},
-        schema::migrate,
+        schema::prepare,
     },
 };
 
@@ -52,7 +52,7 @@ pub fn version() -> &'static str {
     rusqlite::version()
 }
 
-/// Opens the store at `path` for this process alone, and creates or migrates the database if needed.
+/// Opens the store at `path` for this process alone, and creates the database if needed.
 ///
 /// # Errors
 /// Returns a fault if another process holds the lock, if other users can access the store, if the file is no store, or
@@ -90,7 +90,7 @@ pub fn open(path: &Path) -> StoreResult<(SqliteStore, StoreReads)> {
             path.display()
         )));
     }
-    migrate(&mut connection, path)?;
+    prepare(&mut connection, path)?;
     connection.set_prepared_statement_cache_capacity(128);
     let wal_pages = Arc::new(AtomicI32::new(0));
     let seen = Arc::clone(&wal_pages);
@@ -226,13 +226,7 @@ impl OpenBatch for Connection {
 
 impl Store for SqliteStore {
     fn head(&mut self) -> StoreResult<StoreHead> {
-        let mut head = read_head(&self.connection)?;
-        // `read_head` leaves this query out, because it also reads stores of earlier versions, which have no table
-        // `owed`.
-        let sql = "SELECT proposal FROM owed WHERE emergency = 1 AND reviewed IS NULL";
-        let during = "reading the open emergencies";
-        head.emergencies = all(&self.connection, during, sql, [], |row| row.get(0))?;
-        Ok(head)
+        read_head(&self.connection)
     }
 
     fn connection(&mut self) -> StoreResult<&dyn OpenBatch> {

@@ -12,10 +12,10 @@ use std::{fmt, sync::Arc};
 
 use crate::{CheckedState, StoreFault, StoreResult, WriteStop};
 use documents::{
-    Authorization, AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, KeyId,
-    LeafHash, Malformed, Name, Nonce, ObservedEnd, ParamsDigest, Presence, ProposalId,
-    ProposalIdEnding, ReviewVerdict, SealDigest, SealedToken, SessionReference, StepDigest,
-    StepRef, Timestamp, joined,
+    Authorization, AuthorizationDigest, AuthorizationRef, Blake3Digest, BlobDigest, ContentDigest,
+    GrantId, KeyId, LeafHash, Malformed, Name, Nonce, ObservedEnd, ParamsDigest, Presence,
+    ProposalId, ProposalIdEnding, ReviewVerdict, SealDigest, SealedToken, SessionReference,
+    StepDigest, StepRef, Timestamp, joined,
 };
 use wire::{OidcBinding, ProposalStatus};
 
@@ -139,6 +139,7 @@ impl NewProposal {
             approved_at: None,
             started_at: None,
             ended_at: None,
+            authorization: None,
             consumption: None,
             receipt: None,
             detail: None,
@@ -188,6 +189,8 @@ pub struct Proposal {
     pub started_at: Option<Timestamp>,
     /// Time at which the proposal reached its final status.
     pub ended_at: Option<Timestamp>,
+    /// Leaf index of the authorization.
+    pub authorization: Option<u64>,
     /// Leaf index and item number of the consumption.
     pub consumption: Option<(u64, u32)>,
     /// Leaf index of the receipt.
@@ -376,10 +379,10 @@ pub struct Consume {
     pub core: AuthorizationCore,
     /// The session and its state, if the run uses a session.
     pub session: Option<SessionReference>,
-    /// Envelope with the signatures that count, as canonical JSON.
+    /// Envelope with the signatures that count, as canonical JSON: the log entry of the authorization.
     pub envelope: Arc<[u8]>,
-    /// Approval decision for the receipt. Recovery needs the decision after a crash.
-    pub decision: Arc<[u8]>,
+    /// Name of the token or person that submitted the envelope.
+    pub handed_in_by: Name,
     /// The window in which the run can start.
     pub window: Window,
     /// Name of the exclusive lock. Only one run at a time can hold this lock.
@@ -421,6 +424,10 @@ pub struct Window {
 /// Proof that a nonce is spent. A run can start only with this proof.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpentNonce {
+    /// The authorization in the log.
+    pub authorization: AuthorizationRef,
+    /// Bytes of this entry.
+    pub signed: Arc<[u8]>,
     /// Leaf index of the consumption.
     pub index: u64,
     /// Item number in the consumption.
@@ -676,16 +683,6 @@ pub struct Unfinished {
     pub index: u64,
     /// Item number in the consumption.
     pub item: u32,
-    /// Hash of the consumption's leaf.
-    pub leaf: LeafHash,
-    /// Time at which the writer checked the window.
-    pub at: Timestamp,
-    /// Seal in force at the consumption.
-    pub seal: SealDigest,
-    /// Envelope with the counted signatures.
-    pub envelope: Vec<u8>,
-    /// The approval decision for the receipt.
-    pub decision: Vec<u8>,
     /// True if this node started the run.
     pub own: bool,
     /// True if the time limit of the run has passed, or if an operator said that the node of the run is lost. Each node

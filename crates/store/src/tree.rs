@@ -246,9 +246,18 @@ impl<'a> Subtrees<'a> {
         })
     }
 
+    /// Returns the bytes of all entries of the tile at `index` of level 0, or `None` if they do not match the tree.
+    pub fn bytes_of(&self, index: u64) -> StoreResult<Option<Vec<Vec<u8>>>> {
+        let first = index << TILE_HEIGHT;
+        let end = self.edge.size.min(first + u64::from(TILE_WIDTH));
+        let entries = self.reads.leaves(first..end)?;
+        let hashes: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        Ok(self.is_tile(index, &hashes)?.then_some(entries))
+    }
+
     /// Returns true if these hashes are all entries of the tile at `index` of level 0. The tile is compared with the
     /// stored tiles above it, up to the edge of the tree, which is in memory.
-    pub fn is_tile(&self, mut index: u64, hashes: &[Hash]) -> StoreResult<bool> {
+    fn is_tile(&self, mut index: u64, hashes: &[Hash]) -> StoreResult<bool> {
         if index == self.edge.size >> TILE_HEIGHT {
             return self.with_tile(0, index, |tile| tile.entries() == hashes);
         }

@@ -18,11 +18,13 @@ pub use audit::{
         GrantLine, OpenRun, ReviewedLine, RevocationLine, RunReviewState, Summary,
     },
     history::{Auditor, Expected, rosters_in},
+    lost_run::{LostRun, decide_lost, sealed_at},
     newer_roster::leave_to,
     report::{
         self, ApprovedFacts, BundleReport, Check, CheckFinding, CheckName, Facts, UsedGrant,
         VersionFacts,
     },
+    seal_in_force::SealInForce,
     seen_head::SeenHead,
     tiles::{EvidenceFiles, Unreadable},
     used_values::SavedAudit,
@@ -74,22 +76,20 @@ pub use trust::{
 pub(crate) use audit::{
     check_ledger::{CheckOutcome, CheckStop, Checked},
     decided::{check_each_counts, check_outcome, check_sandbox},
-    documents::{
-        LogProofs, SealedRoster, check_included, stated_authorization, verify_authorization,
-    },
+    documents::{LogProofs, SealedRoster, check_included, verify_authorization},
     entry::EntryParts,
     finding::UncheckedQuestion,
     history::LATE_S,
     report::{TrustBasis, WitnessFacts},
     runs::Runs,
     seal_in_force::{
-        SealInForce, Seals,
+        Seals,
         named_documents::SealedState,
         rosters::{Rosters, versions_of},
     },
     seen_head::verify_head,
     tiles::Tiles,
-    used_values::{Place, UsedValue, has_receipt, spent_before, without_run},
+    used_values::{Place, UsedValue, has_proposal, spent_before, without_run},
     witness_check::check_witnesses,
 };
 pub(crate) use decision::{

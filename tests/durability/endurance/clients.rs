@@ -400,7 +400,7 @@ impl Turn<'_> {
             predicate_of(&found["envelope"]),
             sha256(&people::payload_of(&found["envelope"])),
         );
-        let of = predicate_of(&signed["authorization"]);
+        let of = predicate_of(&found["authorization"]);
         let mut review =
             json!({"boundary": of["boundary"], "verdict": "accepted", "reason": people::nonce()});
         if signed["outcome"]["status"] == "unknown" {

@@ -10,7 +10,7 @@
 mod clients;
 mod levels;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -127,6 +127,8 @@ struct Log {
     lines: u64,
     /// Number of promises that were kept.
     kept: u64,
+    /// The authorizations of runs without a receipt, by their leaf.
+    authorizations: HashMap<String, Value>,
     /// Kinds of the entries of this round with what they are about: the proposal of a receipt, the subject and the payload of
     /// other entries.
     #[serde(skip)]
@@ -145,7 +147,8 @@ impl Log {
             .trim_end_matches("/v1");
         let predicate = &statement["predicate"];
         if kind == "receipt" {
-            let of = people::predicate_of(&predicate["authorization"]);
+            let entry = predicate["authorization"]["leaf"].as_str().unwrap();
+            let of = self.authorizations.remove(entry).expect("its entry");
             let outcome = predicate["outcome"]["status"].as_str().unwrap().to_owned();
             self.found
                 .insert(format!("receipt {}", of["proposal"].as_str().unwrap()));
@@ -163,6 +166,10 @@ impl Log {
                     outcome,
                 ));
             }
+        } else if kind == "authorization" {
+            let entry = documents::leaf_hash(&people::canonical(leaf));
+            let entry = documents::LeafHash::from_bytes(entry).to_string();
+            self.authorizations.insert(entry, predicate.clone());
         } else if kind != "consumption" {
             let subject = statement["subject"][0]["digest"]["sha256"]
                 .as_str()

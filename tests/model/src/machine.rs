@@ -66,6 +66,9 @@ struct Disk {
     /// The rows of nonces, and the nonces whose consumptions are in the log.
     nonces: u8,
     logged: u8,
+    /// The runs whose authorizations are in the log, and those whose receipts are.
+    signed: u8,
+    closed: u8,
     denied: u8,
     /// The subjects of the revocations in the log.
     revoked: u8,
@@ -144,6 +147,7 @@ actions! {
         OldRunDies(run: usize) => "the processes of run {run} from before the crash are dead";
         Open => "the service starts, and opens the store";
         Recover(run: usize) => "recovery closes run {run}";
+        Restore(run: usize) => "the operator restores the row of run {run}, because the start refuses it";
         Serve => "the service accepts requests";
         Tick => "time passes";
         CorrectClock => "the clock is set right";
@@ -156,6 +160,7 @@ actions! {
         Thaw => "the operator asks for a thaw, for which nothing may wait";
         SetClock(clock: Clock) => "the clock is wrong: {clock:?}";
         DeleteRows => "somebody deletes the rows of the nonce and of run 0 by hand";
+        RunsAgain => "somebody makes the row of run 0 say that the run has no receipt";
     }
 }
 
@@ -324,8 +329,9 @@ impl State {
 
     fn finish(&mut self, model: &Machine, run: usize, end: Caller) {
         self.history.demand(Promise::EndSeen, end != Caller::Stopped || self.callers[run] == Caller::Stopped);
-        self.history.receipt(run, self.disk.status[run] == Status::Finished);
+        self.history.receipt(run, self.disk.closed >> run & 1 == 1);
         self.disk.status[run] = Status::Finished;
+        self.disk.closed |= 1 << run;
         self.owe_review(model, run, end == Caller::Lost);
     }
 
@@ -345,6 +351,7 @@ impl State {
                 self.disk.status[run] = Status::Running;
                 self.disk.nonces |= 1 << model.nonce(run);
                 self.disk.logged |= 1 << model.nonce(run);
+                self.disk.signed |= u8::from(model.rules.authorization_in_commit) << run;
                 self.open |= 1 << model.nonce(run);
                 self.claim(model, run, counted);
                 Caller::Consumed
@@ -467,7 +474,12 @@ impl Model for Machine {
         }
         let unfinished = (0..self.runs).filter(|run| s.disk.status[*run] == Status::Running);
         if rules.recovery_closes && (s.service == Service::Recovering || !rules.recovery_first && serves) {
-            out.extend(unfinished.clone().map(Action::Recover));
+            // The receipt states who signed, so recovery needs the authorization.
+            let signed = unfinished.clone().filter(|run| s.disk.signed >> run & 1 == 1);
+            out.extend(signed.map(|run| {
+                let refused = rules.recovery_reads_log && s.disk.closed >> run & 1 == 1;
+                if refused { Action::Restore(run) } else { Action::Recover(run) }
+            }));
         }
         if s.service == Service::Recovering
             && (!rules.recovery_closes || !rules.recovery_first || unfinished.count() == 0)
@@ -479,6 +491,8 @@ impl Model for Machine {
             // A start can't see that the clock is ahead, so an operator must set the clock first.
             let ready = s.clock != Clock::Ahead && (s.history.nothing_runs() || !rules.old_runs_dead);
             out.extend(ready.then_some(Action::Open));
+            let ended = self.scene == Scene::Names && s.faults > 0 && s.disk.status[0] == Status::Finished;
+            out.extend(ended.then_some(Action::RunsAgain));
         }
         out.extend((times && s.time < END).then_some(Action::Tick));
         out.extend((s.clock != Clock::Right).then_some(Action::CorrectClock));
@@ -529,6 +543,7 @@ impl Model for Machine {
                 let planned = self.scene != Scene::Inputs || run == 0 || s.disk.status[0] == Status::Finished;
                 s.history.demand(Promise::PlanFirst, planned);
                 s.callers[caller] = Caller::Running;
+                s.disk.signed |= 1 << run;
             }
             Action::End(caller) => {
                 s.history.end(self.run_of(caller));
@@ -570,6 +585,8 @@ impl Model for Machine {
                 let cancels = !rules.unknown_after_crash && s.is_void(self, run);
                 s.finish(self, run, if cancels { Caller::Stopped } else { Caller::Lost });
             }
+            Action::Restore(run) => s.disk.status[run] = Status::Finished,
+            Action::RunsAgain => s.disk.status[0] = Status::Running,
             Action::Serve => s.service = Service::Serving,
             Action::Tick => s.time += 1,
             Action::Thaw => {

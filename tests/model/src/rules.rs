@@ -100,6 +100,8 @@ rules! {
     exclusive_claimed: Names, ExclusiveRuns, 5, "A run with an exclusive name waits for the receipt of the holder.";
     old_runs_dead: Names, ExclusiveRuns, 6, "A start waits until the processes of earlier runs are dead.";
     recovery_closes: Names, NothingWaits, 2, "A start writes a receipt for each run without one.";
+    authorization_in_commit: Names, NothingWaits, 2, "The commit of a consumption also writes the authorization that it names.";
+    recovery_reads_log: Names, OneReceipt, 8, "Recovery closes no run whose receipt is in the log, whatever its row says.";
     recovery_never_starts: Names, OneStart, 7, "Recovery writes the outcome unknown, and starts nothing.";
     recovery_first: Names, ExclusiveRuns, 4, "A start recovers before it accepts requests.";
     log_time_counts: Copies, WindowClosed, 9, "The time of a decision is never before the last entry.";

@@ -11,7 +11,7 @@ use crate::{
 use crossing::fault;
 use documents::{Bundle, Envelope, MEDIA_TYPE};
 
-/// Maximum body size in bytes, enough for a payload of 20 KiB and sixteen signatures of 512 bytes in base64.
+/// Maximum body size in bytes, enough for a payload of 25 KiB and sixteen signatures of 512 bytes in base64.
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;
 pub static ROUTES: &[Route] = &[Route {
     summary: "Runs a signed authorization once, and returns the receipt with its proofs",

@@ -10,7 +10,7 @@ use crate::{
 use documents::{AuthorizationDigest, Base64, Code, Envelope, ProposalId};
 use wire::{DenialView, DenialsView, StatementDenial};
 
-/// Maximum body size in bytes, enough for a signed denial of 8 KiB and a statement of 20 KiB, both in base64.
+/// Maximum body size in bytes, enough for a signed denial of 8 KiB and a statement of 25 KiB, both in base64.
 const MAX_BYTES: usize = 64 << 10;
 /// Codes of the refusals with which the boundary may answer a denial.
 const CODES: &[Code] = &[

@@ -72,14 +72,14 @@ fn other_kind(bytes: &[u8]) -> Option<String> {
             "compressed ({form}) and no bundle: unpack the file with `{program}`, and give the file in it"
         ));
     }
-    let statement = statement_in(&json::parse(bytes, MAX_BUNDLE_BYTES).ok()?)?;
+    let value = json::parse(bytes, MAX_BUNDLE_BYTES).ok()?;
+    let statement = statement_in(&value)?;
     let is = |word: &str| statement["predicateType"] == predicate_type(word);
     if is(Receipt::KIND) {
-        let proposal =
-            statement_in(&statement["predicate"]["authorization"]).and_then(|authorization| {
-                Some(authorization["predicate"]["proposal"].as_str()?.to_owned())
-            });
-        let id = PrintableText::text(proposal.as_deref().unwrap_or("ID"));
+        // An answer of a boundary also has the authorization.
+        let authorization = statement_in(&value["authorization"]).unwrap_or_default();
+        let proposal = authorization["predicate"]["proposal"].as_str();
+        let id = PrintableText::text(proposal.unwrap_or("ID"));
         return Some(format!(
             "a receipt without its bundle: get the bundle with `countersign wait {id} --bundle FILE`"
         ));

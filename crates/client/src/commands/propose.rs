@@ -15,9 +15,9 @@ use crate::{
     find_grant, now, read_params, revocation, step_parameters, typed, wait_for, write_document,
 };
 use documents::{
-    Authorization, Code, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError, MAX_REASON_BYTES,
+    Authorization, Code, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError, MAX_REASON_CHARS,
     MAX_WINDOW_S, Name, Nonce, Parameter, ProposalId, ReceiptId, RenderedDigest, SessionId,
-    StepDefinition, StepDigest, StepRef, StepReference, canonical, joined, json as strict,
+    StepDefinition, StepDigest, StepRef, StepReference, check_reason, joined, json as strict,
 };
 use reading::{ParameterSchema, duration, step_template};
 use wire::{
@@ -56,8 +56,8 @@ pub struct Args {
     /// The reason for the proposal, which the approvers read
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Cut a reason that is too long, and end the reason with three dots. The limit is 1 KiB of JSON, in which a
-    /// non-ASCII character takes 6 bytes or more
+    /// Cut a reason that is too long, and end the reason with three dots. A reason has at most 1,024
+    /// characters, or 512 emoji
     #[arg(long)]
     reason_cut: bool,
     /// Wait for the end, print the output live, and exit with the exit code of the step
@@ -128,16 +128,14 @@ impl Args {
     }
 }
 
-/// Cuts a reason to the maximum of an authorization. The maximum counts the bytes of the canonical JSON string with its
-/// quotes.
+/// Cuts a reason to the maximum of an authorization.
 fn cut(reason: &str) -> String {
     const MARK: &str = "...";
-    let fits =
-        |text: &str| canonical::to_canonical(&Value::from(text)).len() <= MAX_REASON_BYTES + 2;
+    let fits = |text: &str| check_reason("", text).is_ok();
     if fits(reason) {
         return reason.to_owned();
     }
-    let mut text: String = reason.chars().take(MAX_REASON_BYTES).collect();
+    let mut text: String = reason.chars().take(MAX_REASON_CHARS).collect();
     while !fits(&format!("{text}{MARK}")) && text.pop().is_some() {}
     format!("{}{MARK}", text.trim_end())
 }
@@ -531,16 +529,14 @@ mod tests {
 
     #[test]
     fn a_long_reason_is_cut_to_the_limit_and_a_short_reason_is_unchanged() {
-        for short in ["", "why", "\u{44f}\n\"\\", &"x".repeat(MAX_REASON_BYTES)] {
+        for short in ["", "why", "\u{44f}\n\"\\", &"x".repeat(MAX_REASON_CHARS)] {
             assert_eq!(cut(short), short);
         }
         for piece in ["x", "\u{44f}", "\u{1f600}", "\"", "\u{0}", "a \u{e9}"] {
             let cut = cut(&piece.repeat(2048));
-            let bytes = canonical::to_canonical(&Value::from(&*cut)).len();
-            assert!(
-                bytes <= MAX_REASON_BYTES + 2 && bytes > MAX_REASON_BYTES - 16,
-                "{piece:?}: {bytes}"
-            );
+            assert!(check_reason("", &cut).is_ok(), "{piece:?}");
+            let longer = format!("{cut}{piece}{piece}{piece}");
+            assert!(check_reason("", &longer).is_err(), "{piece:?}");
             assert!(cut.ends_with("...") && cut.starts_with(piece), "{cut}");
         }
         assert_eq!(cut(&"\n ".repeat(2048)), "...");

@@ -515,16 +515,18 @@ mod tests {
         let bundle: Value = serde_json::from_slice(BUNDLE).expect("JSON");
         let envelope: Envelope =
             serde_json::from_value(bundle["receipt"].clone()).expect("an envelope");
-        let (receipt, _) =
-            crate::remote::read_receipt::signed_receipt(&envelope).expect("a receipt");
+        let authorization = bundle["authorization"].clone();
         let payload = Base64::Strict
-            .decode("/payload", &receipt.authorization.payload)
+            .decode(
+                "/payload",
+                authorization["payload"].as_str().expect("a payload"),
+            )
             .expect("base64");
         let signed: Value = serde_json::from_slice(&payload).expect("JSON");
         let proposal = signed["predicate"]["proposal"].as_str().expect("an id");
         let id = format!("rcp_{}", proposal.strip_prefix("prp_").expect("a prefix"));
         let id: ReceiptId = id.parse().expect("an id");
-        let view = json!({"id": id, "index": 3, "envelope": envelope, "end_unknown_because": "it crashed\u{1b}"});
+        let view = json!({"id": id, "index": 3, "envelope": envelope, "authorization": authorization, "end_unknown_because": "it crashed\u{1b}"});
         ReadReceipt::of(serde_json::from_value(view).expect("a view"), &id).expect("a receipt")
     }
 
@@ -544,7 +546,9 @@ mod tests {
             .parse()
             .expect("an id");
         let bundle: Value = serde_json::from_slice(BUNDLE).expect("JSON");
-        let view = json!({"id": run.id, "index": 3, "envelope": bundle["receipt"]});
+        let view = json!({
+            "id": run.id, "index": 3, "envelope": bundle["receipt"], "authorization": bundle["authorization"],
+        });
         let refused = ReadReceipt::of(serde_json::from_value(view).expect("a view"), &other)
             .expect_err("another run");
         assert_eq!(refused.exit, Exit::Refused, "{refused}");

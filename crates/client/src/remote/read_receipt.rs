@@ -5,8 +5,8 @@ use crate::{
     refusal_lines,
 };
 use documents::{
-    Authorization, Base64, ContentDigest, Envelope, Malformed, Predicate, Receipt, ReceiptId,
-    Statement,
+    Authorization, AuthorizationDigest, Base64, ContentDigest, Envelope, Malformed, Predicate,
+    Receipt, ReceiptId, Statement,
 };
 use wire::{ProposalView, ReceiptView};
 
@@ -40,10 +40,14 @@ impl ReadReceipt {
     /// Returns an error if the answer is about another receipt, or can't be read.
     pub fn of(view: ReceiptView, id: &ReceiptId) -> CommandResult<Self> {
         let (receipt, digest) = signed_receipt(&view.envelope)?;
-        let (_, signed) =
-            read_statement::<Authorization>(Base64::Strict, &receipt.authorization.payload)
+        let (payload, signed) =
+            read_statement::<Authorization>(Base64::Strict, &view.authorization.payload)
                 .map_err(odd)?;
         let signed = signed.predicate;
+        if AuthorizationDigest::of(&payload) != receipt.authorization.digest {
+            let detail = format!("the boundary returned an authorization that {id} does not name");
+            return Err(CommandFailure::refused(detail));
+        }
         if signed.proposal != id.proposal() {
             let detail = format!(
                 "this command asked for {id}, but the boundary returned the receipt of {}",

@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use crate::{
-    ChosenTrust, Client, CommandFailure, CommandResult, LastRun, LogSource, ReportedState,
-    ReviewSources, RosterSource, read_predicate, review::run_inputs::signed_inputs,
+    ChosenTrust, Client, CommandFailure, CommandResult, LastRun, LogSource, ReadReceipt,
+    ReportedState, ReviewSources, RosterSource, review::run_inputs::signed_inputs,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryName, Code, Envelope,
-    MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, Receipt,
-    RosterDigest, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, canonical, joined, json,
+    MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, RosterDigest,
+    Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, canonical, joined, json,
 };
 use verdict::{Chain, SeenHead, TrustedRoster};
 use wire::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
@@ -231,11 +231,10 @@ fn documents(
         let ran = client
             .get::<ReceiptView>(&format!("/v1/receipts/{}", last.receipt))
             .ok()
-            .and_then(|view| read_predicate::<Receipt>(&view.envelope.payload));
-        let authorized = ran
-            .as_ref()
-            .and_then(|receipt| read_predicate::<Authorization>(&receipt.authorization.payload));
-        let files = ran.and_then(|receipt| receipt.sandbox.fs);
+            .and_then(|view| ReadReceipt::of(view, &last.receipt).ok());
+        let (authorized, files) = ran.map_or((None, None), |ran| {
+            (Some(ran.signed), ran.receipt.sandbox.fs)
+        });
         let (profile, permissions) = authorized
             .map(|signed| (signed.sandbox, signed.permissions))
             .unzip();

@@ -307,8 +307,9 @@ pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<Str
     })
 }
 
-/// Maximum total size in bytes of the parts of a bundle that differ from run to run. These parts are three log entries (a seal of 54 KiB, a
-/// consumption of 47 KiB and a receipt of 64 KiB at most), three proofs and cosignatures.
+/// Maximum total size in bytes of the parts of a bundle that differ from run to run. These parts are five log entries (a seal
+/// of 54 KiB, an authorization of 46 KiB, a consumption of 22 KiB, a receipt of 13 KiB and a grant of 60 KiB at most), five
+/// proofs and cosignatures.
 const MOST_OF_A_RUN: usize = 256 << 10;
 
 fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {

@@ -1,13 +1,13 @@
 //! Reads documents that the boundary has stored.
 
 use crate::{RequestResult, fault};
-use documents::{Base64, Envelope, LeafKind, Receipt, Statement, json, leaf_hash};
-use store::{Ledger, Proposal, payload_of};
+use documents::{Authorization, AuthorizationRef, LeafHash, LeafKind, Receipt, leaf_hash};
+use store::{Ledger, Proposal, opened, payload_of};
 
 /// The receipt of a run, as the log has it.
 pub struct StoredReceipt {
-    /// The envelope.
-    pub envelope: Envelope,
+    /// The bytes of the log entry: the envelope.
+    pub entry: Vec<u8>,
     /// The payload of the envelope.
     pub payload: Vec<u8>,
     /// The parsed payload.
@@ -38,26 +38,42 @@ pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> RequestResult<Option<S
     if leaf.kind != LeafKind::Receipt || leaf.hash != leaf_hash(&leaf.data) {
         return Err(other(&"its bytes do not match its hash or its kind"));
     }
-    let envelope: Envelope =
-        json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| other(&error))?;
-    let payload = Base64::Strict
-        .decode("/payload", &envelope.payload)
-        .map_err(|error| other(&error))?;
-    let receipt = Statement::<Receipt>::from_payload(&payload)
-        .map_err(|error| other(&error))?
-        .predicate;
-    if receipt
-        .authorization_digest()
-        .map_err(|error| other(&error))?
-        != row.core.digest
-    {
+    let (payload, statement) = opened::<Receipt>(&leaf.data).map_err(|error| other(&error))?;
+    let receipt = statement.predicate;
+    if receipt.authorization.digest != row.core.digest {
         return Err(other(&"it is for another authorization"));
     }
     Ok(Some(StoredReceipt {
-        envelope,
+        entry: leaf.data,
         payload,
         receipt,
     }))
+}
+
+/// Returns the authorization of a run, as the log has it.
+///
+/// # Errors
+/// Returns an error if the store can't be read, or if the entry is not this authorization.
+pub fn authorization_at(ledger: &Ledger, named: &AuthorizationRef) -> RequestResult<Authorization> {
+    let (_, statement) = opened::<Authorization>(&authorization_entry(ledger, named)?)?;
+    Ok(statement.predicate)
+}
+
+/// Returns the bytes of the log entry of an authorization.
+///
+/// # Errors
+/// Returns the errors of [`authorization_at`].
+pub fn authorization_entry(ledger: &Ledger, named: &AuthorizationRef) -> RequestResult<Vec<u8>> {
+    let leaf = ledger.leaf(named.index)?;
+    leaf.map(|leaf| leaf.data)
+        .filter(|data| LeafHash::from_bytes(leaf_hash(data)) == named.leaf)
+        .ok_or_else(|| {
+            fault(format!(
+                "log entry {} is not the authorization {}. Somebody changed the store by hand, or the disk failed: run \
+                 `countersign store check`",
+                named.index, named.digest
+            ))
+        })
 }
 
 /// Returns the payload of the entry to which the row of a proposal leads, for a caller that compares the digest of the

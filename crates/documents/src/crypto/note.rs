@@ -861,11 +861,11 @@ mod tests {
         };
         refused("");
         refused(&PROOF.replacen("@v1", "@v2", 1));
-        refused(&PROOF.replacen("index 3", "extra AAAA\nindex 3", 1));
-        refused(&PROOF.replacen("index 3", "index 3\nextra AAAA", 1));
-        refused(&PROOF.replacen("index 3", "index 03", 1));
-        refused(&PROOF.replacen("index 3", "index +3", 1));
-        refused(&PROOF.replacen("index 3", "index", 1));
+        refused(&PROOF.replacen("index 4", "extra AAAA\nindex 4", 1));
+        refused(&PROOF.replacen("index 4", "index 4\nextra AAAA", 1));
+        refused(&PROOF.replacen("index 4", "index 04", 1));
+        refused(&PROOF.replacen("index 4", "index +4", 1));
+        refused(&PROOF.replacen("index 4", "index", 1));
         let line = PROOF.lines().nth(2).expect("hash");
         // The last two bits of the last character are not part of the hash.
         let mut other = line.as_bytes().to_vec();

@@ -461,9 +461,7 @@ mod tests {
                 .decode(value.as_str().expect("text"))
                 .expect("base64")
         };
-        let receipt: Value =
-            serde_json::from_slice(&decode(&bundle["receipt"]["payload"])).expect("receipt");
-        let envelope = &receipt["predicate"]["authorization"];
+        let envelope = &bundle["authorization"];
         let message = crate::crypto::signature::pae(
             crate::crypto::signature::PAYLOAD_TYPE,
             &decode(&envelope["payload"]),

@@ -12,11 +12,13 @@ use crate::{
 };
 
 /// Maximum size of an authorization's payload, in bytes.
-pub const MAX_AUTHORIZATION_BYTES: usize = 20 << 10;
+pub const MAX_AUTHORIZATION_BYTES: usize = 25 << 10;
 /// Maximum size of the parameter object, in bytes of canonical JSON.
 pub const MAX_PARAMS_BYTES: usize = 16 << 10;
+/// Maximum number of characters of a reason.
+pub const MAX_REASON_CHARS: usize = 1 << 10;
 /// Maximum size of a reason, in bytes of canonical JSON without the quotes.
-pub const MAX_REASON_BYTES: usize = 1 << 10;
+pub const MAX_REASON_BYTES: usize = 6 << 10;
 /// Maximum number of permissions in one authorization.
 pub const MAX_PERMISSIONS: usize = 64;
 /// Maximum length of the name of a permission, in bytes.
@@ -48,7 +50,7 @@ pub struct Authorization {
     /// Token or proposer that made the proposal.
     pub proposer: Name,
     /// Reason for the run, as the proposer wrote it.
-    #[schemars(length(max = MAX_REASON_BYTES))]
+    #[schemars(length(max = MAX_REASON_CHARS))]
     pub reason: String,
     /// Time at which the statement was made.
     pub issued_at: Timestamp,
@@ -245,28 +247,21 @@ fn bounded(
 /// # Errors
 /// Returns an error that names the size of the reason.
 pub fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed> {
+    let chars = reason.chars().count();
+    if chars > MAX_REASON_CHARS {
+        let message = format!("{chars} characters, at most {MAX_REASON_CHARS} are allowed");
+        return Err(Malformed::too_large(pointer, message));
+    }
     let bytes = canonical::canonical_of(reason).map_err(|error| Malformed::at(pointer, error))?;
     // The quotes do not count towards the size.
     let bytes = bytes.len().saturating_sub(2);
     if bytes > MAX_REASON_BYTES {
         let message = format!(
-            "{bytes} bytes as JSON, at most {MAX_REASON_BYTES} are allowed (a character that is not ASCII takes 6 or more): \
-             shorten the text to its first {} characters",
-            fitting(reason)
+            "{bytes} bytes as JSON, at most {MAX_REASON_BYTES} are allowed (an emoji takes 12): shorten the text"
         );
         return Err(Malformed::too_large(pointer, message));
     }
     Ok(())
-}
-
-/// Returns how many characters, from the beginning of the reason, fit into [`MAX_REASON_BYTES`].
-fn fitting(reason: &str) -> usize {
-    let mut bytes = 0;
-    let fits = |c: &char| {
-        bytes += canonical::canonical_of(c).map_or(0, |json| json.len().saturating_sub(2));
-        bytes <= MAX_REASON_BYTES
-    };
-    reason.chars().take_while(fits).count()
 }
 
 /// Checks the number, the length and the order of the permissions. No permission may occur twice.

@@ -27,6 +27,8 @@ pub struct Bundle {
     pub media_type: String,
     /// The envelope of the receipt.
     pub receipt: Envelope,
+    /// The envelope of the authorization, with the signatures that counted.
+    pub authorization: Envelope,
     /// The envelope of the consumption that the receipt names.
     pub consumption: Envelope,
     /// The envelope of the seal that the receipt names.
@@ -45,7 +47,7 @@ pub struct Bundle {
     /// The envelopes of all versions of the roster, from version 1 to the version of the seal.
     #[schemars(length(min = 1))]
     pub roster: Vec<Envelope>,
-    /// The proofs that the receipt, the consumption and the seal are in the log.
+    /// The proofs that the receipt, the authorization, the consumption and the seal are in the log.
     pub proofs: Proofs,
     /// The envelope of the grant that the run used. Present if the authorization names a grant.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,13 +74,15 @@ pub struct StepProof {
     pub hashes: Vec<String>,
 }
 
-/// The proofs that the receipt, the consumption and the seal are in the log. Each proof is a C2SP tlog-proof, and all
-/// contain the same checkpoint.
+/// The proofs that the receipt, the authorization, the consumption and the seal are in the log. Each proof is a C2SP
+/// tlog-proof, and all contain the same checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proofs {
     /// The proof for the receipt.
     pub receipt: String,
+    /// The proof for the authorization.
+    pub authorization: String,
     /// The proof for the consumption.
     pub consumption: String,
     /// The proof for the seal.

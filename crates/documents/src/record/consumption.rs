@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AuthorizationDigest, ContentDigest, GrantUse, MAX_USES, Malformed, Nonce, Predicate,
-    SealDigest, SessionReference, Statement, Subject, Timestamp, check_range, check_subjects,
+    AuthorizationDigest, ContentDigest, GrantUse, LeafHash, MAX_USES, Malformed, Name, Nonce,
+    Predicate, SealDigest, SessionReference, Statement, Subject, Timestamp, check_range,
+    check_subjects,
 };
 
 /// Maximum number of items in one consumption. Each bundle contains the whole consumption, so more items would make
@@ -30,12 +31,15 @@ pub struct Consumption {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spent {
-    /// Digest of the payload of the authorization.
-    pub authorization: AuthorizationDigest,
+    /// The log entry of the authorization. The entries of all authorizations are directly before the consumption, in the
+    /// order of the items.
+    pub authorization: AuthorizationRef,
     /// The nonce of the authorization.
     pub nonce: Nonce,
     /// `expires_at` of the authorization.
     pub expires_at: Timestamp,
+    /// Name of the token or proposer that submitted the envelope.
+    pub handed_in_by: Name,
     /// The session of the authorization. Absent if the authorization has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionReference>,
@@ -47,6 +51,18 @@ pub struct Spent {
     pub grant_use: Option<GrantUse>,
 }
 
+/// The log entry of an authorization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorizationRef {
+    /// Digest of the payload of the authorization.
+    pub digest: AuthorizationDigest,
+    /// Index of the authorization's log entry, from 0.
+    pub index: u64,
+    /// Leaf hash of this log entry (RFC 6962).
+    pub leaf: LeafHash,
+}
+
 impl Consumption {
     /// Returns the statement with one subject for each item.
     pub fn into_statement(self) -> Statement<Self> {
@@ -54,10 +70,17 @@ impl Consumption {
         Statement::new(self, subjects)
     }
 
+    /// Returns true if the authorization of this item is directly before the consumption, whose log entry has this index.
+    pub fn is_directly_after(&self, item: usize, index: u64) -> bool {
+        self.spent.get(item).is_some_and(|spent| {
+            spent.authorization.index + (self.spent.len() - item) as u64 == index
+        })
+    }
+
     fn subjects(&self) -> Vec<Subject> {
         self.spent
             .iter()
-            .map(|spent| Subject::new("authorization", spent.authorization.as_bytes()))
+            .map(|spent| Subject::new("authorization", spent.authorization.digest.as_bytes()))
             .collect()
     }
 }
@@ -76,7 +99,7 @@ impl Predicate for Consumption {
         for (at, spent) in self.spent.iter().enumerate() {
             if self.spent[..at]
                 .iter()
-                .any(|before| before.authorization == spent.authorization)
+                .any(|before| before.authorization.digest == spent.authorization.digest)
             {
                 let message = "this value is spent twice in one consumption";
                 return Err(Malformed::at(
@@ -117,13 +140,20 @@ impl Predicate for Consumption {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Envelope, EnvelopeSignature, MAX_ENTRY_BYTES, SecretKey, SshKey, canonical};
+    use crate::{
+        Envelope, EnvelopeSignature, MAX_ENTRY_BYTES, MAX_INTEGER, SecretKey, SshKey, canonical,
+    };
 
     fn of(items: usize) -> Consumption {
         let spent = |item: usize| Spent {
-            authorization: AuthorizationDigest::of(&item.to_be_bytes()),
+            authorization: AuthorizationRef {
+                digest: AuthorizationDigest::of(&item.to_be_bytes()),
+                index: MAX_INTEGER,
+                leaf: LeafHash::from_bytes([9; 32]),
+            },
             nonce: nonce(item),
             expires_at: Timestamp::from_unix(0),
+            handed_in_by: "n".repeat(64).parse().expect("a name"),
             session: None,
             grant: None,
             grant_use: None,

@@ -44,14 +44,6 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     fn check_signatures(&self, _keyids: &[&KeyId]) -> Result<(), Malformed> {
         Ok(())
     }
-
-    /// Checks the sizes of the parts of a payload that has `payload_bytes` bytes.
-    ///
-    /// # Errors
-    /// Returns an error for the part that is too large.
-    fn check_size(&self, _payload_bytes: usize) -> Result<(), Malformed> {
-        Ok(())
-    }
 }
 
 /// Returns the predicate type of a kind of document.
@@ -219,7 +211,6 @@ impl<P: Predicate> Statement<P> {
                 ),
             ));
         }
-        self.predicate.check_size(bytes.len())?;
         Ok(bytes)
     }
 
@@ -234,7 +225,7 @@ impl<P: Predicate> Statement<P> {
             && statement.statement_type == STATEMENT_TYPE
             && predicate_kind(&statement.predicate_type) == Some(P::KIND)
         {
-            return statement.checked(payload.len());
+            return statement.checked();
         }
         // The fast path refused the payload. The slow path finds the error and its place.
         let value = json::parse(payload, P::MAX_BYTES)?;
@@ -261,12 +252,11 @@ impl<P: Predicate> Statement<P> {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
             check_no_null(&value, &statement)?;
         }
-        statement.checked(payload.len())
+        statement.checked()
     }
 
-    fn checked(self, payload_bytes: usize) -> Result<Self, Malformed> {
+    fn checked(self) -> Result<Self, Malformed> {
         self.predicate.check(&self.subject)?;
-        self.predicate.check_size(payload_bytes)?;
         Ok(self)
     }
 }

@@ -473,8 +473,8 @@ impl<P: Predicate> Verified<P> {
         self.signatures.iter().map(|signature| &signature.keyid)
     }
 
-    /// Returns the envelope with only the signatures that `keep` selects, sorted by key id, as in receipts and in the
-    /// log.
+    /// Returns the envelope with only the signatures that `keep` selects, sorted by key id, as in the log and in
+    /// bundles.
     pub fn envelope(&self, keep: impl Fn(&KeyId) -> bool) -> Envelope {
         let mut signatures: Vec<_> = self
             .signatures

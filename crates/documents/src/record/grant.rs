@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Artifact, BoundaryRef, GrantId, KeyId, MAX_GRANT_S, MAX_REASON_BYTES, MAX_USES, Malformed,
+    Artifact, BoundaryRef, GrantId, KeyId, MAX_GRANT_S, MAX_REASON_CHARS, MAX_USES, Malformed,
     Name, Parameter, ParameterType, Permission, Predicate, Profile, Statement, StepDigest, StepRef,
     Subject, Timestamp, check_by, check_count, check_range, check_subjects,
     record::{
@@ -46,7 +46,7 @@ pub struct Grant {
     /// Token, proposer or approver that asked for the grant.
     pub proposer: Name,
     /// Reason for the grant, as the proposer wrote it.
-    #[schemars(length(max = MAX_REASON_BYTES))]
+    #[schemars(length(max = MAX_REASON_CHARS))]
     pub reason: String,
     /// Time at which the statement was made.
     pub issued_at: Timestamp,

@@ -49,11 +49,13 @@ pub enum LeafKind {
     Grant = 7,
     /// Review of a run.
     Review = 8,
+    /// Authorization of a run, with the signatures that count.
+    Authorization = 9,
 }
 
 /// All kinds of statements, sorted by name.
 pub const KINDS: [StatementKind; 10] = [
-    kind::<Authorization>(Carrier::Files),
+    kind::<Authorization>(Carrier::Log(LeafKind::Authorization)),
     kind::<Consumption>(Carrier::Log(LeafKind::Consumption)),
     kind::<Denial>(Carrier::Log(LeafKind::Denial)),
     kind::<Grant>(Carrier::Log(LeafKind::Grant)),
@@ -129,6 +131,7 @@ mod tests {
             LeafKind::Revocation,
             LeafKind::Grant,
             LeafKind::Review,
+            LeafKind::Authorization,
         ] {
             assert_eq!(LeafKind::of_number(leaf as u8), Some(leaf));
             assert!(StatementKind::of(leaf.word()).is_some(), "{leaf:?}");

@@ -6,23 +6,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AuthorizationDigest, Base64, Blake3Digest, BoundaryName, ContentDigest, Enforcement, Envelope,
-    GroupName, KeyId, LeafHash, Limit, Malformed, Manifest, Name, PolicyDigest, Predicate,
-    ProgramFacts, SealDigest, SessionChange, Statement, Subject, Timestamp, canonical,
-    check_sorted, check_subjects,
+    AuthorizationRef, Blake3Digest, BoundaryName, ContentDigest, Enforcement, GroupName, KeyId,
+    LeafHash, Limit, Malformed, Manifest, Name, PolicyDigest, Predicate, ProgramFacts, SealDigest,
+    SessionChange, Statement, Subject, Timestamp, canonical, check_sorted, check_subjects,
 };
 
-/// Maximum size of a receipt's payload, in bytes, without the embedded authorization.
-pub const MAX_REST_BYTES: usize = 9_450;
-
-/// The boundary's statement about one run: the signatures, the sandbox, the outcome and the digests of the output.
+/// The boundary's statement about one run: its approvers, the sandbox, the outcome and the digests of the output.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
     /// The log entry which states that the nonce was spent.
     pub consumption: ConsumptionRef,
-    /// The whole envelope of the authorization, with the signatures that counted.
-    pub authorization: Envelope,
+    /// The log entry of the authorization, which has the signatures that counted.
+    pub authorization: AuthorizationRef,
     /// The approvers who counted, and the people who could not count.
     pub decision: Decision,
     /// How the run ended.
@@ -346,55 +342,14 @@ pub struct ReceiptBoundary {
 
 impl Receipt {
     /// Returns the statement with its subjects.
-    ///
-    /// # Errors
-    /// Returns an error if the embedded authorization is not base64.
-    pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
-        let authorization = self.authorization_digest()?;
-        Ok(self.into_statement_of(&authorization))
-    }
-
-    /// Returns the same statement as `into_statement`, for a caller that has the digest of the embedded authorization.
-    pub fn into_statement_of(self, authorization: &AuthorizationDigest) -> Statement<Self> {
-        let subjects = self.subjects(authorization.as_bytes());
+    pub fn into_statement(self) -> Statement<Self> {
+        let subjects = self.subjects();
         Statement::new(self, subjects)
     }
 
-    /// Returns the digest of the embedded authorization's payload.
-    ///
-    /// # Errors
-    /// Returns an error if the payload is not base64 in the strict form.
-    pub fn authorization_digest(&self) -> Result<AuthorizationDigest, Malformed> {
-        let payload = Base64::Strict.decode(
-            "/predicate/authorization/payload",
-            &self.authorization.payload,
-        )?;
-        Ok(AuthorizationDigest::of(&payload))
-    }
-
-    /// Checks that the first subject is the digest of the embedded authorization. This check is separate from the form
-    /// of the document, because it compares the subject with embedded bytes and not with a digest in the predicate.
-    ///
-    /// # Errors
-    /// Returns an error if the subject is another authorization.
-    pub fn check_authorization_subject(
-        &self,
-        subjects: &[Subject],
-    ) -> Result<AuthorizationDigest, Malformed> {
-        let digest = self.authorization_digest()?;
-        if subjects.first() == Some(&Subject::new("authorization", digest.as_bytes())) {
-            Ok(digest)
-        } else {
-            Err(Malformed::at(
-                "/subject/0/digest",
-                "this is not the digest of the authorization in the receipt",
-            ))
-        }
-    }
-
-    fn subjects(&self, authorization: &[u8; 32]) -> Vec<Subject> {
+    fn subjects(&self) -> Vec<Subject> {
         vec![
-            Subject::new("authorization", authorization),
+            Subject::new("authorization", self.authorization.digest.as_bytes()),
             Subject::new("stdout", self.output.stdout.sha256.as_bytes()),
             Subject::new("stderr", self.output.stderr.sha256.as_bytes()),
             Subject::new("files", self.files.manifest.as_bytes()),
@@ -404,9 +359,7 @@ impl Receipt {
 
 impl Predicate for Receipt {
     const KIND: &'static str = "receipt";
-    // Size of the largest authorization with 16 signatures (39,498 bytes), and the other parts. The log entry still
-    // fits into a tile.
-    const MAX_BYTES: usize = 39_498 + MAX_REST_BYTES;
+    const MAX_BYTES: usize = 9_728;
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
@@ -430,22 +383,7 @@ impl Predicate for Receipt {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }
         check_output(&self.output)?;
-        // Check only the form of the authorization's subject here. `check_authorization_subject` checks its value.
-        let authorization = subjects.first().and_then(Subject::sha256);
-        check_subjects(subjects, &self.subjects(&authorization.unwrap_or_default()))
-    }
-
-    fn check_size(&self, payload_bytes: usize) -> Result<(), Malformed> {
-        let rest = payload_bytes.saturating_sub(self.authorization.to_canonical()?.len());
-        if rest > MAX_REST_BYTES {
-            return Err(Malformed::too_large(
-                "/predicate",
-                format!(
-                    "the receipt has {rest} bytes besides the authorization, but at most {MAX_REST_BYTES} are allowed"
-                ),
-            ));
-        }
-        Ok(())
+        check_subjects(subjects, &self.subjects())
     }
 }
 
@@ -485,10 +423,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        Capabilities, EnvelopeSignature, FilesystemFacts, HeldLimit, HostRefusal, LandlockFacts,
-        LandlockStatus, Layer, Level, LimitFacts, LimitHolder, MAX_AUTHORIZATION_BYTES,
-        MAX_ENTRY_BYTES, MAX_INTEGER, MAX_PROGRAM_FACTS_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES,
-        Masks, NetworkMode, RefusedHost, Root, SeccompFacts, UNBOUNDED, Workdir,
+        AuthorizationDigest, Capabilities, Envelope, EnvelopeSignature, FilesystemFacts, HeldLimit,
+        HostRefusal, LandlockFacts, LandlockStatus, Layer, Level, LimitFacts, LimitHolder,
+        MAX_ENTRY_BYTES, MAX_INTEGER, MAX_PROGRAM_FACTS_BYTES, MAX_SIGNATURES, Masks, NetworkMode,
+        RefusedHost, Root, SeccompFacts, UNBOUNDED, Workdir,
     };
 
     fn name<T: std::str::FromStr>(at: usize) -> T
@@ -527,12 +465,6 @@ mod tests {
                 .expect("a key")
                 .keyid()
         };
-        // These sizes cause the most base64 padding.
-        let (size, last) = (511, MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1));
-        let signature = |n: usize| {
-            let size = if n + 1 == MAX_SIGNATURES { last } else { size };
-            EnvelopeSignature::new(key(u8::try_from(n).expect("few")), &vec![255; size])
-        };
         let stream = Stream {
             bytes: most,
             recorded: most,
@@ -563,10 +495,11 @@ mod tests {
                 leaf: LeafHash::from_bytes([9; 32]),
                 item: 15,
             },
-            authorization: Envelope::new(
-                &vec![b'x'; MAX_AUTHORIZATION_BYTES],
-                (0..MAX_SIGNATURES).map(signature).collect(),
-            ),
+            authorization: AuthorizationRef {
+                digest: AuthorizationDigest::of(b"a"),
+                index: most,
+                leaf: LeafHash::from_bytes([8; 32]),
+            },
             decision: largest_decision(),
             outcome: Outcome {
                 limit: Some("output_bytes".to_owned()),
@@ -672,36 +605,19 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_with_everything_at_its_maximum_fits_into_a_log_entry() {
+    fn a_receipt_with_everything_at_its_maximum_fits_into_its_payload_and_a_log_entry() {
         let payload = largest()
             .into_statement()
-            .expect("subjects")
             .to_payload()
             .expect("within its size");
-        let authorization = largest()
-            .authorization
-            .to_canonical()
-            .expect("canonical")
-            .len();
-        assert_eq!(
-            <Receipt as Predicate>::MAX_BYTES,
-            authorization + MAX_REST_BYTES,
-            "nothing is larger"
-        );
-        let rest = payload.len() - authorization;
         // A real receipt can have more facts about the sandbox than this one: kinds of memory without a limit, and the
         // number of names that the previous run masked.
-        assert!(
-            rest + 102 <= MAX_REST_BYTES,
-            "{rest} bytes besides the authorization"
-        );
+        let most = <Receipt as Predicate>::MAX_BYTES;
+        assert!(payload.len() + 102 <= most, "{} bytes", payload.len());
         let signature = EnvelopeSignature::new(largest().boundary.keyid, &[255; 64]);
-        let whole = vec![b'x'; <Receipt as Predicate>::MAX_BYTES];
-        for payload in [payload, whole] {
-            let leaf = canonical::canonical_of(&Envelope::new(&payload, vec![signature.clone()]))
-                .expect("canonical");
-            assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
-        }
+        let leaf = canonical::canonical_of(&Envelope::new(&vec![b'x'; most], vec![signature]))
+            .expect("canonical");
+        assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
     }
 
     #[test]

@@ -66,6 +66,12 @@ impl Ledger {
         })
     }
 
+    /// Returns the bytes of the log entries `256 * tile` to `256 * tile + 255`, as far as the log has them, or `None` if they
+    /// do not match the tree. A start compares the tree with the checkpoint that this node keeps.
+    pub fn proven_entries(&self, tile: u64) -> StoreResult<Option<Vec<Vec<u8>>>> {
+        self.with_tree(0, |tree| tree.bytes_of(tile))
+    }
+
     /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
     pub fn tile(&self, path: &TilePath) -> StoreResult<Option<Vec<u8>>> {
         let published = self.shared.published();

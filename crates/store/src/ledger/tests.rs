@@ -274,6 +274,7 @@ fn envelope_of(payload: &[u8]) -> Vec<u8> {
 
 fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
     let state = ledger.state();
+    let envelope: Arc<[u8]> = envelope_of(core.id.as_str().as_bytes()).into();
     Consume {
         version: state.version,
         seal: state.seal.unwrap_or(SealDigest::of(b"none")),
@@ -285,8 +286,8 @@ fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
             valid_after: None,
             valid_before: None,
         },
-        envelope: envelope_of(core.id.as_str().as_bytes()).into(),
-        decision: Arc::from(&b"decision"[..]),
+        envelope,
+        handed_in_by: "agent".parse().expect("a name"),
         exclusive: None,
         limit_s: 60,
         session: None,
@@ -327,8 +328,7 @@ fn finish_of(ledger: &Ledger, id: &ProposalId) -> Finish {
 }
 
 fn receipt_of(id: &ProposalId) -> Vec<u8> {
-    let embedded = Envelope::new(id.as_str().as_bytes(), Vec::new());
-    let statement = serde_json::json!({"predicate": {"authorization": embedded}});
+    let statement = serde_json::json!({"predicate": {"proposal": id}});
     envelope_of(statement.to_string().as_bytes())
 }
 

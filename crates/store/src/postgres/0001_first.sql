@@ -1,11 +1,11 @@
--- The tables of a boundary in PostgreSQL. They are the tables of SQLite after its four migrations (src/store/sqlite),
--- and the tables that several nodes need. `countersign store migrate` executes this file inside the new schema.
+-- The tables of a boundary in PostgreSQL. They are the tables of SQLite (src/sqlite), and the tables that
+-- several nodes need. `countersign store migrate` executes this file inside the new schema.
 --
 -- Status: 0 running, 1 finished, 2 pending, 3 approved, 4 denied, 5 expired, 6 cancelled, 7 refused.
 
 -- Version of this schema.
 CREATE TABLE meta (one smallint PRIMARY KEY CHECK (one = 1), schema integer NOT NULL);
-INSERT INTO meta (one, schema) VALUES (1, 1);
+INSERT INTO meta (one, schema) VALUES (1, 2);
 
 -- The state of the writer, in one row. Updates of this row need free space in its page.
 CREATE TABLE state (
@@ -63,6 +63,7 @@ CREATE TABLE proposal (
     approved_at   bigint,
     started_at    bigint,
     ended_at      bigint,
+    signed        bigint,                -- leaf of the authorization
     spent         bigint,                -- leaf << 6 | item of the consumption
     receipt       bigint,                -- leaf of the receipt
     detail        bytea
@@ -86,14 +87,11 @@ CREATE INDEX proposal_unknown ON proposal (step, ended_at, params_digest, propos
 -- The bytes that approvers sign, until the proposal runs.
 CREATE TABLE payload (proposal bytea PRIMARY KEY, data bytea NOT NULL);
 
--- Runs without a receipt. id = leaf << 6 | item of the consumption.
+-- Runs without a receipt. id = leaf << 6 | item of the consumption. All else that a receipt needs is in the log.
 CREATE TABLE crossing (
     id        bigint PRIMARY KEY,
     proposal  bytea NOT NULL,
-    seal      bytea NOT NULL,
     exclusive text,
-    envelope  bytea NOT NULL,
-    decision  bytea NOT NULL,
     node      text NOT NULL,             -- the node that executes the run
     deadline  bigint NOT NULL            -- after this time, another node can close the run
 );

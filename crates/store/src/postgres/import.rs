@@ -50,8 +50,8 @@ pub fn move_into(
     let marked = OldFile::is_marked(from)?;
     drop(lock);
     if !marked {
-        // `open` migrates an older store, moves the write-ahead log into the file, and refuses a store whose spent
-        // nonces were deleted by hand.
+        // `open` moves the write-ahead log into the file, and refuses a store whose spent nonces were deleted by
+        // hand.
         drop(sqlite::open(from)?);
     }
     let _lock = StoreLock::alone(from)?;

@@ -76,9 +76,9 @@ pub const STATEMENTS: EngineStatements = EngineStatements {
     owed_open: "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed \
                 WHERE emergency AND reviewed IS NULL OR unknown AND settled IS NULL \
                 ORDER BY (emergency AND reviewed IS NULL) DESC, proposal DESC LIMIT $1",
-    unfinished: "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision, \
+    unfinished: "SELECT c.id, c.proposal, \
                  c.node = $1, c.deadline < extract(epoch FROM clock_timestamp()) OR n.lost_at IS NOT NULL \
-                 FROM crossing c JOIN leaf l ON l.idx = c.id >> 6 LEFT JOIN node n ON n.name = c.node ORDER BY c.id",
+                 FROM crossing c LEFT JOIN node n ON n.name = c.node ORDER BY c.id",
 };
 
 /// The reading connections.

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Number of the schema that this program writes. A released migration never changes.
-const NUMBER: i32 = 1;
+const NUMBER: i32 = 2;
 const FIRST: &str = include_str!("0001_first.sql");
 /// The tables, columns and indexes after the migration. The test `the_listed_schema_is_the_migrated_schema` writes this
 /// list.
@@ -130,7 +130,7 @@ pub fn check_objects(link: &Link, settings: &ServerSettings) -> StoreResult {
     if number != Some(NUMBER) {
         return Err(refused(format!(
             "the schema `{schema}` of the database {place} has the number {}, but this program needs the number {NUMBER}; \
-             use the program that made the schema, or run `countersign store migrate` for an older schema",
+             use the program that made the schema",
             number.unwrap_or_default()
         )));
     }

@@ -12,7 +12,7 @@ use crate::{
     sqlite::{
         columns::{all, run},
         errors::{fault, unusable},
-        schema::{harden, migrate},
+        schema::{self, harden},
     },
 };
 use documents::{Blake3Digest, Name, TILE_WIDTH};
@@ -81,15 +81,13 @@ pub(super) fn delete_outputs(
     })
 }
 
-/// Migrates a copy of a store to the schema of this program.
+/// Checks that a copied backup has the schema of this program.
 ///
 /// # Errors
-/// Returns a fault if the file is no store, or if a newer program wrote the store.
-pub fn bring_up(copy: &Path) -> StoreResult {
+/// Returns a fault if the file is no store, or if another program wrote the store.
+pub fn check_copy(copy: &Path) -> StoreResult {
     settle(copy)?;
-    drop(read_only(copy)?);
-    let mut connection = writable(copy)?;
-    migrate(&mut connection, copy)
+    schema::check(&read_only(copy)?, copy)
 }
 
 /// Copies blobs, tokens except `void`, the low-water mark and spent nonces from the store `old` to the empty store `new`.
@@ -172,25 +170,16 @@ impl BackupUpdate {
     ) -> StoreResult<Self> {
         // First roll back an interrupted update. `read_only` then refuses files that are no stores.
         settle(copy)?;
-        let number = |connection: &Connection, name: &str| -> StoreResult<String> {
-            connection
-                .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
-                .map(|value| format!("{value:?}"))
-                .map_err(fault(DURING))
-        };
-        let (source, earlier) = (read_only(from)?, read_only(copy)?);
-        let wrong = |message: &str| refused(format!("{}: {message}", copy.display()));
-        if number(&source, "user_version")? != number(&earlier, "user_version")? {
-            return Err(wrong(
-                "another version of the program made this backup: make a whole backup in a new directory",
-            ));
+        drop(read_only(from)?);
+        let journal: String = read_only(copy)?
+            .pragma_query_value(None, "journal_mode", |row| row.get(0))
+            .map_err(fault(DURING))?;
+        if journal == "wal" {
+            return Err(refused(format!(
+                "{}: this is a store in use and no backup: name a directory that `store backup` made",
+                copy.display()
+            )));
         }
-        if number(&earlier, "journal_mode")?.contains("wal") {
-            return Err(wrong(
-                "this is a store in use and no backup: name a directory that `store backup` made",
-            ));
-        }
-        drop((source, earlier));
         let connection = writable(copy)?;
         let update = Self { connection };
         update.copy_tables(from).map_err(fault(DURING))?;

@@ -15,8 +15,8 @@ use rusqlite::{Connection, Params};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Fields, MIGRATIONS, MOST_MARK_AHEAD_S, OwedReview, RESTORE, StoreDefect, StoreFault,
-    StoreReport, StoreResult, StoreScope, TreeEdge, opened, read_only,
+    Fields, MOST_MARK_AHEAD_S, OwedReview, RESTORE, StoreDefect, StoreFault, StoreReport,
+    StoreResult, StoreScope, TreeEdge, opened, read_only,
     sqlite::{
         columns::{all, one},
         errors::fault,
@@ -54,7 +54,6 @@ pub fn check(
     let mut look = Look {
         connection,
         scope,
-        is_old: false,
         mark: 0,
         size: 0,
         last_at: i64::MIN,
@@ -97,16 +96,11 @@ pub fn check(
         Look::blobs,
         Look::outputs,
         Look::tokens,
+        Look::grants,
+        Look::reviews,
     ] {
         if let Err(error) = step(&mut look) {
             look.unreadable(&error);
-        }
-    }
-    if !look.is_old {
-        for step in [Look::grants, Look::reviews] {
-            if let Err(error) = step(&mut look) {
-                look.unreadable(&error);
-            }
         }
     }
     Ok(look.end())
@@ -126,8 +120,6 @@ struct LogRow {
 pub(crate) struct Look<'a> {
     connection: Connection,
     scope: &'a StoreScope,
-    /// True for a store of an earlier version, which has no grants, no reviews and no packed tiles.
-    is_old: bool,
     mark: i64,
     size: u64,
     last_at: i64,
@@ -278,20 +270,8 @@ impl Look<'_> {
     }
 
     fn state(&mut self) -> StoreResult {
-        let version: usize = self
-            .connection
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(fault(DURING))?;
-        self.is_old = version < 5;
-        let differences = schema::differences(&self.connection, version).map_err(fault(DURING))?;
-        if version != MIGRATIONS.len() && differences.is_empty() {
-            self.notes.push(format!(
-                "the store has schema {version} and the program has schema {}: the next start migrates the store",
-                MIGRATIONS.len()
-            ));
-        }
-        for difference in differences {
-            self.defect(format!("schema {version}"), difference);
+        for difference in schema::differences(&self.connection).map_err(fault(DURING))? {
+            self.defect("the schema", difference);
         }
         let mark = self.one("SELECT mark FROM state", [], |row| row.get(0))?;
         // Without the row, the check would report every deleted nonce as missing.

@@ -148,6 +148,8 @@ pub fn read_head(connection: &Connection) -> StoreResult<StoreHead> {
     let exclusive = all(connection, DURING, sql, [], |row| {
         Ok((row.get(0)?, row.get(1)?))
     })?;
+    let sql = "SELECT proposal FROM owed WHERE emergency = 1 AND reviewed IS NULL";
+    let emergencies = all(connection, DURING, sql, [], |row| row.get(0))?;
     let sql = "SELECT boundary, seal, version, mark FROM state";
     let head = one(connection, DURING, sql, [], |row| {
         Ok(StoreHead {
@@ -158,7 +160,7 @@ pub fn read_head(connection: &Connection) -> StoreResult<StoreHead> {
             version: row.get(2)?,
             mark: row.get(3)?,
             exclusive,
-            emergencies: Vec::new(),
+            emergencies,
         })
     })?;
     head.ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))

@@ -1,4 +1,4 @@
-//! The schema of a store, with its migrations and checks. Triggers and views in the database file are disabled, so that
+//! The schema of a store, and its checks. Triggers and views in the database file are disabled, so that
 //! only this program changes rows.
 
 use std::{collections::BTreeSet, path::Path};
@@ -10,8 +10,13 @@ use crate::{
     sqlite::errors::{fault, unusable},
 };
 
-/// Number of the first schema that version 0.2.0 wrote.
-const FIRST: usize = 3;
+/// The last number of a schema that was made before 1.0. Its documents can no longer be read.
+const BEFORE: usize = 5;
+
+/// Number of the schema, the `user_version` that `0001_first.sql` sets.
+pub const SCHEMA: usize = 6;
+
+const FIRST: &str = include_str!("0001_first.sql");
 
 /// Disables triggers and views in the database file, sets the schema as untrusted, and lets no bound value
 /// change the plan of a statement.
@@ -29,13 +34,11 @@ pub fn harden(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Returns the differences between the schema and the result of the first `version` migrations. The comparison takes
-/// about a millisecond.
-pub fn differences(connection: &Connection, version: usize) -> rusqlite::Result<Vec<String>> {
+/// Returns the differences between the schema of a database and that of a new one. The comparison takes about a
+/// millisecond.
+pub fn differences(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let model = Connection::open_in_memory()?;
-    for migration in MIGRATIONS.iter().take(version) {
-        model.execute_batch(migration)?;
-    }
+    model.execute_batch(FIRST)?;
     let name = |(kind, name, _): &Object| format!("{kind} {name}");
     let (expected, found) = (objects(&model)?, objects(connection)?);
     Ok(differences_of(&expected, &found, name))
@@ -65,13 +68,13 @@ pub fn differences_of<T: Ord>(
 ///
 /// # Errors
 /// Returns a fault if the schema was changed or cannot be read.
-pub fn check(connection: &Connection, version: usize, path: &Path) -> StoreResult {
-    let found = differences(connection, version).map_err(unusable(path))?;
+pub fn check(connection: &Connection, path: &Path) -> StoreResult {
+    let found = differences(connection).map_err(unusable(path))?;
     let Some(first) = found.first() else {
         return Ok(());
     };
     Err(refused(format!(
-        "{} has the schema number {version}, but its schema differs ({first}), so the store stays closed; run \
+        "the schema of {} was changed ({first}), so the store stays closed; run \
          `countersign store check`, then `countersign store restore BACKUP`",
         path.display()
     )))
@@ -80,21 +83,14 @@ pub fn check(connection: &Connection, version: usize, path: &Path) -> StoreResul
 type Object = (String, String, Option<String>);
 
 fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
-    let mut statement = connection.prepare("SELECT type, name, sql FROM main.sqlite_schema")?;
+    let mut statement = connection.prepare(
+        "SELECT type, name, sql FROM main.sqlite_schema UNION ALL \
+         SELECT 'schema number', CAST(user_version AS TEXT), NULL FROM pragma_user_version",
+    )?;
     statement
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect()
 }
-
-/// All migrations in order. The `user_version` of a database is the number of its migrations. A released migration
-/// never changes.
-pub const MIGRATIONS: &[&str] = &[
-    include_str!("0001_first.sql"),
-    include_str!("0002_care.sql"),
-    include_str!("0003_bounds.sql"),
-    include_str!("0004_lookups.sql"),
-    include_str!("0005_newest.sql"),
-];
 
 /// The application id of this program's databases: "CSGN" in ASCII.
 pub const APPLICATION_ID: i32 = 0x4353_474e;
@@ -113,9 +109,9 @@ pub fn moved_to(connection: &Connection) -> String {
 /// Refuses a store with a schema that this program doesn't know. A new database has the number 0.
 ///
 /// # Errors
-/// Returns a fault if the number is not the number of a schema from [`FIRST`] on.
-pub fn check_number(connection: &Connection, version: i32, path: &Path) -> StoreResult {
-    if version == MOVED {
+/// Returns a fault if the number is not 0 or [`SCHEMA`].
+pub fn check_number(connection: &Connection, number: i32, path: &Path) -> StoreResult {
+    if number == MOVED {
         return Err(refused(format!(
             "the log of the store {} was moved to {}, so this file is never served again; set `database` in \
              countersign.toml to the new place. If the move was interrupted, run `countersign store move --from {}` again",
@@ -124,20 +120,26 @@ pub fn check_number(connection: &Connection, version: i32, path: &Path) -> Store
             path.display()
         )));
     }
-    let known = |version: usize| version == 0 || (FIRST..=MIGRATIONS.len()).contains(&version);
-    if usize::try_from(version).is_ok_and(known) {
+    let number = usize::try_from(number).unwrap_or(usize::MAX);
+    if number == 0 || number == SCHEMA {
         return Ok(());
     }
+    if (1..=BEFORE).contains(&number) {
+        return Err(refused(format!(
+            "the store {} was made before 1.0, so this program can't read it: make a new boundary with `countersign init`, \
+             and keep this store and the program that made it for audits",
+            path.display()
+        )));
+    }
     Err(refused(format!(
-        "the store {} has schema {version}, but this program supports the schemas {FIRST} to {}; use the program that wrote \
-         the store",
-        path.display(),
-        MIGRATIONS.len()
+        "the store {} has schema {number}, but this program supports the schema {SCHEMA}; use the program that wrote the store",
+        path.display()
     )))
 }
 
-pub fn migrate(connection: &mut Connection, path: &Path) -> StoreResult {
-    const DURING: &str = "migrating the store";
+/// Makes the tables of an empty database, or checks those of a store.
+pub fn prepare(connection: &mut Connection, path: &Path) -> StoreResult {
+    const DURING: &str = "making the tables of the store";
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = match (number("application_id"), number("user_version")) {
         (Ok(application), Ok(version)) => (application, version),
@@ -153,59 +155,11 @@ pub fn migrate(connection: &mut Connection, path: &Path) -> StoreResult {
         )));
     }
     check_number(connection, version, path)?;
-    let version = usize::try_from(version).unwrap_or(usize::MAX);
-    // Check the schema first, because a migration needs the unchanged result of the earlier migrations.
-    check(connection, version, path)?;
-    if version == MIGRATIONS.len() {
-        return Ok(());
+    if version != 0 || tables > 0 {
+        return check(connection, path);
     }
-    // Migrate in one transaction, because a crash between two migrations would leave a new store with the number of an
-    // old schema.
+    // A crash must not leave tables without their number.
     let transaction = connection.transaction().map_err(fault(DURING))?;
-    for migration in MIGRATIONS.iter().skip(version) {
-        transaction
-            .execute_batch(migration)
-            .map_err(fault(DURING))?;
-    }
-    transaction
-        .pragma_update(None, "application_id", APPLICATION_ID)
-        .map_err(fault(DURING))?;
-    let number = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
-    transaction
-        .pragma_update(None, "user_version", number)
-        .map_err(fault(DURING))?;
+    transaction.execute_batch(FIRST).map_err(fault(DURING))?;
     transaction.commit().map_err(fault(DURING))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_of_an_earlier_version_whose_end_nobody_saw_needs_a_review_after_the_migration() {
-        let connection = Connection::open_in_memory().expect("a database");
-        let (newest, earlier) = MIGRATIONS.split_last().expect("migrations");
-        earlier
-            .iter()
-            .for_each(|migration| connection.execute_batch(migration).expect("migrated"));
-        let sql = "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, status, \
-                   created_at, receipt, detail) VALUES (?1, ?1, ?1, 'a:b', ?1, ?1, 'p', 1, 1, 1, ?2, ?3)";
-        for (id, detail) in [
-            (7_u8, r#"{"status":"unknown"}"#),
-            (8, r#"{"exit_code":0,"status":"succeeded"}"#),
-        ] {
-            let values = rusqlite::params![[id; 16], id, detail.as_bytes()];
-            connection.execute(sql, values).expect("a run");
-        }
-        connection.execute_batch(newest).expect("migrated");
-        let mut owed = connection
-            .prepare("SELECT receipt, emergency, unknown, settled FROM owed")
-            .expect("a table");
-        let rows = owed.query_map([], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        });
-        let rows: Vec<(u64, bool, bool, Option<u64>)> =
-            rows.expect("rows").map(|row| row.expect("a row")).collect();
-        assert_eq!(rows, [(7, false, true, None)]);
-    }
 }

@@ -8,14 +8,14 @@ use std::{
 use rusqlite::{Connection, params_from_iter};
 
 use crate::{
-    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Entries, EntryRow, Fields, MIGRATIONS,
-    SqliteReads, StoreFault, StoreHead, StoreResult, read_head, refused, root_of,
+    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Entries, EntryRow, Fields, SqliteReads,
+    StoreFault, StoreHead, StoreResult, read_head, refused, root_of,
     small_file::sync,
     sqlite::{
         backup::{output_files, writable},
         errors::{fault, unusable},
         reads::connect,
-        schema::{self, MOVED, migrate},
+        schema::{self, MOVED, prepare},
     },
 };
 use documents::{Blake3Digest, Hash, SealDigest, sha256};
@@ -37,7 +37,7 @@ impl NewFile {
             )));
         }
         let mut connection = writable(path)?;
-        migrate(&mut connection, path)?;
+        prepare(&mut connection, path)?;
         // After a crash, the copy is deleted and not repaired, so it needs no journal on the disk.
         connection
             .execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; BEGIN")
@@ -121,7 +121,7 @@ impl OldFile {
             None
         };
         if moved.is_none() {
-            schema::check(&connection, MIGRATIONS.len(), path)?;
+            schema::check(&connection, path)?;
         }
         Ok(Self {
             connection,

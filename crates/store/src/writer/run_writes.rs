@@ -12,13 +12,14 @@ use crate::{
     waits, writer::row_writes::ClaimedUses,
 };
 use documents::{
-    AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, Hash, LeafKind,
-    MAX_ENTRY_BYTES, MAX_ITEMS, PAYLOAD_TYPE, ProposalId, Spent as SpentItem, Timestamp, pae,
+    AuthorizationDigest, AuthorizationRef, Consumption, Envelope, EnvelopeSignature, GrantUse,
+    Hash, LeafKind, MAX_ENTRY_BYTES, MAX_ITEMS, PAYLOAD_TYPE, ProposalId, SealDigest,
+    Spent as SpentItem, Timestamp, pae,
 };
 
 impl Writer {
-    /// Checks all requests to run, and logs the accepted ones. A consumption leaf contains at most [`MAX_ITEMS`]
-    /// nonces.
+    /// Checks all requests to run, and logs the accepted ones: at most [`MAX_ITEMS`] authorizations, and then the
+    /// consumption that names them.
     pub fn consume<'m>(
         &mut self,
         batch: &mut Batch<'m>,
@@ -57,30 +58,18 @@ impl Writer {
             return Ok(());
         }
         let at = self.shared.now().max(self.head.last_at);
-        let first = self.head.size;
-        let mut places: HashMap<&str, usize> = HashMap::with_capacity(requests.len());
+        let mut numbers: HashMap<&str, usize> = HashMap::with_capacity(requests.len());
+        // Requests with the nonce of an earlier request of the batch.
+        let mut repeated = Vec::new();
         let mut ids: HashSet<&ProposalId> = HashSet::with_capacity(requests.len());
         let mut passed = Vec::with_capacity(requests.len());
         for (asked, candidate) in requests.iter().zip(candidates) {
             let request: &'m Consume = &asked.message;
-            let place = |number: usize| {
-                (
-                    first + (number / MAX_ITEMS) as u64,
-                    (number % MAX_ITEMS) as u32,
-                )
-            };
             let proposal = batch.proposal(request, candidate);
-            // If two requests of a batch have the same nonce, the first accepted request spends it.
-            let judged = match places.get(request.core.nonce.as_str()) {
+            let judged = match numbers.get(request.core.nonce.as_str()) {
                 Some(&number) => {
-                    let (index, item) = place(number);
-                    let winner: &Passed<'m> = &passed[number];
-                    let proposal = winner.request.core.id.clone();
-                    Err(ConsumeStop::Replayed(NonceUse {
-                        index,
-                        item,
-                        proposal,
-                    }))
+                    repeated.push((asked, number));
+                    continue;
                 }
                 None if ids.contains(&request.core.id) => {
                     Err(ConsumeStop::WrongState(ProposalStatus::Running))
@@ -108,7 +97,7 @@ impl Writer {
                     if request.emergency.is_some() {
                         self.emergencies.insert(request.core.id.clone());
                     }
-                    places.insert(request.core.nonce.as_str(), passed.len());
+                    numbers.insert(request.core.nonce.as_str(), passed.len());
                     ids.insert(&request.core.id);
                     passed.push(Passed {
                         asked,
@@ -124,87 +113,109 @@ impl Writer {
             refuse_all(&ConsumeStop::NoSeal);
             return Ok(());
         };
+        let mut places = Vec::with_capacity(passed.len());
         for items in passed.chunks(MAX_ITEMS) {
-            self.head.last_at = at;
-            let spent = items.iter().map(
-                |Passed {
-                     request, granted, ..
-                 }| SpentItem {
-                    authorization: request.core.digest,
-                    nonce: request.core.nonce.clone(),
-                    expires_at: request.core.expires_at,
-                    session: request.session.clone(),
-                    grant: granted.map(|(claim, _)| claim.grant),
-                    grant_use: granted.map(|(_, number)| GrantUse(number)),
-                },
-            );
-            let data: Arc<[u8]> = self
-                .sign_leaf(Consumption {
-                    seal,
-                    at,
-                    spent: spent.collect(),
-                })?
-                .into();
-            let leaf = self.append(batch, LeafKind::Consumption, data.clone());
-            for (
+            let index = self.log_runs(batch, items, seal, at)?;
+            places.extend((0..).zip(items).map(|(item, _)| (index, item)));
+        }
+        // The first accepted request with a nonce spends it.
+        for (asked, number) in repeated {
+            let (index, item) = places[number];
+            let proposal = passed[number].request.core.id.clone();
+            asked.set(Err(ConsumeStop::Replayed(NonceUse {
+                index,
                 item,
-                Passed {
-                    asked,
-                    request,
-                    known,
-                    granted,
-                },
-            ) in (0..).zip(items)
-            {
-                batch.writes.starts.push(RunRow {
-                    core: &request.core,
-                    known: *known,
-                    at,
-                    index: leaf.index,
-                    item,
-                    seal,
-                    deadline: at.plus(request.limit_s.saturating_add(CLOSABLE_AFTER_S)),
-                    exclusive: request.exclusive.as_deref(),
-                    envelope: &request.envelope,
-                    decision: &request.decision,
-                    granted: granted.map(|(claim, number)| (&claim.grant, number)),
-                    emergency: request.emergency.is_some(),
-                });
-                // Nothing after the runs of a batch reads their states.
-                let change = StatusChange {
-                    proposal: request.core.id.clone(),
-                    to: ProposalStatus::Running,
-                    at,
-                };
-                batch.changes.push(change);
-                for (person, keyid) in &request.signers {
-                    batch.event(
-                        at,
-                        EventFact::Signed(request.core.id.clone(), person.clone(), *keyid),
-                    );
-                }
-                batch.event(
-                    at,
-                    EventFact::Proposal(request.core.id.clone(), ProposalStatus::Running),
-                );
-                if request.emergency.is_some() {
-                    batch.event(at, EventFact::Emergency(request.core.id.clone()));
-                }
-                self.closed
-                    .spend(&request.core.nonce, request.core.expires_at);
-                let data = data.clone();
-                let spent = SpentNonce {
-                    index: leaf.index,
-                    item,
-                    leaf: leaf.hash,
-                    data,
-                    at,
-                    seal,
-                };
-                batch.set(asked, WriteKind::Consume, Ok(spent));
-            }
+                proposal,
+            })));
         }
         Ok(())
+    }
+
+    /// Logs the authorizations of these runs, and the consumption that names them. Returns the index of the consumption.
+    fn log_runs<'m>(
+        &mut self,
+        batch: &mut Batch<'m>,
+        items: &[Passed<'m>],
+        seal: SealDigest,
+        at: Timestamp,
+    ) -> StoreResult<u64> {
+        let authorizations: Vec<AuthorizationRef> = items
+            .iter()
+            .map(|run| {
+                let entry = run.request.envelope.clone();
+                let leaf = self.append(batch, LeafKind::Authorization, entry);
+                AuthorizationRef {
+                    digest: run.request.core.digest,
+                    index: leaf.index,
+                    leaf: leaf.hash,
+                }
+            })
+            .collect();
+        self.head.last_at = at;
+        let spent = items
+            .iter()
+            .zip(&authorizations)
+            .map(|(run, authorization)| SpentItem {
+                authorization: *authorization,
+                nonce: run.request.core.nonce.clone(),
+                expires_at: run.request.core.expires_at,
+                handed_in_by: run.request.handed_in_by.clone(),
+                session: run.request.session.clone(),
+                grant: run.granted.map(|(claim, _)| claim.grant),
+                grant_use: run.granted.map(|(_, number)| GrantUse(number)),
+            })
+            .collect();
+        let data: Arc<[u8]> = self.sign_leaf(Consumption { seal, at, spent })?.into();
+        let leaf = self.append(batch, LeafKind::Consumption, data.clone());
+        for ((item, run), authorization) in (0..).zip(items).zip(authorizations) {
+            let request = run.request;
+            batch.writes.starts.push(RunRow {
+                core: &request.core,
+                known: run.known,
+                at,
+                index: leaf.index,
+                item,
+                authorization: authorization.index,
+                deadline: at.plus(request.limit_s.saturating_add(CLOSABLE_AFTER_S)),
+                exclusive: request.exclusive.as_deref(),
+                granted: run.granted.map(|(claim, number)| (&claim.grant, number)),
+                emergency: request.emergency.is_some(),
+            });
+            // Nothing after the runs of a batch reads their states.
+            let change = StatusChange {
+                proposal: request.core.id.clone(),
+                to: ProposalStatus::Running,
+                at,
+            };
+            batch.changes.push(change);
+            for (person, keyid) in &request.signers {
+                batch.event(
+                    at,
+                    EventFact::Signed(request.core.id.clone(), person.clone(), *keyid),
+                );
+            }
+            batch.event(
+                at,
+                EventFact::Proposal(request.core.id.clone(), ProposalStatus::Running),
+            );
+            if request.emergency.is_some() {
+                batch.event(at, EventFact::Emergency(request.core.id.clone()));
+            }
+            self.closed
+                .spend(&request.core.nonce, request.core.expires_at);
+            let spent = SpentNonce {
+                authorization,
+                signed: request.envelope.clone(),
+                index: leaf.index,
+                item,
+                leaf: leaf.hash,
+                data: data.clone(),
+                at,
+                seal,
+            };
+            batch.set(run.asked, WriteKind::Consume, Ok(spent));
+        }
+        Ok(leaf.index)
     }
 
     /// Checks whether one request can run now.

@@ -171,7 +171,11 @@ fn verify_parsed(
     let consumption = ledger.check(C::ConsumptionDocument, || {
         check_document::<Consumption>(&bundle?.consumption)
     });
+    let authorization = ledger.check(C::AuthorizationDocument, || {
+        check_document::<Authorization>(&bundle?.authorization)
+    });
     let seal = ledger.check(C::SealDocument, || check_document::<Seal>(&bundle?.seal));
+    let authorization_read = without_value(&authorization);
     let receipt_read = without_value(&receipt);
     let consumption_read = without_value(&consumption);
     let seal_read = without_value(&seal);
@@ -202,6 +206,10 @@ fn verify_parsed(
         receipt_read?;
         check_included(&bundle?.receipt, &log?.receipt, log?)
     });
+    let authorization_at = ledger.check(C::AuthorizationIncluded, || {
+        authorization_read?;
+        check_included(&bundle?.authorization, &log?.authorization, log?)
+    });
     let consumption_at = ledger.check(C::ConsumptionIncluded, || {
         consumption_read?;
         check_included(&bundle?.consumption, &log?.consumption, log?)
@@ -211,12 +219,15 @@ fn verify_parsed(
         check_included(&bundle?.seal, &log?.seal, log?)
     });
     let _order = ledger.establish(C::LogOrder, || {
-        let (seal_at, consumption_at, receipt_at) = (seal_at?, consumption_at?, receipt_at?);
-        ensure(seal_at < consumption_at && consumption_at < receipt_at, || {
-            format!(
-                "expected the order seal, consumption, receipt, but the seal is entry {seal_at}, the consumption entry \
-                 {consumption_at} and the receipt entry {receipt_at}"
-            )
+        let consumed = consumption?.predicate();
+        let places = [seal_at?, authorization_at?, consumption_at?, receipt_at?];
+        let [seal_at, authorization_at, consumption_at, receipt_at] = places;
+        let said = format!(
+            "the seal is entry {seal_at}, the authorization entry {authorization_at}, the consumption entry \
+             {consumption_at}, the receipt entry {receipt_at}"
+        );
+        ensure(places.is_sorted_by(|before, after| before < after), || {
+            format!("expected the order seal, authorization, consumption, receipt, but {said}")
         })?;
         let seal = sealed?.seal.predicate();
         ensure((seal.number == 0) == (seal_at == 0), || {
@@ -225,17 +236,11 @@ fn verify_parsed(
                 seal.number
             )
         })?;
-        ensure(seal.at <= consumption?.predicate().at, || "the consumption is older than its seal")?;
-        Ok(format!(
-                "the seal is entry {seal_at}, the consumption entry {consumption_at}, the receipt entry {receipt_at}"
-            ))
+        ensure(seal.at <= consumed.at, || "the consumption is older than its seal")?;
+        Ok(said)
     });
 
     // The authorization becomes readable only after all its signatures verify.
-    let authorization = ledger.check(C::AuthorizationDocument, || {
-        check_document::<Authorization>(&receipt?.predicate().authorization)
-    });
-    let authorization_read = without_value(&authorization);
     let authorization = ledger.check(C::AuthorizationSignatures, || {
         verify_authorization(authorization?, sealed?.roster)
     });
@@ -418,8 +423,7 @@ fn verify_parsed(
         check_outcome(receipt?.predicate(), consumption?.predicate().at)
     });
     let _subjects = ledger.establish(C::ReceiptSubjects, || {
-        authorization_read?;
-        check_subjects(bundle?, receipt?)
+        check_subjects(bundle?, receipt?.predicate())
     });
 
     let plan_report = match (bundle, chain) {

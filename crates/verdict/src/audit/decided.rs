@@ -12,10 +12,10 @@ use crate::{
     check_permissions, exclusion, judge_excluded, quorum, rules_of_run,
 };
 use documents::{
-    Authorization, BlobDigest, Bundle, Consumption, ENGINE, Files, Grant, Hash, Layer, LeafHash,
-    MAX_MANIFEST_ENTRIES, OUTPUTS_PATH, Permission, PolicyDigest, ProgramMode, Receipt,
-    RegistryLeaf, Seal, Status, StepDigest, StepRef, Stream, Timestamp, Verified,
-    authorization_digest, canonical, joined, merkle, parses_alike, unhex32,
+    Authorization, AuthorizationRef, BlobDigest, Bundle, Consumption, ENGINE, Files, Grant, Hash,
+    Layer, LeafHash, MAX_MANIFEST_ENTRIES, OUTPUTS_PATH, Permission, PolicyDigest, ProgramMode,
+    Receipt, RegistryLeaf, Seal, Status, StepDigest, StepRef, Stream, Timestamp, Verified,
+    canonical, joined, merkle, parses_alike, unhex32,
 };
 use reading::{
     Builtins, Policy, PolicyDenied, ProgramNames, Ruling, check_list, check_programs,
@@ -100,11 +100,31 @@ pub fn check_consumption(
     let item = item(receipt, consumption)
         .ok_or_else(|| failed(format!("the consumption has no item {}", named.item)))?;
     let signed = authorization.predicate();
-    let digest = authorization_digest(authorization.payload());
+    let in_bundle = AuthorizationRef {
+        digest: authorization.digest_as(),
+        index: log.authorization.index,
+        leaf: LeafHash::from_bytes(leaf_of(&bundle.authorization)?),
+    };
+    ensure(receipt.authorization == in_bundle, || {
+        let (named, here) = (&receipt.authorization, &in_bundle);
+        format!(
+            "the receipt names the authorization {} at entry {} with the leaf {}, but the bundle has {} at entry {} with \
+             the leaf {}",
+            named.digest, named.index, named.leaf, here.digest, here.index, here.leaf
+        )
+    })?;
     for (same, what) in [
         (
-            item.authorization == digest,
-            "does not spend the authorization in the receipt",
+            item.authorization == in_bundle,
+            "does not spend the authorization in the bundle",
+        ),
+        (
+            consumption.is_directly_after(named.item as usize, named.index),
+            "is not directly after the authorization",
+        ),
+        (
+            item.handed_in_by == receipt.decision.handed_in_by,
+            "names another submitter than the receipt",
         ),
         (
             item.nonce == signed.nonce,
@@ -253,7 +273,7 @@ pub fn check_excluded(
     Ok((known.with(&decision.excluded), String::new()))
 }
 
-/// Refuses a signature that does not count, because a correct boundary embeds only signatures that count.
+/// Refuses a signature that does not count, because a correct boundary logs only signatures that count.
 pub fn check_each_counts(count: SignatureCount) -> Checked<SignatureCount> {
     let others: Vec<_> = count
         .uncounted()
@@ -415,13 +435,11 @@ pub fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result<String
     Ok(receipt.outcome.status.to_string())
 }
 
-/// Checks the authorization that the receipt's subjects name, and the digests and counts of the output. The parser of
-/// the receipt has already compared the other subjects with the receipt's fields.
-pub fn check_subjects(bundle: &Bundle, receipt: &Verified<Receipt>) -> Result<String, CheckStop> {
-    let subjects = &receipt.statement().subject;
-    let _named = receipt.predicate().check_authorization_subject(subjects)?;
-    let detail = check_counted(receipt.predicate())?;
-    check_manifest(bundle, receipt.predicate())?;
+/// Checks the digests and counts of the output and the files. The parser of the receipt has already compared the
+/// subjects with the receipt's fields.
+pub fn check_subjects(bundle: &Bundle, receipt: &Receipt) -> Result<String, CheckStop> {
+    let detail = check_counted(receipt)?;
+    check_manifest(bundle, receipt)?;
     let contents = if bundle.manifest.is_some() {
         ", whose contents are not checked"
     } else {

@@ -6,8 +6,8 @@ use crate::{
 };
 use documents::{
     Authorization, Base64, BlobDigest, BoundaryRef, Bundle, Checkpoint, Consumption, Envelope,
-    Hash, Note, Predicate, Receipt, Seal, SealDigest, Signed, Spent, SshKey, Statement,
-    StatementKey, TlogProof, Verified, canonical, checkpoint, merkle,
+    Hash, Note, Predicate, Receipt, Seal, SealDigest, Signed, Spent, SshKey, StatementKey,
+    TlogProof, Verified, canonical, checkpoint, merkle,
     note::{self, NoteError},
 };
 
@@ -19,12 +19,13 @@ pub struct SealedRoster<'a> {
     pub roster: &'a TrustedRoster,
 }
 
-/// Inclusion proofs of the receipt, the consumption and the seal in one checkpoint.
+/// Inclusion proofs of the receipt, the authorization, the consumption and the seal in one checkpoint.
 pub struct LogProofs {
     pub checkpoint: Checkpoint,
     /// Signed note of the checkpoint, with all its signatures.
     pub note: Note,
     pub receipt: TlogProof,
+    pub authorization: TlogProof,
     pub consumption: TlogProof,
     pub seal: TlogProof,
 }
@@ -133,11 +134,15 @@ pub fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Checked<L
         TlogProof::parse(text).map_err(|error| failed(format!("{name}: {error}")))
     };
     let receipt = proof("receipt", &bundle.proofs.receipt)?;
+    let authorization = proof("authorization", &bundle.proofs.authorization)?;
     let consumption = proof("consumption", &bundle.proofs.consumption)?;
     let seal = proof("seal", &bundle.proofs.seal)?;
+    let others = [&authorization, &consumption, &seal];
     ensure(
-        receipt.checkpoint == consumption.checkpoint && receipt.checkpoint == seal.checkpoint,
-        || "the three proofs contain different checkpoints",
+        others
+            .iter()
+            .all(|proof| proof.checkpoint == receipt.checkpoint),
+        || "the four proofs contain different checkpoints",
     )?;
     let signed = Note::parse(&receipt.checkpoint)?;
     let name = &sealed.boundary.name;
@@ -161,6 +166,7 @@ pub fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Checked<L
             checkpoint,
             note: signed,
             receipt,
+            authorization,
             consumption,
             seal,
         },
@@ -246,17 +252,4 @@ pub fn verify_authorization(
     }
     let detail = format!("{} verify", claimed.len());
     Ok((verified, detail))
-}
-
-/// Returns the authorization in an envelope without a check of the signatures, if the envelope and the document are well
-/// formed.
-pub fn stated_authorization(envelope: &Envelope) -> Option<Authorization> {
-    let signed = Signed::<Authorization>::from_envelope(envelope, Base64::Strict).ok()?;
-    let _well_formed = signed.check_document().ok()?;
-    let payload = Base64::Strict.decode("", &envelope.payload).ok()?;
-    Some(
-        Statement::<Authorization>::from_payload(&payload)
-            .ok()?
-            .predicate,
-    )
 }

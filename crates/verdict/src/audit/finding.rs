@@ -54,10 +54,11 @@ words_with_basis! {
         SecondReceipt = "second-receipt", Boundary;
         /// A consumption has no receipt, although the log continues longer than the longest permitted run.
         NoReceipt = "no-receipt", Boundary;
-        /// A receipt and its consumption contradict each other.
+        /// An entry of an authorization is not directly before the consumption that names it, or no consumption names it.
+        Authorization = "authorization", Boundary;
+        /// A receipt and its consumption contradict each other, or a consumption and its authorization.
         Consumption = "consumption", Boundary;
-        /// The authorization in a receipt is malformed, or a signature over the authorization is invalid or does not
-        /// count.
+        /// The authorization of a run is malformed, or a signature over the authorization is invalid or does not count.
         ApprovalSignatures = "approval-signatures", Approvers;
         /// A person signed although the rules exclude this person.
         Excluded = "excluded", Approvers;

@@ -60,7 +60,7 @@ pub struct LoggedGrant {
 }
 
 /// Saved grant, and its uses so far.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptGrant")]
 pub struct SavedGrant {
@@ -314,6 +314,7 @@ pub fn decide_in<T>(
             Some(_) => Ok(()),
             None => check_profile(&step.profile, &without_list(granted, &step.profile)).map(drop),
         },
+        compares: true,
         revoked,
         at,
     })

@@ -17,13 +17,16 @@ use crate::{
     AuditCounts, AuditEvent, Chain, ChainError, EntryParts, EvidenceFiles, Finding, FindingKind,
     LogEntry, Pinned, Place, Revocations, Rosters, Runs, SealInForce, Seals, SeenHead, Summary,
     Tiles, TrustedRoster, Unreadable, WitnessFacts,
-    audit::seal_in_force::{SealFlaw, verify as verify_seal},
+    audit::{
+        logged_authorization::LoggedAuthorization,
+        seal_in_force::{SealFlaw, verify as verify_seal},
+    },
     verify_head, versions_of,
 };
 use documents::{
-    AuthorizationDigest, BoundaryRef, Carrier, Checkpoint, Consumption, Envelope, FollowedLog,
-    Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, Receipt, RefusalStatement, Seal,
-    SealDigest, Signed, Statement, StatementKind, Timestamp,
+    Authorization, AuthorizationDigest, BoundaryRef, Carrier, Checkpoint, Consumption, Envelope,
+    FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, Receipt, RefusalStatement,
+    Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
 };
 
 mod denials;
@@ -243,13 +246,15 @@ impl Auditor {
         let differing = self.tiles.append(hash, beside)?;
         self.say_all(differing);
         let used = self.runs.used.count();
+        if !matches!(entry.kind(), Some(Authorization::KIND | Consumption::KIND)) {
+            let unnamed = self.runs.unnamed(0);
+            self.say_all(unnamed);
+        }
         match entry.parts() {
             Err(why) => self.find(FindingKind::Entry, index, why),
             Ok(parts) => self.document(index, entry, parts, beside)?,
         }
-        if used == self.runs.used.count()
-            && matches!(entry.kind(), Some(Consumption::KIND | Receipt::KIND))
-        {
+        if used == self.runs.used.count() && matches!(entry.kind(), Some(Consumption::KIND)) {
             self.runs.used.leave_out(index, None);
         }
         self.compare_heads();
@@ -361,14 +366,20 @@ impl Auditor {
                     self.runs.forget(self.at);
                 }
             }
+            LeafKind::Authorization => match LoggedAuthorization::of(index, entry) {
+                Ok(authorization) => {
+                    let unnamed = self.runs.authorize(authorization);
+                    self.say_all(unnamed);
+                }
+                Err(why) => self.find(FindingKind::Entry, index, why),
+            },
             LeafKind::Receipt => {
                 if let Some(document) = self.of_boundary::<Receipt>(index, parts, &in_force) {
-                    let state = (self.at, &self.revocations);
                     let (decided, findings, under) = self.runs.close(
                         index,
                         &document,
                         &in_force.boundary,
-                        state,
+                        &self.revocations,
                         &mut self.counts,
                     );
                     if let Some(under) = under {

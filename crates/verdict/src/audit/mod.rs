@@ -32,6 +32,8 @@ pub mod entry;
 pub mod finding;
 pub mod grant_uses;
 pub mod history;
+pub(crate) mod logged_authorization;
+pub mod lost_run;
 pub mod newer_roster;
 mod receipt_facts;
 pub mod report;

@@ -23,7 +23,7 @@ words_with_basis! {
         RosterChain = "roster-chain", Roster;
         /// The receipt is a complete document.
         ReceiptDocument = "receipt-document", Boundary;
-        /// The embedded authorization is a complete document.
+        /// The authorization is a complete document.
         AuthorizationDocument = "authorization-document", Approvers;
         /// The consumption is a complete document.
         ConsumptionDocument = "consumption-document", Boundary;
@@ -41,11 +41,13 @@ words_with_basis! {
         Checkpoint = "checkpoint", Boundary;
         /// The receipt is in the log.
         ReceiptIncluded = "receipt-included", Boundary;
+        /// The authorization is in the log.
+        AuthorizationIncluded = "authorization-included", Boundary;
         /// The consumption is in the log.
         ConsumptionIncluded = "consumption-included", Boundary;
         /// The seal is in the log.
         SealIncluded = "seal-included", Boundary;
-        /// The seal, the consumption and the receipt are in the log in this order.
+        /// The seal, the authorization, the consumption and the receipt are in the log in this order.
         LogOrder = "log-order", Boundary;
         /// The documents were signed for this boundary and epoch.
         Boundary = "boundary", Approvers;

@@ -2,7 +2,7 @@
 //!
 //! The audit remembers a run until its receipt.
 
-mod again;
+pub(super) mod again;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -10,28 +10,30 @@ use std::{
 };
 
 use crate::{
-    AuditCounts, CheckStop, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Place,
-    PlannedRun, Revocations, RevokedBefore, SavedAudit, SealInForce, SealedState,
-    UncheckedQuestion, UsedValue,
+    AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Place, PlannedRun,
+    Revocations, RevokedBefore, SavedAudit, SealInForce, SealedState, UncheckedQuestion, UsedValue,
     audit::{
         grant_uses::GrantUses,
+        logged_authorization::LoggedAuthorization,
         reviewed_runs::ReviewedRuns,
         runs::again::{Again, Open},
         session_chains::{PlanReceipts, SavedPlan, SessionChains},
         used_values::{SavedOpenRun, SavedRuns, UsedValues},
     },
-    has_receipt, spent_before, stated_authorization, verify_authorization, without_run,
+    has_proposal, spent_before, verify_authorization, without_run,
 };
 use documents::{
-    Authorization, AuthorizationDigest, Base64, BoundaryRef, Consumption, ContentDigest, Hash,
-    LeafHash, MAX_WINDOW_S, ParamsDigest, Receipt, RevokedSubject, SKEW_S, Signed, Timestamp,
-    Verified,
+    Authorization, AuthorizationDigest, AuthorizationRef, BoundaryRef, Consumption, ContentDigest,
+    Hash, LeafHash, MAX_ITEMS, MAX_WINDOW_S, ParamsDigest, Receipt, RevokedSubject, SKEW_S,
+    Timestamp, Verified,
 };
 
 /// Nonces, authorizations, proposals and runs that later entries can refer to.
 #[derive(Default)]
 pub struct Runs {
     pub used: UsedValues,
+    /// Authorizations that no consumption has named yet. Their entries are the last ones of the log so far.
+    waiting: Vec<LoggedAuthorization>,
     open: BTreeMap<Place, Open>,
     /// Index of the log entry with the last receipt, for each exclusive name.
     exclusive: BTreeMap<String, u64>,
@@ -50,6 +52,24 @@ pub struct Runs {
 const PATIENCE_S: i64 = 24 * 3600;
 
 impl Runs {
+    /// Remembers an authorization until the consumption, which must come directly after the authorizations that it names.
+    /// Returns a finding if more authorizations wait than a consumption can name.
+    pub fn authorize(&mut self, authorization: LoggedAuthorization) -> Vec<Finding> {
+        self.waiting.push(authorization);
+        self.unnamed(MAX_ITEMS)
+    }
+
+    /// Returns a finding for each authorization that no consumption has named, except the newest `kept`.
+    pub fn unnamed(&mut self, kept: usize) -> Vec<Finding> {
+        let end = self.waiting.len().saturating_sub(kept);
+        let unnamed = self.waiting.drain(..end).map(|authorization| {
+            let message = "no consumption directly after this authorization names it";
+            Finding::at(FindingKind::Authorization, authorization.at.index, message)
+                .about(authorization.at.digest)
+        });
+        unnamed.collect()
+    }
+
     pub fn consume(
         &mut self,
         (index, leaf): (u64, Hash),
@@ -80,34 +100,39 @@ impl Runs {
             findings.push(Finding::at(FindingKind::SealInForce, index, message));
         }
         let of_all_items: Vec<FindingKind> = findings.iter().map(|finding| finding.what).collect();
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter().peekable();
         for (item, spent) in (0..).zip(&consumption.spent) {
             let mut found = of_all_items.clone();
             let mut find = |what: FindingKind, message: String| {
                 found.push(what);
                 findings.push(
                     Finding::at(what, index, format!("item {item}: {message}"))
-                        .about(spent.authorization),
+                        .about(spent.authorization.digest),
                 );
             };
             let place = (index, item);
-            let nonce = UsedValue::Nonce(&spent.nonce).hash();
-            let authorization = UsedValue::Authorization(&spent.authorization).hash();
+            let authorization = waiting.next_if(|logged| logged.at == spent.authorization);
+            if authorization.is_none() {
+                let why = "the entries directly before this consumption are not the authorizations that its items name";
+                find(FindingKind::Authorization, why.to_owned());
+            }
+            let digest = UsedValue::Authorization(&spent.authorization.digest).hash();
             // A value is dropped after the maximum window, even if the consumption states a later expiry.
             let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
-            let is_spent = self.used.earlier(authorization).is_some();
-            if let Some(earlier) = self.used.earlier(nonce) {
-                find(FindingKind::DoubleUse, spent_before(&spent.nonce, earlier));
+            self.used.add(digest, place, end);
+            let nonce = self.used.spend(UsedValue::Nonce(&spent.nonce), place, end);
+            let proposal = authorization.as_ref().map(|logged| &logged.stated.proposal);
+            let proposal = proposal.filter(|proposal| {
+                let value = UsedValue::Proposal(proposal);
+                self.used.spend(value, place, end).is_some()
+            });
+            if nonce.is_some() || proposal.is_some() {
                 self.used.leave_out(index, Some(item));
-            } else {
-                if is_spent {
-                    let why = "the same authorization was spent before with another nonce";
-                    find(FindingKind::DoubleUse, why.to_owned());
-                }
-                self.used.add(nonce, place, end);
-                self.used.keep(nonce);
             }
-            if !is_spent {
-                self.used.add(authorization, place, end);
+            if let Some(earlier) = nonce {
+                find(FindingKind::DoubleUse, spent_before(&spent.nonce, earlier));
+            } else if let Some(proposal) = proposal {
+                find(FindingKind::DoubleUse, has_proposal(proposal));
             }
             if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
                 find(
@@ -118,7 +143,7 @@ impl Runs {
                     ),
                 );
             }
-            if denials.contains(&spent.authorization) {
+            if denials.contains(&spent.authorization.digest) {
                 find(
                     FindingKind::Denied,
                     "an approver had denied the authorization before its nonce was spent"
@@ -152,11 +177,14 @@ impl Runs {
                 leaf,
                 at,
                 spent: spent.clone(),
+                authorization,
                 in_force: in_force.clone(),
                 found,
             };
             self.open.insert(place, open);
         }
+        self.waiting = waiting.collect();
+        findings.extend(self.unnamed(0));
         findings
     }
 
@@ -181,7 +209,7 @@ impl Runs {
         index: u64,
         document: &Verified<Receipt>,
         here: &BoundaryRef,
-        (now, revocations): (Timestamp, &Revocations),
+        revocations: &Revocations,
         counts: &mut AuditCounts,
     ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<SealInForce>>) {
         let receipt = document.predicate();
@@ -193,12 +221,8 @@ impl Runs {
         };
         let place = (receipt.consumption.index, receipt.consumption.item);
         let Some(open) = self.open.remove(&place) else {
-            let spent = Base64::Strict
-                .decode("", &receipt.authorization.payload)
-                .map(|payload| AuthorizationDigest::of(&payload))
-                .is_ok_and(|digest| {
-                    self.used.earlier(UsedValue::Authorization(&digest).hash()) == Some(place)
-                });
+            let authorization = UsedValue::Authorization(&receipt.authorization.digest).hash();
+            let spent = self.used.earlier(authorization) == Some(place);
             return (None, vec![without_run(index, place, spent)], None);
         };
         counts.receipts += 1;
@@ -212,22 +236,21 @@ impl Runs {
         again.found.clone_from(&open.found);
         (again.ours, again.parsed_alike) = (open.in_force.ours, open.in_force.parsed_alike);
         again.names(document, &open, here, revocations.before(index));
-        let signed = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
-            .map_err(CheckStop::from)
-            .and_then(|signed| {
-                counts.signatures += signed.signature_count() as u64;
-                verify_authorization(signed, &open.in_force.roster)
-            });
-        let authorization = match signed {
+        // The check of the consumption has already reported that the authorization is missing.
+        let Some(logged) = &open.authorization else {
+            counts.fail += 1;
+            return (None, again.findings, Some(open.in_force));
+        };
+        counts.signatures += logged.signed.signature_count() as u64;
+        let signed = logged.signed.clone();
+        let authorization = match verify_authorization(signed, &open.in_force.roster) {
             Ok((authorization, _)) => authorization,
             Err(why) => {
                 again.find(FindingKind::ApprovalSignatures, why);
                 counts.fail += 1;
                 // People must review the run, also if a signature is wrong.
-                let stated = stated_authorization(&receipt.authorization).into_iter();
-                again
-                    .findings
-                    .extend(stated.flat_map(|stated| self.follow(index, document, &stated, &open)));
+                let followed = self.follow(index, document, &logged.stated, &open);
+                again.findings.extend(followed);
                 return (None, again.findings, Some(open.in_force));
             }
         };
@@ -235,17 +258,8 @@ impl Runs {
         let id = signed.proposal.receipt();
         again.about = Some(id.to_string());
         let digest = AuthorizationDigest::from_bytes(authorization.digest());
-        again.matches(&open, signed, digest);
+        again.matches(&open, signed);
         again.revoked(&authorization, revocations.before(place.0));
-        again.names_in_subject(document, digest);
-        let proposal = UsedValue::Proposal(&signed.proposal).hash();
-        if self.used.earlier(proposal).is_some() {
-            again.find(FindingKind::DoubleUse, has_receipt(&signed.proposal));
-        } else {
-            self.used
-                .add(proposal, (index, 0), now.plus(MAX_WINDOW_S + SKEW_S));
-            self.used.keep(proposal);
-        }
         let params = match &open.in_force.state {
             Some(state) => {
                 let about = (&**state, revocations.before(place.0));
@@ -407,7 +421,7 @@ impl Runs {
             .map(|(&(consumption, item), open)| OpenRun {
                 consumption,
                 item,
-                authorization: open.spent.authorization,
+                authorization: open.spent.authorization.digest,
                 at: open.at,
             })
     }
@@ -449,6 +463,7 @@ impl Runs {
             seal: open.in_force.index,
         });
         SavedRuns {
+            waiting: self.waiting.iter().map(|one| one.at).collect(),
             open: open.collect(),
             exclusive: self.exclusive.clone(),
             sessions: self.sessions.clone(),
@@ -459,9 +474,15 @@ impl Runs {
         }
     }
 
-    /// Restores the stored records under the seals that were stored with them.
-    pub fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
+    /// Restores the stored records under the seals that were stored with them. `logged` reads an authorization from the
+    /// log.
+    pub fn resume(
+        kept: &SavedAudit,
+        seals: &[Arc<SealInForce>],
+        logged: impl Fn(AuthorizationRef) -> Result<LoggedAuthorization, String>,
+    ) -> Result<Self, String> {
         let SavedRuns {
+            waiting,
             open,
             exclusive,
             sessions,
@@ -471,6 +492,10 @@ impl Runs {
             unchecked,
         } = &kept.runs;
         let mut runs = Self {
+            waiting: waiting
+                .iter()
+                .map(|named| logged(*named))
+                .collect::<Result<_, _>>()?,
             sessions: sessions.clone(),
             plans: plans.clone(),
             grants: GrantUses::resume(grants)?,
@@ -491,6 +516,7 @@ impl Runs {
                 leaf: *run.leaf.as_bytes(),
                 at: run.at,
                 spent: run.spent.clone(),
+                authorization: Some(logged(run.spent.authorization)?),
                 in_force,
                 found: Vec::new(),
             };

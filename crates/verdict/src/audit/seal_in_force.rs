@@ -19,12 +19,18 @@ use documents::{
 };
 use reading::PasskeysRule;
 
+/// A seal of the log, with the state that it put in force.
 #[derive(Debug)]
 pub struct SealInForce {
+    /// Index of the seal's log entry.
     pub index: u64,
+    /// Digest of the seal's payload.
     pub digest: SealDigest,
+    /// Number of the seal.
     pub number: u64,
+    /// The boundary and the epoch.
     pub boundary: BoundaryRef,
+    /// The roster.
     pub roster: Arc<TrustedRoster>,
     /// Program version that decided under the seal, according to the boundary.
     pub engine: Arc<str>,

@@ -23,11 +23,12 @@ use crate::{
     },
 };
 use documents::{
-    AuthorizationDigest, Blake3Digest, Epoch, FollowedLog, Frontier, Hash, LeafHash, Name, Nonce,
-    ProposalId, RevokedSubject, SealDigest, Spent, Timestamp, sha256, unhex32,
+    AuthorizationDigest, AuthorizationRef, Blake3Digest, Epoch, FollowedLog, Frontier, Hash,
+    LeafHash, Name, Nonce, ProposalId, RevokedSubject, SealDigest, Spent, Timestamp, sha256,
+    unhex32,
 };
 
-/// Log entry and item of a consumption. For a proposal: log entry of the receipt, and 0.
+/// Log entry and item of a consumption.
 pub type Place = (u64, u64);
 
 /// A value that a log may use only once.
@@ -105,13 +106,19 @@ impl UsedValues {
             .insert(hash, place.0 << 8 | place.1);
     }
 
-    /// Remembers the short hash for ever.
-    pub fn keep(&mut self, hash: u128) {
-        self.count += 1;
-        self.newest.push(short(hash));
+    /// Remembers a value that the log uses once, its short hash for ever. Returns the place of an earlier use.
+    pub fn spend(&mut self, value: UsedValue<'_>, place: Place, until: Timestamp) -> Option<Place> {
+        let hash = value.hash();
+        let earlier = self.earlier(hash);
+        if earlier.is_none() {
+            self.add(hash, place, until);
+            self.count += 1;
+            self.newest.push(short(hash));
+        }
         if self.newest.len() == CHUNK {
             self.sort();
         }
+        earlier
     }
 
     /// Drops the places and the 16 bytes of the values whose time `until` has passed.
@@ -140,9 +147,9 @@ impl UsedValues {
         self.left_out.insert((entry, item));
     }
 
-    /// Returns true if the use counts in the search for second uses.
-    pub fn counts(&self, (entry, item): Place) -> bool {
-        !self.left_out.contains(&(entry, None)) && !self.left_out.contains(&(entry, Some(item)))
+    /// Returns true if the use, or the entry, is excluded from the search for second uses.
+    pub fn is_left_out(&self, entry: u64, item: Option<u64>) -> bool {
+        self.left_out.contains(&(entry, item))
     }
 
     /// Returns the short hashes of this audit, in sorted chunks.
@@ -212,9 +219,9 @@ pub fn spent_before(nonce: &Nonce, (entry, item): Place) -> String {
     format!("the nonce {nonce} was already spent by item {item} of entry {entry}")
 }
 
-/// Says that an earlier receipt has the proposal.
-pub fn has_receipt(proposal: &ProposalId) -> String {
-    format!("the proposal {proposal} already has a receipt, for another authorization")
+/// Says that an earlier consumption used the proposal.
+pub fn has_proposal(proposal: &ProposalId) -> String {
+    format!("an earlier consumption used the proposal {proposal} for another authorization")
 }
 
 /// Adds the numbers that are in both sorted slices to `found`. The time depends on the shorter slice.
@@ -303,6 +310,9 @@ pub struct SavedSeal {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptRuns")]
 pub struct SavedRuns {
+    /// Authorizations at the end of the log that no consumption has named yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<AuthorizationRef>,
     /// Runs without a receipt.
     pub open: Vec<SavedOpenRun>,
     /// Index of the last receipt's log entry, for each exclusive name.
@@ -419,9 +429,9 @@ mod tests {
         let mut used = UsedValues::default();
         let nonce: Nonce = "AAAAAAAAAAAAAAAAAAAAAA".parse().expect("a nonce");
         let until = Timestamp::from_unix(1_800_000_000);
+        let first = used.spend(UsedValue::Nonce(&nonce), (1 << 40, 15), until);
+        assert_eq!(first, None);
         let nonce = UsedValue::Nonce(&nonce).hash();
-        used.add(nonce, (1 << 40, 15), until);
-        used.keep(nonce);
         for (now, is_kept) in [(-1, true), (0, true), (PERIOD_S, false)] {
             used.forget(until.plus(now));
             assert_eq!(

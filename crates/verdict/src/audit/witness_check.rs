@@ -126,7 +126,7 @@ mod tests {
             })
             .edit(FixtureStage::Bundle, move |bundle| {
                 let at: Timestamp = AT.parse().expect("a time");
-                for part in ["receipt", "consumption", "seal"] {
+                for part in ["receipt", "authorization", "consumption", "seal"] {
                     let mut proof =
                         TlogProof::parse(bundle["proofs"][part].as_str().expect("text"))
                             .expect("proof");
@@ -240,7 +240,7 @@ mod tests {
             let key = WitnessKey::new("w.example", secret.public());
             let vkey = key.vkey();
             let cosign = move |bundle: &mut Value| {
-                for part in ["seal", "consumption", "receipt"] {
+                for part in ["seal", "authorization", "consumption", "receipt"] {
                     let mut proof =
                         TlogProof::parse(bundle["proofs"][part].as_str().expect("a proof"))
                             .expect("a proof");

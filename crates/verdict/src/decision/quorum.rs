@@ -43,7 +43,7 @@ impl QuorumMet {
         &self.groups
     }
 
-    /// Returns true if the receipt embeds the signature of this key. There is one such signature for each person who
+    /// Returns true if the log has the signature of this key. There is one such signature for each person who
     /// counted.
     pub fn keeps(&self, keyid: &KeyId) -> bool {
         self.keys.contains(keyid)

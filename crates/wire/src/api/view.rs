@@ -317,8 +317,10 @@ pub struct ReceiptView {
     pub id: ReceiptId,
     /// Index of the receipt's log entry.
     pub index: u64,
-    /// The signed envelope.
+    /// The envelope of the receipt.
     pub envelope: documents::Envelope,
+    /// The envelope of the authorization, with the signatures that counted. The receipt names it by its digest.
+    pub authorization: documents::Envelope,
     /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_unknown_because: Option<String>,

@@ -470,7 +470,7 @@ fn why(problem: &ToolProblem) -> &'static str {
 
 fn receipt_of(bundle: &Bundle) -> Answer<(Receipt, Authorization)> {
     let receipt: Receipt = predicate(&bundle.receipt)?;
-    let authorization = predicate(&receipt.authorization)?;
+    let authorization = predicate(&bundle.authorization)?;
     Ok((receipt, authorization))
 }
 

@@ -133,8 +133,9 @@ pub struct AuditRow {
 
 /// Text of a cell without evidence.
 const UNKNOWN: &str = "(not established)";
-/// Text of a cell about an open run or a denial, whose authorization the log does not contain.
-const NOT_IN_LOG: &str = "(not in the log)";
+/// Text of a cell about an open run, which the audit decides only with its receipt, or about a denial, whose authorization
+/// the log does not contain.
+const NOT_IN_LOG: &str = "(not decided)";
 /// Text of a cell of a review, which names only the receipt.
 const IN_RECEIPT: &str = "(see the receipt)";
 /// Text of a cell of a revocation, which belongs to no run.
@@ -312,7 +313,7 @@ impl AuditRow {
         }
     }
 
-    /// Returns the row of a consumption without a receipt. The consumption names only the digest of the authorization.
+    /// Returns the row of a consumption without a receipt.
     pub fn of_open(run: OpenRun) -> Self {
         Self {
             cells: [

@@ -379,7 +379,7 @@ fn from_history(
 fn read_run(bundle: &[u8]) -> Option<(Receipt, Authorization)> {
     let bundle: Bundle = serde_json::from_slice(bundle).ok()?;
     let receipt: Receipt = read_predicate(&bundle.receipt.payload)?;
-    let signed = read_predicate(&receipt.authorization.payload)?;
+    let signed = read_predicate(&bundle.authorization.payload)?;
     Some((receipt, signed))
 }
 

@@ -121,7 +121,7 @@ async fn what_another_writer_committed_is_shown_only_after_a_commit_of_this_writ
             matches!(replayed, Err(ConsumeStop::Replayed(_))),
             "{replayed:?}"
         );
-        assert_eq!((two.state().size, two.open_proposals().running), (2, 1));
+        assert_eq!((two.state().size, two.open_proposals().running), (3, 1));
         let (old, new) = (two.state().size, one.state().size);
         assert_eq!(
             two.root_at(old).expect("root"),

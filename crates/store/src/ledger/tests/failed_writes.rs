@@ -126,11 +126,13 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
         let mut places = [
             refused.expect("refused").index,
             five.expect("finished").index,
+            one.authorization.index,
             one.index,
+            three.authorization.index,
             three.index,
         ];
         places.sort_unstable();
-        assert_eq!(places, [4, 5, 6, 7], "the leaves are without a gap");
+        assert_eq!(places, [6, 7, 8, 9, 10, 11], "the leaves are without a gap");
         assert_eq!(
             (status(&ledger, 2), status(&ledger, 4)),
             (None, Some(ProposalStatus::Running))

@@ -50,17 +50,27 @@ pub async fn spend(
     max_uses: u64,
     rate: Option<(u64, u64)>,
 ) -> Result<SpentNonce, ConsumeStop> {
+    ledger
+        .consume(use_of(ledger, number, grant, max_uses, rate))
+        .await
+}
+
+pub fn use_of(
+    ledger: &Ledger,
+    number: u8,
+    grant: u8,
+    max_uses: u64,
+    rate: Option<(u64, u64)>,
+) -> Consume {
     let claim = GrantClaim {
         grant: draft(grant).digest,
         max_uses,
         rate,
     };
-    ledger
-        .consume(Consume {
-            claim: Some(claim),
-            ..consume_of(ledger, core(number))
-        })
-        .await
+    Consume {
+        claim: Some(claim),
+        ..consume_of(ledger, core(number))
+    }
 }
 
 fn numbers(ledger: &Ledger, grant: u8) -> Vec<u64> {

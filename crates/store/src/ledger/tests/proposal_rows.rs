@@ -492,11 +492,11 @@ async fn the_payload_is_readable_in_every_status_of_a_proposal() {
         let [unfinished] = &ledger.reads().unfinished().expect("read")[..] else {
             panic!("one")
         };
-        assert_eq!(
-            (&unfinished.proposal, &*unfinished.decision),
-            (&id, &b"decision"[..])
-        );
-        assert_eq!(unfinished.envelope, envelope_of(&payload));
+        assert_eq!(unfinished.proposal, id);
+        let row = ledger.proposal(&id).expect("read").expect("a row");
+        let signed = ledger.leaf(row.authorization.expect("logged"));
+        let signed = signed.expect("read").expect("an entry");
+        assert_eq!(signed.data, envelope_of(&payload));
         ledger
             .finish(finish_of(&ledger, &id))
             .await

@@ -10,7 +10,7 @@ use crate::{
     WriteStop,
     ledger::tests::{
         World, consume_of, core, envelope_of, finish_of,
-        grants::{active, spend},
+        grants::{active, spend, use_of},
         seal, t,
     },
     sqlite,
@@ -125,7 +125,7 @@ async fn the_number_of_emergencies_with_an_open_review_is_limited_also_within_on
             two.expect("consumed"),
             normal.expect("no emergency"),
         ];
-        assert_eq!(places.map(|spent| spent.index), [2; 3], "one commit");
+        assert_eq!(places.map(|spent| spent.index), [5; 3], "one commit");
         assert_eq!(three.err(), unreviewed(2, &[1, 2]));
         // A run that ended is still open, and a restart finds the same runs.
         let receipt = ledger
@@ -342,8 +342,8 @@ async fn a_review_raises_the_state_version_and_is_logged_only_in_the_checked_sta
         );
         let version = ledger.state().version;
         let leaf = ledger.review(write.clone()).await.expect("logged");
-        assert_eq!((leaf.index, ledger.state().version), (3, version + 1));
-        let stored = ledger.leaf(3).expect("read").expect("a leaf");
+        assert_eq!((leaf.index, ledger.state().version), (4, version + 1));
+        let stored = ledger.leaf(4).expect("read").expect("a leaf");
         assert_eq!(
             (stored.kind, &stored.data[..]),
             (LeafKind::Review, &*write.envelope)
@@ -353,7 +353,7 @@ async fn a_review_raises_the_state_version_and_is_logged_only_in_the_checked_sta
             .events(ledger.reads().newest_event().expect("read") - 1, 1)
             .expect("read")
             .remove(0);
-        assert_eq!(last.what, EventFact::Entry(EntryEvent::Review, 3));
+        assert_eq!(last.what, EventFact::Entry(EntryEvent::Review, 4));
         assert!(owed(&ledger, 1).is_open(), "this review closes nothing");
         // The second of two reviews of one commit was counted without the first one.
         let first = commits
@@ -382,35 +382,35 @@ async fn a_review_raises_the_state_version_and_is_logged_only_in_the_checked_sta
         first.await.expect("task").expect("refused");
         assert_eq!(
             (one.expect("logged").index, two),
-            (5, Err(WriteStop::Moved))
+            (6, Err(WriteStop::Moved))
         );
         // The review that closed the run stays in the row. A later review can settle the end in another way, or open it again.
         last.version = ledger.state().version;
-        assert_eq!(ledger.review(last.clone()).await.expect("logged").index, 6);
+        assert_eq!(ledger.review(last.clone()).await.expect("logged").index, 7);
         let row = owed(&ledger, 1);
         assert_eq!(
             (row.reviewed, row.settled, ledger.reads().owed_open(9)),
-            (Some(5), Some(6), Ok(Vec::new()))
+            (Some(6), Some(7), Ok(Vec::new()))
         );
         let open = ReviewWrite {
             settles: Some(false),
             version: ledger.state().version,
             ..last.clone()
         };
-        assert_eq!(ledger.review(open.clone()).await.expect("logged").index, 7);
+        assert_eq!(ledger.review(open.clone()).await.expect("logged").index, 8);
         assert_eq!(
             (owed(&ledger, 1).reviewed, owed(&ledger, 1).settled),
-            (Some(5), None)
+            (Some(6), None)
         );
         let of = |leaf, write: &ReviewWrite| StoredReview {
             leaf,
             ..write.review.clone()
         };
         let expected = vec![
-            of(3, &review_of(&ledger, 1, receipt)),
-            of(5, &last),
+            of(4, &review_of(&ledger, 1, receipt)),
             of(6, &last),
-            of(7, &open),
+            of(7, &last),
+            of(8, &open),
         ];
         assert_eq!(ledger.reads().reviews_of(receipt), Ok(expected));
         assert_eq!(ledger.reads().reviews_of(receipt + 1), Ok(Vec::new()));
@@ -438,14 +438,17 @@ fn authorization(number: u8, more: &[(&str, Value)]) -> Vec<u8> {
 }
 
 /// Ends a run with a receipt that has the form of a real one, and returns its leaf and its payload.
-async fn end(ledger: &Ledger, number: u8, authorization: &[u8], unknown: bool) -> (u64, Vec<u8>) {
+async fn end(
+    ledger: &Ledger,
+    number: u8,
+    spent: &SpentNonce,
+    authorization: &[u8],
+    unknown: bool,
+) -> (u64, Vec<u8>) {
     let payload = golden("receipt", |value| {
-        value["predicate"]["authorization"]["payload"] = {
-            let envelope: Value =
-                serde_json::from_slice(&envelope_of(authorization)).expect("json");
-            envelope["payload"].clone()
-        };
-        value["subject"][0]["digest"]["sha256"] = json!(hex(&sha256(authorization)));
+        value["predicate"]["authorization"] = json!(spent.authorization);
+        let digest = spent.authorization.digest;
+        value["subject"][0]["digest"]["sha256"] = json!(hex(digest.as_bytes()));
         if unknown {
             value["predicate"]["outcome"] = json!({"status": "unknown"});
         }
@@ -492,23 +495,24 @@ async fn a_check_finds_each_changed_row_of_reviews_and_of_runs_that_need_them() 
         authorization(2, &[("grant", json!(grant.digest))]),
         authorization(3, &urgent),
     );
-    emergency(&ledger, 1, 9).await.expect("consumed");
-    spend(&ledger, 2, 1, 9, None).await.expect("consumed");
-    let envelope = envelope_of(&three).into();
-    ledger
-        .consume(Consume {
-            envelope,
-            ..emergency_of(&ledger, 3, 9)
-        })
-        .await
-        .expect("consumed");
-    ledger
-        .consume(consume_of(&ledger, core(4)))
-        .await
-        .expect("consumed");
-    let (first, first_payload) = end(&ledger, 1, &one, false).await;
-    let (second, second_payload) = end(&ledger, 2, &two, true).await;
-    let _ = end(&ledger, 4, &authorization(4, &[]), false).await;
+    let four = authorization(4, &[]);
+    let granted = use_of(&ledger, 2, 1, 9, None);
+    let mut spent = Vec::new();
+    for (consume, signed) in [
+        (emergency_of(&ledger, 1, 9), &one),
+        (granted, &two),
+        (emergency_of(&ledger, 3, 9), &three),
+        (consume_of(&ledger, core(4)), &four),
+    ] {
+        let consume = Consume {
+            envelope: envelope_of(signed).into(),
+            ..consume
+        };
+        spent.push(ledger.consume(consume).await.expect("consumed"));
+    }
+    let (first, first_payload) = end(&ledger, 1, &spent[0], &one, false).await;
+    let (second, second_payload) = end(&ledger, 2, &spent[1], &two, true).await;
+    let _ = end(&ledger, 4, &spent[3], &four, false).await;
     let envelope = document(&first_payload, ReviewVerdict::Accepted, None);
     let write = ReviewWrite {
         closes: true,

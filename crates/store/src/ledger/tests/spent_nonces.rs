@@ -35,10 +35,22 @@ async fn consumptions_of_a_large_batch_have_at_most_sixteen_items() {
         let first = first.await.expect("joined").expect("refused").index;
         for (number, asking) in (0..).zip(asked) {
             let consumed = asking.await.expect("consumed");
+            // Each consumption is directly after its authorizations.
+            let (before, item) = (first + 1 + number / 16 * 17, number % 16);
+            let items = if number < 32 { 16 } else { 8 };
             assert_eq!(
-                (consumed.index, consumed.item),
-                (first + 1 + number / 16, (number % 16) as u32),
+                (consumed.index, u64::from(consumed.item)),
+                (before + items, item),
                 "number {number}"
+            );
+            assert_eq!(consumed.authorization.index, before + item);
+            assert_eq!(
+                ledger
+                    .leaf(before + item)
+                    .expect("read")
+                    .expect("an entry")
+                    .data,
+                *consumed.signed
             );
             let entry = ledger
                 .leaf(consumed.index)

@@ -86,8 +86,8 @@ async fn after_a_takeover_the_earlier_node_writes_nothing_but_the_receipts_of_it
             .expect("its receipt");
         assert_eq!(
             ledger.state().size,
-            5,
-            "a seal, two consumptions and two receipts"
+            7,
+            "a seal, two authorizations with their consumptions, and two receipts"
         );
         check_laws(&ledger);
     }

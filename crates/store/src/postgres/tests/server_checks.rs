@@ -186,7 +186,7 @@ fn a_schema_that_somebody_changed_by_hand_is_refused() {
         ),
         (
             "UPDATE meta SET schema = 99",
-            "UPDATE meta SET schema = 1",
+            "UPDATE meta SET schema = 2",
             "has the number 99",
         ),
         (

@@ -9,10 +9,10 @@ use crate::{
     fields::place, id_bytes, opened, payload_of,
 };
 use documents::{
-    Authorization, AuthorizationDigest, Base64, Consumption, Denial, Envelope, Genesis, Grant,
-    KeyId, LeafHash, LeafKind, MAX_WINDOW_S, Malformed, Manifest, ManifestEntry, ProposalId,
+    Authorization, AuthorizationDigest, AuthorizationRef, Consumption, Denial, Envelope, Genesis,
+    Grant, KeyId, LeafHash, LeafKind, MAX_WINDOW_S, Malformed, Manifest, ManifestEntry, ProposalId,
     Receipt, RefusalStatement, RegistryLeaf, ReviewStatement, Revocation, SKEW_S, Seal, SealDigest,
-    Spent, Statement, Status, denied, hex, json, reviewed, revoked,
+    Spent, Statement, Status, denied, hex, json, leaf_hash, reviewed, revoked,
 };
 
 impl Look<'_> {
@@ -28,6 +28,8 @@ impl Look<'_> {
         let found = match kind {
             LeafKind::Seal => opened::<Seal>(data)
                 .map(|(payload, seal)| self.seal(index, &payload, seal.predicate)),
+            // The consumption reads its authorizations.
+            LeafKind::Authorization => opened::<Authorization>(data).map(|_| Ok(())),
             LeafKind::Consumption => opened::<Consumption>(data)
                 .map(|(_, statement)| self.consumption(index, &statement.predicate)),
             LeafKind::Receipt => opened::<Receipt>(data)
@@ -199,7 +201,9 @@ impl Look<'_> {
         spent: &Spent,
     ) -> StoreResult {
         let id = &run.core.id;
-        if (run.core.digest, &run.core.nonce) != (spent.authorization, &spent.nonce) {
+        let authorization = &spent.authorization;
+        let same = (run.core.digest, &run.core.nonce) == (authorization.digest, &spent.nonce);
+        if !same || run.authorization != Some(authorization.index) {
             self.defect(
                 entry,
                 format!(
@@ -216,12 +220,14 @@ impl Look<'_> {
             created == (then, then)
         };
         self.differs(id, run.started_at == then && same, "its consumption");
-        let sql = "SELECT envelope, seal FROM crossing WHERE id = ?1";
-        let crossing = self.one(sql, [at], |row| {
-            Ok((row.get::<Vec<u8>>(0)?, row.get::<Vec<u8>>(1)?))
-        })?;
+        let payload = self.authorization(entry, authorization)?;
         let runs = run.status == ProposalStatus::Running;
-        if runs != crossing.is_some() {
+        if let (true, Ok(payload)) = (runs, &payload) {
+            self.owes(None, false, payload);
+        }
+        self.compare(run, payload);
+        let sql = "SELECT 1 FROM crossing WHERE id = ?1";
+        if runs != self.one(sql, [at], |_| Ok(()))?.is_some() {
             let what = if runs {
                 "the proposal is running, but its row in the table crossing, which recovery needs, is missing"
             } else {
@@ -229,21 +235,26 @@ impl Look<'_> {
             };
             self.defect(entry, what);
         }
-        let Some((envelope, seal)) = crossing else {
-            return Ok(());
-        };
-        if seal != consumption.seal.as_bytes() {
+        Ok(())
+    }
+
+    /// Returns the payload of an authorization in the log.
+    fn authorization(
+        &mut self,
+        entry: &str,
+        named: &AuthorizationRef,
+    ) -> StoreResult<Result<Vec<u8>, Malformed>> {
+        let data = self.entry_at(named.index)?.unwrap_or_default();
+        if LeafHash::from_bytes(leaf_hash(&data)) != named.leaf {
             self.defect(
                 entry,
-                "the row in the table crossing names another seal than the consumption",
+                format!(
+                    "log entry {} is not the authorization that the entry names",
+                    named.index
+                ),
             );
         }
-        let payload = payload_of(&envelope);
-        if let Ok(payload) = &payload {
-            self.owes(None, false, payload);
-        }
-        self.compare(run, payload);
-        Ok(())
+        Ok(payload_of(&data))
     }
 
     pub(super) fn receipt(&mut self, index: u64, receipt: &Receipt) -> StoreResult {
@@ -267,15 +278,13 @@ impl Look<'_> {
             proposal_columns!(),
             " FROM closed_at c JOIN proposal p ON p.id = c.id WHERE c.receipt = ?1"
         );
-        let payload =
-            Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload);
+        let payload = self.authorization(&entry, &receipt.authorization)?;
         if let Ok(payload) = &payload {
             let is_unknown = receipt.outcome.status == Status::Unknown;
             self.owes(Some(index), is_unknown, payload);
         }
         if let Some(run) = self.run_of(&entry, "this receipt", sql, index.cast_signed())? {
             if run.consumption == Some((of.index, item)) {
-                self.compare(&run, payload);
                 self.finished(&run, receipt)?;
             } else {
                 self.defect(

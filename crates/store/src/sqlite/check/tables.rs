@@ -45,7 +45,7 @@ impl Look<'_> {
             "proposal",
             "the proposal never ran, but names a start, a consumption or a receipt",
             "SELECT id FROM proposal WHERE status > 1 \
-             AND (started_at IS NOT NULL OR spent IS NOT NULL OR receipt IS NOT NULL)",
+             AND (started_at IS NOT NULL OR signed IS NOT NULL OR spent IS NOT NULL OR receipt IS NOT NULL)",
         )?;
         self.odd(
             "proposal",
@@ -115,7 +115,7 @@ impl Look<'_> {
             Ok((
                 row.get::<Vec<u8>>(0)?,
                 row.proposal(0),
-                row.get::<Vec<u8>>(17)?,
+                row.get::<Vec<u8>>(18)?,
             ))
         })?;
         for (id, row, payload) in waiting {
@@ -407,10 +407,6 @@ impl Look<'_> {
 
     /// Compares the number of packed tiles with the log.
     pub(super) fn packed_rows(&mut self, expected: u64) -> StoreResult {
-        // A store of an earlier version has no packed tiles.
-        if self.is_old {
-            return Ok(());
-        }
         self.count("packed", expected, "the number of packed tiles is")
     }
 

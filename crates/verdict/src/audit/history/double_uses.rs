@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use crate::{
     Auditor, EvidenceFiles, Finding, FindingKind, LogEntry, Place, Unreadable, UsedValue,
     audit::{entry::each, used_values::short},
-    has_receipt, spent_before, stated_authorization, without_run,
+    has_proposal, spent_before, without_run,
 };
 use documents::{
-    AuthorizationDigest, Base64, Consumption, Frontier, Predicate, Receipt, Statement, TILE_WIDTH,
+    Authorization, Consumption, Frontier, MAX_ITEMS, Predicate, Receipt, Statement, TILE_WIDTH,
 };
 
 impl Auditor {
@@ -33,13 +33,10 @@ impl Auditor {
         findings: Vec<Finding>,
     ) -> Vec<Finding> {
         let place = (receipt.consumption.index, receipt.consumption.item);
-        let payload = Base64::Strict.decode("", &receipt.authorization.payload);
-        match (&findings[..], payload) {
-            ([only], Ok(payload))
-                if only.what == FindingKind::NoConsumption && place.0 < self.from =>
-            {
+        match &findings[..] {
+            [only] if only.what == FindingKind::NoConsumption && place.0 < self.from => {
                 self.aside
-                    .push((index, place, AuthorizationDigest::of(&payload)));
+                    .push((index, place, receipt.authorization.digest));
                 Vec::new()
             }
             _ => findings,
@@ -65,7 +62,7 @@ impl Auditor {
             self.say(without_run(
                 index,
                 place,
-                item.is_some_and(|item| item.authorization == authorization),
+                item.is_some_and(|item| item.authorization.digest == authorization),
             ));
         }
         Ok(())
@@ -87,45 +84,54 @@ impl Auditor {
         }
         let (size, mut tree) = (self.size(), Frontier::default());
         let (mut first, mut findings) = (HashMap::<u128, Place>::new(), Vec::new());
+        // Proposals of the authorizations directly before a consumption.
+        let mut waiting = Vec::new();
         let tiles =
             (0..size.div_ceil(u64::from(TILE_WIDTH))).map(|tile| beside.entries(tile, size));
         each(tiles, |entry| {
             let index = tree.size();
             tree.append(entry.hash());
-            let mut follow = |place, value: UsedValue<'_>, finding: &dyn Fn(Place) -> Finding| {
+            // Returns the earlier place of the value.
+            let mut follow = |place, value: UsedValue<'_>| {
                 let hash = value.hash();
-                if twice.contains(&short(hash)) && self.runs.used.counts(place) {
-                    let earlier = *first.entry(hash).or_insert(place);
-                    (earlier != place).then(|| findings.push(finding(earlier)));
-                }
+                let is_twice = twice.contains(&short(hash));
+                let earlier = is_twice.then(|| *first.entry(hash).or_insert(place));
+                earlier.filter(|earlier| *earlier != place)
             };
             match entry.kind() {
                 Some(Consumption::KIND) => {
-                    let Some(consumption) = predicate::<Consumption>(entry) else {
-                        return Ok(());
-                    };
-                    for (item, spent) in (0..).zip(&consumption.spent) {
-                        follow((index, item), UsedValue::Nonce(&spent.nonce), &|earlier| {
-                            let why =
-                                format!("item {item}: {}", spent_before(&spent.nonce, earlier));
-                            Finding::at(FindingKind::DoubleUse, index, why)
-                                .about(spent.authorization)
-                        });
-                    }
-                }
-                Some(Receipt::KIND) => {
-                    let receipt = predicate::<Receipt>(entry);
-                    let Some(signed) =
-                        receipt.and_then(|receipt| stated_authorization(&receipt.authorization))
+                    let mut proposals = std::mem::take(&mut waiting).into_iter();
+                    let consumption = predicate::<Consumption>(entry);
+                    let Some(consumption) =
+                        consumption.filter(|_| !self.runs.used.is_left_out(index, None))
                     else {
                         return Ok(());
                     };
-                    follow((index, 0), UsedValue::Proposal(&signed.proposal), &|_| {
-                        Finding::at(FindingKind::DoubleUse, index, has_receipt(&signed.proposal))
-                            .about(signed.proposal.receipt())
-                    });
+                    for (item, spent) in (0..).zip(&consumption.spent) {
+                        let (place, proposal) = ((index, item), proposals.next().flatten());
+                        let nonce = follow(place, UsedValue::Nonce(&spent.nonce));
+                        let proposal = proposal.filter(|proposal| {
+                            follow(place, UsedValue::Proposal(proposal)).is_some()
+                        });
+                        let nonce = nonce.map(|earlier| spent_before(&spent.nonce, earlier));
+                        let why = nonce.or_else(|| proposal.as_ref().map(has_proposal));
+                        let reported = self.runs.used.is_left_out(index, Some(item));
+                        let Some(why) = why.filter(|_| !reported) else {
+                            continue;
+                        };
+                        let why = format!("item {item}: {why}");
+                        findings.push(
+                            Finding::at(FindingKind::DoubleUse, index, why)
+                                .about(spent.authorization.digest),
+                        );
+                    }
                 }
-                _ => {}
+                Some(Authorization::KIND) => {
+                    waiting.push(predicate::<Authorization>(entry).map(|one| one.proposal));
+                    let end = waiting.len().saturating_sub(MAX_ITEMS);
+                    waiting.drain(..end);
+                }
+                _ => waiting.clear(),
             }
             Ok(())
         })?;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::{
     Auditor, EvidenceFiles, Expected, LogEntry, Pinned, Runs, SavedAudit, SealInForce, Seals,
-    Tiles, audit::used_values::SavedSeal,
+    Tiles, Unreadable,
+    audit::{logged_authorization::LoggedAuthorization, used_values::SavedSeal},
 };
-use documents::{Envelope, hex};
+use documents::{Envelope, TILE_WIDTH, hex};
 
 impl Auditor {
     /// Resumes an audit from its stored state. The audit computes the root from the stored tree and the new entries.
@@ -44,7 +45,15 @@ impl Auditor {
             )?;
             sealed.push(Arc::new(in_force));
         }
-        auditor.runs = Runs::resume(kept, &sealed)?;
+        let width = u64::from(TILE_WIDTH);
+        auditor.runs = Runs::resume(kept, &sealed, |named| {
+            let entries = beside.entries(named.index / width, kept.size);
+            let entries = entries.map_err(|Unreadable(why)| why)?;
+            let data = entries.into_iter().nth((named.index % width) as usize);
+            data.and_then(|data| LoggedAuthorization::of(named.index, &LogEntry::of(data)).ok())
+                .filter(|logged| logged.at == named)
+                .ok_or_else(|| format!("entry {} is not the saved authorization", named.index))
+        })?;
         auditor.seals = Seals {
             current: sealed.last().cloned(),
             last: sealed.last().and_then(|seal| seal.state.clone()),

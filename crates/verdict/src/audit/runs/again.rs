@@ -3,28 +3,31 @@
 use std::{borrow::Cow, fmt::Display, sync::Arc};
 
 use crate::{
-    Authority, CheckStop, ExcludedSigners, ExclusionError, Finding, FindingKind, GrantError,
-    NotCounted, PermissionsError, RevokedBefore, SealInForce, SealedState, StepError, Tokens,
+    Authority, CheckStop, ExcludedSigners, ExclusionError, Finding, FindingKind, GrantContext,
+    GrantError, NotCounted, PermissionsError, RevokedBefore, SealInForce, SealedState, StepError,
+    Tokens,
     audit::{
         decided::{check_counted, check_session},
         grant_uses::{GrantUses, decide_in},
+        logged_authorization::LoggedAuthorization,
     },
     check_each_counts, check_outcome, check_parameters, check_permissions, check_place,
     check_profile, check_recorded_step, check_sandbox, check_window, covers, exclusion, quorum,
     signature_count, stands,
 };
 use documents::{
-    Authorization, AuthorizationDigest, BoundaryRef, Decision, Hash, KeyId, LeafHash, ParamsDigest,
-    Receipt, Spent, Subject, Timestamp, Verified, joined,
+    Authorization, BoundaryRef, Decision, Hash, LeafHash, Name, ParamsDigest, Receipt, Spent,
+    Timestamp, Verified, joined,
 };
 use reading::{check_list, check_programs, without_list};
 
 /// Consumption that has no receipt yet.
-#[derive(Debug)]
 pub struct Open {
     pub leaf: Hash,
     pub at: Timestamp,
     pub spent: Spent,
+    /// The authorization that the item spends, or `None` if it is not in the log.
+    pub authorization: Option<LoggedAuthorization>,
     pub in_force: Arc<SealInForce>,
     pub found: Vec<FindingKind>,
 }
@@ -47,8 +50,6 @@ pub struct Again {
     pub about: Option<String>,
     pub found: Vec<FindingKind>,
     pub findings: Vec<Finding>,
-    /// Keys that signed the authorization and that were revoked before the consumption.
-    pub revoked_keys: Vec<KeyId>,
     /// Questions that could not be decided, with the reasons.
     pub open: Vec<(FindingKind, String)>,
 }
@@ -127,13 +128,27 @@ impl Again {
             );
             self.find(FindingKind::Consumption, message);
         }
+        for (same, what) in [
+            (
+                receipt.authorization == open.spent.authorization,
+                "authorization",
+            ),
+            (
+                receipt.decision.handed_in_by == open.spent.handed_in_by,
+                "submitter",
+            ),
+        ] {
+            if !same {
+                let message = format!("the {what} in the receipt differs from the consumption");
+                self.find(FindingKind::Consumption, message);
+            }
+        }
     }
 
-    /// Checks that the consumption spends this authorization.
-    pub fn matches(&mut self, open: &Open, signed: &Authorization, digest: AuthorizationDigest) {
+    /// Checks that the item of the consumption agrees with its authorization.
+    pub fn matches(&mut self, open: &Open, signed: &Authorization) {
         let spent = &open.spent;
         for (same, what) in [
-            (spent.authorization == digest, "authorization"),
             (spent.nonce == signed.nonce, "nonce"),
             (spent.expires_at == signed.expires_at, "end of validity"),
             (spent.session == signed.session, "session"),
@@ -142,25 +157,9 @@ impl Again {
             if !same {
                 self.find(
                     FindingKind::Consumption,
-                    format!("the {what} in the consumption differs from the authorization in the receipt"),
+                    format!("the {what} in the consumption differs from the authorization"),
                 );
             }
-        }
-    }
-
-    /// Checks that the first subject of the receipt is the authorization that the receipt contains.
-    pub fn names_in_subject(&mut self, document: &Verified<Receipt>, digest: AuthorizationDigest) {
-        if document
-            .statement()
-            .subject
-            .first()
-            .and_then(Subject::sha256)
-            != Some(*digest.as_bytes())
-        {
-            self.find(
-                FindingKind::ReceiptSubjects,
-                "the subject of the receipt is not the authorization that the receipt contains",
-            );
         }
     }
 
@@ -176,7 +175,6 @@ impl Again {
                     "the key {keyid} signed the authorization, but was revoked at entry {entry}"
                 );
                 self.find(FindingKind::Revoked, why);
-                self.revoked_keys.push(keyid);
             }
         }
         let proposer = &authorization.predicate().proposer;
@@ -285,116 +283,34 @@ impl Again {
         ) {
             self.read_otherwise(FindingKind::Sandbox, error, self.parsed_alike);
         }
-        let tokens = Tokens::Sealed(&state.tokens, at);
-        match exclusion::judge(&signed.proposer, &decision.handed_in_by, tokens, roster) {
-            Ok(excluded) if signed.grant.is_some() => {
-                self.count_granted(
-                    open,
-                    (state, revoked),
-                    authorization,
-                    receipt,
-                    (&excluded, grants),
-                );
+        let SignersDecided {
+            objections,
+            decided,
+        } = decide_signers(
+            in_force,
+            (state, revoked),
+            at,
+            authorization,
+            (&decision.handed_in_by, grants, receipt.consumption.index),
+            true,
+        );
+        for objection in objections {
+            let SignersObjection { what, why, basis } = objection;
+            // The check of the consumption has already reported the revoked grant.
+            if what == FindingKind::Revoked && self.found.contains(&what) {
+                continue;
             }
-            Ok(excluded) => self.count(open, state, authorization, receipt, &excluded),
-            Err(error) => self.find(FindingKind::Proposer, error),
+            let ours = match basis {
+                ObjectionBasis::Documents => true,
+                ObjectionBasis::Sandbox => self.ours,
+                ObjectionBasis::Reading => self.parsed_alike,
+            };
+            self.read_otherwise(what, why, ours);
+        }
+        if let Some((authority, excluded)) = decided {
+            self.compare(&authority, &excluded, state, receipt);
         }
         params
-    }
-
-    fn count(
-        &mut self,
-        open: &Open,
-        state: &SealedState,
-        authorization: &Verified<Authorization>,
-        receipt: &Receipt,
-        excluded: &ExcludedSigners,
-    ) {
-        let signed = authorization.predicate();
-        let Some((step, _)) = state.step(&signed.step.reference) else {
-            return;
-        };
-        let step = match step.for_run(signed) {
-            Ok(step) => step,
-            Err(error) => return self.find(FindingKind::Quorum, error),
-        };
-        let roster = &*open.in_force.roster;
-        let is_revoked = |keyid: &KeyId| self.revoked_keys.contains(keyid);
-        let signatures = authorization.signatures();
-        let count = signature_count::count_unrevoked(
-            signatures,
-            roster,
-            excluded,
-            &step.rules,
-            open.at,
-            is_revoked,
-        );
-        for signature in count
-            .uncounted()
-            .iter()
-            .filter(|signature| signature.why == NotCounted::Excluded)
-        {
-            self.find(FindingKind::Excluded, signature);
-        }
-        let count = match check_each_counts(count) {
-            Ok((count, _)) => count,
-            Err(stop) => return self.find(FindingKind::ApprovalSignatures, stop),
-        };
-        let met = match quorum::decide(&step.rules, &count) {
-            Ok(met) => met,
-            Err(error) => return self.find(FindingKind::Quorum, error),
-        };
-        self.compare(&Authority::Signed(met), excluded, state, receipt);
-    }
-
-    /// Decides whether the grant was in force before the consumption and covers the run.
-    fn count_granted(
-        &mut self,
-        open: &Open,
-        (state, revoked): (&SealedState, RevokedBefore<'_>),
-        authorization: &Verified<Authorization>,
-        receipt: &Receipt,
-        (parties, grants): (&ExcludedSigners, &GrantUses),
-    ) {
-        let (in_force, signed) = (&open.in_force, authorization.predicate());
-        let [signature] = authorization.signatures() else {
-            return;
-        };
-        let logged = signed.grant.and_then(|digest| grants.get(&digest));
-        let Some(logged) = logged.filter(|logged| logged.entry < receipt.consumption.index) else {
-            return self.find(
-                FindingKind::Grant,
-                "no entry before the consumption is the grant of the authorization",
-            );
-        };
-        let covered = logged.prepared(&in_force.roster).and_then(|grant| {
-            decide_in(in_force, (state, revoked), open.at, |context| {
-                covers(&stands(&grant, context)?, signed, &signature.keyid, parties)
-            })
-        });
-        match covered {
-            Ok(covered) => {
-                let excluded = covered.excluded().clone();
-                self.compare(&Authority::Granted(covered), &excluded, state, receipt);
-            }
-            Err(error) => {
-                let what = match &error {
-                    GrantError::Quorum { .. } => FindingKind::Quorum,
-                    GrantError::SelfApproval { .. } => FindingKind::Excluded,
-                    GrantError::Revoked { .. } => FindingKind::Revoked,
-                    _ => FindingKind::Grant,
-                };
-                // The check of the consumption has already reported the revoked grant.
-                if self.found.contains(&what) && what == FindingKind::Revoked {
-                    return;
-                }
-                let ours = match &error {
-                    GrantError::Permissions(PermissionsError::OtherSandbox { .. }) => self.ours,
-                    error => !error.rests_on_reading() || self.parsed_alike,
-                };
-                self.read_otherwise(what, error, ours);
-            }
-        }
     }
 
     /// Compares the decision that the receipt states with the decision from the sealed state.
@@ -447,4 +363,143 @@ impl Again {
             self.find(FindingKind::Sandbox, why);
         }
     }
+}
+
+/// Reason why the signatures of a run do not allow it.
+pub struct SignersObjection {
+    pub what: FindingKind,
+    pub why: String,
+    basis: ObjectionBasis,
+}
+
+/// What an objection depends on, besides the documents.
+enum ObjectionBasis {
+    /// Nothing.
+    Documents,
+    /// The sandbox that this program version makes for the step.
+    Sandbox,
+    /// How this program version reads the script.
+    Reading,
+}
+
+/// Who allowed a run, and who could not.
+pub struct SignersDecided {
+    pub objections: Vec<SignersObjection>,
+    /// `None` if the signatures do not allow the run, or if its step is not sealed.
+    pub decided: Option<(Authority, ExcludedSigners)>,
+}
+
+impl SignersDecided {
+    fn object(&mut self, what: FindingKind, why: impl Display, basis: ObjectionBasis) {
+        self.objections.push(SignersObjection {
+            what,
+            why: why.to_string(),
+            basis,
+        });
+    }
+}
+
+/// Decides from the state before a consumption whether the signatures of the run allowed it: those of its approvers, or
+/// those of the approvers of its grant. `index` is the log entry of the consumption. `compares` is that of
+/// [`GrantContext`].
+pub fn decide_signers(
+    in_force: &SealInForce,
+    (state, revoked): (&SealedState, RevokedBefore<'_>),
+    at: Timestamp,
+    authorization: &Verified<Authorization>,
+    (handed_in_by, grants, index): (&Name, &GrantUses, u64),
+    compares: bool,
+) -> SignersDecided {
+    use ObjectionBasis as B;
+    let (signed, roster) = (authorization.predicate(), &*in_force.roster);
+    let mut result = SignersDecided {
+        objections: Vec::new(),
+        decided: None,
+    };
+    let tokens = Tokens::Sealed(&state.tokens, at);
+    let parties = match exclusion::judge(&signed.proposer, handed_in_by, tokens, roster) {
+        Ok(parties) => parties,
+        Err(error) => {
+            result.object(FindingKind::Proposer, error, B::Documents);
+            return result;
+        }
+    };
+    let Some((step, _)) = state.step(&signed.step.reference) else {
+        return result;
+    };
+    if let Some(digest) = &signed.grant {
+        let [signature] = authorization.signatures() else {
+            return result;
+        };
+        let Some(logged) = grants.get(digest).filter(|logged| logged.entry < index) else {
+            let why = "no entry before the consumption is the grant of the authorization";
+            result.object(FindingKind::Grant, why, B::Documents);
+            return result;
+        };
+        let covered = logged.prepared(roster).and_then(|grant| {
+            decide_in(in_force, (state, revoked), at, |context| {
+                let stands = stands(
+                    &grant,
+                    GrantContext {
+                        compares,
+                        ..context
+                    },
+                )?;
+                covers(&stands, signed, &signature.keyid, &parties)
+            })
+        });
+        match covered {
+            Ok(covered) => {
+                let excluded = covered.excluded().clone();
+                result.decided = Some((Authority::Granted(covered), excluded));
+            }
+            Err(error) => {
+                let what = match &error {
+                    GrantError::Quorum { .. } => FindingKind::Quorum,
+                    GrantError::SelfApproval { .. } => FindingKind::Excluded,
+                    GrantError::Revoked { .. } => FindingKind::Revoked,
+                    _ => FindingKind::Grant,
+                };
+                let basis = match &error {
+                    GrantError::Permissions(PermissionsError::OtherSandbox { .. }) => B::Sandbox,
+                    error if error.rests_on_reading() => B::Reading,
+                    _ => B::Documents,
+                };
+                result.object(what, error, basis);
+            }
+        }
+        return result;
+    }
+    let step = match step.for_run(signed) {
+        Ok(step) => step,
+        Err(error) => {
+            result.object(FindingKind::Quorum, error, B::Documents);
+            return result;
+        }
+    };
+    let count = signature_count::count_unrevoked(
+        authorization.signatures(),
+        roster,
+        &parties,
+        &step.rules,
+        at,
+        |keyid| revoked.key(keyid).is_some(),
+    );
+    for signature in count.uncounted() {
+        if signature.why == NotCounted::Excluded {
+            result.object(FindingKind::Excluded, signature, B::Documents);
+        }
+    }
+    let count = match check_each_counts(count) {
+        Ok((count, _)) => count,
+        Err(stop) => {
+            result.object(FindingKind::ApprovalSignatures, stop, B::Documents);
+            return result;
+        }
+    };
+    match quorum::decide(&step.rules, &count) {
+        Ok(met) => result.decided = Some((Authority::Signed(met), parties)),
+        Err(error) => result.object(FindingKind::Quorum, error, B::Documents),
+    }
+    result
 }

@@ -126,12 +126,18 @@ impl HistoryCase {
         let params = to_canonical(&authorization["predicate"]["params"]);
         authorization["subject"][1]["digest"]["sha256"] = json!(hex(&sha256(&params)));
         let authorization = to_canonical(&authorization);
+        let approved = envelope(&authorization, &[BOB, ALICE]);
+        let entry = json!({
+            "digest": reference(&authorization),
+            "index": 1,
+            "leaf": format!("sha256:{}", hex(&leaf(&approved))),
+        });
 
         let mut consumption = golden!("payload/consumption.json");
         consumption["predicate"]["seal"] = json!(id);
-        consumption["predicate"]["spent"][0]["authorization"] = json!(reference(&authorization));
+        consumption["predicate"]["spent"][0]["authorization"] = entry.clone();
         self.apply(FixtureStage::Consumption, &mut consumption);
-        let named = consumption["predicate"]["spent"][0]["authorization"]
+        let named = consumption["predicate"]["spent"][0]["authorization"]["digest"]
             .as_str()
             .expect("digest")[7..]
             .to_owned();
@@ -141,8 +147,7 @@ impl HistoryCase {
 
         let mut receipt = golden!("payload/receipt.json");
         let stated = &mut receipt["predicate"];
-        stated["authorization"] =
-            serde_json::to_value(envelope(&authorization, &[BOB, ALICE])).expect("envelope");
+        stated["authorization"] = entry;
         stated["consumption"]["leaf"] = json!(format!("sha256:{}", hex(&consumption_leaf)));
         stated["decision"]["policy"] = json!(reference(&to_canonical(&policy)));
         stated["boundary"]["id"] = json!(id);
@@ -153,9 +158,14 @@ impl HistoryCase {
         let receipt = envelope(&to_canonical(&receipt), &[BOUNDARY]);
 
         let seal = envelope(&seal, &[BOUNDARY]);
-        let leaves = [leaf(&seal), consumption_leaf, leaf(&receipt)];
-        let below = node_hash(&leaves[0], &leaves[1]);
-        let root = node_hash(&below, &leaves[2]);
+        let leaves = [
+            leaf(&seal),
+            leaf(&approved),
+            consumption_leaf,
+            leaf(&receipt),
+        ];
+        let [first, second] = [0, 2].map(|left: usize| node_hash(&leaves[left], &leaves[left + 1]));
+        let root = node_hash(&first, &second);
         let origin = format!("prod-eu/{}", &id[7..23]);
         let checkpoint = checkpoint(&origin, &root);
         let proof = |index: u64, hashes: &[Hash]| {
@@ -167,10 +177,12 @@ impl HistoryCase {
             .to_string()
         };
         bundle["proofs"] = json!({
-            "seal": proof(0, &[leaves[1], leaves[2]]),
-            "consumption": proof(1, &[leaves[0], leaves[2]]),
-            "receipt": proof(2, &[below]),
+            "seal": proof(0, &[leaves[1], second]),
+            "authorization": proof(1, &[leaves[0], second]),
+            "consumption": proof(2, &[leaves[3], first]),
+            "receipt": proof(3, &[leaves[2], first]),
         });
+        bundle["authorization"] = serde_json::to_value(&approved).expect("envelope");
         bundle["receipt"] = serde_json::to_value(&receipt).expect("envelope");
         bundle["consumption"] = serde_json::to_value(&consumption).expect("envelope");
         bundle["seal"] = serde_json::to_value(&seal).expect("envelope");
@@ -210,7 +222,7 @@ fn leaf(envelope: &Envelope) -> Hash {
 fn checkpoint(origin: &str, root: &Hash) -> String {
     let body = documents::Checkpoint {
         origin: origin.to_owned(),
-        size: 3,
+        size: 4,
         root: *root,
     }
     .body();

@@ -158,6 +158,7 @@ impl World {
             tokens: Tokens::Sealed(&self.tokens, self.now),
             step: &|reference| steps.get(reference),
             profile: &|held, signed| check_profile(&held.profile, signed).map(drop),
+            compares: true,
             revoked: self.revoked.now(),
             at: self.now,
         };
