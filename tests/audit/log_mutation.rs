@@ -143,11 +143,11 @@ const FREE: &[(&str, &str)] = &[
     ),
     (
         "entry 1 twice, at the end",
-        "a consumption may follow that names it; a cut end shows to whoever kept a head",
+        "a consumption that names it may follow; a person with an earlier head sees that the end was cut",
     ),
     (
         "entry 7 twice, at the end",
-        "a consumption may follow that names it; a cut end shows to whoever kept a head",
+        "a consumption that names it may follow; a person with an earlier head sees that the end was cut",
     ),
     (
         "entry 9 left out",

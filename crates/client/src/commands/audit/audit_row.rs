@@ -133,9 +133,10 @@ pub struct AuditRow {
 
 /// Text of a cell without evidence.
 const UNKNOWN: &str = "(not established)";
-/// Text of a cell about an open run, which the audit decides only with its receipt, or about a denial, whose authorization
-/// the log does not contain.
-const NOT_IN_LOG: &str = "(not decided)";
+/// Text of a cell about a denial, whose authorization the log does not contain.
+const NOT_IN_LOG: &str = "(not in the log)";
+/// Text of a cell about an open run, which the audit decides only with its receipt.
+const OPEN_RUN: &str = "(no receipt yet)";
 /// Text of a cell of a review, which names only the receipt.
 const IN_RECEIPT: &str = "(see the receipt)";
 /// Text of a cell of a revocation, which belongs to no run.
@@ -317,11 +318,11 @@ impl AuditRow {
     pub fn of_open(run: OpenRun) -> Self {
         Self {
             cells: [
-                NOT_IN_LOG.into(),
-                NOT_IN_LOG.into(),
-                NOT_IN_LOG.into(),
-                NOT_IN_LOG.into(),
-                NOT_IN_LOG.into(),
+                OPEN_RUN.into(),
+                OPEN_RUN.into(),
+                OPEN_RUN.into(),
+                OPEN_RUN.into(),
+                OPEN_RUN.into(),
                 cell(&run.at.to_string()),
                 "no receipt yet".into(),
                 "no receipt yet".into(),
