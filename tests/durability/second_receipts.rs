@@ -261,16 +261,15 @@ impl Scene {
         ]
         .map(|(name, place)| (name, self.runs("@2", place)));
         // No kept checkpoint covers entries that the administrator adds at the end. A copied entry must still be no second run.
+        let moved = |to: u64| {
+            let rows = format!("SET spent = @{to} WHERE spent = @2");
+            self.runs("@2", &format!("@{to}"))
+                + &format!("UPDATE nonce {rows}; UPDATE proposal {rows};")
+        };
         let copies = [
-            (
-                "a copy of the consumption",
-                copied(7, 2) + &self.runs("@2", "@7"),
-            ),
-            ("copies of both", both.clone() + &self.runs("@2", "@8")),
-            (
-                "copies of the whole run",
-                both + &copied(9, 3) + &self.runs("@2", "@8"),
-            ),
+            ("a copy of the consumption", copied(7, 2) + &moved(7)),
+            ("copies of both", both.clone() + &moved(8)),
+            ("copies of the whole run", both + &copied(9, 3) + &moved(8)),
         ];
         let mut all = with_the_row;
         all.extend(places);
