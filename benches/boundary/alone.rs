@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use crate::support::random::Random;
+
 /// Commits nonces for `clients` concurrent clients during `time`. Returns the number of commits per second.
 ///
 /// # Errors
@@ -21,28 +23,27 @@ pub fn nonces_a_second(path: &Path, clients: usize, time: Duration) -> Result<f6
     connection
         .execute_batch(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=8000;
-             CREATE TABLE nonce (nonce BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+             CREATE TABLE nonce (nonce BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;",
         )
         .map_err(broken)?;
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (inbox, waiting) = mpsc::sync_channel::<([u8; 22], mpsc::SyncSender<()>)>(clients);
+    let (inbox, waiting) = mpsc::sync_channel::<([u8; 24], mpsc::SyncSender<()>)>(clients);
     let begin = Instant::now();
     std::thread::scope(|scope| {
         for client in 0..clients {
             let (inbox, stop, done) = (inbox.clone(), &stop, &done);
             scope.spawn(move || {
                 let (answer, answered) = mpsc::sync_channel(1);
-                let mut number = 0_u64;
+                let mut random = Random(client as u64);
                 while !stop.load(Ordering::Relaxed) {
-                    // Like a real nonce, this one begins with the time, so that inserts go to neighbouring pages.
-                    let mut nonce = [0; 22];
-                    nonce[..8].copy_from_slice(&(begin.elapsed().as_micros() as u64).to_be_bytes());
-                    nonce[8..14].copy_from_slice(&number.to_be_bytes()[2..]);
-                    nonce[14..].copy_from_slice(&(client as u64).to_be_bytes());
+                    // Like a real nonce, this one begins with a time in seconds. So inserts go to neighbouring pages.
+                    let mut nonce = [0; 24];
+                    nonce[..8].copy_from_slice(&begin.elapsed().as_secs().to_be_bytes());
+                    nonce[8..16].copy_from_slice(&random.next().to_be_bytes());
+                    nonce[16..].copy_from_slice(&random.next().to_be_bytes());
                     if inbox.send((nonce, answer.clone())).is_err() || answered.recv().is_err() {
                         break;
                     }
-                    number += 1;
                     done.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -58,7 +59,7 @@ pub fn nonces_a_second(path: &Path, clients: usize, time: Duration) -> Result<f6
 
 fn write(
     connection: &mut Connection,
-    waiting: &mpsc::Receiver<([u8; 22], mpsc::SyncSender<()>)>,
+    waiting: &mpsc::Receiver<([u8; 24], mpsc::SyncSender<()>)>,
     until: Instant,
     stop: &AtomicBool,
 ) -> Result<(), rusqlite::Error> {
@@ -66,9 +67,9 @@ fn write(
     while let Ok(first) = waiting.recv() {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
-            let mut insert = transaction.prepare_cached("INSERT INTO nonce VALUES (?1, ?2)")?;
+            let mut insert = transaction.prepare_cached("INSERT INTO nonce VALUES (?1)")?;
             for (nonce, answer) in std::iter::once(first).chain(waiting.try_iter()) {
-                insert.execute((&nonce[..], 1_800_000_000_i64))?;
+                insert.execute([&nonce[..]])?;
                 answers.push(answer);
             }
         }
@@ -104,7 +105,7 @@ impl Rows {
         connection
             .execute_batch(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=8000;
-                 CREATE TABLE nonce (nonce BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+                 CREATE TABLE nonce (nonce BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
                  CREATE TABLE crossing (id INTEGER PRIMARY KEY, envelope BLOB NOT NULL) STRICT;
                  CREATE TABLE leaf (idx INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;",
             )
@@ -149,10 +150,10 @@ fn write_rows(
             number += 1;
             match row {
                 Row::Claim(envelope, answer) => {
-                    let mut nonce = [0; 22];
+                    let mut nonce = [0; 24];
                     nonce[..8].copy_from_slice(&number.to_be_bytes());
                     connection
-                        .prepare_cached("INSERT INTO nonce VALUES (?1, 1800000000)")?
+                        .prepare_cached("INSERT INTO nonce VALUES (?1)")?
                         .execute([&nonce[..]])?;
                     connection
                         .prepare_cached("INSERT INTO crossing VALUES (?1, ?2)")?

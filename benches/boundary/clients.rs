@@ -10,7 +10,7 @@ use documents::{
     Authorization, BoundaryRef, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId,
     GrantedSession, GrantedStep, Grantee, IdentError, KeyId, Name, Nonce, PAYLOAD_TYPE, Parameter,
     Profile, ProposalId, RenderedDigest, Revocation, RevokedSubject, SecretKey, SshKey,
-    StepReference, Timestamp, canonical_of, pae,
+    StepReference, canonical_of, pae,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -34,7 +34,6 @@ pub struct Plan {
     secret: SecretKey,
     keyid: KeyId,
     proposer: Name,
-    now: Timestamp,
     /// The grants of the authorizations, each for 1,000 uses, or none if approvers sign them.
     grants: Vec<ContentDigest>,
     next: AtomicUsize,
@@ -78,7 +77,6 @@ impl Plan {
             keyid: key.keyid(),
             secret,
             proposer: service::proposer()?,
-            now: (countersign::surroundings().now)(),
             grants: Vec::new(),
             next: AtomicUsize::new(0),
         })
@@ -102,7 +100,6 @@ impl Plan {
             keyid: key.keyid(),
             secret,
             proposer,
-            now: self.now,
             grants,
             next: AtomicUsize::new(0),
         })
@@ -113,6 +110,7 @@ impl Plan {
         let around = countersign::surroundings();
         let grantee = SshKey::from_public(SecretKey::from_seed(people::GRANTEE).public(), "");
         let grantee = grantee.map_err(|error| broken(&error))?.keyid();
+        let now = (around.now)();
         let step = GrantedStep {
             reference: self.step.reference.clone(),
             digest: self.step.digest,
@@ -136,9 +134,9 @@ impl Plan {
             artifacts: Vec::new(),
             proposer: service::proposer()?,
             reason: "bench".to_owned(),
-            issued_at: self.now,
-            not_before: self.now,
-            expires_at: self.now.plus(7200),
+            issued_at: now,
+            not_before: now,
+            expires_at: now.plus(7200),
         };
         let payload = grant
             .into_statement()
@@ -179,12 +177,13 @@ impl Plan {
     /// Returns an error if the authorization cannot be serialized.
     pub fn authorization(&self) -> CommandResult<(ProposalId, Vec<u8>)> {
         let around = countersign::surroundings();
-        let millis = (around.millis)();
-        let proposal = ProposalId::new(millis, around.bytes());
+        let now = (around.now)();
+        let end = now.plus(3600);
+        let proposal = ProposalId::ending(end, around.bytes());
         let authorization = Authorization {
             boundary: self.boundary.clone(),
             proposal: proposal.clone(),
-            nonce: Nonce::new(millis, around.bytes()),
+            nonce: Nonce::new(end, around.bytes()),
             step: self.step.clone(),
             params: json!({}),
             rendered: self.rendered,
@@ -192,9 +191,9 @@ impl Plan {
             sandbox: self.sandbox.clone(),
             proposer: self.proposer.clone(),
             reason: "bench".to_owned(),
-            issued_at: self.now,
-            not_before: self.now,
-            expires_at: self.now.plus(3600),
+            issued_at: now,
+            not_before: now,
+            expires_at: end,
             session: None,
             artifacts: None,
             plan: None,
@@ -278,18 +277,20 @@ pub fn send(
     })
 }
 
-/// Submits `most` authorizations with `count` clients. Each client signs an authorization when it submits it, so that no
-/// core waits for signatures.
+/// Submits `most` authorizations with `count` clients. Each client signs an authorization when it submits it, so that
+/// no core waits for signatures. `before` gets the number of each authorization, from 0, before it is signed.
 pub fn sign_and_send(
     service: &Service,
     plan: &Arc<Plan>,
     count: usize,
     most: u64,
+    before: impl Fn(u64) -> CommandResult<()> + Send + Sync + 'static,
 ) -> CommandResult<Load> {
     let (plan, address, token) = (plan.clone(), service.address.clone(), service.token.clone());
     let made = AtomicU64::new(0);
     drive(service, count, Duration::MAX, move || {
-        (made.fetch_add(1, Ordering::Relaxed) < most).then(|| plan.request(&address, &token))
+        let number = made.fetch_add(1, Ordering::Relaxed);
+        (number < most).then(|| before(number).and_then(|()| plan.request(&address, &token)))
     })
 }
 

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use client::{CommandFailure, CommandResult};
-use documents::Nonce;
 use serde::Serialize;
 use serde_json::json;
 
@@ -219,9 +218,7 @@ fn audit(service: &Service, config: &Path) -> CommandResult<()> {
 
 /// Makes a proposal that expires, and that housekeeping then deletes.
 fn propose(service: &Service) -> CommandResult<()> {
-    let around = countersign::surroundings();
-    let nonce = Nonce::new((around.millis)(), around.bytes());
-    let wish = json!({"step": "bench:noop", "params": {}, "reason": "bench", "nonce": nonce, "expires_in_s": 1});
+    let wish = json!({"step": "bench:noop", "params": {}, "reason": "bench", "new": true, "expires_in_s": 1});
     std::thread::sleep(Duration::from_millis(10));
     service.post("/v1/proposals", &wish).map(drop)
 }

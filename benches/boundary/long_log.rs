@@ -1,10 +1,12 @@
 //! Makes a valid log of many runs with real signatures, and compares a short log with a long log.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use client::{CommandFailure, CommandResult};
@@ -31,6 +33,10 @@ pub struct Args {
     /// New directory for the boundary
     #[arg(long)]
     dir: PathBuf,
+    /// Spreads the times of the entries evenly over this many days, which end now. Without this option, each entry has
+    /// the time at which it is made
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=60))]
+    days: Option<u16>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -90,6 +96,11 @@ const MOST_PORTIONS: u64 = 40;
 const CLIENTS: usize = 256;
 /// Number of runs that a kill of the service interrupts.
 const INTERRUPTED: usize = 8;
+/// The variable of the shim library that names the file of a moved clock.
+const CLOCK: &str = "SHIM_CLOCK_FILE";
+/// Most seconds by which the clock of a service moves, so that no window of a run ends and the service trusts its
+/// clock.
+const AHEAD_S: u64 = 3000;
 /// Seconds from the real time to the time of the logs that are compared. A start reads the entries of the last day.
 const AGE_S: &str = "-259200";
 /// Number of pairs before the measurement. Their starts read the whole log, until the low-water mark is that of a new run.
@@ -99,8 +110,86 @@ const CROSSINGS: u64 = 200;
 
 // A long log
 
-/// Makes the log.
+/// Makes the log. With `--days`, another process makes it, because the clock of each process is moved from its start.
 pub fn make(args: &Args) -> CommandResult<LongLog> {
+    let Some(days) = args.days else {
+        return fill(args, &Arc::default());
+    };
+    let span_s = i64::from(days) * 86_400;
+    if let Some(path) = std::env::var_os(CLOCK) {
+        let file = File::options().write(true).open(path);
+        let clock = Clock {
+            file: Some(file.map_err(|error| broken(&error))?),
+            span_s,
+            runs: args.runs,
+            latest: Mutex::default(),
+        };
+        return fill(args, &Arc::new(clock));
+    }
+    let file = tempfile::NamedTempFile::new().map_err(|error| broken(&error))?;
+    fs::write(file.path(), (-span_s).to_ne_bytes()).map_err(|error| broken(&error))?;
+    apart(args, (CLOCK, file.path().as_os_str()))
+}
+
+/// Makes the log in another process, with this variable of the shim library.
+fn apart(args: &Args, (name, value): (&str, &OsStr)) -> CommandResult<LongLog> {
+    let shim = shim("the benchmark of a long log")
+        .ok_or_else(|| broken(&"this host has no C compiler"))?;
+    let mut make = Command::new(std::env::current_exe().map_err(|error| broken(&error))?);
+    make.args(["log", "--json", "--runs", &args.runs.to_string(), "--dir"])
+        .arg(&args.dir);
+    if let Some(days) = args.days {
+        make.args(["--days", &days.to_string()]);
+    }
+    let made = make
+        .env("LD_PRELOAD", shim)
+        .env(name, value)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| broken(&error))?;
+    serde_json::from_slice(&made.stdout).map_err(|error| broken(&error))
+}
+
+/// The clock of a new log. Without a file, this is the clock of the host.
+#[derive(Default)]
+struct Clock {
+    /// The file whose seconds the shim library adds to the clock of the host, in this process and in those that it
+    /// starts.
+    file: Option<File>,
+    /// Seconds from the first entry until now.
+    span_s: i64,
+    runs: u64,
+    /// The latest run whose time the clock has reached. Clients can begin their runs in another order.
+    latest: Mutex<u64>,
+}
+
+impl Clock {
+    /// Returns the number of runs during which the clock moves by at most [`AHEAD_S`].
+    fn at_once(&self) -> u64 {
+        if self.file.is_none() {
+            return u64::MAX;
+        }
+        (AHEAD_S * self.runs / self.span_s.unsigned_abs()).max(1)
+    }
+
+    /// Moves the clock to the time of the run with this number, from 1. The clock never goes back.
+    fn reach(&self, run: u64) -> CommandResult<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let mut latest = self.latest.lock().expect("no thread has panicked");
+        if run <= *latest {
+            return Ok(());
+        }
+        *latest = run;
+        let left = i128::from(self.span_s) * i128::from(self.runs - run) / i128::from(self.runs);
+        let moved = -i64::try_from(left).map_err(|error| broken(&error))?;
+        file.write_all_at(&moved.to_ne_bytes(), 0)
+            .map_err(|error| broken(&error))
+    }
+}
+
+fn fill(args: &Args, clock: &Arc<Clock>) -> CommandResult<LongLog> {
     fs::create_dir(&args.dir)
         .map_err(|error| broken(&format!("{}: {error}", args.dir.display())))?;
     let (config, token) = service::create_with(&args.dir, RUNBOOK, &policy(0), &[])?;
@@ -111,6 +200,7 @@ pub fn make(args: &Args) -> CommandResult<LongLog> {
     run(&service, "bench:once", json!({}))?;
     let plan = Arc::new(Plan::prepare(&service, "bench:often")?);
     let (portions, mut planned) = ((args.runs / PORTION).clamp(2, MOST_PORTIONS), String::new());
+    let mut done = 0;
     for number in 0..portions {
         let receipt = other_entries(&service, &config, number)?;
         if number == 0 {
@@ -120,8 +210,21 @@ pub fn make(args: &Args) -> CommandResult<LongLog> {
         if (number + 1).is_power_of_two() {
             service = interrupted(service, &config)?;
         }
-        let count = args.runs / portions + u64::from(number < args.runs % portions);
-        clients::sign_and_send(&service, &plan, CLIENTS, count)?;
+        let end = done + args.runs / portions + u64::from(number < args.runs % portions);
+        while done < end {
+            // A service refuses all runs if its clock is ahead of the time since its start by more than an hour.
+            if clock.file.is_some() {
+                service.stop()?;
+                clock.reach(done + 1)?;
+                service = service::start_at(&config, &token)?;
+            }
+            let count = (end - done).min(clock.at_once());
+            let moving = clock.clone();
+            clients::sign_and_send(&service, &plan, CLIENTS, count, move |number| {
+                moving.reach(done + 1 + number)
+            })?;
+            done += count;
+        }
     }
     service.stop()?;
     Ok(LongLog {
@@ -287,19 +390,13 @@ pub fn compare(args: &LengthArgs) -> CommandResult<Lengths> {
 impl Measured {
     /// Makes an old log. With PostgreSQL, the log is made in SQLite, which is faster, and then moved.
     fn make(dir: &Path, runs: u64, postgres: bool) -> CommandResult<Self> {
-        let shim = shim("the benchmark of a long log")
-            .ok_or_else(|| broken(&"this host has no C compiler"))?;
         let began = Instant::now();
-        let mut make = Command::new(std::env::current_exe().map_err(|error| broken(&error))?);
-        make.args(["log", "--json", "--runs", &runs.to_string(), "--dir"])
-            .arg(dir);
-        let made = make
-            .env("LD_PRELOAD", shim)
-            .env("SHIM_CLOCK", AGE_S)
-            .stderr(Stdio::inherit())
-            .output();
-        let log: LongLog = serde_json::from_slice(&made.map_err(|e| broken(&e))?.stdout)
-            .map_err(|e| broken(&e))?;
+        let args = Args {
+            runs,
+            dir: dir.to_owned(),
+            days: None,
+        };
+        let log = apart(&args, ("SHIM_CLOCK", AGE_S.as_ref()))?;
         let made_s = began.elapsed().as_secs_f64();
         let mut server = None;
         if postgres {
@@ -327,7 +424,7 @@ impl Measured {
         })
     }
 
-    /// Deletes the expired nonces in SQLite. Housekeeping reads only 50 nonces in a second, and a start counts all of them.
+    /// Deletes the expired nonces in SQLite, because a start counts all nonces.
     fn prune(&self) -> CommandResult<()> {
         let file = self.log.config.with_file_name("boundary/countersign.db");
         if self.server.is_some() {
@@ -338,11 +435,8 @@ impl Measured {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(|error| broken(&error))?;
-        while !runtime
-            .block_on(log.prune(100_000))
-            .map_err(|error| broken(&error))?
-            .done
-        {}
+        let prune = || runtime.block_on(log.prune(100_000));
+        while prune().map_err(|error| broken(&error))?.deleted > 0 {}
         Ok(())
     }
 

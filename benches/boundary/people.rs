@@ -256,7 +256,7 @@ fn delay(service: &Service, told: &Receiver<Instant>) -> CommandResult<f64> {
     let around = countersign::surroundings();
     for _ in 0..15 {
         while told.recv_timeout(Duration::from_millis(300)).is_ok() {}
-        let nonce = Nonce::new((around.millis)(), around.bytes());
+        let nonce = Nonce::new((around.now)().plus(3600), around.bytes());
         let wish = json!({"step": "bench:noop", "params": {}, "reason": "bench", "nonce": nonce});
         service.post("/v1/proposals", &wish)?;
         let answered = Instant::now();

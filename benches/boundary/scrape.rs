@@ -99,7 +99,7 @@ fn consumption(at: Timestamp) -> CommandResult<Vec<u8>> {
             index: 0,
             leaf: LeafHash::from_bytes([1; 32]),
         },
-        nonce: Nonce::new(1, [1; 16]),
+        nonce: Nonce::new(at, [1; 16]),
         expires_at: at,
         handed_in_by: "agent".parse().map_err(|error| broken(&error))?,
         session: None,

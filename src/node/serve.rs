@@ -20,10 +20,9 @@ use crate::{
     },
 };
 use boundary::{Boundary, HttpConfig, Rates, http, metrics_listener};
-use documents::{BoundaryName, Nonce, RosterDigest, SealDigest};
+use documents::{BoundaryName, RosterDigest, SealDigest};
 use reading::{FileProblem, Problems};
 use store::{ReadRole, RoleState};
-use wire::NewNonce;
 
 /// A boundary that is ready to serve. The store is locked, interrupted runs have receipts, and the sockets are open.
 pub struct Node {
@@ -206,14 +205,13 @@ impl Node {
         }
         let rates = Rates::of_calls(config.limits.calls_per_second);
         let max_connections = descriptors::share(config.limits.runs).connections;
-        let mcp = config.mcp.then_some(mcp_nonce as NewNonce);
         let settings = HttpConfig {
             allowed_hosts: config.hosts.clone(),
             max_connections,
             rates,
             drain: DRAIN,
             tls,
-            mcp,
+            mcp: config.mcp,
         };
         let ending = Notify::new();
         let shutdown = async {
@@ -400,11 +398,3 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// [`DRAIN`]. If the disk is full, the receipts of the cancelled runs can't be written. systemd then kills the service,
 /// and the next start writes these receipts.
 const LONGEST_END: Duration = Duration::from_secs(120);
-
-/// Makes the nonce of a proposal that arrives at `/mcp`.
-fn mcp_nonce() -> Result<Nonce, String> {
-    let surroundings = start::surroundings();
-    let mut random = [0; 16];
-    (surroundings.random)(&mut random);
-    Ok(Nonce::new((surroundings.millis)(), random))
-}

@@ -756,20 +756,8 @@ fn two_runs_of_one_proposal_are_found_even_if_the_first_receipt_is_late() {
     }
 }
 
-/// The stored state of an audit, with the short hashes of the nonces and proposals.
-pub(super) struct Kept {
-    state: SavedAudit,
-    pub(super) used: Vec<u64>,
-}
-
-impl std::ops::Deref for Kept {
-    type Target = SavedAudit;
-    fn deref(&self) -> &SavedAudit {
-        &self.state
-    }
-}
-
-pub(super) fn kept_of(log: &Log) -> Kept {
+/// The stored state of an audit.
+pub(super) fn kept_of(log: &Log) -> SavedAudit {
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
         auditor.entry(&LogEntry::of(entry.clone()), log).unwrap();
@@ -777,14 +765,11 @@ pub(super) fn kept_of(log: &Log) -> Kept {
     let head = log.head();
     assert!(auditor.finish(&head, log).unwrap().1.clean);
     let text = serde_json::to_vec(&auditor.keep(&head).expect("everything held")).unwrap();
-    Kept {
-        state: serde_json::from_slice(&text).expect("read back"),
-        used: auditor.used_values().concat(),
-    }
+    serde_json::from_slice(&text).expect("read back")
 }
 
-/// An audit that continues from a saved state and has read all entries, and its findings so far.
-pub(super) fn resumed_auditor(log: &Log, kept: &Kept) -> (Auditor, Vec<AuditEvent>) {
+/// An audit that continues from a saved state.
+pub(super) fn resumed_audit(log: &Log, kept: &SavedAudit) -> (Vec<AuditEvent>, Summary) {
     let versions = rosters_in(
         &LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()),
         log,
@@ -798,20 +783,13 @@ pub(super) fn resumed_auditor(log: &Log, kept: &Kept) -> (Auditor, Vec<AuditEven
     for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
         said.extend(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
     }
-    (auditor, said)
-}
-
-/// An audit that continues from a saved state.
-pub(super) fn resumed_audit(log: &Log, kept: &Kept) -> (Vec<AuditEvent>, Summary) {
-    let (mut auditor, mut said) = resumed_auditor(log, kept);
-    auditor.compare_used_values(&kept.used);
     let (last, summary) = auditor.finish(&log.head(), log).unwrap();
     said.extend(last);
     (said, summary)
 }
 
 /// The findings of an audit that continues from a saved state.
-pub(super) fn resumed(log: &Log, kept: &Kept) -> Vec<&'static str> {
+pub(super) fn resumed(log: &Log, kept: &SavedAudit) -> Vec<&'static str> {
     let (said, _) = resumed_audit(log, kept);
     let whats: BTreeSet<_> = words(&said).collect();
     whats.into_iter().collect()

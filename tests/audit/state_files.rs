@@ -1,4 +1,4 @@
-//! The two files of `audit --state`: the state, and the short hashes of all nonces and proposals beside it.
+//! The file of `audit --state`.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -32,8 +32,13 @@ impl Audits {
         self.home.path().join("prod.audit")
     }
 
-    fn used(&self) -> PathBuf {
-        self.home.path().join("prod.audit.used")
+    fn kept(&self) -> Vec<u8> {
+        fs::read(self.state()).unwrap()
+    }
+
+    fn put(&self, state: &[u8]) {
+        let _ = fs::remove_file(self.state());
+        fs::write(self.state(), state).unwrap();
     }
 
     fn audit(&self, more: &[&str]) -> Audited {
@@ -47,28 +52,15 @@ impl Audits {
     #[track_caller]
     fn begins_again(&self, why: &str) {
         let audited = self.audit(&[]);
-        let expected = format!(
-            "The audit reads the log from the first entry, because {}",
-            self.home.path().display()
-        );
-        let expected = [
-            expected.clone(),
-            expected.replace("because ", "because can't read "),
-            expected.replace("because ", "because the content of "),
-        ];
-        assert!(
-            expected.iter().any(|words| audited.stderr.contains(words))
-                && audited.stderr.contains(why),
-            "{}",
-            audited.stderr
-        );
+        let expected = format!("The audit reads the log from the first entry, because {why}");
+        assert!(audited.stderr.contains(&expected), "{}", audited.stderr);
         assert_eq!(
             (audited.code, audited.summary()["from"].as_u64()),
             (0, Some(0)),
             "{}",
             audited.stderr
         );
-        // The audit has repaired the two files.
+        // The audit has replaced the state.
         self.goes_on(self.log.size());
     }
 
@@ -90,17 +82,6 @@ impl Audits {
     }
 }
 
-fn files_of(audits: &Audits) -> [Vec<u8>; 2] {
-    [audits.state(), audits.used()].map(|path| fs::read(path).unwrap())
-}
-
-fn put(audits: &Audits, files: &[Vec<u8>; 2]) {
-    for (path, bytes) in [audits.state(), audits.used()].into_iter().zip(files) {
-        let _ = fs::remove_file(&path);
-        fs::write(path, bytes).unwrap();
-    }
-}
-
 /// Makes a file of 10 GB that needs no space on the disk.
 fn huge(path: &Path, first: &[u8]) {
     let mut file = File::create(path).unwrap();
@@ -109,87 +90,33 @@ fn huge(path: &Path, first: &[u8]) {
 }
 
 #[test]
-fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_why() {
+fn an_audit_with_a_state_of_another_version_begins_again_and_says_why() {
     let mut audits = Audits::new();
-    let old = files_of(&audits);
     audits.log.run("nginx:restart", 30, &[ALICE]);
     audits.goes_on(7);
-    let good = files_of(&audits);
-    assert_eq!(good[1].len(), 8 * 6, "16 bytes a run");
-    assert_eq!(good[1][..old[1].len()], old[1][..], "an audit only appends");
-    // Another boundary, and another log of the same boundary.
-    let other = {
-        let mut log = Log::new();
-        log.entries.clear();
-        log.epoch = "ab".repeat(16);
-        log.reseal(0, |_| {});
-        log.run("nginx:restart", 10, &[ALICE]);
-        let other = Audits {
-            log,
-            home: tempfile::tempdir().unwrap(),
-        };
-        assert_eq!(other.audit(&[]).code, 0);
-        fs::read(other.used()).unwrap()
-    };
-    let mut flipped = good[1].clone();
-    flipped[4] ^= 1;
-    let foreign = [&other[..], &[0; 64]].concat();
-    for (bytes, why) in [
-        (
-            &good[1][..good[1].len() - 1],
-            "is shorter than the state says",
-        ),
-        (&[][..], "is shorter than the state says"),
-        (&old[1], "is shorter than the state says"),
-        (&flipped, "is not the content that the state names"),
-        (&foreign, "is not the content that the state names"),
-        (&[b'x'; 200], "is not the content that the state names"),
-    ] {
-        put(&audits, &[good[0].clone(), bytes.to_vec()]);
-        audits.begins_again(why);
-    }
-    put(&audits, &good);
-    fs::remove_file(audits.used()).unwrap();
-    audits.begins_again("No such file");
-    fs::remove_file(audits.used()).unwrap();
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(audits.used())
-            .status()
-            .unwrap()
-            .success()
-    );
-    audits.begins_again("is no file");
-    put(&audits, &good);
-    huge(&audits.used(), &good[1][..8]);
-    audits.begins_again("is not the content that the state names");
-    put(&audits, &good);
-    let mut state: Value = serde_json::from_slice(&good[0]).unwrap();
+    let mut state: Value = serde_json::from_slice(&audits.kept()).unwrap();
     // Another version of the program saved the state.
     state["program"] = "countersign 0.3.0".into();
-    put(
-        &audits,
-        &[serde_json::to_vec(&state).unwrap(), good[1].clone()],
-    );
-    let said = audits.audit(&[]).stderr;
-    assert!(
-        said.contains("because another version of the program saved the state (countersign 0.3.0)"),
-        "{said}"
-    );
-    // A state that names more values than the file can have.
-    let mut state: Value = serde_json::from_slice(&good[0]).unwrap();
-    state["used_values"] = (1_u64 << 50).into();
-    put(
-        &audits,
-        &[serde_json::to_vec(&state).unwrap(), good[1].clone()],
-    );
-    audits.begins_again("is shorter than the state says");
+    audits.put(&serde_json::to_vec(&state).unwrap());
+    audits.begins_again("another version of the program saved the state (countersign 0.3.0)");
+}
+
+#[test]
+fn a_state_is_one_file() {
+    let mut audits = Audits::new();
+    audits.log.run("nginx:restart", 30, &[ALICE]);
+    audits.goes_on(7);
+    let files: Vec<_> = fs::read_dir(audits.home.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name())
+        .collect();
+    assert_eq!(files, ["prod.audit"]);
 }
 
 #[test]
 fn a_state_of_10_gb_or_of_a_later_format_is_refused_and_left_unchanged() {
     let audits = Audits::new();
-    let good = files_of(&audits);
+    let good = audits.kept();
     huge(&audits.state(), b"{");
     let audited = audits.audit(&[]);
     let said = format!("{:?}", audited.lines);
@@ -198,61 +125,29 @@ fn a_state_of_10_gb_or_of_a_later_format_is_refused_and_left_unchanged() {
         "{said}"
     );
     assert_eq!(fs::metadata(audits.state()).unwrap().len(), 10 << 30);
-    let mut state: Value = serde_json::from_slice(&good[0]).unwrap();
+    let mut state: Value = serde_json::from_slice(&good).unwrap();
     state["new_field"] = 1.into();
     let later = serde_json::to_vec(&state).unwrap();
-    put(&audits, &[later.clone(), good[1].clone()]);
+    audits.put(&later);
     let audited = audits.audit(&[]);
     let said = format!("{:?}", audited.lines);
     assert!(
         audited.code == 2 && said.contains("is no state of an audit"),
         "{said}"
     );
-    assert_eq!(fs::read(audits.state()).unwrap(), later);
+    assert_eq!(audits.kept(), later);
 }
 
 #[test]
-fn a_crash_between_the_two_writes_of_a_state_leaves_a_state_that_is_recognized() {
-    let mut audits = Audits::new();
-    let old = files_of(&audits);
-    audits.log.run("nginx:restart", 30, &[ALICE]);
-    audits.goes_on(7);
-    let extended = files_of(&audits);
-    // The hashes were appended, and the state was not replaced.
-    put(&audits, &[old[0].clone(), extended[1].clone()]);
-    audits.goes_on(7);
-    assert_eq!(files_of(&audits)[1], extended[1]);
-    // Only a part of the hashes was appended.
-    put(
-        &audits,
-        &[
-            old[0].clone(),
-            extended[1][..extended[1].len() - 3].to_vec(),
-        ],
-    );
-    audits.goes_on(7);
-    assert_eq!(files_of(&audits)[1], extended[1]);
-    // A whole audit has replaced the file, and the state was not replaced.
-    assert_eq!(audits.audit(&["--full"]).code, 0);
-    let full = files_of(&audits);
-    put(&audits, &[extended[0].clone(), full[1].clone()]);
-    if full[1] == extended[1] {
-        audits.goes_on(10);
-    } else {
-        audits.begins_again("is not the content that the state names");
-    }
-}
-
-#[test]
-fn a_nonce_of_an_earlier_audit_is_found_again_through_the_two_files() {
+fn a_nonce_of_an_earlier_audit_is_found_again_through_the_state() {
     let mut audits = Audits::new();
     let clean = audits.log.clone();
     let first = audits.log.run("nginx:restart", 30, &[ALICE]);
     audits.goes_on(7);
     audits.log.run("nginx:restart", 40, &[ALICE]);
     audits.goes_on(10);
-    let kept = files_of(&audits);
-    let place = audits.log.consume(30 * 86_400, &[&first]);
+    let kept = audits.kept();
+    let place = audits.log.consume(50, &[&first]);
     audits.log.receipt(place, &first);
     let audited = audits.audit(&[]);
     assert_eq!(
@@ -265,7 +160,7 @@ fn a_nonce_of_an_earlier_audit_is_found_again_through_the_two_files() {
         audited.whats()
     );
     assert_eq!(
-        files_of(&audits),
+        audits.kept(),
         kept,
         "a state is never moved by what does not hold"
     );

@@ -242,9 +242,9 @@ fn a_call_that_can_be_repeated_is_repeated_once_after_the_pause_that_the_answer_
         asked.load(std::sync::atomic::Ordering::Relaxed)
     };
     assert_eq!(asked(&["registry", "list"]), 2, "a call that only reads");
-    let nonce = "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg";
+    let nonce = crate::support::people::nonce();
     assert_eq!(
-        asked(&["propose", "plain:true", "--nonce", nonce, "--reason", "r"]),
+        asked(&["propose", "plain:true", "--nonce", &nonce, "--reason", "r"]),
         2,
         "a call with its own nonce"
     );

@@ -86,7 +86,12 @@ fn each_page_leads_to_every_page_of_its_boundary() {
         "{empty:?}"
     );
     assert_eq!(pages.get("/b/1/log").status, 404);
-    assert_eq!(pages.get("/b/0/receipts?from=nonsense").status, 200);
+    let nonsense = pages.get("/b/0/receipts?from=nonsense");
+    assert!(
+        nonsense.status == 409 && nonsense.body.contains("the cursor is not from an answer"),
+        "{}",
+        nonsense.body
+    );
 }
 
 #[test]

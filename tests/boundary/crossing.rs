@@ -201,12 +201,12 @@ fn a_run_continues_if_the_submitter_disconnects() {
 fn only_one_of_many_authorizations_with_one_nonce_runs() {
     let world = Arc::new(World::new());
     let base = world.authorization("plain:true", json!({}));
+    let end = people::unix_of(base["expires_at"].as_str().unwrap());
     let barrier = Arc::new(Barrier::new(16));
     let clients: Vec<_> = (0..16)
-        .map(|number| {
+        .map(|_| {
             let (world, barrier, mut predicate) = (world.clone(), barrier.clone(), base.clone());
-            predicate["proposal"] = json!(people::proposal_id());
-            predicate["expires_at"] = json!(stamp(now() + 1000 + number));
+            predicate["proposal"] = json!(people::proposal_id_until(end));
             std::thread::spawn(move || {
                 let signed = envelope(&people::authorization(&predicate), &[&alice()]);
                 barrier.wait();
@@ -941,7 +941,8 @@ fn r1_the_checks_of_a_crossing_are_made_in_the_documented_order() {
     bad["step"]["digest"] = json!(format!("sha256:{}", "0".repeat(64)));
     bad["params"] = json!({"colour": "red"});
     bad["sandbox"]["require"] = json!([]);
-    bad["expires_at"] = json!(stamp(now() - 1));
+    people::end_at(&mut bad, now() - 1);
+    let nonce = std::mem::replace(&mut bad["nonce"], good["nonce"].clone());
     bad["issued_at"] = json!(stamp(now() - 60));
     bad["not_before"] = json!(stamp(now() - 60));
     let submit = |predicate: &Value, keys: &[&Key]| {
@@ -968,6 +969,8 @@ fn r1_the_checks_of_a_crossing_are_made_in_the_documented_order() {
         "before anything is read"
     );
     // After each correction, the next check fails.
+    assert_eq!(submit(&bad, &[&alice()]), "malformed");
+    bad["nonce"] = nonce;
     assert_eq!(submit(&bad, &[&alice()]), "wrong-boundary");
     bad["boundary"]["id"] = good["boundary"]["id"].clone();
     assert_eq!(submit(&bad, &[&alice()]), "revoked");
@@ -980,7 +983,7 @@ fn r1_the_checks_of_a_crossing_are_made_in_the_documented_order() {
     bad["sandbox"] = good["sandbox"].clone();
     assert_eq!(submit(&bad, &[&alice()]), "quorum-missing");
     assert_eq!(submit(&bad, &[&alice(), &bob()]), "expired");
-    for field in ["issued_at", "not_before", "expires_at"] {
+    for field in ["issued_at", "not_before", "expires_at", "nonce", "proposal"] {
         bad[field] = good[field].clone();
     }
     assert_eq!(submit(&bad, &[&alice(), &bob()]), "ran");

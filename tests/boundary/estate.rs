@@ -14,7 +14,7 @@ use crate::companion::{entry, list, listed};
 use crate::many_steps::{AREAS, RUNBOOKS, five_steps, with_error};
 use crate::mcp::Server;
 use crate::support::grants::as_holder;
-use crate::support::people::{alice, authorization, bob, envelope, nonce, proposal_id};
+use crate::support::people::{alice, authorization, bob, envelope, renew};
 use crate::support::random::Random;
 use crate::support::{SMALL, World, exited, runbook, said};
 
@@ -149,7 +149,7 @@ fn run(world: &World, steps: &[String], runs: usize, random: &mut Random) {
     }
     for at in 0..runs {
         let mut statement = statements[at % statements.len()].clone();
-        (statement["proposal"], statement["nonce"]) = (json!(proposal_id()), json!(nonce()));
+        renew(&mut statement);
         world
             .submit(&envelope(&authorization(&statement), &[&alice(), &bob()]))
             .ok(200);

@@ -396,6 +396,73 @@ fn lists_are_filtered_and_paged() {
     }
 }
 
+#[test]
+fn pages_of_proposals_go_by_creation_although_windows_differ() {
+    let world = World::new();
+    let propose = |seconds: i64| {
+        let mut wish = World::wish("plain:true", json!({}));
+        wish["expires_in_s"] = json!(seconds);
+        let proposal = world
+            .wire
+            .post("/v1/proposals", &world.agent, &wish)
+            .ok(201);
+        // The next one is created in a later millisecond.
+        std::thread::sleep(Duration::from_millis(2));
+        id_of(&proposal).to_owned()
+    };
+    let windows = [86_000, 600, 3600, 300, 7200, 60, 80_000];
+    let mut ids: Vec<String> = windows.into_iter().map(propose).collect();
+    let mut by_id = ids.clone();
+    ids.reverse();
+    by_id.sort();
+    assert_ne!(ids, by_id);
+    by_id.reverse();
+    assert_ne!(ids, by_id, "the order of the ids is that of the ends");
+    for filter in [
+        "",
+        "&step=plain%3Atrue",
+        "&proposer=agent",
+        "&status=pending",
+    ] {
+        for limit in [1, 2, 3, 100] {
+            let (mut seen, mut more) = (Vec::new(), String::new());
+            loop {
+                let path = format!("/v1/proposals?limit={limit}{filter}{more}");
+                let page = world.wire.get(&path, &world.reader).ok(200);
+                let of = page["proposals"].as_array().unwrap().iter();
+                seen.extend(of.map(|one| id_of(one).to_owned()));
+                let Some(cursor) = page["cursor"].as_str() else {
+                    break;
+                };
+                more = format!("&cursor={cursor}");
+                assert!(seen.len() < 2 * ids.len(), "{filter}: {seen:?}");
+            }
+            assert_eq!(seen, ids, "{filter}, {limit} on a page");
+        }
+    }
+    // A later proposal with a long window is on no later page.
+    let page = world
+        .wire
+        .get("/v1/proposals?limit=3", &world.reader)
+        .ok(200);
+    let cursor = page["cursor"].as_str().unwrap();
+    let newest = propose(82_000);
+    let path = format!("/v1/proposals?limit=100&cursor={cursor}");
+    let rest = world.wire.get(&path, &world.reader).ok(200);
+    let rest: Vec<&str> = rest["proposals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(id_of)
+        .collect();
+    assert_eq!(rest, ids[3..]);
+    let first = world
+        .wire
+        .get("/v1/proposals?limit=1", &world.reader)
+        .ok(200);
+    assert_eq!(id_of(&first["proposals"][0]), newest);
+}
+
 // Hosts, origins and tokens
 
 fn get(wire: &Wire, path: &str, headers: &str) -> String {

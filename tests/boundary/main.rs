@@ -62,6 +62,7 @@ mod mcp_problems;
 mod mcp_proxy;
 mod messages;
 mod metrics;
+mod nonces;
 mod notebook;
 mod notebook_attacks;
 mod notebook_peers;

@@ -13,7 +13,9 @@ use crate::mcp::{Server, post, roster_file};
 use crate::mcp_problems::document;
 use crate::mcp_proxy::{proxy, proxy_of_both};
 use crate::support::grants::{POLICY, as_holder, bearer, end, granted, terms};
-use crate::support::people::{Key, alice, bob, envelope, key_revocation, oscar, robot};
+use crate::support::people::{
+    Key, alice, bob, envelope, key_revocation, oscar, robot, stamp, unix_of,
+};
 use crate::support::wire::tool_call;
 use crate::support::{SMALL, World, has, id_of, not_run, runbook, said, wait_for};
 
@@ -395,6 +397,31 @@ fn a_repeated_call_after_lost_answers_or_a_kill_of_the_server_is_the_same_use() 
         "all 4 uses",
     );
     assert_eq!(world.count("consumption"), 4);
+    world.assert_audited();
+}
+
+#[test]
+fn a_use_that_would_end_after_its_grant_is_made_again_and_ends_with_the_grant() {
+    let world = world();
+    let grant = grant_with(&world, json!({"expires_in_s": 1200}));
+    let end = grant["grant"]["expires_at"]
+        .as_str()
+        .expect("a time")
+        .to_owned();
+    // The list of grants states a later end, so the server chooses a nonce that ends too late.
+    let (own, later) = (end.clone(), stamp(unix_of(&end) + 7200));
+    let url = proxy(&world, move |asked, status, body| {
+        let body = match asked.line {
+            "GET /v1/grants" => String::from_utf8_lossy(&body)
+                .replace(&own, &later)
+                .into_bytes(),
+            _ => body,
+        };
+        Some((status, body))
+    });
+    let ran = run(&mut opened(&world, &url, &robot()), "one");
+    assert_ran(&ran, &grant, 1, 10);
+    assert_eq!(ran["expires_at"], json!(end), "{ran:#}");
     world.assert_audited();
 }
 

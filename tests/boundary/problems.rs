@@ -127,6 +127,8 @@ fn world(limits: &str) -> World {
 /// The documents that the steps of a vector have created so far.
 #[derive(Default)]
 struct Made {
+    /// The nonce that `{nonce}` stands for.
+    nonce: String,
     proposal: Value,
     statement: Value,
     envelope: Value,
@@ -136,7 +138,10 @@ fn play(world: &World, vector: &Value) -> Result<(), String> {
     let steps = vector["steps"].as_array().expect("steps");
     let (last, before) = steps.split_last().expect("a step");
     let tokens = Tokens::of(world);
-    let mut made = Made::default();
+    let mut made = Made {
+        nonce: people::nonce(),
+        ..Made::default()
+    };
     for step in before {
         let reply = act(world, &tokens, step, &mut made)?;
         if let Some(reply) = reply
@@ -221,7 +226,11 @@ fn act(
     };
     let reply = match text(step, "do") {
         "propose" => {
-            let reply = world.wire.post("/v1/proposals", &token(), &step["body"]);
+            let mut body = step["body"].clone();
+            if body["nonce"] == "{nonce}" {
+                body["nonce"] = json!(made.nonce);
+            }
+            let reply = world.wire.post("/v1/proposals", &token(), &body);
             made.proposal = reply.json();
             reply
         }
@@ -283,6 +292,11 @@ fn act(
 /// Applies `change`, signs the statement, applies `after_signing` and submits the envelope.
 fn hand_in(world: &World, token: &str, step: &Value, made: &mut Made) -> Reply {
     patch(&mut made.statement, &step["change"]);
+    let mut changes = step["change"].as_array().into_iter().flatten();
+    let moves_end = changes.any(|change| change["path"] == "/predicate/expires_at");
+    if moves_end && step["do"] != "again" {
+        people::renew(&mut made.statement["predicate"]);
+    }
     let payload = people::canonical(&made.statement);
     let signatures = names(&step["signed_by"])
         .iter()

@@ -48,9 +48,10 @@ fn as_agent(world: &World, arguments: &[&str]) -> Output {
         .expect("the program")
 }
 
-/// An authorization of the agent with this id, signed by alice.
+/// An authorization of the agent with this id and its end, signed by alice.
 fn signed_as(world: &World, step: &str, id: &str) -> Value {
     let mut predicate = world.authorization(step, json!({}));
+    people::end_at(&mut predicate, people::end_of(id));
     predicate["proposal"] = json!(id);
     envelope(&people::authorization(&predicate), &[&alice()])
 }
@@ -495,9 +496,10 @@ fn only_an_eligible_approver_can_deny_a_statement_with_an_open_window() {
     ))
     .problem("wrong-boundary");
     let mut over = predicate.clone();
-    for (field, ago) in [("issued_at", 100), ("not_before", 100), ("expires_at", 1)] {
-        over[field] = json!(people::stamp(people::now() - ago));
+    for field in ["issued_at", "not_before"] {
+        over[field] = json!(people::stamp(people::now() - 100));
     }
+    people::end_at(&mut over, people::now() - 1);
     post(&denial_of(&world, &people::authorization(&over), &alice())).problem("expired");
     // A reseal within the window can restore a removed step, so any approver can deny the statement.
     let mut gone = predicate.clone();

@@ -1,8 +1,6 @@
 //! Refusals through the real binary: what the answer says, and what happens next. `problems.rs` plays the vectors of each code.
 
-use crate::support::people::{
-    alice, bob, carol, carol_too, dora, envelope, mallory, now, stamp, wrap,
-};
+use crate::support::people::{alice, bob, carol, carol_too, dora, envelope, mallory, stamp, wrap};
 use crate::support::wire::pointers;
 use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, wait_for};
 use serde_json::{Value, json};
@@ -430,9 +428,16 @@ fn the_same_nonce_with_another_expiry_is_refused() {
     world
         .submit(&envelope(&people::authorization(&predicate), &[&alice()]))
         .ok(200);
+    let end = people::unix_of(predicate["expires_at"].as_str().unwrap());
+    let mut longer = predicate.clone();
+    longer["expires_at"] = json!(stamp(end + 3600));
+    let longer = envelope(&people::authorization(&longer), &[&alice()]);
+    let problem = world
+        .unchanged(|| world.submit(&longer))
+        .problem("malformed");
+    assert_eq!(pointers(&problem), ["/predicate/nonce"], "{problem:#}");
     for (field, value) in [
-        ("expires_at", json!(stamp(now() + 7200))),
-        ("proposal", json!(people::proposal_id())),
+        ("proposal", json!(people::proposal_id_until(end))),
         ("reason", json!("another")),
         ("params", json!({})),
     ] {

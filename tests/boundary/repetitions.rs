@@ -277,20 +277,20 @@ fn what_is_handed_in_signed_repeats_nothing_and_is_repeated_by_nothing() {
     let world = World::new();
     let own = json!({"step": "plain:true", "reason": "because"});
     let pending = is_new(&world, &own);
-    let whole = |id: &str| {
-        let mut predicate = people::predicate_of(&json!({"payload": pending["payload"]}));
-        (predicate["proposal"], predicate["nonce"]) = (json!(id), json!(people::nonce()));
+    let issued = people::predicate_of(&json!({"payload": pending["payload"]}));
+    let begin = people::unix_of(issued["issued_at"].as_str().expect("a time"));
+    let whole = |seconds: i64| {
+        let mut predicate = issued.clone();
+        people::end_at(&mut predicate, begin + seconds);
         envelope(&people::authorization(&predicate), &[&alice()])
     };
     for _ in 0..2 {
-        world.submit(&whole(&people::proposal_id())).ok(200);
+        world.submit(&whole(3600)).ok(200);
     }
     assert_eq!(world.count("consumption"), 2);
     repeats(&world, &own, &pending);
-    // An id with a time in the far future hides no proposal.
-    world
-        .submit(&whole("prp_ffffffff-ffff-7000-8000-000000000001"))
-        .ok(200);
+    // An id with the latest possible end hides no proposal.
+    world.submit(&whole(86_400)).ok(200);
     repeats(&world, &own, &pending);
 }
 
@@ -480,6 +480,41 @@ fn a_repeated_command_is_one_proposal_unless_it_says_new() {
     let new = id_in(&as_agent(&world, &[&words[..], &["--new"]].concat()));
     assert_ne!(new, first);
     assert_eq!(world.count("consumption"), 1);
+}
+
+/// Makes a proposal of `say:echo` by a command with these options. Returns the proposal and the seconds of its window.
+fn proposed(world: &World, options: &[&str]) -> (Value, i64) {
+    let words = ["propose", "say:echo", "-p", "text=x", "--reason", "fire"];
+    let made = as_agent(world, &[&words[..], options].concat());
+    let view = world.show(String::from_utf8_lossy(&made.stdout).trim());
+    let at = |field: &str| people::unix_of(view[field].as_str().expect("a time"));
+    let window = at("expires_at") - at("created_at");
+    (view, window)
+}
+
+#[test]
+fn a_command_with_new_makes_a_second_emergency_with_the_window_of_emergencies() {
+    let world = World::with(|setup| {
+        setup.policy = reviews::POLICY.replace("max_window_s: 600", "max_window_s: 900");
+    });
+    let (first, window) = proposed(&world, &["--emergency"]);
+    assert_eq!(window, 900);
+    let (second, window) = proposed(&world, &["--emergency", "--new"]);
+    assert_eq!((window, &second["emergency"]), (900, &json!(true)));
+    assert_ne!(first["id"], second["id"]);
+    // The second emergency is the one that a command without `--new` repeats.
+    assert_eq!(proposed(&world, &["--emergency"]).0["id"], second["id"]);
+    assert_eq!(world.proposals().len(), 2);
+}
+
+#[test]
+fn a_command_with_new_takes_a_window_of_up_to_a_day() {
+    let world = World::new();
+    let (first, window) = proposed(&world, &[]);
+    assert_eq!(window, 3600);
+    let (second, window) = proposed(&world, &["--new", "--expires", "1d"]);
+    assert_eq!(window, 86_400);
+    assert_ne!(first["id"], second["id"]);
 }
 
 #[test]

@@ -89,7 +89,11 @@ fn the_list_of_runs_to_review_begins_with_emergencies_and_the_newest_and_counts_
         .execute_batch(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
              INSERT INTO owed (proposal, receipt, emergency, unknown)
-             SELECT unhex(format('01ffffff000070008000%012x', i)), receipt, 0, 1 FROM n, (SELECT receipt FROM owed WHERE unknown = 1)",
+             SELECT unhex(format('01ffffff000070008000%012x', i)), receipt, 0, 1 FROM n, (SELECT receipt FROM owed WHERE unknown = 1);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
+             INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, status, created_ms)
+             SELECT unhex(format('01ffffff000070008000%012x', i)), digest, nonce, step, step_digest, params_digest, proposer,
+             expires_at, status, created_ms + i FROM n, (SELECT p.* FROM proposal p JOIN owed o ON o.proposal = p.id WHERE unknown = 1)",
         )
         .expect("rows");
     drop(store);
@@ -134,8 +138,7 @@ fn emergencies_at_the_same_time_never_exceed_the_limit() {
         for _ in 0..32 {
             scope.spawn(|| {
                 let mut predicate = template.clone();
-                predicate["proposal"] = json!(people::proposal_id());
-                predicate["nonce"] = json!(people::nonce());
+                people::renew(&mut predicate);
                 let reply =
                     world.submit(&envelope(&people::authorization(&predicate), &[&alice()]));
                 match reply.status {
@@ -174,8 +177,8 @@ fn an_emergency_that_policy_does_not_permit_is_refused_with_its_reason() {
         .refuses("policy-denied", "600 s");
     let mut both = long.clone();
     both["grant"] = json!("grt_019aa0b0-5c00-7000-8000-000000000001");
-    both["nonce"] = json!(people::nonce());
-    both["expires_in_s"] = json!(60);
+    both["nonce"] = json!(people::nonce_until(people::now() + 60));
+    both.as_object_mut().expect("a map").remove("expires_in_s");
     let answer = world.wire.post("/v1/proposals", &world.agent, &both).json();
     assert!(
         ["/problems/malformed", "/problems/not-granted"]

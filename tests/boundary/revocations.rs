@@ -11,8 +11,8 @@ use crate::support::grants::as_holder;
 use crate::support::host::on_host;
 use crate::support::people::{
     CHALLENGE, Key, alice, authorization, bob, boundary_key, carol, carol_too, denial, dora,
-    envelope, erin, frank, key_revocation, mallory, nonce, oscar, proposal_id, revocation, robot,
-    sha256, statement,
+    envelope, erin, frank, key_revocation, mallory, oscar, renew, revocation, robot, sha256,
+    statement,
 };
 use crate::support::wire::Reply;
 use crate::support::{
@@ -234,7 +234,7 @@ fn no_run_is_consumed_after_a_freeze_that_comes_during_many_requests() {
             scope.spawn(|| {
                 while !frozen.load(Ordering::Relaxed) || refused.load(Ordering::Relaxed) == 0 {
                     let mut other = like.clone();
-                    (other["proposal"], other["nonce"]) = (json!(proposal_id()), json!(nonce()));
+                    renew(&mut other);
                     let reply = world.submit(&envelope(&authorization(&other), &[&alice()]));
                     if reply.status != 200 {
                         reply.problem("revoked");
@@ -692,7 +692,7 @@ fn no_denial_of_a_key_comes_after_its_revocation_in_the_log() {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     let mut other = like.clone();
-                    (other["proposal"], other["nonce"]) = (json!(proposal_id()), json!(nonce()));
+                    renew(&mut other);
                     let bytes = authorization(&other);
                     let statement = STANDARD.encode(&bytes);
                     let payload = denial(&boundary, &bytes, "no");

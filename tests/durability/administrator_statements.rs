@@ -58,6 +58,11 @@ const UNNAMED: &[(&str, &str, &str)] = &[
         "decides only when another node may close a run, whose nonce stays spent",
     ),
     (
+        "proposal",
+        "created_ms",
+        "lists are sorted by it, and no document states its milliseconds; a check compares the seconds",
+    ),
+    (
         "proposal WHERE ended",
         "INSERT|DELETE",
         "a proposal that did not run stands in no document",
@@ -362,6 +367,8 @@ const FORGET_RUNS: &str = "DELETE FROM proposal WHERE status = 1";
 const FORGET: &str = "DELETE FROM nonce; DELETE FROM proposal WHERE status = 1";
 /// Forgets the spent nonces of the first tile.
 const FORGET_OLD: &str = "DELETE FROM nonce WHERE spent < 256 * 64; DELETE FROM proposal WHERE status = 1 AND spent < 256 * 64";
+/// Moves the end of a nonce to 1970.
+const ENDED: &str = "nonce = '\\x0000000000000001'::bytea || substr(nonce, 9)";
 /// Forgets the denials.
 const FORGET_DENIALS: &str = "DELETE FROM denial; DELETE FROM proposal WHERE status = 4";
 /// Deletes denials while the service runs.
@@ -391,9 +398,9 @@ fn cut(size: u32) -> String {
 /// Returns statements that make a proposal a run in progress.
 fn running(proposal: &str) -> String {
     format!(
-        "UPDATE proposal SET status = 0, started_at = created_at, ended_at = NULL, spent = 17000 WHERE id = {proposal}; \
+        "UPDATE proposal SET status = 0, started_at = created_ms / 1000, ended_at = NULL, spent = 17000 WHERE id = {proposal}; \
          INSERT INTO crossing SELECT 17000, p.id, NULL, 'one', c.deadline FROM crossing c, proposal p WHERE p.spent = 17000; \
-         INSERT INTO nonce SELECT nonce, expires_at, spent, id FROM proposal WHERE spent = 17000"
+         INSERT INTO nonce SELECT nonce, spent, id FROM proposal WHERE spent = 17000"
     )
 }
 
@@ -415,14 +422,15 @@ pub(crate) fn with_an_aim(known: &Known<'_>) -> Vec<Attack> {
     let old = "kind = 2 AND idx < 256";
     let second = format!(
         "INSERT INTO signature SELECT proposal, '{}', 1, 'bob', presence, at, sig FROM signature WHERE proposal = {half}; \
-         UPDATE proposal SET status = 3, approved_at = created_at WHERE id = {half}",
+         UPDATE proposal SET status = 3, approved_at = created_ms / 1000 WHERE id = {half}",
         known.bob
     );
     let ahead = format!("{FORGET}; UPDATE state SET mark = mark + 90000");
     let before = [
         ("spent nonces are forgotten", FORGET.to_owned()),
         ("spent nonces are moved", format!("UPDATE nonce SET nonce = sha256(nonce); {FORGET_RUNS}")),
-        ("an earlier log spent", format!("UPDATE nonce SET spent = -1, expires_at = 0; {FORGET_RUNS}")),
+        ("spent nonces have ended", format!("UPDATE nonce SET {ENDED}; {FORGET_RUNS}")),
+        ("an earlier log spent", format!("UPDATE nonce SET spent = -1, {ENDED}; {FORGET_RUNS}")),
         ("consumptions are destroyed", format!("{FORGET}; UPDATE leaf SET data = 'x' WHERE kind = 2")),
         ("consumptions are destroyed below a tile", format!("{FORGET_OLD}; UPDATE leaf SET data = 'x' WHERE {old}")),
         (

@@ -304,9 +304,9 @@ impl Boundary {
     fn make(&self, pause: &str, grant: Option<&str>) -> usize {
         let mut approvals = self.approvals.lock().unwrap();
         let file = self.markers.path().join(approvals.len().to_string());
-        let (mut predicate, nonce) = (self.template.clone(), people::nonce());
-        predicate["proposal"] = json!(people::proposal_id());
-        predicate["nonce"] = json!(nonce);
+        let mut predicate = self.template.clone();
+        people::renew(&mut predicate);
+        let nonce = predicate["nonce"].as_str().unwrap().to_owned();
         predicate["params"] = json!({"file": file, "pause": pause});
         if let Some(grant) = grant {
             (predicate["grant"], predicate["proposer"]) = (json!(grant), json!("robot"));

@@ -109,8 +109,7 @@ fn attempt(world: &World, round: &str, told: &mut Told) -> Option<()> {
     // A run whose complete signed authorization arrives in one request.
     let mut predicate =
         serde_json::from_slice::<Value>(&bytes_of(&online)).unwrap()["predicate"].take();
-    predicate["proposal"] = json!(people::proposal_id());
-    predicate["nonce"] = json!(people::nonce());
+    people::renew(&mut predicate);
     let whole = envelope(&people::authorization(&predicate), &[&alice()]);
     told.handed_in.push((whole.clone(), None));
     let reply = world
@@ -615,18 +614,15 @@ fn r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back() {
     world.make_tokens();
     // This authorization is valid by the real clock, but expired by the clock of the boundary.
     let mut predicate = world.authorization("plain:true", json!({}));
-    predicate["expires_at"] = json!(stamp(now() + 1800));
+    people::end_at(&mut predicate, now() + 1800);
     let late = envelope(&people::authorization(&predicate), &[&alice()]);
     world.unchanged(|| world.submit(&late)).problem("expired");
     // The boundary consumes this authorization while its clock is two hours ahead.
     predicate = world.authorization("plain:fail", json!({}));
-    for (field, after) in [
-        ("issued_at", ahead),
-        ("not_before", ahead),
-        ("expires_at", ahead + 600),
-    ] {
-        predicate[field] = json!(stamp(now() + after));
+    for field in ["issued_at", "not_before"] {
+        predicate[field] = json!(stamp(now() + ahead));
     }
+    people::end_at(&mut predicate, now() + ahead + 600);
     let spent = envelope(&people::authorization(&predicate), &[&alice()]);
     world.submit(&spent).ok(200);
     world.stop();
@@ -660,7 +656,7 @@ fn r7_approval_windows_end_even_if_the_clock_is_behind_the_log() {
     world.stop();
     world.setup.env.clear();
     world.start();
-    let wish = json!({"step": "plain:true", "params": {}, "reason": "short", "expires_in_s": 3});
+    let wish = json!({"step": "plain:true", "params": {}, "reason": "short", "expires_in_s": 3, "new": true});
     let short = world
         .wire
         .post("/v1/proposals", &world.agent, &wish)
@@ -715,7 +711,7 @@ fn r7_a_clock_that_jumps_ahead_only_delays_the_deletion_of_nonces() {
     };
     let mut world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
-    predicate["expires_at"] = json!(stamp(now() + 3600));
+    people::end_at(&mut predicate, now() + 3600);
     let signed = envelope(&people::authorization(&predicate), &[&alice()]);
     world.submit(&signed).ok(200);
     world.stop();

@@ -117,8 +117,7 @@ impl Scene {
     /// Adds an authorization with these signatures, whose run appends a line to its file.
     fn approve(&mut self, template: &Value, signers: &[&Key], standing: Standing) -> Value {
         let (file, mut predicate) = (self.file(), template.clone());
-        predicate["proposal"] = json!(people::proposal_id());
-        predicate["nonce"] = json!(people::nonce());
+        people::renew(&mut predicate);
         predicate["params"] = json!({"file": file});
         let envelope = envelope(&people::authorization(&predicate), signers);
         self.approvals.push(Approval {

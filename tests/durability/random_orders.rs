@@ -884,16 +884,17 @@ impl Scene {
     /// Makes a complete envelope. Returns the number of the run.
     fn approve(&mut self, grant: Option<usize>, emergency: bool) -> usize {
         let ((step, param), at) = (self.wanted(grant.is_some(), "mark:it"), self.now());
+        let end = at + 3600;
         let sealed = &self.reference.steps()[step];
         let rendered = format!(
             "sha256:{}",
             sha256(text(&sealed["definition"]["source"]).as_bytes())
         );
         let mut of = json!({
-            "boundary": self.here(), "proposal": people::proposal_id(), "nonce": people::nonce(),
+            "boundary": self.here(), "proposal": people::proposal_id_until(end), "nonce": people::nonce_until(end),
             "step": {"ref": step, "digest": sealed["digest"]}, "params": {"text": param}, "rendered": rendered,
             "permissions": [], "sandbox": sealed["sandbox"], "proposer": self.token.0, "reason": "because",
-            "issued_at": stamp(at), "not_before": stamp(at), "expires_at": stamp(at + 3600),
+            "issued_at": stamp(at), "not_before": stamp(at), "expires_at": stamp(end),
         });
         if let Some(grant) = grant {
             of["proposer"] = json!("robot");
@@ -965,10 +966,14 @@ impl Scene {
         };
         let (step, param) = self.wanted(grant.is_some(), step);
         let mut wish = World::wish(step, json!({"text": param}));
-        wish["nonce"] = json!(people::nonce());
+        // Shorter than the longest window of an emergency, because the time of the boundary can be a little earlier.
+        let mut end = self.now() + 3000;
         if let Some(grant) = grant {
-            wish["grant"] = self.reference.grants[grant].of["grant"].clone();
+            let of = &self.reference.grants[grant].of;
+            wish["grant"] = of["grant"].clone();
+            end = end.min(people::unix_of(text(&of["expires_at"])));
         }
+        wish["nonce"] = json!(people::nonce_until(end));
         if emergency {
             wish["emergency"] = json!(true);
         }

@@ -315,6 +315,11 @@ fn closed(of: &Value, at: i64) -> Codes {
     ])
 }
 
+/// Returns true if a statement can have ended. A boundary can be up to a minute later than its log.
+fn can_be_over(of: &Value, at: i64) -> bool {
+    at + 60 >= unix(&of["expires_at"])
+}
+
 impl Reference {
     pub(crate) fn rules(&self) -> Rules {
         self.policies[text(&self.seal["policy"])]
@@ -554,7 +559,13 @@ impl Reference {
                 };
                 let not_granted = grant.is_some_and(|grant| self.grants[grant].leaf.is_none());
                 let nobody = grant.is_none() && self.too_few(least, &out, groups, at);
-                let codes = when([(not_granted, "not-granted"), (nobody, "quorum-missing")]);
+                // No nonce can end after now and with a grant that has ended.
+                let is_over = grant.is_some_and(|grant| can_be_over(&self.grants[grant].of, at));
+                let codes = when([
+                    (not_granted, "not-granted"),
+                    (nobody, "quorum-missing"),
+                    (is_over, "malformed"),
+                ]);
                 let more = if *emergency {
                     self.no_emergency(&[], out, at)
                 } else {

@@ -3,11 +3,16 @@
 
 use std::fs;
 
-use crate::support::World;
-use crate::support::nodes::{node, start};
-use crate::support::people::alice;
+use crate::packed_tiles::fill_a_tile;
+use crate::support::nodes::{node, nodes, start};
+use crate::support::people::{
+    self, Key, alice, bob, boundary_key, envelope, frank, key_revocation, mallory, oscar,
+};
 use crate::support::postgres::cluster::Cluster;
-use serde_json::json;
+use crate::support::postgres::until;
+use crate::support::{World, assert_says, exited, id_of};
+use documents::{hex, leaf_hash};
+use serde_json::{Value, json};
 
 /// A boundary whose log is seals, then authorization, consumption and receipt of one run, and then of another.
 struct Scene {
@@ -15,6 +20,8 @@ struct Scene {
     server: Option<Cluster>,
     /// Number of seals: the entry of the first authorization.
     first: u64,
+    /// Number of entries of the original log.
+    size: u64,
     /// Statements that make all tables as they were.
     reset: String,
 }
@@ -36,13 +43,15 @@ impl Scene {
         let log = world.log();
         let first = log.iter().position(|(kind, _)| kind == "authorization");
         let first = first.expect("an authorization") as u64;
-        assert_eq!(log.len() as u64, first + 6);
+        let size = log.len() as u64;
+        assert_eq!(size, first + 6);
         // The service writes the newest checkpoint to its file when it stops.
         world.stop();
         let mut scene = Self {
             world,
             server,
             first,
+            size,
             reset: String::new(),
         };
         scene.keep();
@@ -93,8 +102,10 @@ impl Scene {
 
     /// Returns the number of receipts after the original log.
     fn new_receipts(&self) -> String {
-        let size = self.first + 6;
-        let sql = format!("SELECT count(*) FROM leaf WHERE kind = 3 AND idx >= {size}");
+        let sql = format!(
+            "SELECT count(*) FROM leaf WHERE kind = 3 AND idx >= {}",
+            self.size
+        );
         if let Some(server) = &self.server {
             return server.psql(&sql.replace("leaf", "countersign.leaf"));
         }
@@ -222,7 +233,7 @@ impl Scene {
             ),
             (
                 "another start",
-                "UPDATE proposal SET started_at = 0, created_at = 0 WHERE spent = @2",
+                "UPDATE proposal SET started_at = 0, created_ms = 0 WHERE spent = @2",
             ),
             ("the other run too", &other),
             (
@@ -316,4 +327,116 @@ fn promise_3_no_row_of_the_database_makes_a_node_sign_a_second_receipt() {
     if let Some(server) = Cluster::start("rows that want a second receipt", "") {
         Scene::new(Some(server)).no_variant_gets_a_second_receipt();
     }
+}
+
+/// The start compares only entries of the last day, so the recovery itself compares all revocations. With a low-water
+/// mark that is two days ahead, the start takes the whole log for older than a day, and reads only the last tile.
+#[test]
+fn promise_3_no_changed_row_of_an_old_revocation_decides_what_a_receipt_says() {
+    let mut world = World::new();
+    let boundary = world.boundary();
+    let payload = key_revocation(&boundary, &frank());
+    world
+        .wire
+        .post("/v1/revocations", "", &envelope(&payload, &[&oscar()]))
+        .ok(200);
+    fill_a_tile(&world);
+    // The run and its seal are in the second tile, so only the revocation needs the first one.
+    world.token("later", &["carol"], &["propose"]);
+    let waiting = world.propose("plain:wait", json!({}));
+    world.sign(&waiting, &[&alice(), &bob()]).ok(200);
+    world.until(id_of(&waiting), "running");
+    let log = world.log();
+    let revocation = log.iter().position(|(kind, _)| kind == "revocation");
+    let revocation = revocation.expect("a revocation");
+    let seal = log.iter().rposition(|(kind, _)| kind == "seal");
+    assert!(revocation < 256 && seal >= Some(256), "{seal:?}");
+    world.kill9();
+    let database = rusqlite::Connection::open(world.database()).expect("a store");
+    database
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .expect("the whole store in its file");
+    drop(database);
+    let mut scene = Scene {
+        world,
+        server: None,
+        first: 0,
+        size: log.len() as u64,
+        reset: String::new(),
+    };
+    scene.keep();
+    // By this row, bob's key was revoked before the run, and alice alone approved it.
+    let changed = envelope(&key_revocation(&boundary, &bob()), &[&mallory()]).to_string();
+    let changed = changed.as_bytes();
+    scene.execute(&format!(
+        "UPDATE state SET mark = mark + 2 * 86400; \
+         UPDATE leaf SET data = x'{}', hash = x'{}' WHERE idx = {revocation}",
+        hex(changed),
+        hex(&leaf_hash(changed))
+    ));
+    let started = scene.world.try_start();
+    assert_eq!(scene.new_receipts(), "0", "a receipt without bob");
+    let what = format!("log entry {revocation} is missing or does not match the tree of the log");
+    assert_says(started.expect_err("a changed revocation"), &what);
+    // With the store as it was, both approved the run.
+    scene.execute("");
+    let world = &mut scene.world;
+    world.start();
+    let closed = world.until(id_of(&waiting), "finished");
+    assert_eq!(closed["outcome"]["status"], "unknown");
+    let approvers = &world.receipt(&closed)["decision"]["approvers"];
+    assert_eq!(*approvers, json!(["alice", "bob"]));
+    world.assert_audited();
+}
+
+/// A node does not become active while the seal of an open run lacks its key. So the administrator hides the row of the
+/// run until the node is active.
+#[test]
+fn promise_3_no_row_of_the_database_makes_a_node_sign_a_receipt_that_its_key_can_not_sign() {
+    let Some((server, mut one, mut two)) = nodes("a row of a run before the key of a node") else {
+        return;
+    };
+    let key_two = Key::of("boundary", 41);
+    two.write(
+        "b/boundary/key.pem",
+        key_two.secret.to_pkcs8_v1_pem().as_str(),
+    );
+    start(&mut one);
+    let waiting = one.propose("plain:wait", json!({}));
+    one.sign(&waiting, &[&alice()]).ok(200);
+    one.until(id_of(&waiting), "running");
+    // Only a later seal has the key of node two.
+    let roster = fs::read(one.path("b/boundary/roster.d/1.json")).expect("version 1");
+    let roster: Value = serde_json::from_slice(&roster).expect("an envelope");
+    let next = people::next_roster(&roster, |tables| {
+        tables["boundaries"]["prod"]["keys"] =
+            json!([boundary_key().ssh.line(), key_two.ssh.line()]);
+    });
+    let next = people::roster_version(&next, &[&alice(), &bob()]);
+    one.write("b/boundary/roster.d/2.json", &next.to_string());
+    let mut seal = one.boundary_command(&["seal", "--config"]);
+    exited(seal.arg(one.path("b")).output().expect("seal"), 0);
+    one.kill9();
+    server.psql(
+        "CREATE SCHEMA kept; CREATE TABLE kept.crossing AS TABLE countersign.crossing; \
+         DELETE FROM countersign.crossing",
+    );
+    two.start();
+    server.psql(
+        "INSERT INTO countersign.crossing SELECT id, proposal, exclusive, node, 0 FROM kept.crossing",
+    );
+    until("node two has looked at the row", || {
+        two.service_log().contains("runs of other nodes")
+    });
+    let receipts = "SELECT count(*) FROM countersign.leaf WHERE kind = 3";
+    assert_eq!(server.psql(receipts), "0", "{}", two.service_log());
+    assert_says(two.service_log(), "its seal lacks the key of this node");
+    // The key of node one can sign the receipt.
+    two.stop();
+    one.start();
+    let closed = one.until(id_of(&waiting), "finished");
+    assert_eq!(closed["outcome"]["status"], "unknown");
+    let signer = &one.receipt(&closed)["boundary"]["keyid"];
+    assert_eq!(*signer, json!(boundary_key().keyid()));
+    one.assert_audited();
 }

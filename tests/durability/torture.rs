@@ -491,9 +491,8 @@ impl Torture {
         let like = self.propose("plain:true")?;
         let mut predicate =
             serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"].take();
-        let id = people::proposal_id();
-        predicate["proposal"] = json!(id);
-        predicate["nonce"] = json!(people::nonce());
+        people::renew(&mut predicate);
+        let id = predicate["proposal"].as_str().unwrap().to_owned();
         Ok((
             id,
             envelope(&people::authorization(&predicate), &[&alice()]),

@@ -48,6 +48,34 @@ pub fn t(seconds: i64) -> String {
     Timestamp::from_unix(T0 + seconds).to_string()
 }
 
+/// Returns a nonce that ends `seconds` after `T0`. Another number makes another nonce.
+pub fn nonce(seconds: i64, number: u64) -> String {
+    let mut bytes = [7; 24];
+    bytes[..8].copy_from_slice(&(T0 + seconds).to_be_bytes());
+    bytes[8..16].copy_from_slice(&number.to_be_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Returns the id of a proposal that ends `seconds` after `T0`. Another number makes another id.
+pub fn proposal_id(seconds: i64, number: u64) -> String {
+    let hex = format!("{:012x}", (T0 + seconds) * 1000);
+    format!("prp_{}-{}-7000-8000-{number:012x}", &hex[..8], &hex[8..])
+}
+
+/// Returns the seconds from `T0` to the end in a nonce.
+fn end_of_nonce(nonce: &Value) -> Option<i64> {
+    let bytes = URL_SAFE_NO_PAD.decode(nonce.as_str()?).ok()?;
+    let end = i64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
+    Some(end - T0)
+}
+
+/// Returns the seconds from `T0` to the end in the id of a proposal.
+fn end_of_proposal(id: &Value) -> Option<i64> {
+    let digits = id.as_str()?.strip_prefix("prp_")?.replace('-', "");
+    let end = i64::from_str_radix(digits.get(..12)?, 16).ok()?;
+    Some(end / 1000 - T0)
+}
+
 pub fn key(seed: u8) -> SshKey {
     SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "").expect("a key")
 }
@@ -343,6 +371,7 @@ impl Log {
     }
 
     /// Makes an authorization with the proposer `agent`, issued at `at` and valid for an hour.
+    /// If a test edits only one of `expires_at`, the nonce and the id of the proposal, the others get the same end.
     pub fn approved(&mut self, step: &str, at: i64, signers: &[u8]) -> Approved {
         self.approved_but(step, at, signers, |_| {})
     }
@@ -355,8 +384,7 @@ impl Log {
         edit: impl FnOnce(&mut Value),
     ) -> Approved {
         self.made += 1;
-        let mut nonce = [7; 22];
-        nonce[..8].copy_from_slice(&self.made.to_be_bytes());
+        let (made, end) = (self.made, at + 3600);
         let definition = self
             .sealed
             .steps
@@ -366,15 +394,39 @@ impl Log {
             .clone();
         let mut predicate = json!({
             "boundary": self.boundary(),
-            "proposal": format!("prp_01a00000-0000-7000-8000-{:012x}", self.made),
-            "nonce": URL_SAFE_NO_PAD.encode(nonce),
+            "proposal": proposal_id(end, made),
+            "nonce": nonce(end, made),
             "step": {"ref": step, "digest": reference(&to_canonical(&definition))},
             "params": {"host": "web-3"},
             "rendered": reference(definition["source"].as_str().unwrap().as_bytes()),
             "permissions": [], "sandbox": self.sandbox[step], "proposer": "agent", "reason": "p99 latency is up",
-            "issued_at": t(at), "not_before": t(at), "expires_at": t(at + 3600),
+            "issued_at": t(at), "not_before": t(at), "expires_at": t(end),
         });
+        let before = predicate.clone();
         edit(&mut predicate);
+        let is_new = |field: &str| predicate[field] != before[field];
+        let (of_time, of_nonce, of_proposal) =
+            (is_new("expires_at"), is_new("nonce"), is_new("proposal"));
+        let end = match (of_time, of_nonce, of_proposal) {
+            (true, _, _) => {
+                let time = predicate["expires_at"].as_str().unwrap_or_default();
+                time.parse::<Timestamp>().ok().map(|time| time.unix() - T0)
+            }
+            (false, true, _) => end_of_nonce(&predicate["nonce"]),
+            (false, false, true) => end_of_proposal(&predicate["proposal"]),
+            (false, false, false) => None,
+        };
+        if let Some(end) = end {
+            if !of_time {
+                predicate["expires_at"] = json!(t(end));
+            }
+            if !of_nonce {
+                predicate["nonce"] = json!(nonce(end, made));
+            }
+            if !of_proposal {
+                predicate["proposal"] = json!(proposal_id(end, made));
+            }
+        }
         let bare = predicate["step"]["digest"].as_str().unwrap()[7..].to_owned();
         let subject = json!([
             {"name": predicate["step"]["ref"], "digest": {"sha256": bare}},

@@ -7,7 +7,7 @@ use documents::{ForeignKey, sha256, to_canonical, unhex32};
 use serde_json::{Value, json};
 
 use super::grants::{Granted, PLAIN, Use, begin, end, grant};
-use super::{Approved, Log, Place, Sealed, key, reference, t};
+use super::{Approved, Log, Place, Sealed, key, nonce, reference, t};
 
 /// A key of a type that no auditor of this version verifies.
 pub const FOREIGN: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
@@ -94,7 +94,8 @@ fn split(text: &str, at: char) -> Vec<&str> {
     .collect()
 }
 
-/// Reads a value: JSON, or a text. The forms `@5`, `#x`, `key:NAME`, `line:NAME` and `ab*16` stand for longer texts.
+/// Reads a value: JSON, or a text. The forms `@5`, `#x`, `nonce@5`, `key:NAME`, `line:NAME` and `ab*16` stand for
+/// longer texts.
 fn value(text: &str) -> Value {
     expand(serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
 }
@@ -117,6 +118,12 @@ fn expanded(text: String) -> String {
     }
     if let Some(bytes) = text.strip_prefix('#') {
         return reference(bytes.as_bytes());
+    }
+    if let Some(seconds) = text
+        .strip_prefix("nonce@")
+        .and_then(|rest| rest.parse().ok())
+    {
+        return nonce(seconds, 0);
     }
     match text.split_once(['*', ':']) {
         Some(("key", name)) => key(seed(name)).keyid().to_string(),

@@ -1,5 +1,6 @@
 """The signed documents: what each kind holds, and that its subjects are the twins of its predicate. From `formats.md`."""
 
+import base64
 import functools
 
 import parts
@@ -243,7 +244,7 @@ KINDS = {
         {
             "boundary": BOUNDARY_OF,
             "proposal": PROPOSAL,
-            "nonce": nonce,
+            "nonce": NONCE,
             "step": obj({"ref": path_ref, "digest": DIGEST}),
             "params": at_most(16 * KIB, free),
             "rendered": DIGEST,
@@ -296,7 +297,7 @@ KINDS = {
             "seal": DIGEST,
             "at": time,
             "spent": arr(
-                obj({"authorization": LOGGED, "nonce": nonce, "expires_at": time, "handed_in_by": NAME}, parts.OF_ITEM), low=1, high=16
+                obj({"authorization": LOGGED, "nonce": NONCE, "expires_at": time, "handed_in_by": NAME}, parts.OF_ITEM), low=1, high=16
             ),
         }
     ),
@@ -451,7 +452,17 @@ BUNDLE = obj(
 )
 
 
+def check_end(stating, place):
+    """The first 8 bytes of a nonce are its end (section 2), which the document states too."""
+    end = int.from_bytes(base64.urlsafe_b64decode(stating["nonce"])[:8], "big")
+    if end != seconds(stating["expires_at"]):
+        raise wrong(f"{place}/nonce", "the nonce does not end at expires_at")
+
+
 def more_of_authorization(predicate, _):
+    check_end(predicate, "/predicate")
+    if int(predicate["proposal"][4:17].replace("-", ""), 16) != seconds(predicate["expires_at"]) * 1000:
+        raise wrong("/predicate/proposal", "the first 48 bits of the id must be expires_at in milliseconds")
     if "emergency" in predicate and "grant" in predicate:
         raise wrong("/predicate/emergency", "not together with a grant")
 
@@ -474,13 +485,17 @@ def more_of_receipt(predicate, _):
 
 
 def more_of_consumption(predicate, _):
-    digests, nonces = [item["authorization"]["digest"] for item in predicate["spent"]], [item["nonce"] for item in predicate["spent"]]
-    for field, values in (("authorization", digests), ("nonce", nonces)):
-        if len(set(values)) != len(values):
-            raise wrong("/predicate/spent", f"one {field} twice")
+    before = set()
     for at, item in enumerate(predicate["spent"]):
+        place, digest, nonce = f"/predicate/spent/{at}", item["authorization"]["digest"], item["nonce"]
+        if digest in before:
+            raise wrong(f"{place}/authorization", "spent twice in one consumption")
+        check_end(item, place)
+        if nonce in before:
+            raise wrong(f"{place}/nonce", "spent twice in one consumption")
+        before |= {digest, nonce}
         if ("grant" in item) != ("use" in item):
-            raise wrong(f"/predicate/spent/{at}/{'grant' if 'grant' in item else 'use'}", "grant and use, only together")
+            raise wrong(f"{place}/{'grant' if 'grant' in item else 'use'}", "grant and use, only together")
 
 
 def more_of_refusal(predicate, _):

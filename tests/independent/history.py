@@ -19,6 +19,7 @@ from bundle import (
     check_roster_in_seal,
     check_sandbox,
     check_session,
+    check_item,
     check_spent,
     check_step,
     count_people,
@@ -30,7 +31,6 @@ from bundle import (
 from globs import matches
 from grants import Uses, check_nobody, count_signers
 from log import Checkpoint, Note, Tree, leaf_hash
-from once import Once, hash_of
 from passkeys import by_passkey
 from reviews import Reviews, Run
 from revocations import Revocations
@@ -85,8 +85,8 @@ class History:
         self.rosters, self.denials, self.spent = [], {}, {}
         # Envelopes of authorizations that no consumption has named yet, with their entries.
         self.waiting = []
-        # What may be used only once, and the entries that use nothing.
-        self.once, self.useless = Once(), set()
+        # By nonce, proposal and item: the place of the first use, and its end. What has ended is dropped once an hour.
+        self.used, self.dropped_at = {}, 0
         self.last_at, self.step_cache, self.named = 0, {}, None
         self.past_epochs, self.gone_tokens, self.last_tokens = set(), set(), {}
         self.exclusive, self.unguarded, self.not_checked = {}, set(), {}
@@ -126,7 +126,6 @@ class History:
     def read(self):
         note = Note(self.export.read("checkpoint").decode("utf-8", "replace"))
         checkpoint = Checkpoint(note.text)
-        self.size, self.root = checkpoint.size, checkpoint.root
         self.learn_rosters(checkpoint.size)
         tree, wanted = Tree(), {}
         for path, text in self.earlier:
@@ -157,7 +156,6 @@ class History:
                 raise Bad(f"the checkpoint is of {checkpoint.origin}, this log is {origin}")
             public = [key.public for key in self.sealed.roster.boundary_keys(self.name).values()]
             self.attempt(None, "checkpoint", lambda: note.check_signed(origin, public))
-        self.find_second_uses(tree.root())
         self.open = list(self.spent)
         for index, item in self.open:
             spent = self.spent[index, item]
@@ -185,29 +183,6 @@ class History:
                 # What is wrong with it is said where it is judged.
                 continue
 
-    def find_second_uses(self, root):
-        """Reads the log again if two hashes are equal, and compares the values themselves."""
-        twice, first, tree, waiting = self.once.twice(), {}, Tree(), []
-        if not twice:
-            return
-        for index, data in enumerate(self.export.entries(self.size)):
-            tree.push(leaf_hash(data))
-            kind, _, predicate, wrong = parse(data)
-            uses, proposals = [], waiting
-            waiting = []
-            if kind == "authorization":
-                waiting = [*proposals[-15:], None if wrong else predicate["proposal"]]
-            if kind == "consumption" and not wrong and index not in self.useless:
-                for item, spent in enumerate(predicate["spent"]):
-                    uses.append((item, "nonce", spent["nonce"], f"the nonce of item {item} was spent"))
-                    uses.append((item, "authorization", spent["authorization"]["digest"], f"the authorization of item {item} was spent"))
-                uses += [(item, "proposal", one, f"{one} was spent") for item, one in enumerate(proposals) if one]
-            for item, word, value, what in uses:
-                if hash_of(word, value) in twice and first.setdefault((word, value), (index, item)) != (index, item):
-                    self.say(index, "replay", f"{what} at entry {first[word, value][0]} already")
-        if tree.root() != root:
-            self.say(None, "checkpoint", "the entries were not the same when they were read again")
-
     def entry(self, index, data):
         """One leaf: what it is, who signed it, what it changes."""
         kind, envelope, predicate, error = parse(data)
@@ -227,7 +202,6 @@ class History:
                 self.say(index, "time", f"{predicate['at']} is before what stands earlier in the log")
             self.last_at = max(at, self.last_at)
         if kind != "seal" and (self.sealed is None or self.sealed.roster is None):
-            self.useless.add(index)
             self.say(index, kind, "no seal is in force that could be read")
             return
         {
@@ -421,15 +395,15 @@ class History:
             authorization = None
             if self.waiting and logged(*self.waiting[0]) == spent["authorization"]:
                 authorization = self.waiting.pop(0)
+                self.attempt(index, "consumption", lambda: check_item(spent, read_authorization(authorization[1])[1]))
             else:
                 self.say(index, "authorization", f"item {item}: the entries before are not its authorizations in their order")
-            digest = spent["authorization"]["digest"]
-            self.once.add("nonce", spent["nonce"])
-            self.once.add("authorization", digest)
-            self.use_proposal(authorization)
-            if seconds(spent["expires_at"]) <= seconds(consumption["at"]):
-                self.say(index, "window", f"item {item} had expired")
-            for word, why in self.grants.count(spent, seconds(consumption["at"])):
+            at, end = seconds(consumption["at"]), seconds(spent["expires_at"])
+            if at < end <= at + rules.DAY + rules.SKEW:
+                self.use(index, item, spent["nonce"], authorization, end)
+            else:
+                self.say(index, "window", f"item {item} had expired, or ends too late")
+            for word, why in self.grants.count(spent, at):
                 self.say(index, word, f"item {item}: {why}")
             ended = self.revocations.grant(spent["grant"], index) if "grant" in spent else None
             if ended is not None:
@@ -441,20 +415,32 @@ class History:
                 "leaf": leaf,
                 "sealed": self.sealed,
                 "authorization": authorization,
-                "denied": list(self.denials.get(digest, [])),
+                "denied": list(self.denials.get(spent["authorization"]["digest"], [])),
             }
         self.drop_waiting()
 
-    def use_proposal(self, authorization):
-        if authorization is None:
-            return
-        self.once.add("proposal", read_authorization(authorization[1])[1]["proposal"])
+    def use(self, index, item, nonce, authorization, end):
+        """No other item uses the nonce or the proposal before the end; later, none is in its window (section 21)."""
+        if self.dropped_at + 3600 <= self.last_at:
+            self.used = {value: use for value, use in self.used.items() if use[1] > self.last_at}
+            self.dropped_at = self.last_at
+        here, values, earlier = (index, item), [nonce], []
+        if authorization is not None:
+            values.append(read_authorization(authorization[1])[1]["proposal"])
+        for value in values:
+            place, until = self.used.get(value, (None, 0))
+            if until > self.last_at:
+                earlier.append(f"{value}, which item {place[1]} of entry {place[0]} used")
+            else:
+                self.used[value] = here, end
+        self.used[here] = here, end
+        if earlier:
+            self.say(index, "double-use", f"item {item} uses {earlier[0]}")
 
     def drop_waiting(self, kept=0):
         """A consumption names at most 16 of them."""
         while len(self.waiting) > kept:
             index, _ = self.waiting.pop(0)
-            self.useless.add(index)
             self.say(index, "authorization", "no consumption directly after it names it")
 
     def use_session(self, index, item, session):
@@ -533,11 +519,11 @@ class History:
         # Only the first receipt of an item has an effect.
         spent = self.spent.pop(place, None)
         if spent is None:
-            self.useless.add(index)
-            if place[0] < index and self.was_spent(*place):
-                self.say(index, "receipt", f"item {place[1]} of entry {place[0]} has a receipt already")
+            named = f"item {place[1]} of entry {place[0]}"
+            if self.used.get(place, (None, 0))[1] > self.last_at:
+                self.say(index, "second-receipt", f"{named} already has its receipt")
             else:
-                self.say(index, "consumption", f"nothing was spent at entry {place[0]}, item {place[1]}")
+                self.say(index, "no-consumption", f"{named} is not a consumption that still needs a receipt")
             return
         item = spent["consumption"]["spent"][place[1]]
         session = item.get("session")
@@ -578,11 +564,6 @@ class History:
                 **({"unchecked": sorted(open_before)} if open_before else {}),
             }
         )
-
-    def was_spent(self, index, item):
-        """Whether the entry is a consumption with this item."""
-        kind, _, predicate, wrong = parse(self.export.entry(index, self.size))
-        return kind == "consumption" and not wrong and item < len(predicate["spent"])
 
     def forget_plans(self, at):
         """Drops the plans that are too old for every run that is open or still to come."""
@@ -747,7 +728,7 @@ class History:
                 rules.Schema(sealed.steps[ref]["params"]).check(authorization["params"])
 
         def consumed():
-            check_spent(receipt, consumption, consumed_at, spent["leaf"], logged(*spent["authorization"]), authorization)
+            check_spent(receipt, consumption, consumed_at, spent["leaf"], logged(*spent["authorization"]))
             check_session(authorization, receipt)
 
         def plan():

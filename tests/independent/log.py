@@ -276,14 +276,6 @@ class Export:
                 self.full.append(root_of(hashes))
             yield from found
 
-    def entry(self, index, size):
-        """One leaf below `size`, as it is stored."""
-        number = index // TILE
-        data, at = self.tile("entries", number, min(TILE, size - number * TILE)), 0
-        for _ in range(index % TILE):
-            at += 2 + int.from_bytes(data[at : at + 2], "big")
-        return data[at + 2 : at + 2 + int.from_bytes(data[at : at + 2], "big")]
-
     def check_upper_tiles(self):
         """Every hash tile above the lowest level, once all entries were read."""
         level, hashes = 1, self.full
@@ -326,9 +318,6 @@ class Memory(Export):
         if size > len(self.data):
             raise Bad(f"{len(self.data)} entries, the checkpoint says {size}")
         return iter(self.data[:size])
-
-    def entry(self, index, size):
-        return self.data[index]
 
     def check_upper_tiles(self):
         pass

@@ -74,7 +74,7 @@ def identifier(vector, _):
         "ref": documents.path_ref,
         "proposal": documents.PROPOSAL,
         "receipt": lambda text, place: documents.PROPOSAL(text.replace("rcp_", "prp_") if text.startswith("rcp_") else "", place),
-        "nonce": documents.nonce,
+        "nonce": documents.NONCE,
         "time": documents.time,
         "epoch": documents.EPOCH,
         "genesis": hexes(64),

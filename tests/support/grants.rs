@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::people::{CHALLENGE, Key, alice, envelope, nonce, revocation, robot};
+use super::people::{
+    CHALLENGE, Key, alice, envelope, nonce_until, now, revocation, robot, unix_of,
+};
 use super::wire::Reply;
 use super::{World, id_of};
 
@@ -67,8 +69,10 @@ pub fn granted(world: &World, terms: &Value) -> Value {
     signed
 }
 
+/// Returns the body of a use whose window ends in one hour, or with the grant.
 pub fn wish(grant: &Value, step: &str, params: Value) -> Value {
-    json!({"step": step, "params": params, "reason": "night", "grant": grant["id"], "nonce": nonce()})
+    let end = unix_of(grant["grant"]["expires_at"].as_str().expect("a time")).min(now() + 3600);
+    json!({"step": step, "params": params, "reason": "night", "grant": grant["id"], "nonce": nonce_until(end)})
 }
 
 /// Proposes a use and signs it with the key of the grantee.

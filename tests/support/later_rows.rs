@@ -9,8 +9,8 @@ impl World {
         let rows = format!(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) INSERT INTO proposal
              SELECT unhex(format('019fffff000070008000%012x', i)), digest, nonce, request, '{step}', step_digest,
-             params_digest, proposer, expires_at, 1, created_at, approved_at, started_at, ended_at + 100, NULL, NULL,
-             1000000000, detail FROM n, (SELECT * FROM proposal WHERE status = 1 ORDER BY id LIMIT 1)"
+             params_digest, proposer, expires_at, 1, created_ms + i, approved_at, started_at, ended_at + 100, NULL, NULL,
+             1000000000, detail FROM n, (SELECT * FROM proposal WHERE status = 1 ORDER BY created_ms, id LIMIT 1)"
         );
         rusqlite::Connection::open(self.database())
             .expect("store")

@@ -857,8 +857,8 @@ impl World {
         let at = now();
         json!({
             "boundary": self.boundary(),
-            "proposal": people::proposal_id(),
-            "nonce": people::nonce(),
+            "proposal": people::proposal_id_until(at + 3600),
+            "nonce": people::nonce_until(at + 3600),
             "step": {"ref": step, "digest": sealed["digest"]},
             "params": params,
             "rendered": format!("sha256:{}", people::sha256(source.as_bytes())),

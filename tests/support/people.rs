@@ -259,15 +259,24 @@ pub fn stamp(unix: i64) -> String {
     Timestamp::from_unix(unix).to_string()
 }
 
+/// Returns the seconds since 1970 of a time in the form of the documents.
+pub fn unix_of(stamp: &str) -> i64 {
+    stamp.parse::<Timestamp>().expect("a time").unix()
+}
+
 fn count() -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(1);
     COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Returns an unused id of a proposal.
+/// Returns an unused id of a proposal whose window ends in one hour.
 pub fn proposal_id() -> String {
-    let millis = now() as u64 * 1000;
-    let hex = format!("{millis:012x}");
+    proposal_id_until(now() + 3600)
+}
+
+/// Returns an unused id of a proposal whose window ends at this time.
+pub fn proposal_id_until(end_unix: i64) -> String {
+    let hex = format!("{:012x}", end_unix * 1000);
     format!(
         "prp_{}-{}-7000-8000-{:012x}",
         &hex[..8],
@@ -276,12 +285,40 @@ pub fn proposal_id() -> String {
     )
 }
 
-/// Returns an unused nonce.
+/// Returns the end in the id of a proposal, in seconds since 1970.
+pub fn end_of(proposal: &str) -> i64 {
+    let digits = proposal.trim_start_matches("prp_").replace('-', "");
+    i64::from_str_radix(&digits[..12], 16).expect("hexadecimal digits") / 1000
+}
+
+/// Returns an unused nonce that ends in one hour.
 pub fn nonce() -> String {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&count().to_be_bytes());
-    bytes[8..12].copy_from_slice(&std::process::id().to_be_bytes());
+    nonce_until(now() + 3600)
+}
+
+/// Returns an unused nonce with this end.
+pub fn nonce_until(end_unix: i64) -> String {
+    let mut bytes = [0; 24];
+    bytes[..8].copy_from_slice(&end_unix.to_be_bytes());
+    bytes[8..16].copy_from_slice(&count().to_be_bytes());
+    bytes[16..20].copy_from_slice(&std::process::id().to_be_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Gives the predicate of an authorization an unused nonce and an unused id of a proposal. Both end at its
+/// `expires_at`.
+pub fn renew(predicate: &mut Value) {
+    let expires_at = predicate["expires_at"].as_str().expect("a time");
+    let end = unix_of(expires_at);
+    predicate["nonce"] = json!(nonce_until(end));
+    predicate["proposal"] = json!(proposal_id_until(end));
+}
+
+/// Moves the end of the window in the predicate of an authorization, with an unused nonce and an unused id of a
+/// proposal.
+pub fn end_at(predicate: &mut Value, end_unix: i64) {
+    predicate["expires_at"] = json!(stamp(end_unix));
+    renew(predicate);
 }
 
 /// Wraps the payload in an envelope whose signatures are sorted by key id.

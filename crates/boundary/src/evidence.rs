@@ -212,7 +212,7 @@ impl Evidence {
             receipt: row.core.id.receipt(),
             digest: row.core.step_digest,
             params: statement.predicate.params,
-            finished_at: row.ended_at.unwrap_or(row.created_at),
+            finished_at: row.ended_at.unwrap_or(row.created_at()),
             runs: successes.len() as u64,
         }))
     }

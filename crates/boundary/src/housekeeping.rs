@@ -156,15 +156,15 @@ impl Housekeeping {
         self.retire().await
     }
 
-    /// Removes expired nonces, in small rounds with pauses so that runs can write to the store. Each round examines the
-    /// next `PRUNE_AT_ONCE` nonces. After a round that removes less than half of this number, the function returns.
+    /// Removes expired nonces, in small rounds with pauses so that runs can write to the store. Each round removes at
+    /// most `PRUNE_AT_ONCE` nonces. After a round that removes fewer, the function returns.
     async fn prune(&self) -> StoreResult {
         loop {
             let pruned = self.ledger.prune(PRUNE_AT_ONCE).await?;
             if pruned.deleted > 0 {
                 tracing::debug!(deleted = pruned.deleted, mark = %pruned.mark, "pruned nonces");
             }
-            if pruned.deleted < PRUNE_AT_ONCE / 2 {
+            if pruned.deleted < PRUNE_AT_ONCE {
                 if pruned.ahead_s > JUMP_S {
                     tracing::warn!(
                         seconds = pruned.ahead_s,

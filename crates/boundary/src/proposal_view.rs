@@ -97,7 +97,7 @@ impl Proposals {
             payload: STANDARD.encode(&payload),
             emergency: signed.emergency.is_some(),
             approvals,
-            created_at: row.created_at,
+            created_at: row.created_at(),
             expires_at: signed.expires_at,
             ended_at,
             outcome,
@@ -184,7 +184,7 @@ impl Proposals {
         else {
             return Ok(None);
         };
-        let finished_at = row.ended_at.unwrap_or(row.created_at);
+        let finished_at = row.ended_at.unwrap_or(row.created_at());
         // Times have only whole seconds, so the order of the log decides which receipt is later.
         let success = newest(RunOutcome::Succeeded, finished_at)?;
         let is_last = success
@@ -344,7 +344,7 @@ impl Proposals {
         }
         Ok(ProposalList {
             proposals,
-            cursor: page.next.map(|id| id.to_string()),
+            cursor: page.next.map(|(millis, id)| format!("{millis}.{id}")),
         })
     }
 }

@@ -23,10 +23,10 @@ use crossing::{
     refusal_of, refuse, secret_permits, session_user,
 };
 use documents::{
-    Artifact, ArtifactName, Artifacts, Authorization, Code, DEFAULT_WINDOW_S, Emergency,
-    InputDigest, MAX_WINDOW_S, Malformed, Name, Nonce, ParamsDigest, Permission, PlanReference,
-    ProposalId, ReceiptId, Scope, SessionId, SessionReference, StepDefinition, StepDigest, StepRef,
-    StepReference, Timestamp, VerifiedSignature, canonical, joined, json, locked,
+    Artifact, ArtifactName, Artifacts, Authorization, Code, Emergency, InputDigest, MAX_WINDOW_S,
+    Malformed, Name, Nonce, ParamsDigest, Permission, PlanReference, ProposalId, ReceiptId, Scope,
+    SessionId, SessionReference, StepDefinition, StepDigest, StepRef, StepReference, Timestamp,
+    VerifiedSignature, canonical, joined, json, locked,
 };
 use sandbox::LinuxSandbox;
 use store::{
@@ -42,6 +42,7 @@ use wire::{ProposalView, Propose, ProposedArtifact, RefusalView};
 mod lookup;
 mod repetition;
 mod signing;
+mod window;
 
 /// Maximum time that one call waits.
 const MOST_WAIT: Duration = Duration::from_secs(55);
@@ -88,7 +89,11 @@ impl Proposals {
         outcome
     }
 
-    async fn record(&self, caller: &Caller, body: Propose) -> RequestResult<(ProposalView, bool)> {
+    async fn record(
+        &self,
+        caller: &Caller,
+        mut body: Propose,
+    ) -> RequestResult<(ProposalView, bool)> {
         let named = body.step.split('@').next().unwrap_or_default();
         let parsed = parse_step(&body.step);
         let (reference, insisted) = parsed
@@ -119,7 +124,7 @@ impl Proposals {
                 .into());
         }
         // The errors about a secret parameter do not repeat its value, because it may be the secret itself.
-        let params = step.schema.complete(body.params).map_err(|errors| {
+        let params = step.schema.complete(body.params.take()).map_err(|errors| {
             let detail = joined(&errors, "; ");
             let refusal = Refusal::new(Code::InvalidParams, detail);
             errors.iter().fold(refusal, |refusal, error| {
@@ -138,8 +143,6 @@ impl Proposals {
             .asked()
             .clone()
             .map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
-        let window = window_of(body.expires_in_s, body.emergency, held)?;
-        let millis = (self.surroundings.millis)();
         let now = self.crossing.now();
         let sandbox = profile_on_host(held)?;
         let grant = body
@@ -153,7 +156,8 @@ impl Proposals {
             .ends([&proposer, &proposer])
             .into_iter()
             .chain(grant.map(|(_, end)| end));
-        let expires_at = ends.fold(now.plus(window), Timestamp::min);
+        let latest = ends.fold(now.plus(MAX_WINDOW_S), Timestamp::min);
+        let expires_at = window::end_of_window(&body, held, now, latest)?;
         let possible = if body.emergency {
             self.demand_emergency(&sealed, held, (&proposer, now, expires_at), grant.is_some())
         } else if grant.is_none() {
@@ -182,10 +186,10 @@ impl Proposals {
         let chosen_nonce = body.nonce.is_some();
         let authorization = Authorization {
             boundary: sealed.boundary.clone(),
-            proposal: ProposalId::new(millis, self.surroundings.bytes()),
+            proposal: ProposalId::ending(expires_at, self.surroundings.bytes()),
             nonce: body
                 .nonce
-                .unwrap_or_else(|| Nonce::new(millis, self.surroundings.bytes())),
+                .unwrap_or_else(|| Nonce::new(expires_at, self.surroundings.bytes())),
             step: StepReference {
                 reference,
                 digest: step.digest,
@@ -218,13 +222,14 @@ impl Proposals {
                     .to_owned();
                 Refusal::from(documents::Malformed { pointer, ..error })
             })?;
+        let second_ms = now.unix().unsigned_abs() * 1000;
         let new = NewProposal {
             core: AuthorizationCore::of(&authorization, &payload)?,
             payload: payload.into(),
             request: Self::digest_of_run(&authorization)?,
             chosen_nonce,
             may_repeat: authorization.grant.is_none() && body.new.map_or(!chosen_nonce, |new| !new),
-            created_at: now,
+            created_ms: (self.surroundings.millis)().clamp(second_ms, second_ms + 999),
             admitted,
         };
         if let Err(stopped) = possible {
@@ -394,22 +399,6 @@ pub fn excluded(
 ) -> Result<ExcludedSigners, Refusal> {
     let tokens = Tokens::Sealed(&sealed.tokens, now);
     exclusion::judge(proposer, proposer, tokens, &sealed.roster).map_err(refusal_of)
-}
-
-/// Returns the length of the window in seconds.
-fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result<i64, Refusal> {
-    let of_emergency = held.ruling.emergency.as_ref().filter(|_| emergency);
-    let longest = of_emergency.map_or(DEFAULT_WINDOW_S, |rule| {
-        rule.value.max_window_s.cast_signed()
-    });
-    let window = wanted.unwrap_or(longest.min(DEFAULT_WINDOW_S));
-    if (1..=MAX_WINDOW_S).contains(&window) {
-        return Ok(window);
-    }
-    Err(Refusal::malformed(
-        "/expires_in_s",
-        format!("expected 1 to {MAX_WINDOW_S} seconds"),
-    ))
 }
 
 /// Returns the refusal for an unknown step. The refusal names near steps that the caller may see.

@@ -364,6 +364,7 @@ impl Proposals {
             else {
                 return Ok(None);
             };
+            let at = row.created_at();
             let (step, proposer) = (row.core.step, row.core.proposer);
             let need = sealed
                 .step(&step)
@@ -372,7 +373,7 @@ impl Proposals {
                 proposal: owed.proposal,
                 receipt: None,
                 proposer,
-                at: row.created_at,
+                at,
                 outcome: None,
                 end_unknown_because: None,
                 grant: None,

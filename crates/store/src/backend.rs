@@ -141,14 +141,6 @@ pub enum ClosedKey {
     Payload,
 }
 
-/// Result of a search for expired nonces.
-pub struct SweepResult {
-    /// Number of deleted nonces.
-    pub deleted: usize,
-    /// The last examined nonce, or `None` at the end of the table.
-    pub last: Option<Vec<u8>>,
-}
-
 /// Times for the deletion of rows after their retention. All times are calculated from the low-water mark, so that a
 /// wrong clock cannot delete anything.
 pub struct RetentionCut {
@@ -216,8 +208,6 @@ pub struct PruneResult {
     /// Number of seconds by which the clock is ahead of the low-water mark. The number is large after a leap of the
     /// clock or a pause of the service.
     pub ahead_s: i64,
-    /// True if this call examined the last nonce of the table.
-    pub done: bool,
 }
 
 /// Retention time of an unsigned proposal that was cancelled, refused or expired: one hour after its window, in seconds.

@@ -58,13 +58,13 @@ batch_statements! {
     NEWEST = pair(concat!(
         "SELECT 0, ",
         proposal_columns!(),
-        " FROM proposal p WHERE $3 AND p.proposer = $1 AND p.id < $2 ORDER BY p.id DESC LIMIT 4"
+        " FROM proposal p WHERE $2 AND p.proposer = $1 ORDER BY p.created_ms DESC, p.id DESC LIMIT 4"
     ), concat!(
         "SELECT q.number - 1, ",
         proposal_columns!(),
-        " FROM unnest($1::text[], $2::bytea[], $3::boolean[]) WITH ORDINALITY AS q(proposer, last, repeats, number) \
-         JOIN LATERAL (SELECT * FROM proposal WHERE q.repeats AND proposer = q.proposer AND id < q.last ORDER BY id DESC LIMIT 4) p \
-         ON true ORDER BY q.number, p.id DESC"
+        " FROM unnest($1::text[], $2::boolean[]) WITH ORDINALITY AS q(proposer, repeats, number) \
+         JOIN LATERAL (SELECT * FROM proposal WHERE q.repeats AND proposer = q.proposer \
+         ORDER BY created_ms DESC, id DESC LIMIT 4) p ON true ORDER BY q.number, p.created_ms DESC, p.id DESC"
     ));
     /// Numbers of pending and of unsigned proposals. An overdue proposal counts as expired, even if its stored status
     /// has not changed yet.
@@ -139,14 +139,10 @@ pub fn of<'a>(questions: &'a Questions<'_>) -> [BatchRows<'a>; 8] {
             ]
         }),
         BatchRows::of(NEWEST, new, |new| {
-            cells![
-                new.core.proposer.as_str(),
-                id_bytes(&new.last_id()),
-                new.may_repeat
-            ]
+            cells![new.core.proposer.as_str(), new.may_repeat]
         }),
         BatchRows::of(COUNTS, new, |new| {
-            let now = new.created_at;
+            let now = new.created_at();
             cells![new.core.proposer.as_str(), now, now.plus(-UNSIGNED_KEPT_S)]
         }),
         BatchRows::of(USES, &questions.uses, |claim| {
@@ -266,9 +262,9 @@ impl ClosedWindows {
     }
 
     /// Adds a nonce of the current batch.
-    pub fn spend(&mut self, nonce: &Nonce, end: Timestamp) {
+    pub fn spend(&mut self, nonce: &Nonce) {
         self.batch
-            .push((self.hasher.hash_one(nonce.to_bytes()), end.unix()));
+            .push((self.hasher.hash_one(nonce.to_bytes()), nonce.end().unix()));
     }
 
     /// Adds an authorization that the current batch denies. The window of the authorization ends at most one day after
@@ -306,7 +302,7 @@ const DENIAL: &[u8] = b"OnsiYm91";
 /// What the newest entries spend, deny and revoke, in the order of the search.
 #[derive(Default)]
 struct Found {
-    spent: Vec<(Nonce, Timestamp)>,
+    spent: Vec<Nonce>,
     denied: Vec<AuthorizationDigest>,
     revoked: Vec<RevokedSubject>,
     /// The largest number of a use of each grant.
@@ -380,14 +376,14 @@ fn closed_windows(
             break;
         }
     }
-    found.spent.retain(|(_, end)| *end > mark);
+    found.spent.retain(|nonce| nonce.end() > mark);
     let nonces: Vec<_> = found
         .spent
         .iter()
-        .map(|(nonce, _)| nonce.to_bytes().to_vec())
+        .map(|nonce| nonce.to_bytes().to_vec())
         .collect();
     if let Some(lost) = reads.without_row(ClosedKey::Nonce, &nonces)? {
-        let nonce = &found.spent[lost].0;
+        let nonce = &found.spent[lost];
         return Err(changed(&format!(
             "the nonce {nonce} is spent and has not expired, but it has no row"
         )));
@@ -424,10 +420,7 @@ fn closed_windows(
         }
     }
     let mut closed = ClosedWindows::default();
-    found
-        .spent
-        .iter()
-        .for_each(|(nonce, end)| closed.spend(nonce, *end));
+    found.spent.iter().for_each(|nonce| closed.spend(nonce));
     // A denial states no time, so its window counts from the low-water mark.
     found
         .denied
@@ -449,12 +442,8 @@ impl Found {
                         *newest = number.0.max(*newest);
                     }
                 }
-                let spent = statement
-                    .predicate
-                    .spent
-                    .into_iter()
-                    .map(|spent| (spent.nonce, spent.expires_at));
-                self.spent.extend(spent);
+                let spent = statement.predicate.spent.into_iter();
+                self.spent.extend(spent.map(|spent| spent.nonce));
                 Some(statement.predicate.at)
             }
             // The predicate of an authorization can begin like that of a denial.
@@ -530,7 +519,7 @@ impl OpenProposals {
                 ..ProposalQuery::default()
             })?;
             for found in page.proposals {
-                let at = found.approved_at.unwrap_or(found.created_at);
+                let at = found.approved_at.unwrap_or(found.created_at());
                 open.change(StatusChange {
                     proposal: found.core.id,
                     to: found.status,

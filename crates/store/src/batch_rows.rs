@@ -103,12 +103,12 @@ batch_statements! {
     BLOBS = pair("INSERT OR IGNORE INTO blob (digest, data) VALUES (?1, ?2)",
         "INSERT INTO blob (digest, data) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (digest) DO NOTHING");
     PROPOSALS = pair("INSERT INTO proposal (id, digest, nonce, request, step, step_digest, params_digest, proposer, \
-        expires_at, status, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 2, ?10)",
+        expires_at, status, created_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 2, ?10)",
         "INSERT INTO proposal (id, digest, nonce, request, step, step_digest, params_digest, \
-        proposer, expires_at, status, created_at) SELECT id, digest, nonce, request, step, step_digest, params_digest, proposer, \
-        expires_at, 2, created_at FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[], \
+        proposer, expires_at, status, created_ms) SELECT id, digest, nonce, request, step, step_digest, params_digest, proposer, \
+        expires_at, 2, created_ms FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[], \
         $7::bytea[], $8::text[], $9::bigint[], $10::bigint[]) AS q(id, digest, nonce, request, step, step_digest, params_digest, \
-        proposer, expires_at, created_at)");
+        proposer, expires_at, created_ms)");
     PAYLOADS = pair("INSERT INTO payload (proposal, data) VALUES (?1, ?2)",
         "INSERT INTO payload (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])");
     JOBS = pair("INSERT INTO admitted (proposal, job) VALUES (?1, ?2)",
@@ -146,9 +146,8 @@ batch_statements! {
     OUTPUT_ORDERS = pair("INSERT INTO output_order (proposal, data) VALUES (?1, ?2)",
         "INSERT INTO output_order (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])");
     /// A second row with the same nonce is a fault that undoes the batch, because the writer has searched for the nonce.
-    NONCES = pair("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)",
-        "INSERT INTO nonce (nonce, expires_at, spent, proposal) \
-        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[])");
+    NONCES = pair("INSERT INTO nonce (nonce, spent, proposal) VALUES (?1, ?2, ?3)",
+        "INSERT INTO nonce (nonce, spent, proposal) SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[])");
     /// A second row with the same grant and number is a fault that undoes the batch, too.
     USES = pair("INSERT INTO standing_use (digest, number, at, spent) VALUES (?1, ?2, ?3, ?4)",
         "INSERT INTO standing_use (digest, number, at, spent) \
@@ -162,11 +161,11 @@ batch_statements! {
     SIGNED_ALREADY = pair("DELETE FROM payload WHERE proposal = ?1",
         "DELETE FROM payload WHERE proposal = ANY($1::bytea[])");
     NEW_RUNS = pair("INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, \
-        status, created_at, approved_at, started_at, spent, signed) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?9, ?9, ?10, ?11)",
+        status, created_ms, approved_at, started_at, spent, signed) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9 * 1000, ?9, ?9, ?10, ?11)",
         "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, \
-        expires_at, status, created_at, approved_at, started_at, spent, signed) SELECT id, digest, nonce, step, step_digest, \
-        params_digest, proposer, expires_at, 0, at, at, at, spent, signed FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], \
+        expires_at, status, created_ms, approved_at, started_at, spent, signed) SELECT id, digest, nonce, step, step_digest, \
+        params_digest, proposer, expires_at, 0, at * 1000, at, at, spent, signed FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], \
         $5::bytea[], $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[]) \
         AS q(id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, at, spent, signed)");
     CROSSINGS = pair("INSERT INTO crossing (id, proposal, exclusive) VALUES (?1, ?2, ?3)",
@@ -296,7 +295,7 @@ impl<'a> RowList<'a> {
                 core.params_digest.as_bytes(),
                 core.proposer.as_str(),
                 core.expires_at,
-                new.created_at
+                new.created_ms
             ]
         });
         self.add(PAYLOADS, new, |new| {
@@ -395,7 +394,6 @@ impl<'a> RowList<'a> {
         self.add(NONCES, runs, |run| {
             cells![
                 run.core.nonce.to_bytes(),
-                run.core.expires_at,
                 place_of(run),
                 id_bytes(&run.core.id)
             ]

@@ -19,9 +19,12 @@ use documents::{
 macro_rules! proposal_columns {
     () => {
         "p.id, p.digest, p.nonce, p.request, p.step, p.step_digest, p.params_digest, p.proposer, p.expires_at, p.status, \
-         p.created_at, p.approved_at, p.started_at, p.ended_at, p.signed, p.spent, p.receipt, p.detail"
+         p.created_ms, p.approved_at, p.started_at, p.ended_at, p.signed, p.spent, p.receipt, p.detail"
     };
 }
+
+/// Place of the time of creation in [`proposal_columns`].
+pub(super) const CREATED_MS: usize = 10;
 
 /// Makes the parameters of one statement.
 macro_rules! cells {
@@ -117,9 +120,9 @@ impl From<Vec<u8>> for Cell<'_> {
     }
 }
 
-/// The bytes of an id.
-impl From<[u8; 16]> for Cell<'_> {
-    fn from(id: [u8; 16]) -> Self {
+/// The bytes of an id or of a nonce.
+impl<const N: usize> From<[u8; N]> for Cell<'_> {
+    fn from(id: [u8; N]) -> Self {
         Self::Bytes(Cow::Owned(id.to_vec()))
     }
 }
@@ -361,7 +364,7 @@ impl<'r> Fields<'r> {
             },
             request: self.get(at + 3)?,
             status: self.get(at + 9)?,
-            created_at: self.get(at + 10)?,
+            created_ms: self.get(at + CREATED_MS)?,
             approved_at: self.get(at + 11)?,
             started_at: self.get(at + 12)?,
             ended_at: self.get(at + 13)?,
@@ -477,8 +480,8 @@ pub fn tile_id(level: u8, index: u64) -> i64 {
     ((level as u64) << 48 | index).cast_signed()
 }
 
-/// Returns the 16 bytes of the UUIDv7. The bytes begin with the time, so the rows are stored in the order of their
-/// creation.
+/// Returns the 16 bytes of the UUIDv7. The bytes begin with the end of the window, so the rows are stored in the order of
+/// their ends.
 pub fn id_bytes(id: &ProposalId) -> [u8; 16] {
     // A `ProposalId` is always `prp_` and a UUID.
     uuid::Uuid::try_parse(&id.as_str()[4..])

@@ -41,8 +41,8 @@ mod tree;
 mod writer;
 
 pub use backend::{
-    ClosedKey, Cosignature, Retention, RetentionCut, RetentionWalk, Retired, Store, SweepResult,
-    TakeBytes, UNSIGNED_KEPT_S,
+    ClosedKey, Cosignature, Retention, RetentionCut, RetentionWalk, Retired, Store, TakeBytes,
+    UNSIGNED_KEPT_S,
 };
 
 pub use batch_rows::{Commit, Questions, Writes};
@@ -70,9 +70,9 @@ pub use stored::{
     AdvanceStop, AuthorizationCore, CLOSABLE_AFTER_S, Consume, ConsumeStop, DenialResult,
     DenialWrite, Finish, FinishStop, GrantClaim, GrantWrite, IdTokenUse, MAX_INLINE_BYTES,
     MOST_CLOCK_DIFFERENCE_S, MOST_COMPARED, NewProposal, NonceUse, OutputRow, OwedReview, Proposal,
-    ProposalQuery, ProposalStep, ProposeResult, ReviewWrite, RunOutcome, RunQuery, SealWrite,
-    Signature, SpentNonce, StoredDenial, StoredGrant, StoredReview, Token, TokenChange, Unfinished,
-    Window,
+    ProposalPlace, ProposalQuery, ProposalStep, ProposeResult, ReviewWrite, RunOutcome, RunQuery,
+    SealWrite, Signature, SpentNonce, StoredDenial, StoredGrant, StoredReview, Token, TokenChange,
+    Unfinished, Window,
 };
 pub use stored_event::{EntryEvent, EventFact, StoredEvent, Telling, ToldTarget};
 pub use stored_leaf::{CheckedState, LeafRef, WriteStop, opened, payload_of};

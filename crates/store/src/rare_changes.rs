@@ -2,14 +2,11 @@
 
 use crate::{
     BatchQuestion, IdTokenUse, OpenBatch, ProposalStatus, RetentionCut, RetentionWalk, Retired,
-    StoreResult, SweepResult, TokenChange,
+    StoreResult, TokenChange,
     batch_rows::{BatchStatement, RowList, pair, same},
     stored::json,
 };
 use documents::{Blake3Digest, Name, ProposalId, Timestamp};
-
-/// A key that sorts after all nonces.
-const LAST: [u8; 32] = [0xff; 32];
 
 batch_statements! {
     TOKEN_NAMES = same("SELECT name FROM token ORDER BY name");
@@ -29,9 +26,9 @@ batch_statements! {
         WHERE status BETWEEN 2 AND 3 AND expires_at <= $1 LIMIT $2) RETURNING id",
         "UPDATE proposal SET status = 5, ended_at = $1 WHERE id = ANY(ARRAY(SELECT id FROM proposal \
         WHERE status BETWEEN 2 AND 3 AND expires_at <= $1 LIMIT $2)) RETURNING id");
-    /// The nonces are read in the order of their key, because an index on the expiry would slow down every run.
-    LAST_NONCE = same("SELECT nonce FROM nonce WHERE nonce > $1 ORDER BY nonce LIMIT 1 OFFSET $2");
-    OLD_NONCES = same("DELETE FROM nonce WHERE nonce > $1 AND nonce <= $2 AND expires_at <= $3 RETURNING 1");
+    /// A nonce begins with its end, so the expired nonces are the lowest keys.
+    OLD_NONCES = pair("DELETE FROM nonce WHERE nonce IN (SELECT nonce FROM nonce WHERE nonce < $1 ORDER BY nonce LIMIT $2) RETURNING 1",
+        "DELETE FROM nonce WHERE nonce = ANY(ARRAY(SELECT nonce FROM nonce WHERE nonce < $1 ORDER BY nonce LIMIT $2)) RETURNING 1");
     /// The outputs in the order of recording, without their bytes.
     OLD_OUTPUTS = pair("SELECT rowid, name, at, data IS NULL FROM output WHERE rowid > $1 ORDER BY rowid LIMIT $2",
         "SELECT number, name, at, false FROM output WHERE number > $1 ORDER BY number LIMIT $2");
@@ -147,28 +144,18 @@ pub fn expire(batch: &dyn OpenBatch, now: Timestamp, limit: usize) -> StoreResul
     Ok(expired)
 }
 
-/// Examines the next `limit` nonces that follow the nonce `after`, and deletes those that expired at or before `mark`.
-pub fn prune(
-    batch: &dyn OpenBatch,
-    mark: Timestamp,
-    after: &[u8],
-    limit: usize,
-) -> StoreResult<SweepResult> {
+/// Deletes at most `limit` nonces that expired at or before `mark`. Returns their number.
+pub fn prune(batch: &dyn OpenBatch, mark: Timestamp, limit: usize) -> StoreResult<usize> {
     const DURING: &str = "pruning nonces";
-    let mut last: Option<Vec<u8>> = None;
-    let values = cells![after, limit - 1];
-    batch.ask(DURING, &[(LAST_NONCE, &values)], &mut |_, row| {
-        last = row.get(0)?;
-        Ok(())
-    })?;
+    let first_kept = (mark.unix() + 1).to_be_bytes();
     let mut deleted = 0;
-    let values = cells![after, last.as_deref().unwrap_or(&LAST), mark];
+    let values = cells![&first_kept[..], limit];
     batch.ask(DURING, &[(OLD_NONCES, &values)], &mut |_, _| {
         deleted += 1;
         Ok(())
     })?;
     batch.subtract_nonces(deleted)?;
-    Ok(SweepResult { deleted, last })
+    Ok(deleted)
 }
 
 /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended

@@ -18,7 +18,8 @@ macro_rules! batch_statements {
     };
 }
 
-/// A page of proposals by decreasing id: $1 is an upper bound, $2 the number of rows, $3 the name of a step or proposer.
+/// A page of proposals, newest first: $1 and $2 are the time and the id of the row before the page, $3 is the number of
+/// rows, $4 the name of a step or proposer.
 macro_rules! page {
     ($with:literal, $condition:literal) => {
         concat!(
@@ -27,7 +28,7 @@ macro_rules! page {
             proposal_columns!(),
             " FROM proposal p ",
             $condition,
-            " p.id < $1 ORDER BY p.id DESC LIMIT $2"
+            " (p.created_ms, p.id) < ($1, $2) ORDER BY p.created_ms DESC, p.id DESC LIMIT $3"
         )
     };
 }

@@ -8,7 +8,7 @@ use crate::{
     ProposalQuery, RunQuery, SIGNATURES_OF, SPENT, Signature, SpentUse, StoreFault, StoreResult,
     StoredDenial, StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, TokenBindings,
     ToldTarget, Unfinished,
-    fields::unplace,
+    fields::{CREATED_MS, unplace},
     grant_bytes, id_bytes, payload_of,
     read_statements::{
         BLOB, CHECKPOINT_OVER, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER,
@@ -219,12 +219,17 @@ impl StoreReads {
             proposals: Vec::new(),
             next: None,
         };
-        let mut before = filter.before.as_ref().map_or([0xff; 16], id_bytes);
+        let mut before = filter
+            .before
+            .as_ref()
+            .map_or((i64::MAX.unsigned_abs(), [0xff; 16]), |(at, id)| {
+                (*at, id_bytes(id))
+            });
         let (mut scanned, mut count) = (0, self.0.first_scan().max(filter.limit + 1));
         loop {
             let (mut seen, mut is_full) = (0, false);
-            let bounds = cells![&before, count, name.unwrap_or_default()];
-            let values = &bounds[..if name.is_some() { 3 } else { 2 }];
+            let bounds = cells![before.0, &before.1, count, name.unwrap_or_default()];
+            let values = &bounds[..if name.is_some() { 4 } else { 3 }];
             let mut last = None;
             self.0.rows("listing proposals", sql, values, &mut |row| {
                 if page.proposals.len() >= filter.limit || scanned == MAX_SCAN {
@@ -239,7 +244,7 @@ impl StoreReads {
                     .ending
                     .as_ref()
                     .is_none_or(|ending| ending.is_of(&id));
-                last = Some(id);
+                last = Some((row.get(CREATED_MS)?, id));
                 if named
                     && let found = row.proposal(0)?
                     && filter.wants(&found)
@@ -248,8 +253,8 @@ impl StoreReads {
                 }
                 Ok(true)
             })?;
-            if let Some(last) = &last {
-                before = id_bytes(last);
+            if let Some((at, id)) = &last {
+                before = (*at, id_bytes(id));
             }
             page.next = last.or(page.next);
             if is_full {

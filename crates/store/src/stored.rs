@@ -25,8 +25,6 @@ const REPEATS_FOR_S: i64 = 600;
 /// Number of the newest proposals of a proposer with which a call is compared. Proposals of the same step with the same
 /// parameters can differ, for example in their sessions.
 pub const MOST_COMPARED: usize = 4;
-/// Milliseconds by which the clocks of two nodes may differ.
-const MAX_CLOCK_DIFFERENCE_MS: u64 = 60_000;
 
 /// The fields of an authorization that are columns in the store.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,8 +79,8 @@ pub struct NewProposal {
     pub chosen_nonce: bool,
     /// True if an earlier proposal that asks for the same run may be the answer to the call.
     pub may_repeat: bool,
-    /// Time of the proposal.
-    pub created_at: Timestamp,
+    /// Time of the proposal, in milliseconds since 1970.
+    pub created_ms: u64,
     /// What the boundary says about the job that made the proposal, as JSON.
     pub admitted: Option<Arc<str>>,
 }
@@ -103,13 +101,13 @@ impl NewProposal {
         let earlier = since.find(|earlier| earlier.request == Some(self.request))?;
         let is_repeated = match earlier.status {
             ProposalStatus::Pending | ProposalStatus::Approved => {
-                self.created_at < earlier.core.expires_at
+                self.created_at() < earlier.core.expires_at
             }
             ProposalStatus::Running => true,
             ProposalStatus::Finished | ProposalStatus::Denied | ProposalStatus::Cancelled => {
                 earlier
                     .ended_at
-                    .is_some_and(|ended| self.created_at < ended.plus(REPEATS_FOR_S))
+                    .is_some_and(|ended| self.created_at() < ended.plus(REPEATS_FOR_S))
             }
             // Nothing ran, and nobody denied the run, so the call is a new request.
             ProposalStatus::Expired | ProposalStatus::Refused => false,
@@ -117,16 +115,9 @@ impl NewProposal {
         is_repeated.then_some(earlier)
     }
 
-    /// Returns an id that is higher than the ids of all earlier proposals. A program that makes its own statements can
-    /// choose a higher id with a time in the future. Such a proposal must not count as the newest for years.
-    pub fn last_id(&self) -> ProposalId {
-        ProposalId::new(
-            self.core
-                .id
-                .millis()
-                .saturating_add(MAX_CLOCK_DIFFERENCE_MS),
-            [0; 10],
-        )
+    /// Returns the time of the proposal.
+    pub fn created_at(&self) -> Timestamp {
+        seconds(self.created_ms)
     }
 
     /// Returns the proposal as the store will return it.
@@ -135,7 +126,7 @@ impl NewProposal {
             core: self.core.clone(),
             request: Some(self.request),
             status: ProposalStatus::Pending,
-            created_at: self.created_at,
+            created_ms: self.created_ms,
             approved_at: None,
             started_at: None,
             ended_at: None,
@@ -181,8 +172,8 @@ pub struct Proposal {
     pub request: Option<[u8; 32]>,
     /// Status of the proposal.
     pub status: ProposalStatus,
-    /// Time at which the proposal arrived.
-    pub created_at: Timestamp,
+    /// Time at which the proposal arrived, in milliseconds since 1970.
+    pub created_ms: u64,
     /// Time at which the quorum was met.
     pub approved_at: Option<Timestamp>,
     /// Time of the consumption.
@@ -197,6 +188,17 @@ pub struct Proposal {
     pub receipt: Option<u64>,
     /// Details of the status.
     pub detail: Option<StatusDetail>,
+}
+
+impl Proposal {
+    /// Returns the time at which the proposal arrived.
+    pub fn created_at(&self) -> Timestamp {
+        seconds(self.created_ms)
+    }
+}
+
+fn seconds(millis: u64) -> Timestamp {
+    Timestamp::from_unix((millis / 1000).cast_signed())
 }
 
 /// A verified signature over the payload of a proposal.
@@ -242,6 +244,9 @@ pub enum AdvanceStop {
     Fault(#[from] StoreFault),
 }
 
+/// Place of a proposal in the lists, which have the newest proposal first: the milliseconds of its creation, and its id.
+pub type ProposalPlace = (u64, ProposalId);
+
 /// Conditions for a list of proposals.
 #[derive(Debug, Default)]
 pub struct ProposalQuery {
@@ -253,13 +258,13 @@ pub struct ProposalQuery {
     pub step: Option<StepRef>,
     /// Name of the proposer.
     pub proposer: Option<Name>,
-    /// Only proposals that are older than this proposal.
-    pub before: Option<ProposalId>,
+    /// Only proposals that are older than the proposal at this place.
+    pub before: Option<ProposalPlace>,
     /// Maximum number of proposals.
     pub limit: usize,
 }
 
-/// The rows that a list of proposals reads by decreasing id. Each variant has an index. All other conditions are
+/// The rows that a list of proposals reads, newest first. Each variant has an index. All other conditions are
 /// checked for each row.
 pub enum ProposalSource {
     All,
@@ -344,7 +349,7 @@ pub struct ProposalPage {
     /// Matching proposals. A page before the last page can have fewer proposals than the limit.
     pub proposals: Vec<Proposal>,
     /// Position at which the next page begins, or `None` after the last page.
-    pub next: Option<ProposalId>,
+    pub next: Option<ProposalPlace>,
 }
 
 /// Returns true if a proposal with the status `from` can get the status `to`. Statuses only move forward:

@@ -51,8 +51,6 @@ pub struct Writer {
     revoked: Arc<Vec<StoredRevocation>>,
     /// Low-water mark and time since boot when the store was opened. The mark rises with the time since boot.
     anchor: (Timestamp, Duration),
-    /// Last nonce that pruning has examined.
-    pruned: Vec<u8>,
     /// Position at which the next search for rows to delete continues.
     retired: RetentionWalk,
     /// True if the store has a new connection, and the writer has not yet both read the state and committed a batch
@@ -130,7 +128,6 @@ impl Writer {
             closed,
             revoked,
             anchor,
-            pruned: Vec::new(),
             retired: RetentionWalk::default(),
             is_stale: false,
         };

@@ -24,10 +24,10 @@ pub use audit::{
         self, ApprovedFacts, BundleReport, Check, CheckFinding, CheckName, Facts, UsedGrant,
         VersionFacts,
     },
+    saved_state::SavedAudit,
     seal_in_force::SealInForce,
     seen_head::SeenHead,
     tiles::{EvidenceFiles, Unreadable},
-    used_values::SavedAudit,
 };
 pub use decision::{
     Objection,
@@ -89,7 +89,7 @@ pub(crate) use audit::{
     },
     seen_head::verify_head,
     tiles::Tiles,
-    used_values::{Place, UsedValue, has_proposal, spent_before, without_run},
+    used_values::{Place, UsedValues},
     witness_check::check_witnesses,
 };
 pub(crate) use decision::{

@@ -200,7 +200,6 @@ impl Turn<'_> {
         );
         let mut wish = World::wish(step, json!({"text": text}));
         wish["expires_in_s"] = json!(20);
-        wish["nonce"] = json!(people::nonce());
         wish.as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());
@@ -276,9 +275,8 @@ impl Turn<'_> {
         let like = self.propose("mark:it", json!({}))?;
         let mut predicate =
             serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"].take();
-        let id = people::proposal_id();
-        predicate["proposal"] = json!(id);
-        predicate["nonce"] = json!(people::nonce());
+        people::renew(&mut predicate);
+        let id = predicate["proposal"].as_str().unwrap().to_owned();
         predicate["params"]["text"] = json!(format!(
             "{}w",
             predicate["params"]["text"].as_str().unwrap()
@@ -338,11 +336,23 @@ impl Turn<'_> {
             .map(drop)
     }
 
+    /// Returns a new challenge for the grantee.
+    fn challenge(&self) -> Did<String> {
+        let challenge = self.post("/v1/challenges", "", &json!({"keyid": robot().keyid()}))?;
+        let challenge = Self::done(&challenge)?;
+        Ok(challenge["challenge"].as_str().unwrap().to_owned())
+    }
+
+    /// Returns the time of the boundary, whose clock jumps. A challenge states its end, which is one minute later.
+    fn time(&self) -> Did<i64> {
+        let challenge = self.challenge()?;
+        let (_, end) = challenge.rsplit_once(' ').unwrap();
+        Ok(people::unix_of(end) - 60)
+    }
+
     fn bearer(&mut self) -> Did<String> {
         if self.client.bearer.is_none() {
-            let challenge = self.post("/v1/challenges", "", &json!({"keyid": robot().keyid()}))?;
-            let challenge = Self::done(&challenge)?;
-            let words = challenge["challenge"].as_str().unwrap();
+            let words = self.challenge()?;
             let answer = json!({"challenge": words, "signature": robot().sign_as(CHALLENGE, words.as_bytes())});
             let answer = Self::done(&self.post("/v1/challenges/answer", "", &answer)?)?;
             self.client.bearer = Some(answer["bearer"].as_str().unwrap().to_owned());
@@ -356,7 +366,9 @@ impl Turn<'_> {
             return self.ask_for_grant();
         };
         let bearer = self.bearer()?;
-        let wish = self.wish("mark:it", json!({"grant": grant["id"]}));
+        let nonce = people::nonce_until(self.time()? + 20);
+        let mut wish = self.wish("mark:it", json!({"grant": grant["id"], "nonce": nonce}));
+        wish.as_object_mut().unwrap().remove("expires_in_s");
         let reply = self.post("/v1/proposals", &bearer, &wish)?;
         if reply.status == 401 {
             self.client.bearer = None;
@@ -454,7 +466,7 @@ impl Turn<'_> {
         let mut wish = self.wish("carry:plan", json!({}));
         let plan = self.ask("/v1/proposals", &wish)?;
         let planned = self.end_of(&plan, &[&alice()])?;
-        (wish["step"], wish["nonce"]) = (json!("carry:apply"), json!(people::nonce()));
+        wish["step"] = json!("carry:apply");
         wish["plan"] = planned["receipt"].clone();
         let apply = self.ask("/v1/proposals", &wish)?;
         self.end_of(&apply, &[&alice()]).map(drop)

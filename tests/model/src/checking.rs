@@ -12,15 +12,15 @@ use crate::promises::{History, Promise};
 #[macro_export]
 macro_rules! actions {
     (expected { $($name:ident $(($($value:ident: $type:ty),*))? => $words:literal;)* }
-     faults { $($fault:ident $(($of:ident: $kind:ty))? => $says:literal;)* }) => {
+     faults { $($fault:ident $(($($of:ident: $kind:ty),*))? => $says:literal;)* }) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Action { $($name $(($($type),*))?,)* $($fault $(($kind))?,)* }
+        pub enum Action { $($name $(($($type),*))?,)* $($fault $(($($kind),*))?,)* }
 
         impl $crate::checking::Event for Action {
             fn words(&self) -> String {
                 match self {
                     $(Self::$name $(($($value),*))? => format!($words),)*
-                    $(Self::$fault $(($of))? => format!($says),)*
+                    $(Self::$fault $(($($of),*))? => format!($says),)*
                 }
             }
 

@@ -40,6 +40,11 @@ impl Machine {
         if self.scene == Scene::Copies { 0 } else { run }
     }
 
+    /// Returns the end that each nonce carries. Without `end_is_expiry`, it is before the end of the authorizations.
+    const fn nonce_end(&self) -> u8 {
+        if self.rules.end_is_expiry { END } else { END - 1 }
+    }
+
     /// Returns the epoch in the authorization of the run.
     fn epoch(&self, run: usize) -> u8 {
         u8::from(self.scene == Scene::Revocations && run > 0)
@@ -230,7 +235,7 @@ impl State {
             (rules.state_compared && verdict != (disk.version, disk.seal), ConsumeStop::Moved),
             (rules.denial_looked_up && disk.denied >> run & 1 == 1, ConsumeStop::Denied),
             (rules.status_compared && disk.status[run] != Status::Approved, ConsumeStop::WrongState),
-            (self.now(rules) >= END, ConsumeStop::Expired),
+            (rules.end_compared && self.now(rules) >= END, ConsumeStop::Expired),
             (rules.exclusive_claimed && model.scene == Scene::Names && other_runs(), ConsumeStop::ExclusiveBusy),
         ];
         let of_people = self.stops_of_people(model, counted);
@@ -283,7 +288,7 @@ impl State {
                     self.history.demand(Promise::WindowOpen, self.time >= END);
                 }
                 Message::Expire => {}
-                Message::Prune => self.prune(&model.rules),
+                Message::Prune => self.prune(model),
             }
         }
         for caller in 0..model.callers() {
@@ -366,13 +371,14 @@ impl State {
         }
     }
 
-    fn prune(&mut self, rules: &Rules) {
+    fn prune(&mut self, model: &Machine) {
+        let (rules, end) = (&model.rules, model.nonce_end());
         let raised = if rules.mark_by_boot_clock { self.now(rules).min(self.time) } else { self.clock() };
         let mark = self.disk.mark.max(raised);
-        if mark.min(self.clock()) >= END {
+        if mark.min(self.clock()) >= end {
             self.disk.nonces = 0;
         }
-        if mark >= END {
+        if mark >= end {
             self.open = 0;
         }
         self.seen = self.seen.max(mark);
@@ -572,7 +578,7 @@ impl Model for Machine {
             Action::Kill | Action::SyncFails => s.crash(),
             Action::OldRunDies(run) => s.history.end(run),
             Action::Open => {
-                let from_log = rules.open_nonces_of_log && s.disk.mark < END;
+                let from_log = rules.open_nonces_of_log && s.disk.mark < self.nonce_end();
                 s.open = if from_log { s.disk.logged } else { s.disk.nonces };
                 s.known = if rules.revocations_at_start { s.disk.revoked } else { 0 };
                 s.emergencies = if rules.emergencies_at_start { s.disk.standing.emergencies(self) } else { 0 };

@@ -1,6 +1,7 @@
 //! Checks the model of the crossing, all promises under all rules, and that each weakened form breaks its promise.
 //! `scripts/model` runs this program.
 
+mod audit;
 mod checking;
 mod cluster;
 mod machine;
@@ -11,6 +12,7 @@ mod rules;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
+use audit::Audit;
 use checking::{Found, search};
 use cluster::Cluster;
 use machine::Machine;
@@ -37,6 +39,7 @@ fn check(scene: Scene, rules: Rules, only: Option<Promise>, bounds: Bounds) -> F
         Scene::Copies | Scene::Names | Scene::Inputs | Scene::Revocations | Scene::Emergencies => {
             search(&Machine { rules, scene, runs: usize::from(runs), faults, only }, waits)
         }
+        Scene::Audit => search(&Audit { rules, nonces: runs, only }, waits),
         // One run more than the grant has uses.
         Scene::Uses => search(&Machine { rules, scene, runs: 3, faults, only }, waits),
         Scene::NodeUses => search(&Cluster { rules, scene, nodes, runs: 3, faults, only }, waits),

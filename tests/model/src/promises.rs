@@ -1,4 +1,4 @@
-//! What must be true in every state, for both models. A model tells the [`History`] what happened, and the history decides
+//! What must be true in every state, for all models. A model tells the [`History`] what happened, and the history decides
 //! which promise is broken.
 
 macro_rules! promises {
@@ -19,6 +19,7 @@ macro_rules! promises {
 promises! {
     OneStart: "a nonce starts at most one run";
     DurableFirst: "no run starts before its consumption is durable where it must be";
+    SecondUseFound: "the audit finds each second use of a nonce in a log, although it keeps no nonce after its end";
     OneReceipt: "a consumption has at most one receipt";
     NeverAfterDenial: "a run that was denied or cancelled before its consumption never starts";
     NeverAfterRevocation: "no authorization is consumed after the revocation of its key, token, grant or epoch";

@@ -1,4 +1,4 @@
-//! The rules of both models, each with a weakened form that breaks a promise.
+//! The rules of all models, each with a weakened form that breaks a promise.
 
 use crate::promises::Promise;
 
@@ -11,6 +11,7 @@ pub enum Scene {
     Revocations,
     Uses,
     Emergencies,
+    Audit,
     Synchronous,
     Asynchronous,
     LaterKey,
@@ -20,13 +21,14 @@ pub enum Scene {
 }
 
 impl Scene {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Copies,
         Self::Names,
         Self::Inputs,
         Self::Revocations,
         Self::Uses,
         Self::Emergencies,
+        Self::Audit,
         Self::Synchronous,
         Self::Asynchronous,
         Self::LaterKey,
@@ -44,6 +46,7 @@ impl Scene {
             Self::Revocations => "one machine: revocations of a key, a token and the epoch (freeze), and a thaw",
             Self::Uses => "one machine: uses of a grant, its revocation, a freeze, unknown ends and reviews",
             Self::Emergencies => "one machine: emergencies and their reviews",
+            Self::Audit => "the log of a dishonest boundary, and its audit, which keeps a nonce only until its end",
             Self::Synchronous => "nodes on PostgreSQL with a synchronous replica",
             Self::Asynchronous => "nodes on PostgreSQL with an asynchronous replica",
             Self::LaterKey => "nodes on PostgreSQL, and the key of one node came with a later seal",
@@ -92,6 +95,8 @@ rules! {
     nonce_looked_up: Copies, OneStart, 5, "The writer refuses a nonce that is spent.";
     open_nonces_of_log: Copies, OneStart, 11, "A start reads the open nonces from the log, not only from their rows.";
     state_compared: Names, VerdictInForce, 3, "The consume transaction compares the seal and the version of the verdict.";
+    end_compared: Copies, OneStart, 9, "The writer refuses a consumption at or after the end of its nonce.";
+    end_is_expiry: Copies, OneStart, 8, "The end of a nonce is the end of its authorization.";
     denial_looked_up: Copies, NeverAfterDenial, 5, "The consume transaction looks for a denial.";
     status_compared: Names, NeverAfterDenial, 5, "Only an approved proposal can begin to run.";
     start_after_commit: Names, DurableFirst, 2, "A run starts after the commit of its consumption.";
@@ -142,6 +147,13 @@ rules! {
     batch_counts_open: Emergencies, FewOpen, 3, "An emergency counts for the later consumptions of its batch.";
     open_from_consumption: Emergencies, FewOpen, 3, "An emergency is open from its consumption on, and not from its receipt on.";
     emergencies_at_start: Emergencies, FewOpen, 7, "A start reads the open emergencies from the store.";
+
+    audit_compares_end: Audit, SecondUseFound, 3, "The audit finds each consumption at or after the end of its nonce.";
+    audit_compares_expiry: Audit, SecondUseFound, 3, "The audit finds an item whose expires_at is not the end of its nonce.";
+    audit_compares_times: Audit, SecondUseFound, 4, "The audit finds each time that is before an earlier time of the log.";
+    audit_keeps_used: Audit, SecondUseFound, 3, "The audit keeps a used nonce until its end.";
+    audit_saves_used: Audit, SecondUseFound, 3, "The state of an audit has the used nonces that it keeps.";
+    audit_saves_time: Audit, SecondUseFound, 5, "The state of an audit has the latest time of the log.";
 
     unique_keys: Synchronous, OneStart, 13, "Nonce, leaf index and batch number are unique keys.";
     batch_number: Synchronous, NeverAfterDenial, 10, "Each batch has the number after the last one that it read.";

@@ -19,7 +19,7 @@ use tracing::{Instrument as _, Span, field::Empty};
 use crate::{Boundary, Hosts, Rates, http::limit::RateLimiter};
 use crossing::{RequestResult, refuse};
 use documents::{Code, Name, hex, locked};
-use wire::{NewNonce, Ready, TlsServer};
+use wire::{Ready, TlsServer};
 
 /// Settings of the HTTP interface.
 pub struct HttpConfig {
@@ -33,8 +33,8 @@ pub struct HttpConfig {
     pub drain: Duration,
     /// Certificate of the service. Without a certificate, the service speaks plain HTTP.
     pub tls: Option<Arc<TlsServer>>,
-    /// Maker of nonces for the Model Context Protocol. Without it, the path `/mcp` is off.
-    pub mcp: Option<NewNonce>,
+    /// True if agents can use the Model Context Protocol at the path `/mcp`.
+    pub mcp: bool,
 }
 
 impl Default for HttpConfig {
@@ -45,7 +45,7 @@ impl Default for HttpConfig {
             rates: Rates::default(),
             drain: Duration::from_secs(30),
             tls: None,
-            mcp: None,
+            mcp: false,
         }
     }
 }

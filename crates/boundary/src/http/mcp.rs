@@ -36,7 +36,7 @@ use crate::{
 use crossing::{Stopped, fault, refuse};
 use documents::{Code, MAX_BUNDLE_BYTES};
 use wire::{
-    ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi, McpServer, NewNonce, ToolCalls,
+    ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi, McpServer, ToolCalls,
     no_message, parse_message,
 };
 
@@ -88,12 +88,12 @@ pub type Inner = Arc<
 >;
 
 /// Adds the protocol to a router that has no route at [`PATH`].
-pub fn with_mcp(router: Router, app: Arc<App>, inner: Inner, new_nonce: NewNonce) -> Router {
-    let enter = move |request: Request| serve(app.clone(), inner.clone(), new_nonce, request);
+pub fn with_mcp(router: Router, app: Arc<App>, inner: Inner) -> Router {
+    let enter = move |request: Request| serve(app.clone(), inner.clone(), request);
     router.route(PATH, on(MethodFilter::POST, enter))
 }
 
-async fn serve(app: Arc<App>, inner: Inner, new_nonce: NewNonce, request: Request) -> Response {
+async fn serve(app: Arc<App>, inner: Inner, request: Request) -> Response {
     let headers = request.headers().clone();
     let peer = request.extensions().get::<PeerAddress>().copied();
     let mut principal = None;
@@ -117,7 +117,6 @@ async fn serve(app: Arc<App>, inner: Inner, new_nonce: NewNonce, request: Reques
                 peer,
                 headers: Arc::new(headers),
             },
-            new_nonce,
             body,
         )
         .await)
@@ -132,7 +131,7 @@ async fn serve(app: Arc<App>, inner: Inner, new_nonce: NewNonce, request: Reques
     response
 }
 
-async fn answer(inside: Inside, new_nonce: NewNonce, body: Bytes) -> Response {
+async fn answer(inside: Inside, body: Bytes) -> Response {
     let mut request = Request::new(Body::from(body));
     *request.method_mut() = Method::POST;
     *request.headers_mut() = (*inside.headers).clone();
@@ -142,7 +141,7 @@ async fn answer(inside: Inside, new_nonce: NewNonce, body: Bytes) -> Response {
         .with_json_response(true)
         .disable_allowed_hosts()
         .disable_allowed_origins();
-    let server = McpServer::new([(String::new(), ToolCalls::of_request(inside, new_nonce))].into());
+    let server = McpServer::new([(String::new(), ToolCalls::of_request(inside))].into());
     let sessions = Arc::new(NeverSessionManager::default());
     let mut service = StreamableHttpService::new(move || Ok(server.clone()), sessions, config);
     match service.call(request).await {

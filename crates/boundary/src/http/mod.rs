@@ -71,7 +71,6 @@ use crate::{
 use crossing::{Refusal, fault, refuse};
 use documents::{Code, Name};
 use store::Metrics;
-use wire::NewNonce;
 
 /// Serves requests on `listener` until the future `shutdown` completes, then waits at most `config.drain` for the end
 /// of changes and runs in progress. During this time the service refuses new changes, but answers read requests, so
@@ -149,13 +148,15 @@ struct Face {
 }
 
 /// Builds the handler of all requests. The tools of MCP get a handler that has no route to MCP.
-fn face(app: &Arc<App>, mcp: Option<NewNonce>) -> Face {
+fn face(app: &Arc<App>, mcp: bool) -> Face {
     let router = router(app.clone());
     let face = Face {
         router,
         app: app.clone(),
     };
-    let Some(new_nonce) = mcp else { return face };
+    if !mcp {
+        return face;
+    }
     let others = route::router(
         routes().filter(|route| route.path != mcp::PATH),
         app.clone(),
@@ -167,7 +168,7 @@ fn face(app: &Arc<App>, mcp: Option<NewNonce>) -> Face {
         answer
     };
     Face {
-        router: mcp::with_mcp(others, app.clone(), Arc::new(inner), new_nonce),
+        router: mcp::with_mcp(others, app.clone(), Arc::new(inner)),
         app: app.clone(),
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 use crossing::{Refusal, RequestResult, refuse};
 use documents::{Code, Name, ProposalId, ProposalIdEnding, json};
-use store::ProposalQuery;
+use store::{ProposalPlace, ProposalQuery};
 use wire::{Event, ProposalList, ProposalStatus, ProposalView, Propose, Signatures};
 
 /// Maximum body size in bytes. The canonical JSON of the parameters has at most 16 KiB, but escapes can make it six
@@ -64,8 +64,8 @@ pub const PROPOSAL_ID: Field = field("id", "the proposal's id, `prp_…`");
 pub static ROUTES: &[Route] = &[
     Route {
         summary: "Propose to run a step once; the answer contains the bytes to sign",
-        about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: \
-             for the same nonce and the same run, the answer is the existing proposal. Without a nonce and without \
+        about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat until \
+             its end: for the same nonce and the same run, the answer is the existing proposal. Without a nonce and without \
              `new`, a call that asks for the same run as an earlier proposal of the caller is answered with that \
              proposal, while it is open and for 10 minutes after it ran, was denied or was cancelled, unless the \
              caller has proposed another step or other parameters since. Both answers have `existing`.",
@@ -222,28 +222,30 @@ async fn list(call: RouteCall) -> HandlerResult {
             format!("?limit=: expected 1 to {MAX_PAGE}"),
         ));
     }
-    let cursor = call
-        .raw_query("cursor")
-        .map(str::parse::<ProposalId>)
-        .transpose();
-    let before = cursor.map_err(|_| {
-        Refusal::new(
-            Code::Malformed,
-            "the cursor is not from an answer of this boundary: leave the cursor out",
-        )
-        .at("/cursor", "unknown")
-    })?;
+    let before = call.raw_query("cursor").map(list_place);
+    if before == Some(None) {
+        let why = "the cursor is not from an answer of this boundary: leave the cursor out";
+        return Err(Refusal::new(Code::Malformed, why)
+            .at("/cursor", "unknown")
+            .into());
+    }
     let all = call.query("all")?.unwrap_or(false);
     let query = ProposalQuery {
         statuses,
         ending: call.query::<ProposalIdEnding>("id_ends")?,
         step: call.query("step")?,
         proposer: call.query::<Name>("proposer")?,
-        before,
+        before: before.flatten(),
         limit,
     };
     call.found(move |boundary, caller| boundary.proposals.list(caller, query, all))
         .await
+}
+
+/// Reads the cursor of a page: the milliseconds and the id of its last proposal.
+fn list_place(cursor: &str) -> Option<ProposalPlace> {
+    let (millis, id) = cursor.split_once('.')?;
+    Some((millis.parse().ok()?, id.parse().ok()?))
 }
 
 async fn proposal(call: RouteCall) -> HandlerResult {

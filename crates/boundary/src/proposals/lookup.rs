@@ -8,7 +8,7 @@ use crate::{
     wrong_state,
 };
 use crossing::{Refusal, RequestResult, Sealed, Stopped, log_about, refusal_of};
-use documents::{Authorization, Code, ProposalId, Statement, Timestamp};
+use documents::{Authorization, Code, MAX_WINDOW_S, ProposalId, Statement, Timestamp};
 use store::{Proposal, ProposalStatus, UNSIGNED_KEPT_S};
 use verdict::{ExcludedSigners, Objection, StepInForce, Tokens, check_place, exclusion};
 
@@ -28,14 +28,16 @@ impl Proposals {
         Ok(row)
     }
 
-    /// Returns the refusal for a proposal that has no row in the store. A proposal's id begins with the time of its
-    /// creation. From this time, the boundary can tell whether the proposal may have been deleted after its retention
-    /// time. The refusal never states that a proposal existed, because the caller may not be allowed to know.
+    /// Returns the refusal for a proposal that has no row in the store. A proposal's id begins with the end of its
+    /// window, which began at most [`MAX_WINDOW_S`] earlier. From this time, the boundary can tell whether the proposal may
+    /// have been deleted after its retention time. The refusal never states that a proposal existed, because the caller
+    /// may not be allowed to know.
     pub(super) fn missing(&self, id: &ProposalId) -> Refusal {
-        let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
-        let kept_s = self.retention.proposals_s.min(UNSIGNED_KEPT_S);
+        let end = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
+        let signed_kept_s = (self.retention.proposals_s - MAX_WINDOW_S).max(0);
+        let kept_s = signed_kept_s.min(UNSIGNED_KEPT_S);
         let began = self.ledger.leaf(0).ok().flatten().map(|leaf| leaf.at);
-        if began.is_none_or(|began| made < began) || made.plus(kept_s) > self.crossing.now() {
+        if began.is_none_or(|began| end < began) || end.plus(kept_s) > self.crossing.now() {
             return not_found(id);
         }
         let detail = format!(

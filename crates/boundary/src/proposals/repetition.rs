@@ -24,7 +24,7 @@ impl Proposals {
         let never = Timestamp::from_unix(0);
         let run = Authorization {
             proposal: ProposalId::new(0, [0; 10]),
-            nonce: Nonce::new(0, [0; 16]),
+            nonce: Nonce::new(never, [0; 16]),
             reason: String::new(),
             issued_at: never,
             not_before: never,
@@ -40,7 +40,6 @@ impl Proposals {
     pub(super) fn earlier(&self, new: &NewProposal) -> RequestResult<Option<ProposalId>> {
         let newest = ProposalQuery {
             proposer: Some(new.core.proposer.clone()),
-            before: Some(new.last_id()),
             limit: MOST_COMPARED,
             ..ProposalQuery::default()
         };

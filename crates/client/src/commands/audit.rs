@@ -66,8 +66,7 @@ pub struct Args {
     #[arg(long, value_name = "sha256:…")]
     boundary: Option<SealDigest>,
     /// Keep the verified head and state in this file, and continue from it next time. The next audit then detects if
-    /// the log was shortened or forked. The file FILE.used beside it has hashes of all nonces and proposals, so that the
-    /// next audit finds a second use. The files are changed only after a complete audit without failures
+    /// the log was shortened or forked. The file is changed only after a complete audit without failures
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Read the log from its first entry again, even if the file of --state contains a state
@@ -187,20 +186,10 @@ fn audit_log(
         // The earlier audit accepted differences that this audit must report as failures, so the log must be read from
         // its first entry.
         .filter(|kept| !args.no_differences || kept.engines.is_empty());
-    let resumed = match goes_on.zip(file.as_ref()) {
-        Some((kept, file)) => match file.earlier_values(kept) {
-            Ok(earlier) => resume(&place, &trust, &expected, kept, &head, size, terminal)?
-                .map(|begun| (begun, earlier)),
-            Err(why) => {
-                terminal.say(format!(
-                    "The audit reads the log from the first entry, because {why}."
-                ));
-                None
-            }
-        },
+    let resumed = match goes_on {
+        Some(kept) => resume(&place, &trust, &expected, kept, &head, size, terminal)?,
         None => None,
     };
-    let (resumed, earlier) = resumed.unzip();
     let mut auditor = match resumed {
         Some(auditor) => auditor,
         None => match begin(&place, &trust, &expected, size)? {
@@ -216,12 +205,6 @@ fn audit_log(
         out.progress(auditor.size());
         Ok(())
     })?;
-    if let Some(earlier) = &earlier {
-        let compared = earlier.each(|hashes| auditor.compare_used_values(hashes));
-        compared.map_err(|error| {
-            CommandFailure::usage(format!("can't read the nonces of the state: {error}"))
-        })?;
-    }
     let (said, mut summary) = auditor
         .finish(&head, &place)
         .map_err(|error| place.unreadable(error))?;
@@ -253,12 +236,9 @@ fn audit_log(
     out.end(&summary, kept.as_ref().and_then(|kept| kept.seen), &overdue)?;
     if let Some(file) = &file {
         match auditor.keep(&head).filter(|_| summary.clean) {
-            Some(state) => match file.keep(
-                state,
-                kept.as_ref(),
-                (earlier.as_ref(), auditor.used_values()),
-                |earlier| root_at(&place, size, earlier),
-            )? {
+            Some(state) => match file.keep(&state, kept.as_ref(), |earlier| {
+                root_at(&place, size, earlier)
+            })? {
                 StateChange::Here => {}
                 StateChange::Further(entries) => terminal.say(format!(
                     "The state was not changed, because another audit has saved a state of {entries} entries in the \

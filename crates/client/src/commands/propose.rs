@@ -17,7 +17,8 @@ use crate::{
 use documents::{
     Authorization, Code, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError, MAX_REASON_CHARS,
     MAX_WINDOW_S, Name, Nonce, Parameter, ProposalId, ReceiptId, RenderedDigest, SessionId,
-    StepDefinition, StepDigest, StepRef, StepReference, check_reason, joined, json as strict,
+    StepDefinition, StepDigest, StepRef, StepReference, Timestamp, check_reason, joined,
+    json as strict,
 };
 use reading::{ParameterSchema, duration, step_template};
 use wire::{
@@ -73,9 +74,10 @@ pub struct Args {
     /// The time in which people can sign and the run can start: 90s, 30m, 1h30m; at most 1d
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
-    /// Your own nonce: 16 to 64 bytes in base64url without padding, such as `openssl rand -hex 16` prints. If you
-    /// repeat a proposal with the same nonce, the boundary returns the existing proposal
-    #[arg(long, value_name = "NONCE")]
+    /// Your own nonce: 8 bytes of the time at which the proposal expires (seconds since 1970, big-endian) and 16 random
+    /// bytes, in base64url without padding. If you repeat a proposal with the same nonce, the boundary returns the existing
+    /// proposal
+    #[arg(long, value_name = "NONCE", conflicts_with = "expires")]
     nonce: Option<Nonce>,
     /// The session in which the step runs, for a step that declares a session
     #[arg(long, value_name = "ID")]
@@ -173,16 +175,19 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         .as_deref()
         .map(|name| find_grant(name, &client))
         .transpose()?;
+    let nonce = match &args.nonce {
+        None => grant
+            .as_ref()
+            .map(|grant| new_nonce(args.expires, Some(grant.grant.expires_at)))
+            .transpose()?,
+        chosen => chosen.clone(),
+    };
     let wish = Propose {
         step: args.step.clone(),
         params: Value::Object(params),
         reason: args.reason(),
-        nonce: if args.new || grant.is_some() && args.nonce.is_none() {
-            Some(new_nonce()?)
-        } else {
-            args.nonce.clone()
-        },
-        expires_in_s: args.expires,
+        expires_in_s: args.expires.filter(|_| nonce.is_none()),
+        nonce,
         session: args.session.clone(),
         artifacts: args
             .artifacts
@@ -192,7 +197,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         plan: args.plan.clone(),
         grant: grant.as_ref().map(|grant| grant.id.clone()),
         emergency: args.emergency,
-        new: None,
+        new: args.new.then_some(true),
     };
     let mut view: ProposalView = client.post("/v1/proposals", &wish)?;
     if let (Some(grant), Some(nonce)) = (&grant, &wish.nonce)
@@ -378,9 +383,15 @@ fn parse_window(text: &str) -> Result<i64, String> {
     window.ok_or_else(|| "write the time like 90s, 30m, 1h30m or 1d, from 1s to 24h".to_owned())
 }
 
-pub fn new_nonce() -> CommandResult<Nonce> {
-    let millis = u64::try_from(now().unix()).unwrap_or_default() * 1000;
-    Ok(Nonce::new(millis, random()?))
+/// Makes the nonce of a proposal whose window has this length in seconds, and ends at `latest` at the latest.
+fn new_nonce(window_s: Option<i64>, latest: Option<Timestamp>) -> CommandResult<Nonce> {
+    let end = now().plus(window_s.unwrap_or(DEFAULT_WINDOW_S));
+    let end = latest.map_or(end, |latest| end.min(latest));
+    Ok(Nonce::new(end, random()?))
+}
+
+pub fn usual_nonce(latest: Option<Timestamp>) -> CommandResult<Nonce> {
+    new_nonce(None, latest)
 }
 
 /// Creates the statement that the boundary would create, so that approvers can sign a file.
@@ -423,14 +434,22 @@ fn offline(
             )
         })?;
     let now = now();
-    let millis = u64::try_from(now.unix()).unwrap_or_default() * 1000;
+    let nonce = match &args.nonce {
+        Some(nonce) if nonce.end() <= now || nonce.end() > now.plus(MAX_WINDOW_S) => {
+            let message = format!(
+                "--nonce: the nonce ends at {}, which is not within the 24 hours from now on",
+                nonce.end()
+            );
+            return Err(CommandFailure::usage(message));
+        }
+        Some(nonce) => nonce.clone(),
+        None => new_nonce(args.expires, None)?,
+    };
     let signed = Authorization {
         boundary: revocation::boundary_ref(registry.boundary),
-        proposal: ProposalId::new(millis, random()?),
-        nonce: match &args.nonce {
-            Some(nonce) => nonce.clone(),
-            None => new_nonce()?,
-        },
+        proposal: ProposalId::ending(nonce.end(), random()?),
+        expires_at: nonce.end(),
+        nonce,
         step: StepReference {
             reference: definition.reference.clone(),
             digest: step.digest,
@@ -443,7 +462,6 @@ fn offline(
         reason: args.reason(),
         issued_at: now,
         not_before: now,
-        expires_at: now.plus(args.expires.unwrap_or(DEFAULT_WINDOW_S)),
         session: None,
         artifacts: None,
         plan: None,

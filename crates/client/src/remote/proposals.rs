@@ -2,7 +2,7 @@
 
 use crate::{Client, CommandFailure, CommandResult, PrintableText};
 use documents::{ProposalId, ProposalIdEnding, ReceiptId, joined};
-use wire::{ProposalList, ProposalStatus, ProposalView};
+use wire::{ProposalList, ProposalStatus, ProposalView, percent_encoded};
 
 /// Maximum number of pages that a search requests. A page ends after a hundred matches, or after ten thousand examined
 /// proposals.
@@ -137,15 +137,14 @@ pub fn newest(
     // With `keep`, the program may need many pages, so each page is as long as possible.
     let limit = keep.map_or(most, |_| 100).min(100);
     let mut found = Vec::new();
-    let mut cursor: Option<ProposalId> = None;
+    let mut cursor: Option<String> = None;
     let asked: String = query
         .iter()
         .map(|(name, value)| format!("&{name}={value}"))
         .collect();
     for _ in 0..MAX_PAGES {
         let from = cursor
-            .as_ref()
-            .map(|cursor| format!("&cursor={cursor}"))
+            .map(|cursor| format!("&cursor={}", percent_encoded(&cursor)))
             .unwrap_or_default();
         let page: ProposalList =
             client.get(&format!("/v1/proposals?limit={limit}{asked}{from}"))?;
@@ -158,15 +157,10 @@ pub fn newest(
             found.truncate(most);
             return Ok(found);
         }
-        let Some(next) = page.cursor else {
+        if page.cursor.is_none() {
             return Ok(found);
-        };
-        let odd = |_| {
-            CommandFailure::unreachable(
-                "the boundary's list has an invalid cursor for the next page",
-            )
-        };
-        cursor = Some(next.parse().map_err(odd)?);
+        }
+        cursor = page.cursor;
     }
     let detail = format!(
         "the boundary's list has more than {MAX_PAGES} pages; name one proposal by its whole id"

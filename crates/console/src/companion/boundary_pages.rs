@@ -28,7 +28,7 @@ use client::{
 use documents::{Code, ProposalId, SessionId, StepDigest, StepRef, to_canonical, visible};
 use wire::{
     GrantList, GrantView, ProposalList, RegistryView, SessionList, SessionView, StepView,
-    UnsettledList,
+    UnsettledList, percent_encoded,
 };
 
 /// Number of proposals that one page of receipts reads.
@@ -104,12 +104,10 @@ async fn list_receipts(
     Path(at): Path<usize>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> PageAnswer<Markup> {
-    let from = query
-        .get("from")
-        .and_then(|text| text.parse::<ProposalId>().ok());
+    let from = query.get("from").cloned();
     let cursor = from
         .as_ref()
-        .map(|from| format!("&cursor={from}"))
+        .map(|from| format!("&cursor={}", percent_encoded(from)))
         .unwrap_or_default();
     let read = move |_: &ReachedBoundary, client: &Client| {
         client.get::<ProposalList>(&format!("/v1/proposals?limit={ON_PAGE}{cursor}"))
@@ -249,10 +247,7 @@ pub fn receipts(at: usize, name: &str, found: &ProposalList, later: bool) -> Mar
         .iter()
         .filter(|view| view.status.has_ended())
         .collect();
-    let older = found
-        .cursor
-        .as_deref()
-        .and_then(|cursor| cursor.parse::<ProposalId>().ok());
+    let older = found.cursor.as_deref();
     let main = html! {
         p.hint { "Ended proposals, the newest proposal first. The outcomes are the boundary's word: open a run to verify its receipt on this machine." }
         @if ended.is_empty() {
@@ -272,7 +267,7 @@ pub fn receipts(at: usize, name: &str, found: &ProposalList, later: bool) -> Mar
         }
         div.row role="navigation" aria-label="Older and newer proposals" {
             @if later { a href=(format!("/b/{at}/receipts")) { "The newest proposals" } }
-            @if let Some(from) = older { a href=(format!("/b/{at}/receipts?from={from}")) { "Older proposals" } }
+            @if let Some(from) = older { a href=(format!("/b/{at}/receipts?from={}", percent_encoded(from))) { "Older proposals" } }
         }
     };
     section_page(at, "Receipts", &format!("Receipts of {name}"), &main)

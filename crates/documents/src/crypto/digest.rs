@@ -197,7 +197,7 @@ impl Blake3Digest {
 }
 
 /// BLAKE3 of a stream, for output that is hashed while it arrives.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub struct Blake3Stream(blake3::Hasher);
 
 impl Blake3Stream {

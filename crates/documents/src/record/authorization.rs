@@ -31,9 +31,9 @@ pub const MAX_PERMISSION_BYTES: usize = 128;
 pub struct Authorization {
     /// The only boundary that may execute the run.
     pub boundary: BoundaryRef,
-    /// Id of the proposal: `prp_` and a UUID of version 7.
+    /// Id of the proposal: `prp_` and a UUID of version 7. Its first 48 bits are `expires_at` in milliseconds since 1970.
     pub proposal: ProposalId,
-    /// The nonce, which the boundary accepts once.
+    /// The nonce, which the boundary accepts once. Its first 8 bytes are `expires_at` in seconds since 1970.
     pub nonce: Nonce,
     /// The step.
     pub step: StepReference,
@@ -185,6 +185,11 @@ impl Predicate for Authorization {
     const MAX_BYTES: usize = MAX_AUTHORIZATION_BYTES;
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        check_end("/predicate/nonce", &self.nonce, self.expires_at)?;
+        if self.proposal.millis() != self.expires_at.unix().unsigned_abs() * 1000 {
+            let message = "the first 48 bits of the id must be expires_at in milliseconds";
+            return Err(Malformed::at("/predicate/proposal", message));
+        }
         if !self.params.is_object() {
             return Err(Malformed::at("/predicate/params", "expected an object"));
         }
@@ -240,6 +245,21 @@ fn bounded(
         pointer,
         format!("{} bytes, at most {most} are allowed", bytes.len()),
     ))
+}
+
+/// Checks that a nonce carries the end that the document states.
+///
+/// # Errors
+/// Returns an error with both times.
+pub fn check_end(pointer: &str, nonce: &Nonce, expires_at: Timestamp) -> Result<(), Malformed> {
+    if nonce.end() == expires_at {
+        return Ok(());
+    }
+    let message = format!(
+        "the nonce ends at {}, and expires_at is {expires_at}: both must be the same time",
+        nonce.end()
+    );
+    Err(Malformed::at(pointer, message))
 }
 
 /// Checks the size of a reason.

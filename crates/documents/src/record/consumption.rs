@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AuthorizationDigest, ContentDigest, GrantUse, LeafHash, MAX_USES, Malformed, Name, Nonce,
-    Predicate, SealDigest, SessionReference, Statement, Subject, Timestamp, check_range,
+    Predicate, SealDigest, SessionReference, Statement, Subject, Timestamp, check_end, check_range,
     check_subjects,
 };
 
@@ -34,7 +34,7 @@ pub struct Spent {
     /// The log entry of the authorization. The entries of all authorizations are directly before the consumption, in the
     /// order of the items.
     pub authorization: AuthorizationRef,
-    /// The nonce of the authorization.
+    /// The nonce of the authorization. Its first 8 bytes are `expires_at` in seconds since 1970.
     pub nonce: Nonce,
     /// `expires_at` of the authorization.
     pub expires_at: Timestamp,
@@ -107,14 +107,14 @@ impl Predicate for Consumption {
                     message,
                 ));
             }
+            let nonce = format!("/predicate/spent/{at}/nonce");
+            check_end(&nonce, &spent.nonce, spent.expires_at)?;
             if self.spent[..at]
                 .iter()
                 .any(|before| before.nonce == spent.nonce)
             {
-                return Err(Malformed::at(
-                    format!("/predicate/spent/{at}/nonce"),
-                    "this value is spent twice in one consumption",
-                ));
+                let message = "this value is spent twice in one consumption";
+                return Err(Malformed::at(nonce, message));
             }
             let (lone, other) = match (&spent.grant, &spent.grant_use) {
                 (Some(_), None) => ("grant", "use"),
@@ -166,13 +166,7 @@ mod tests {
     }
 
     fn nonce(item: usize) -> Nonce {
-        use base64::Engine as _;
-        let mut bytes = [0xff; 64];
-        bytes[..8].copy_from_slice(&(item as u64).to_be_bytes());
-        base64::engine::general_purpose::URL_SAFE_NO_PAD
-            .encode(bytes)
-            .parse()
-            .expect("a nonce")
+        Nonce::new(Timestamp::from_unix(0), [item as u8; 16])
     }
 
     #[test]

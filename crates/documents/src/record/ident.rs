@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use crate::Timestamp;
+
 /// The error for a name or an id of the wrong form.
 #[derive(Debug, thiserror::Error)]
 #[error("{given:?} is not {expected}")]
@@ -153,12 +155,12 @@ fn is_id_ending(text: &str) -> bool {
         && digits.into_iter().all(lower_hex)
 }
 
-/// Returns true if the text is base64url of 16 to 64 bytes, without padding and without stray bits at the end.
-fn is_nonce(text: &str) -> bool {
-    text.len() <= 86
-        && URL_SAFE_NO_PAD
-            .decode(text)
-            .is_ok_and(|bytes| (16..=64).contains(&bytes.len()))
+/// Returns the 24 bytes of a nonce, or `None` if the text is no nonce.
+fn nonce_bytes(text: &str) -> Option<[u8; 24]> {
+    let mut bytes = [0; 24];
+    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+    let is_time = bytes[..8] <= Timestamp::LAST.unix().to_be_bytes()[..];
+    (length == bytes.len() && is_time).then_some(bytes)
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {
@@ -198,7 +200,7 @@ text_type!(
     is_step_ref
 );
 uuid_type!(
-    /// Id of a proposal: `prp_` and a UUIDv7.
+    /// Id of a proposal: `prp_` and a UUIDv7, whose time is the end of the window.
     ProposalId,
     "prp_",
     "a proposal's"
@@ -222,12 +224,13 @@ text_type!(
     |text| is_uuid7(text, "rcp_")
 );
 text_type!(
-    /// A nonce: 16 to 64 bytes as base64url without padding. One run spends the nonce.
+    /// A nonce: 24 bytes as base64url without padding. The first 8 bytes are its end in seconds since 1970 (big-endian), and
+    /// 16 random bytes follow. One run spends the nonce.
     Nonce,
-    "^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?$",
-    22..=86,
-    "a nonce: 16 to 64 bytes in base64url without padding",
-    is_nonce
+    "^AAAA[A-Za-z0-9_-]{28}$",
+    32..=32,
+    "a nonce: 8 bytes of its end (seconds since 1970, big-endian) and 16 random bytes, in base64url without padding",
+    |text| nonce_bytes(text).is_some()
 );
 text_type!(
     /// An epoch: 32 hex digits. A new epoch makes every older authorization void.
@@ -259,7 +262,12 @@ impl StepRef {
 }
 
 impl ProposalId {
-    /// Returns the time in the id, in milliseconds since 1970, which the creator of the id chose.
+    /// Makes the id of a proposal whose window ends at `end`, with ten random bytes.
+    pub fn ending(end: Timestamp, random: [u8; 10]) -> Self {
+        Self::new(end.unix().unsigned_abs() * 1000, random)
+    }
+
+    /// Returns the time in the id, in milliseconds since 1970. In a valid authorization, this is `expires_at`.
     pub fn millis(&self) -> u64 {
         let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
         digits.fold(0, |millis, digit| {
@@ -288,18 +296,31 @@ impl ReceiptId {
 }
 
 impl Nonce {
-    /// Makes a nonce from 48 bits of time and 128 random bits. The time comes first, so that the database stores new
-    /// nonces close together.
-    pub fn new(millis: u64, random: [u8; 16]) -> Self {
-        let mut bytes = [0_u8; 22];
-        bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
-        bytes[6..].copy_from_slice(&random);
+    /// Makes a nonce from its end and 128 random bits. The end comes first, so that a store deletes old nonces by a range
+    /// of keys.
+    pub fn new(end: Timestamp, random: [u8; 16]) -> Self {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&end.unix().to_be_bytes());
+        bytes[8..].copy_from_slice(&random);
         Self(URL_SAFE_NO_PAD.encode(bytes).into())
     }
 
+    /// Returns a nonce with the same random bytes and another end.
+    pub fn until(&self, end: Timestamp) -> Self {
+        let mut random = [0; 16];
+        random.copy_from_slice(&self.to_bytes()[8..]);
+        Self::new(end, random)
+    }
+
     /// Returns the raw bytes of the nonce, which are its key in the store.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        URL_SAFE_NO_PAD.decode(self.as_str()).unwrap_or_default()
+    pub fn to_bytes(&self) -> [u8; 24] {
+        nonce_bytes(&self.0).unwrap_or_default()
+    }
+
+    /// Returns the time from which on nobody can spend the nonce.
+    pub fn end(&self) -> Timestamp {
+        let seconds = self.to_bytes().into_iter().take(8);
+        Timestamp::from_unix(seconds.fold(0, |number, byte| number << 8 | i64::from(byte)))
     }
 }
 
@@ -459,6 +480,37 @@ mod tests {
                 .parse::<ProposalId>()
                 .is_err(),
             "upper case"
+        );
+    }
+
+    #[test]
+    fn a_nonce_and_the_id_of_a_proposal_carry_their_end() {
+        for end in [0, 1_800_000_000, Timestamp::LAST.unix()].map(Timestamp::from_unix) {
+            let nonce = Nonce::new(end, [0xff; 16]);
+            assert_eq!(nonce.as_str().parse::<Nonce>().ok(), Some(nonce.clone()));
+            assert_eq!(
+                (nonce.end(), &nonce.to_bytes()[8..]),
+                (end, &[0xff; 16][..])
+            );
+            let id = ProposalId::ending(end, [7; 10]);
+            assert_eq!(id.millis(), end.unix().unsigned_abs() * 1000);
+        }
+        let of = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes).parse::<Nonce>();
+        let mut late = Nonce::new(Timestamp::LAST, [0; 16]).to_bytes();
+        late[7] += 1;
+        for bad in [
+            &late[..],
+            &[0; 16],
+            &[0; 22],
+            &[0; 23],
+            &[0; 25],
+            &[0xff; 24],
+        ] {
+            assert!(of(bad).is_err(), "{bad:?}");
+        }
+        assert!(
+            "A".repeat(33).parse::<Nonce>().is_err(),
+            "a base64 text of no length"
         );
     }
 

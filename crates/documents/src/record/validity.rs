@@ -10,14 +10,18 @@ use crate::Code;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// The last second that the text form can express: 9999-12-31T23:59:59Z.
-const LAST: i64 = 253_402_300_799;
-
 impl Timestamp {
+    /// The last second that the text form can express: 9999-12-31T23:59:59Z.
+    pub const LAST: Self = Self(253_402_300_799);
+
     /// Returns the time `seconds` after 1970-01-01T00:00:00Z, limited to the years 0000 to 9999 of the text form.
     pub const fn from_unix(seconds: i64) -> Self {
         let floored = if seconds < 0 { 0 } else { seconds };
-        Self(if floored > LAST { LAST } else { floored })
+        Self(if floored > Self::LAST.0 {
+            Self::LAST.0
+        } else {
+            floored
+        })
     }
 
     /// Returns the number of seconds since 1970-01-01T00:00:00Z.

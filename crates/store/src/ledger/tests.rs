@@ -243,17 +243,25 @@ async fn seal(ledger: &Ledger, number: u8) -> Result<LeafRef, WriteStop> {
 }
 
 fn core(number: u8) -> AuthorizationCore {
-    let id = ProposalId::new(1_800_000_000_000 + u64::from(number), [number; 10]);
+    core_until(number, t(3600))
+}
+
+fn core_until(number: u8, expires_at: Timestamp) -> AuthorizationCore {
+    let id = ProposalId::ending(expires_at, [number; 10]);
     AuthorizationCore {
         digest: AuthorizationDigest::of(id.as_str().as_bytes()),
         id,
-        nonce: Nonce::new(1_800_000_000_000, [number; 16]),
+        nonce: Nonce::new(expires_at, [number; 16]),
         step: "web:restart".parse().expect("ref"),
         step_digest: StepDigest::of(b"step"),
         params_digest: ParamsDigest::of(&[number]),
         proposer: "agent".parse().expect("name"),
-        expires_at: t(3600),
+        expires_at,
     }
+}
+
+fn millis(at: Timestamp) -> u64 {
+    at.unix().unsigned_abs() * 1000
 }
 
 fn new_proposal(number: u8) -> NewProposal {
@@ -263,7 +271,7 @@ fn new_proposal(number: u8) -> NewProposal {
         request: [number; 32],
         chosen_nonce: true,
         may_repeat: false,
-        created_at: t(0),
+        created_ms: millis(t(0)) + u64::from(number),
         admitted: None,
     }
 }

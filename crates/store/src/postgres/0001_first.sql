@@ -49,7 +49,7 @@ CREATE TABLE seal (idx bigint PRIMARY KEY, digest bytea NOT NULL);
 CREATE TABLE blob (digest bytea PRIMARY KEY, data bytea NOT NULL);
 
 CREATE TABLE proposal (
-    id            bytea PRIMARY KEY,     -- the 16 bytes of the UUIDv7
+    id            bytea PRIMARY KEY,     -- the 16 bytes of the UUIDv7: the end of the window comes first
     digest        bytea NOT NULL,        -- digest of the authorization's payload
     nonce         bytea NOT NULL,
     request       bytea,                 -- digest of the HTTP request body
@@ -59,7 +59,7 @@ CREATE TABLE proposal (
     proposer      text NOT NULL,
     expires_at    bigint NOT NULL,
     status        smallint NOT NULL,
-    created_at    bigint NOT NULL,
+    created_ms    bigint NOT NULL,       -- milliseconds since 1970
     approved_at   bigint,
     started_at    bigint,
     ended_at      bigint,
@@ -73,9 +73,10 @@ CREATE INDEX proposal_open ON proposal (proposer, step_digest, params_digest, st
 CREATE INDEX proposal_due ON proposal (expires_at) WHERE status BETWEEN 2 AND 3;
 CREATE INDEX proposal_digest ON proposal (digest) WHERE status >= 2;
 CREATE INDEX proposal_nonce ON proposal (nonce) WHERE status >= 2;
-CREATE INDEX proposal_step ON proposal (step, id);
-CREATE INDEX proposal_proposer ON proposal (proposer, id);
-CREATE INDEX proposal_stopped ON proposal (id) WHERE status >= 4;
+CREATE INDEX proposal_created ON proposal (created_ms, id);
+CREATE INDEX proposal_step ON proposal (step, created_ms, id);
+CREATE INDEX proposal_proposer ON proposal (proposer, created_ms, id);
+CREATE INDEX proposal_stopped ON proposal (created_ms, id) WHERE status >= 4;
 CREATE INDEX proposal_over ON proposal (proposer, expires_at) WHERE status BETWEEN 5 AND 7;
 CREATE INDEX proposal_over_at ON proposal (expires_at) WHERE status BETWEEN 5 AND 7;
 -- The literals are canonical JSON: {"exit_code":0,"status":"succeeded"}, and {"status":"unknown" before the reason.
@@ -97,11 +98,11 @@ CREATE TABLE crossing (
 );
 CREATE UNIQUE INDEX crossing_exclusive ON crossing (exclusive) WHERE exclusive IS NOT NULL;
 
+-- A nonce begins with its end, so old nonces are a range of keys.
 CREATE TABLE nonce (
-    nonce      bytea PRIMARY KEY,
-    expires_at bigint NOT NULL,
-    spent      bigint NOT NULL,          -- leaf << 6 | item
-    proposal   bytea NOT NULL
+    nonce    bytea PRIMARY KEY,
+    spent    bigint NOT NULL,            -- leaf << 6 | item
+    proposal bytea NOT NULL
 );
 
 CREATE TABLE signature (

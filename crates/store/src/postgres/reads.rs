@@ -47,8 +47,8 @@ macro_rules! runs_with {
 pub const STATEMENTS: EngineStatements = EngineStatements {
     pages: [
         page!("", "WHERE"),
-        page!("", "WHERE p.step = $3 AND"),
-        page!("", "WHERE p.proposer = $3 AND"),
+        page!("", "WHERE p.step = $4 AND"),
+        page!("", "WHERE p.proposer = $4 AND"),
         page!("", "WHERE p.status BETWEEN 2 AND 3 AND"),
         page!(
             "WITH r AS MATERIALIZED (SELECT proposal AS id FROM crossing ORDER BY crossing.id) ",
@@ -75,7 +75,8 @@ pub const STATEMENTS: EngineStatements = EngineStatements {
     // The condition must be that of the index `owed_open`.
     owed_open: "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed \
                 WHERE emergency AND reviewed IS NULL OR unknown AND settled IS NULL \
-                ORDER BY (emergency AND reviewed IS NULL) DESC, proposal DESC LIMIT $1",
+                ORDER BY (emergency AND reviewed IS NULL) DESC, \
+                (SELECT created_ms FROM proposal WHERE id = owed.proposal) DESC, proposal DESC LIMIT $1",
     unfinished: "SELECT c.id, c.proposal, \
                  c.node = $1, c.deadline < extract(epoch FROM clock_timestamp()) OR n.lost_at IS NOT NULL \
                  FROM crossing c LEFT JOIN node n ON n.name = c.node ORDER BY c.id",

@@ -42,7 +42,7 @@ CREATE TABLE seal (idx INTEGER PRIMARY KEY, digest BLOB NOT NULL) STRICT;
 CREATE TABLE blob (digest BLOB PRIMARY KEY, data BLOB NOT NULL) STRICT;
 
 CREATE TABLE proposal (
-    id            BLOB PRIMARY KEY,  -- the 16 bytes of its UUIDv7
+    id            BLOB PRIMARY KEY,  -- the 16 bytes of its UUIDv7: the end of the window comes first
     digest        BLOB NOT NULL,     -- of the authorization's payload
     nonce         BLOB NOT NULL,
     request       BLOB,              -- digest of the body that asked for it; none when handed in whole
@@ -52,7 +52,7 @@ CREATE TABLE proposal (
     proposer      TEXT NOT NULL,
     expires_at    INTEGER NOT NULL,
     status        INTEGER NOT NULL,
-    created_at    INTEGER NOT NULL,
+    created_ms    INTEGER NOT NULL,  -- milliseconds since 1970
     approved_at   INTEGER,
     started_at    INTEGER,
     ended_at      INTEGER,
@@ -65,11 +65,12 @@ CREATE INDEX proposal_open ON proposal (proposer, step_digest, params_digest, st
     WHERE status BETWEEN 2 AND 3;
 CREATE INDEX proposal_digest ON proposal (digest) WHERE status >= 2;
 CREATE INDEX proposal_nonce ON proposal (nonce) WHERE status >= 2;
--- Pages of one step, and pages of one proposer.
-CREATE INDEX proposal_step ON proposal (step);
-CREATE INDEX proposal_proposer ON proposal (proposer);
+-- Pages of all proposals, of one step, and of one proposer.
+CREATE INDEX proposal_created ON proposal (created_ms);
+CREATE INDEX proposal_step ON proposal (step, created_ms);
+CREATE INDEX proposal_proposer ON proposal (proposer, created_ms);
 -- Denied, expired, cancelled and refused proposals.
-CREATE INDEX proposal_stopped ON proposal (id, status) WHERE status >= 4;
+CREATE INDEX proposal_stopped ON proposal (created_ms, status) WHERE status >= 4;
 
 -- Expired, cancelled and refused proposals. The boundary refuses a proposal that can no longer run, also before anybody
 -- signed it. So unsigned proposals with these three statuses are counted per proposer, and deleted soon after the end of
@@ -90,12 +91,11 @@ CREATE TABLE payload (proposal BLOB PRIMARY KEY, data BLOB NOT NULL) STRICT, WIT
 -- Runs without a receipt. id = leaf << 6 | item of the consumption. All else that a receipt needs is in the log.
 CREATE TABLE crossing (id INTEGER PRIMARY KEY, proposal BLOB NOT NULL, exclusive TEXT) STRICT;
 
--- The nonce alone is the key, whatever else differs.
+-- The nonce alone is the key, whatever else differs. It begins with its end, so old nonces are a range of keys.
 CREATE TABLE nonce (
-    nonce      BLOB PRIMARY KEY,
-    expires_at INTEGER NOT NULL,
-    spent      INTEGER NOT NULL,     -- leaf << 6 | item
-    proposal   BLOB NOT NULL
+    nonce    BLOB PRIMARY KEY,
+    spent    INTEGER NOT NULL,       -- leaf << 6 | item
+    proposal BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE signature (

@@ -105,7 +105,7 @@ pub fn take_over(old: &Path, new: &Path, void: &[Name]) -> StoreResult {
              INSERT INTO blob SELECT * FROM old.blob;
              INSERT INTO token SELECT * FROM old.token;
              INSERT INTO token_binding SELECT * FROM old.token_binding;
-             INSERT INTO nonce SELECT nonce, expires_at, -1, proposal FROM old.nonce;
+             INSERT INTO nonce SELECT nonce, -1, proposal FROM old.nonce;
              UPDATE state SET mark = (SELECT mark FROM old.state), nonces = (SELECT count(*) FROM nonce);
              COMMIT;
              DETACH old;",

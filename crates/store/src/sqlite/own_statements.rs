@@ -21,8 +21,8 @@ macro_rules! runs_with {
 pub const STATEMENTS: EngineStatements = EngineStatements {
     pages: [
         page!("", "WHERE"),
-        page!("", "WHERE p.step = $3 AND"),
-        page!("", "WHERE p.proposer = $3 AND"),
+        page!("", "WHERE p.step = $4 AND"),
+        page!("", "WHERE p.proposer = $4 AND"),
         page!(
             "",
             "INDEXED BY proposal_open WHERE p.status BETWEEN 2 AND 3 AND"
@@ -46,7 +46,8 @@ pub const STATEMENTS: EngineStatements = EngineStatements {
     // The condition must be that of the index `owed_open`.
     owed_open: "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed \
                 WHERE emergency = 1 AND reviewed IS NULL OR unknown = 1 AND settled IS NULL \
-                ORDER BY emergency = 1 AND reviewed IS NULL DESC, proposal DESC LIMIT $1",
+                ORDER BY emergency = 1 AND reviewed IS NULL DESC, \
+                (SELECT created_ms FROM proposal WHERE id = owed.proposal) DESC, proposal DESC LIMIT $1",
     // With one node, this node started all runs.
     unfinished: "SELECT id, proposal, 1, 0 FROM crossing ORDER BY id",
 };

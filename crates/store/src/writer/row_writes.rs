@@ -76,7 +76,7 @@ impl Writer {
                     // This batch changed the status.
                     Some(state) => Proposal {
                         status: state.status,
-                        ended_at: Some(new.created_at),
+                        ended_at: Some(new.created_at()),
                         ..found
                     },
                     None => found,
@@ -113,7 +113,7 @@ impl Writer {
             };
         }
         batch.writes.proposals.push(new);
-        batch.changed(&new.core.id, ProposalStatus::Pending, new.created_at);
+        batch.changed(&new.core.id, ProposalStatus::Pending, new.created_at());
         ProposeResult::New
     }
 
@@ -594,15 +594,12 @@ impl Writer {
         self.closed.forget(self.head.mark);
         // A low-water mark that is ahead of the clock may have been changed by hand, so pruning then uses the clock.
         let mark = self.head.mark.min(clock);
-        let swept = prune(self.store.batch()?, mark, &self.pruned, limit.max(1))?;
-        batch.stepped |= swept.deleted > 0;
-        let done = swept.last.is_none();
-        self.pruned = swept.last.unwrap_or_default();
+        let deleted = prune(self.store.batch()?, mark, limit.max(1))?;
+        batch.stepped |= deleted > 0;
         Ok(PruneResult {
             mark: self.head.mark,
-            deleted: swept.deleted,
+            deleted,
             ahead_s: (clock.unix() - ceiling.unix()).max(0),
-            done,
         })
     }
 

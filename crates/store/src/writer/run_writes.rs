@@ -201,8 +201,7 @@ impl Writer {
             if request.emergency.is_some() {
                 batch.event(at, EventFact::Emergency(request.core.id.clone()));
             }
-            self.closed
-                .spend(&request.core.nonce, request.core.expires_at);
+            self.closed.spend(&request.core.nonce);
             let spent = SpentNonce {
                 authorization,
                 signed: request.envelope.clone(),
@@ -253,8 +252,8 @@ impl Writer {
             }
             _ => {}
         }
-        // Pruning uses the expiry in the row, so it must be the expiry of the checked window.
-        if request.window.expires_at != request.core.expires_at {
+        // Pruning uses the end of the nonce, so it must be the end of the checked window.
+        if request.window.expires_at != request.core.nonce.end() {
             return Err(ConsumeStop::BadWindow);
         }
         let _open = request.window.check(at, self.head.mark)?;

@@ -2,8 +2,7 @@
 //!
 //! The audit does no I/O. The caller passes the entries one after the other and supplies the blobs by their digests.
 //! The audit remembers only the data that can still affect a decision, for example the state in force, denials, runs
-//! until their receipts, and a short hash of each nonce and each proposal. The caller stores the state between two
-//! audits.
+//! until their receipts, and each nonce and each proposal until its end. The caller stores the state between two audits.
 //!
 //! The file also verifies the signed head of another copy of the audited log.
 
@@ -15,8 +14,8 @@ use std::{
 
 use crate::{
     AuditCounts, AuditEvent, Chain, ChainError, EntryParts, EvidenceFiles, Finding, FindingKind,
-    LogEntry, Pinned, Place, Revocations, Rosters, Runs, SealInForce, Seals, SeenHead, Summary,
-    Tiles, TrustedRoster, Unreadable, WitnessFacts,
+    LogEntry, Pinned, Revocations, Rosters, Runs, SealInForce, Seals, SeenHead, Summary, Tiles,
+    TrustedRoster, Unreadable, WitnessFacts,
     audit::{
         logged_authorization::LoggedAuthorization,
         seal_in_force::{SealFlaw, verify as verify_seal},
@@ -30,7 +29,6 @@ use documents::{
 };
 
 mod denials;
-mod double_uses;
 mod heads;
 mod resume;
 mod reviews;
@@ -61,11 +59,6 @@ pub struct Auditor {
     tiles: Tiles,
     /// Index of the first entry that this audit reads.
     from: u64,
-    /// Number of nonces and proposals that earlier audits have read.
-    used_before: u64,
-    /// Receipts that have no open run, and name a consumption that an earlier audit has read. Each value has the log
-    /// entry of the receipt, the place of the consumption, and the authorization.
-    aside: Vec<(u64, Place, AuthorizationDigest)>,
     /// Latest time that an entry stated.
     at: Timestamp,
     seals: Seals,
@@ -145,8 +138,6 @@ impl Auditor {
             tree: Frontier::default(),
             tiles: Tiles::after(0),
             from: 0,
-            used_before: 0,
-            aside: Vec::new(),
             at: Timestamp::from_unix(0),
             seals,
             runs: Runs::default(),
@@ -245,7 +236,6 @@ impl Auditor {
         self.tree.append(hash);
         let differing = self.tiles.append(hash, beside)?;
         self.say_all(differing);
-        let used = self.runs.used.count();
         if !matches!(entry.kind(), Some(Authorization::KIND | Consumption::KIND)) {
             let unnamed = self.runs.unnamed(0);
             self.say_all(unnamed);
@@ -253,9 +243,6 @@ impl Auditor {
         match entry.parts() {
             Err(why) => self.find(FindingKind::Entry, index, why),
             Ok(parts) => self.document(index, entry, parts, beside)?,
-        }
-        if used == self.runs.used.count() && matches!(entry.kind(), Some(Consumption::KIND)) {
-            self.runs.used.leave_out(index, None);
         }
         self.compare_heads();
         Ok(std::mem::take(&mut self.said))
@@ -299,8 +286,6 @@ impl Auditor {
             self.say(finding);
         }
         self.check_dates();
-        self.report_double_uses(beside)?;
-        self.report_set_aside(beside)?;
         for run in self.runs.overdue(self.at) {
             let message = format!(
                 "item {} of the consumption was spent at {} and has no receipt, although the log continues until {}",
@@ -385,7 +370,6 @@ impl Auditor {
                     if let Some(under) = under {
                         self.excuse(&findings, &under);
                     }
-                    let findings = self.set_aside(index, document.predicate(), findings);
                     self.say_all(findings);
                     self.said
                         .extend(decided.map(|line| AuditEvent::Decision(Box::new(line))));
@@ -523,6 +507,7 @@ impl Auditor {
             );
         }
         self.at = self.at.max(at);
+        self.runs.used.forget(self.at);
         while self
             .expected
             .heads

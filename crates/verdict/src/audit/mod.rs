@@ -39,6 +39,7 @@ mod receipt_facts;
 pub mod report;
 pub mod reviewed_runs;
 pub(crate) mod runs;
+pub mod saved_state;
 pub(crate) mod seal_in_force;
 pub mod seen_head;
 pub mod session_chains;

@@ -11,16 +11,18 @@ use std::{
 
 use crate::{
     AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Place, PlannedRun,
-    Revocations, RevokedBefore, SavedAudit, SealInForce, SealedState, UncheckedQuestion, UsedValue,
+    Revocations, RevokedBefore, SavedAudit, SealInForce, SealedState, UncheckedQuestion,
+    UsedValues,
     audit::{
         grant_uses::GrantUses,
         logged_authorization::LoggedAuthorization,
         reviewed_runs::ReviewedRuns,
         runs::again::{Again, Open},
+        saved_state::{SavedOpenRun, SavedRuns},
         session_chains::{PlanReceipts, SavedPlan, SessionChains},
-        used_values::{SavedOpenRun, SavedRuns, UsedValues},
+        used_values::SavedUse,
     },
-    has_proposal, spent_before, verify_authorization, without_run,
+    verify_authorization,
 };
 use documents::{
     Authorization, AuthorizationDigest, AuthorizationRef, BoundaryRef, Consumption, ContentDigest,
@@ -116,24 +118,26 @@ impl Runs {
                 let why = "the entries directly before this consumption are not the authorizations that its items name";
                 find(FindingKind::Authorization, why.to_owned());
             }
-            let digest = UsedValue::Authorization(&spent.authorization.digest).hash();
-            // A value is dropped after the maximum window, even if the consumption states a later expiry.
-            let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
-            self.used.add(digest, place, end);
-            let nonce = self.used.spend(UsedValue::Nonce(&spent.nonce), place, end);
-            let proposal = authorization.as_ref().map(|logged| &logged.stated.proposal);
-            let proposal = proposal.filter(|proposal| {
-                let value = UsedValue::Proposal(proposal);
-                self.used.spend(value, place, end).is_some()
-            });
-            if nonce.is_some() || proposal.is_some() {
-                self.used.leave_out(index, Some(item));
+            if let Some(logged) = &authorization {
+                let signed = &logged.stated;
+                for (same, what) in [
+                    (spent.nonce == signed.nonce, "nonce"),
+                    (spent.session == signed.session, "session"),
+                    (spent.grant == signed.grant, "grant"),
+                ] {
+                    if !same {
+                        let why = format!("the {what} differs from the authorization");
+                        find(FindingKind::Consumption, why);
+                    }
+                }
             }
-            if let Some(earlier) = nonce {
-                find(FindingKind::DoubleUse, spent_before(&spent.nonce, earlier));
-            } else if let Some(proposal) = proposal {
-                find(FindingKind::DoubleUse, has_proposal(proposal));
-            }
+            let used = SavedUse {
+                place,
+                nonce: spent.nonce.clone(),
+                proposal: authorization
+                    .as_ref()
+                    .map(|logged| logged.stated.proposal.clone()),
+            };
             if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
                 find(
                     FindingKind::Window,
@@ -142,6 +146,8 @@ impl Runs {
                         spent.expires_at
                     ),
                 );
+            } else if let Some(why) = self.used.spend(used) {
+                find(FindingKind::DoubleUse, why);
             }
             if denials.contains(&spent.authorization.digest) {
                 find(
@@ -188,9 +194,8 @@ impl Runs {
         findings
     }
 
-    /// Drops expired records. An expired authorization can't be spent, even with a nonce that was never spent.
+    /// Drops expired records of plans. An expired authorization can't be spent, even with a nonce that was never spent.
     pub fn forget(&mut self, now: Timestamp) {
-        self.used.forget(now);
         // The search looks at every plan, so it is made at most once an hour and not for each consumption.
         if self
             .plans_forgotten
@@ -221,9 +226,7 @@ impl Runs {
         };
         let place = (receipt.consumption.index, receipt.consumption.item);
         let Some(open) = self.open.remove(&place) else {
-            let authorization = UsedValue::Authorization(&receipt.authorization.digest).hash();
-            let spent = self.used.earlier(authorization) == Some(place);
-            return (None, vec![without_run(index, place, spent)], None);
+            return (None, vec![self.used.without_run(index, place)], None);
         };
         counts.receipts += 1;
         if let Some(session) = &open.spent.session {
@@ -258,7 +261,6 @@ impl Runs {
         let id = signed.proposal.receipt();
         again.about = Some(id.to_string());
         let digest = AuthorizationDigest::from_bytes(authorization.digest());
-        again.matches(&open, signed);
         again.revoked(&authorization, revocations.before(place.0));
         let params = match &open.in_force.state {
             Some(state) => {
@@ -464,6 +466,7 @@ impl Runs {
         });
         SavedRuns {
             waiting: self.waiting.iter().map(|one| one.at).collect(),
+            used: self.used.keep(),
             open: open.collect(),
             exclusive: self.exclusive.clone(),
             sessions: self.sessions.clone(),
@@ -483,6 +486,7 @@ impl Runs {
     ) -> Result<Self, String> {
         let SavedRuns {
             waiting,
+            used,
             open,
             exclusive,
             sessions,
@@ -507,6 +511,7 @@ impl Runs {
                 .collect(),
             ..Self::default()
         };
+        used.iter().for_each(|item| runs.used.add(item.clone()));
         for run in open {
             let in_force = seals.iter().find(|seal| seal.index == run.seal);
             let in_force = in_force

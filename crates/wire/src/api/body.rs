@@ -186,10 +186,11 @@ pub struct Propose {
     /// Reason for the run, for the approvers.
     #[serde(default)]
     pub reason: String,
-    /// Nonce that the caller chose. A call with a nonce repeats only a call with the same nonce.
+    /// Nonce that the caller chose. Its end is the end of the window, at most 24 hours from now and not after the end of the
+    /// token or of the grant. A call with a nonce repeats only a call with the same nonce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nonce: Option<Nonce>,
-    /// Length of the window in seconds: 1 to 86,400, by default 3,600.
+    /// Length of the window in seconds: 1 to 86,400, by default 3,600. Left out with a nonce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<i64>,
     /// Session in which the step runs. A step that declares a session needs one, and no other step takes one.

@@ -40,7 +40,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let planned = match key.planned(args) {
             Some(planned) => planned,
             None => match self.covering(key.as_ref(), args).await? {
-                Ok((grant, schema)) => (self.new_nonce)()
+                Ok((grant, schema)) => (machine.new_nonce)(Some(grant.grant.expires_at))
                     .and_then(|nonce| {
                         key.plan(
                             args,
@@ -135,7 +135,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             nonce,
         } = planned;
         let ask = |code: &str, why: &str| Ok(Err(GrantNote::asked(grant, code, why)));
-        let mut view = match self.post_proposal(args, nonce, Some(grant)).await {
+        let mut view = match self.post_proposal(args, Some(nonce), Some(grant)).await {
             Err(problem) if problem.code() == NOT_GRANTED => {
                 return ask(NOT_GRANTED, problem.detail());
             }

@@ -10,7 +10,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{ProposalView, ProposeArgs};
-use documents::{Authorization, ContentDigest, Nonce, ProposalId, ReceiptId, Timestamp, locked};
+use documents::{
+    Authorization, ContentDigest, DEFAULT_WINDOW_S, Nonce, ProposalId, ReceiptId, Timestamp, locked,
+};
 
 /// Maximum number of proposals without an answer that the server remembers.
 const MAX_UNANSWERED: usize = 32;
@@ -35,6 +37,8 @@ struct Lists {
 struct Sent {
     args: ProposeArgs,
     nonce: Nonce,
+    /// End of the usual window. The nonce may end before, with the token.
+    usual_end: Timestamp,
     /// Digest of the grant under which the run was proposed.
     grant: Option<ContentDigest>,
     /// True if the boundary answered with an earlier proposal, which keeps its nonce and its reason.
@@ -52,15 +56,9 @@ impl Sent {
         now.duration_since(self.at) < REPEATS_FOR && self.args == args
     }
 
-    /// Returns the time of the call in seconds since 1970. The nonce of the call begins with this time.
-    fn made_at_s(&self) -> i64 {
-        let millis = self
-            .nonce
-            .to_bytes()
-            .iter()
-            .take(6)
-            .fold(0, |millis, byte| millis << 8 | i64::from(*byte));
-        millis / 1000
+    /// Returns the time of a call without a grant.
+    fn made_at(&self) -> Timestamp {
+        self.usual_end.plus(-DEFAULT_WINDOW_S)
     }
 }
 
@@ -83,6 +81,7 @@ impl SentProposals {
         }
         unanswered.push_back(Sent {
             args: args.clone(),
+            usual_end: nonce.end(),
             nonce: nonce.clone(),
             grant: None,
             existing: false,
@@ -99,17 +98,17 @@ impl SentProposals {
             .any(|sent| sent.is_of(args, now))
     }
 
-    /// Records that the boundary answered the call with this nonce. `made` is the proposal, if there is one. If the
-    /// call repeats a proposal that the server remembers, the record of the first call stays.
+    /// Records that the boundary answered the call with the nonce `usual`. `made` is the proposal, if there is one, with
+    /// the nonce `nonce`. If the call repeats a proposal that the server remembers, the record of the first call stays.
     pub fn answered(
         &self,
         args: &ProposeArgs,
-        nonce: &Nonce,
+        (usual, nonce): (&Nonce, &Nonce),
         grant: Option<ContentDigest>,
         made: Option<&ProposalView>,
     ) {
         let lists = &mut *locked(&self.0);
-        lists.unanswered.retain(|sent| sent.nonce != *nonce);
+        lists.unanswered.retain(|sent| sent.nonce != *usual);
         let Some(ProposalView { id, existing, .. }) = made else {
             return;
         };
@@ -124,6 +123,7 @@ impl SentProposals {
         let sent = Sent {
             args: args.clone(),
             nonce: nonce.clone(),
+            usual_end: usual.end(),
             grant,
             existing,
             at: Instant::now(),
@@ -153,7 +153,7 @@ impl SentProposals {
             (
                 "time",
                 !sent.existing
-                    || ended.is_none_or(|ended| sent.made_at_s() <= ended.unix() + EXISTS_FOR_S),
+                    || ended.is_none_or(|ended| sent.made_at() <= ended.plus(EXISTS_FOR_S)),
             ),
             ("step", signed.step.reference.as_str() == sent.args.step),
             (
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn nonce(byte: u8) -> Nonce {
-        Nonce::new(1_800_000_000_000, [byte; 16])
+        Nonce::new(Timestamp::from_unix(1_800_003_600), [byte; 16])
     }
 
     #[test]

@@ -28,7 +28,9 @@ use crate::{
     },
     of_value, percent_encoded, visible_detail, visible_json,
 };
-use documents::{Nonce, Outcome, ProposalId, ReceiptId, RefusedPart, Status, StepRef, visible};
+use documents::{
+    Nonce, Outcome, ProposalId, ReceiptId, RefusedPart, Status, StepRef, Timestamp, visible,
+};
 
 /// Time limit of every call, because clients end a call after 60 s without an answer.
 pub const CALL_LIMIT: Duration = Duration::from_secs(45);
@@ -52,11 +54,13 @@ const PAUSES: [Duration; 3] = [
 /// Verifies the bytes of a bundle on this machine.
 pub type VerifyBundle = Arc<dyn Fn(&[u8]) -> ReceiptVerification + Send + Sync>;
 
-/// Makes a new nonce. Returns an error if the system has no random bytes.
-pub type NewNonce = fn() -> Result<Nonce, String>;
+/// Makes a new nonce for a proposal whose window has the usual length, and ends at the given time at the latest. Returns
+/// an error if the system has no random bytes.
+pub type NewNonce = fn(Option<Timestamp>) -> Result<Nonce, String>;
 
 /// What only a server on the agent's machine has.
 pub struct AgentMachine {
+    pub new_nonce: NewNonce,
     pub verify: VerifyBundle,
     pub sent: SentProposals,
     /// The key that uses standing grants.
@@ -69,7 +73,6 @@ pub struct AgentMachine {
 #[derive(Clone)]
 pub struct ToolCalls<A> {
     api: A,
-    pub(super) new_nonce: NewNonce,
     /// `None` if the calls belong to a single request ([`ToolCalls::of_request`]).
     pub(super) machine: Option<Arc<AgentMachine>>,
 }
@@ -85,6 +88,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         grantee: Option<Arc<dyn GranteeKey>>,
     ) -> Self {
         let machine = AgentMachine {
+            new_nonce,
             verify,
             sent: SentProposals::default(),
             grantee,
@@ -92,18 +96,13 @@ impl<A: BoundaryApi> ToolCalls<A> {
         };
         Self {
             api,
-            new_nonce,
             machine: Some(Arc::new(machine)),
         }
     }
 
     /// Creates the calls of one request. A receipt and an output are reported as the boundary's word.
-    pub fn of_request(api: A, new_nonce: NewNonce) -> Self {
-        Self {
-            api,
-            new_nonce,
-            machine: None,
-        }
+    pub fn of_request(api: A) -> Self {
+        Self { api, machine: None }
     }
 
     /// Makes a proposal, and returns it as the boundary answered. People are asked unless a standing grant covers the run.
@@ -112,30 +111,43 @@ impl<A: BoundaryApi> ToolCalls<A> {
             Ok(granted) => return Ok(granted),
             Err(note) => note,
         };
-        Ok((
-            self.post_proposal(args, &self.nonce_of(args)?, None)
-                .await?,
-            note,
-        ))
+        // Only a server on the agent's machine knows which call is repeated.
+        let machine = self.machine.as_ref();
+        let nonce = machine.map(|machine| {
+            let new_nonce = || (machine.new_nonce)(None);
+            machine.sent.nonce_of(args, Instant::now(), new_nonce)
+        });
+        let nonce = nonce.transpose();
+        let nonce = nonce.map_err(|error| ToolProblem::not_proposed(&error))?;
+        Ok((self.post_proposal(args, nonce.as_ref(), None).await?, note))
     }
 
     pub(super) async fn post_proposal(
         &self,
         args: &ProposeArgs,
-        nonce: &Nonce,
+        nonce: Option<&Nonce>,
         grant: Option<&GrantView>,
     ) -> Answer<ProposalView> {
-        let body = json!({
+        let body = |nonce: Option<&Nonce>| {
+            json!({
             "step": args.step, "params": args.params, "reason": args.reason, "nonce": nonce,
             "session": args.session, "plan": args.plan, "grant": grant.map(|grant| &grant.id),
             // Without a grant, `new` decides whether an earlier proposal of the same run is the answer. The nonce only
             // makes the request safe to send twice. With a grant, the nonce alone decides whether a call is the same
             // use.
             "new": grant.is_none().then_some(args.new),
-        });
-        let answer = self
-            .send(ApiRequest::post("/v1/proposals", Some(body)))
-            .await?;
+            })
+        };
+        let post = |body| self.send(ApiRequest::post("/v1/proposals", Some(body)));
+        let mut answer = post(body(nonce)).await?;
+        // The token may end before the usual window. The random bytes stay, so that a repeated call has the same nonce.
+        let earlier = nonce.zip(latest_end(&answer));
+        let earlier = earlier
+            .filter(|(nonce, end)| *end < nonce.end())
+            .map(|(nonce, end)| nonce.until(end));
+        if let Some(earlier) = &earlier {
+            answer = post(body(Some(earlier))).await?;
+        }
         let made = match answer.status {
             200..300 => serde_json::from_slice::<ProposalView>(&answer.body)
                 .ok()
@@ -151,23 +163,14 @@ impl<A: BoundaryApi> ToolCalls<A> {
             return Err(ToolProblem::no_answer(&detail));
         };
         // After a status of 500 or more, the proposal may exist, so the call still counts as unanswered.
-        if let Some(machine) = self.machine.as_ref().filter(|_| answer.status < 500) {
-            machine.sent.answered(
-                args,
-                nonce,
-                grant.map(|grant| grant.digest),
-                made.as_ref().ok(),
-            );
+        if let Some((machine, nonce)) = self.machine.as_ref().zip(nonce)
+            && answer.status < 500
+        {
+            let (grant, made) = (grant.map(|grant| grant.digest), made.as_ref().ok());
+            let nonces = (nonce, earlier.as_ref().unwrap_or(nonce));
+            machine.sent.answered(args, nonces, grant, made);
         }
         made
-    }
-
-    fn nonce_of(&self, args: &ProposeArgs) -> Answer<Nonce> {
-        let nonce = match &self.machine {
-            Some(machine) => machine.sent.nonce_of(args, Instant::now(), self.new_nonce),
-            None => (self.new_nonce)(),
-        };
-        nonce.map_err(|error| ToolProblem::not_proposed(&error))
     }
 
     /// Reads the proposal, and waits for its end.
@@ -329,7 +332,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     }
 
     /// Sends a request. If no answer comes, the request is sent again: reading changes nothing, a cancellation can be
-    /// repeated, and a proposal has a nonce.
+    /// repeated, and a proposal of a machine has a nonce.
     pub(super) async fn send(&self, request: ApiRequest) -> Answer<ApiAnswer> {
         let mut pauses = PAUSES.iter();
         loop {
@@ -360,6 +363,16 @@ fn words_of(denial: &DeniedView) -> PersonWords {
         name: visible(denial.approver.as_str()),
         words: visible_detail(&denial.reason),
     }
+}
+
+/// Returns the latest possible end, if the boundary refused the end of a nonce because it is too late.
+fn latest_end(answer: &ApiAnswer) -> Option<Timestamp> {
+    let problem: Problem = serde_json::from_slice(&answer.body).ok()?;
+    let place = problem
+        .errors
+        .into_iter()
+        .find(|place| place.pointer == "/nonce")?;
+    place.detail.parse().ok()
 }
 
 fn is_problem(answer: &ApiAnswer) -> bool {
@@ -666,10 +679,10 @@ mod tests {
         }
     }
 
-    fn counted() -> Result<Nonce, String> {
+    fn counted(_: Option<Timestamp>) -> Result<Nonce, String> {
         static COUNT: AtomicU8 = AtomicU8::new(0);
         Ok(Nonce::new(
-            1_800_000_000_000,
+            Timestamp::from_unix(1_800_000_000),
             [COUNT.fetch_add(1, Ordering::Relaxed); 16],
         ))
     }
@@ -702,9 +715,13 @@ mod tests {
             sent[0] == sent[1] && sent[1] == sent[2] && sent[2] != sent[3],
             "{sent:?}"
         );
-        let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
+        let calls = ToolCalls::of_request(ListedAnswers::default());
         let sent = nonces(&calls, &[504, 504]).await;
-        assert_ne!(sent[0], sent[1]);
+        assert_eq!(
+            sent,
+            [Value::Null, Value::Null],
+            "a request is no repetition"
+        );
         let again =
             ToolProblem::too_slow().of_propose().into_json()["problem"]["advice"].to_string();
         assert!(again.contains("no second run"), "{again}");
@@ -753,7 +770,7 @@ mod tests {
         use ProposalStatus::{
             Approved, Cancelled, Denied, Expired, Finished, Pending, Refused, Running,
         };
-        let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
+        let calls = ToolCalls::of_request(ListedAnswers::default());
         for status in [
             Pending, Approved, Running, Finished, Denied, Expired, Cancelled, Refused,
         ] {
@@ -797,7 +814,7 @@ mod tests {
     #[tokio::test]
     async fn evidence_that_does_not_arrive_delays_no_status_and_a_missing_output_discards_no_receipt()
      {
-        let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
+        let calls = ToolCalls::of_request(ListedAnswers::default());
         let state = state_of(&calls, finished("0192f0c1-0000-7000-8000-000000000001")).await;
         assert!(state.ended && state.untrusted_output.is_none(), "{state:?}");
         assert!(
@@ -815,7 +832,7 @@ mod tests {
         });
         let bundle = include_bytes!("../../../../tests/conformance/golden/valid/bundle.json");
         let calls = ToolCalls::of_machine(WithoutOutputs(bundle), counted, verify, None);
-        let state = state_of(&calls, finished("019aa0b0-5c00-7000-8000-000000000001")).await;
+        let state = state_of(&calls, finished("01a1f881-8440-7000-8000-000000000001")).await;
         assert!(
             state.verified && state.outcome.is_some() && state.params.is_some(),
             "{state:?}"

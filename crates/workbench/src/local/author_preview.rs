@@ -159,11 +159,12 @@ impl PreviewRules {
             .clone()
             .map_err(|denied| format!("policy refuses the step: {denied}"))?;
         let sandbox = profile_on_host(held).map_err(|refusal| refusal.detail)?;
-        let (now, millis): (Timestamp, u64) = ((around.now)(), (around.millis)());
+        let now: Timestamp = (around.now)();
+        let expires_at = now.plus(DEFAULT_WINDOW_S);
         Ok(Authorization {
             boundary,
-            proposal: ProposalId::new(millis, around.bytes()),
-            nonce: Nonce::new(millis, around.bytes()),
+            proposal: ProposalId::ending(expires_at, around.bytes()),
+            nonce: Nonce::new(expires_at, around.bytes()),
             step: StepReference {
                 reference: step.definition.reference.clone(),
                 digest: step.digest,
@@ -176,7 +177,7 @@ impl PreviewRules {
             reason: "an example of a reason".to_owned(),
             issued_at: now,
             not_before: now,
-            expires_at: now.plus(DEFAULT_WINDOW_S),
+            expires_at,
             session: None,
             artifacts: None,
             plan: None,

@@ -452,7 +452,7 @@ fn run_of(grant: &Grant, granted: &GrantedStep, digest: ContentDigest) -> Author
     Authorization {
         boundary: grant.boundary.clone(),
         proposal: ProposalId::new(0, [0; 10]),
-        nonce: Nonce::new(0, [0; 16]),
+        nonce: Nonce::new(Timestamp::from_unix(0), [0; 16]),
         step: StepReference {
             reference: granted.reference.clone(),
             digest: granted.digest,

@@ -65,9 +65,9 @@ fn a_profile_is_described_by_its_weakest_possible_effect() {
 #[test]
 fn the_decision_screen_matches_its_snapshot() {
     let expected = r#"nginx:restart at prod-eu, asked by ci-agent (owner carol), prp_...000001
-  digest sha256:a350e12cc33cb98382d0b8ab5d46656a5dc45c60e0d5d90050d7d7bdb86ddc4a
-  proposal    prp_019aa0b0-5c00-7000-8000-000000000001, nonce
-            +  AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg
+  digest sha256:5261bbe71d85a04087a78d158581b3764ece43423e5702dff8ce5cf421e7b8e9
+  proposal    prp_01a1f889-c1a0-7000-8000-000000000001, nonce
+            +  AAAAAGsAI0RCQkJCQkJCQkJCQkJCQkJC
   window      2026-11-20T09:39:00Z to 2026-11-20T10:39:00Z
   fields      29 more are defaults or follow from the fields shown, 4 only
             +  limit the parameters

@@ -10,10 +10,10 @@ use crate::{
 };
 use documents::{
     Authorization, BlobDigest, BoundaryRef, Emergency, Envelope, EnvelopeSignature, Genesis,
-    Limits, ListedProgram, OnlyListed, PAYLOAD_TYPE, Permission, PermissionKind, PermissionReason,
-    PolicyDigest, Profile, ProgramList, RegistryRoot, RenderedDigest, Roster, STRICT, Seal,
-    SealDigest, SealedBoundary, SecretKey, SshKey, StepDefinition, StepDigest, StepReference,
-    Timestamp, pae, to_canonical,
+    Limits, ListedProgram, Nonce, OnlyListed, PAYLOAD_TYPE, Permission, PermissionKind,
+    PermissionReason, PolicyDigest, Profile, ProgramList, ProposalId, RegistryRoot, RenderedDigest,
+    Roster, STRICT, Seal, SealDigest, SealedBoundary, SecretKey, SshKey, StepDefinition,
+    StepDigest, StepReference, Timestamp, pae, to_canonical,
 };
 use reading::{
     Builtins, CANONICAL, Policy, PolicyProfile, RequiredLayers, profile_of_step,
@@ -207,16 +207,15 @@ impl ReviewCase {
         let seal = seal.into_statement().to_payload().expect("seal");
         let source = self.definition["source"].as_str().expect("source");
         let (permissions, sandbox) = self.granted();
+        let expires_at = Timestamp::from_unix(NOW + 3540);
         let mut signed = Authorization {
             boundary: BoundaryRef {
                 name: "prod-eu".parse().expect("name"),
                 id,
                 epoch: "e0".repeat(16).parse().expect("epoch"),
             },
-            proposal: "prp_019aa0b0-5c00-7000-8000-000000000001"
-                .parse()
-                .expect("id"),
-            nonce: "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg".parse().expect("nonce"),
+            proposal: ProposalId::ending(expires_at, [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            nonce: Nonce::new(expires_at, [0x42; 16]),
             step: StepReference {
                 reference: "nginx:restart".parse().expect("ref"),
                 digest: StepDigest::of(&definition),
@@ -229,7 +228,7 @@ impl ReviewCase {
             reason: self.reason.clone(),
             issued_at: Timestamp::from_unix(NOW - 60),
             not_before: Timestamp::from_unix(NOW - 60),
-            expires_at: Timestamp::from_unix(NOW + 3540),
+            expires_at,
             session: None,
             artifacts: None,
             plan: None,
@@ -237,6 +236,10 @@ impl ReviewCase {
             emergency: None,
         };
         (self.spoil)(&mut signed);
+        if signed.expires_at != expires_at {
+            signed.proposal = ProposalId::ending(signed.expires_at, [0; 10]);
+            signed.nonce = Nonce::new(signed.expires_at, [0x42; 16]);
+        }
         ReviewSources {
             payload: signed
                 .into_statement()

@@ -172,7 +172,7 @@ async fn after_a_failed_sync_the_writer_ends_without_another_attempt() {
 async fn a_full_disk_loses_no_answered_request() {
     let world = World::new();
     let (store, reads) = sqlite::open(&world.path()).expect("store");
-    store.limit_pages(66);
+    store.limit_pages(67);
     let ledger = Ledger::open(Box::new(store), Arc::new(reads), world.config()).expect("ledger");
     seal(&ledger, 1).await.expect("seal");
     let mut kept = 0_u8;

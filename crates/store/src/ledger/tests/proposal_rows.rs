@@ -7,8 +7,8 @@ use crate::{
     NewProposal, ProposalStatus, ProposalStep, ProposeResult, Retention, Signature, StoreResult,
     UNSIGNED_KEPT_S,
     ledger::tests::{
-        T0, World, check_laws, consume_of, core, envelope_of, finish_of, new_proposal, run_whole,
-        status, t,
+        T0, World, check_laws, consume_of, core, core_until, envelope_of, finish_of, millis,
+        new_proposal, run_whole, status, t,
     },
 };
 use documents::{AuthorizationDigest, Presence, SecretKey, SshKey};
@@ -138,11 +138,8 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
         assert_eq!(standing(&ledger)[3..], [None, None, None]);
         assert_eq!(ledger.payload(&core(4).id).expect("read"), None);
         let late = NewProposal {
-            core: AuthorizationCore {
-                expires_at: t(20_000),
-                ..core(7)
-            },
-            created_at: t(3600 + UNSIGNED_KEPT_S),
+            core: core_until(7, t(20_000)),
+            created_ms: millis(t(3600 + UNSIGNED_KEPT_S)),
             ..new_proposal(7)
         };
         assert_eq!(ledger.propose(late).await, Ok(ProposeResult::New));
@@ -222,7 +219,7 @@ async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
             matches!(ledger.propose(repeated.clone()).await, Ok(ProposeResult::Same(same)) if same.core.id == core(2).id)
         );
         let later = NewProposal {
-            created_at: t(3600),
+            created_ms: millis(t(3600)),
             ..repeated
         };
         assert_eq!(
@@ -290,13 +287,12 @@ async fn a_call_repeats_an_ended_run_for_ten_minutes_and_never_an_expired_or_ref
             let same = |number: u8, at: i64| NewProposal {
                 core: AuthorizationCore {
                     params_digest: core(1).params_digest,
-                    expires_at: t(9000),
-                    ..core(number)
+                    ..core_until(number, t(9000))
                 },
                 request: [1; 32],
                 chosen_nonce: false,
                 may_repeat: true,
-                created_at: t(at),
+                created_ms: millis(t(at)),
                 ..new_proposal(number)
             };
             assert_eq!(
@@ -426,7 +422,7 @@ async fn the_status_of_a_proposal_only_moves_forward() {
         );
         assert_eq!(
             (
-                row.created_at,
+                row.created_at(),
                 row.approved_at,
                 row.started_at,
                 row.ended_at

@@ -432,6 +432,8 @@ fn golden(name: &str, change: impl FnOnce(&mut Value)) -> Vec<u8> {
 fn authorization(number: u8, more: &[(&str, Value)]) -> Vec<u8> {
     golden("authorization", |value| {
         value["predicate"]["proposal"] = json!(core(number).id);
+        value["predicate"]["nonce"] = json!(core(number).nonce);
+        value["predicate"]["expires_at"] = json!(core(number).expires_at);
         more.iter()
             .for_each(|(name, field)| value["predicate"][name] = field.clone());
     })

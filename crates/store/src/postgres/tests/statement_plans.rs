@@ -25,7 +25,7 @@ fn rows_of_runs() -> String {
          INSERT INTO proposal SELECT {id}, {digest}, {id}, NULL, 'web:restart', {digest}, {digest}, 'agent' || i % 9, i, 1, i, i, \
          i, i, i, i << 6, i, '\\x7b22657869745f636f6465223a302c22737461747573223a22737563636565646564227d' \
          FROM generate_series(1, {ROWS}) i;
-         INSERT INTO nonce SELECT {id}, i, i << 6, {id} FROM generate_series(1, {ROWS}) i;
+         INSERT INTO nonce SELECT {id}, i << 6, {id} FROM generate_series(1, {ROWS}) i;
          INSERT INTO signature SELECT {id}, 'k', 0, 'p', 1, i, {id} FROM generate_series(1, {ROWS}) i;
          INSERT INTO denial SELECT {digest}, 'p', i, i, false FROM generate_series(1, {ROWS}) i;
          INSERT INTO output (name, bytes, at) SELECT {digest}, 1, i FROM generate_series(1, {ROWS}) i;

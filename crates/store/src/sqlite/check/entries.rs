@@ -139,15 +139,10 @@ impl Look<'_> {
             if let Some(run) = self.run_of(&entry, "this consumption", sql, at)? {
                 self.started(&entry, at, &run, consumption, spent)?;
             }
-            let sql = "SELECT spent, expires_at FROM nonce WHERE nonce = ?1";
-            let kept = self.one(sql, [spent.nonce.to_bytes()], |row| {
-                Ok((row.get::<i64>(0)?, row.get::<i64>(1)?))
-            })?;
+            let sql = "SELECT spent FROM nonce WHERE nonce = ?1";
+            let kept = self.one(sql, [spent.nonce.to_bytes()], |row| row.get::<i64>(0))?;
             let why = match kept {
-                Some((place, _)) if place != at => "the row of the nonce names another run",
-                Some((_, expires_at)) if expires_at != spent.expires_at.unix() => {
-                    "the row of the nonce has another expiry"
-                }
+                Some(place) if place != at => "the row of the nonce names another run",
                 None if spent.expires_at.unix() > self.mark => "the row of the nonce is missing",
                 _ => continue,
             };
@@ -213,7 +208,7 @@ impl Look<'_> {
         }
         // The row of a submitted envelope is created at the consumption.
         let then = Some(consumption.at);
-        let created = (Some(run.created_at), run.approved_at);
+        let created = (Some(run.created_at()), run.approved_at);
         let same = if run.request.is_some() {
             run.approved_at.is_some()
         } else {
@@ -384,7 +379,7 @@ impl Look<'_> {
         let id = &row.core.id;
         let same = payload.and_then(|payload| {
             let said = Statement::<Authorization>::from_payload(&payload)?.predicate;
-            let created = row.request.is_none() || row.created_at == said.issued_at;
+            let created = row.request.is_none() || row.created_at() == said.issued_at;
             Ok(created && row.core == AuthorizationCore::of(&said, &payload)?)
         });
         match same {

@@ -75,11 +75,11 @@ impl Look<'_> {
             "SELECT n.nonce AS id FROM nonce n LEFT JOIN proposal p ON p.id = n.proposal \
              WHERE n.spent >= 0 AND (p.nonce IS NOT n.nonce OR p.spent IS NOT n.spent)",
         )?;
-        let until = self.taken_over_until.unwrap_or(i64::MIN);
+        let after = self.taken_over_until.map_or(0, |until| until + 1);
         self.odd(
             "nonce",
             "the row says that an earlier log spent this nonce, but this is impossible with this expiry",
-            &format!("SELECT nonce AS id FROM nonce WHERE spent < 0 AND expires_at > {until}"),
+            &format!("SELECT nonce AS id FROM nonce WHERE spent < 0 AND nonce >= X'{after:016X}'"),
         )?;
         let counted = self.number("SELECT nonces FROM state")?;
         self.count(

@@ -104,13 +104,13 @@ fn store_of_many_runs(directory: &Path) -> std::path::PathBuf {
     let rows = format!(
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {RUNS})
          INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, status, \
-         created_at, ended_at, spent, receipt, detail)
-         SELECT unhex(format('019ad000000070008000%012x', i)), zeroblob(32), zeroblob(22),
+         created_ms, ended_at, spent, receipt, detail)
+         SELECT unhex(format('019ad000000070008000%012x', i)), zeroblob(32), zeroblob(24),
          CASE i WHEN 0 THEN 'rare:one' WHEN 1 THEN 'rare:two' ELSE 'often:one' END, zeroblob(32), zeroblob(32),
          iif(i < 2, 'rare', 'often'), 1800000000, 1, 1800000000, 1800000000 + i, i << 7, i * 2 + 1,
          iif(i = 1, X'{unknown}', X'{succeeded}') FROM n;
-         INSERT INTO leaf SELECT receipt, 3, created_at, zeroblob(32), zeroblob(99) FROM proposal;
-         INSERT INTO nonce SELECT unhex(hex(id) || '000000000000'), expires_at, spent, id FROM proposal;"
+         INSERT INTO leaf SELECT receipt, 3, created_ms, zeroblob(32), zeroblob(99) FROM proposal;
+         INSERT INTO nonce SELECT unhex('000000006B49D200' || hex(id)), spent, id FROM proposal;"
     );
     connection.execute_batch(&rows).expect("rows");
     path

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     Auditor, EvidenceFiles, Expected, LogEntry, Pinned, Runs, SavedAudit, SealInForce, Seals,
     Tiles, Unreadable,
-    audit::{logged_authorization::LoggedAuthorization, used_values::SavedSeal},
+    audit::{logged_authorization::LoggedAuthorization, saved_state::SavedSeal},
 };
 use documents::{Envelope, TILE_WIDTH, hex};
 
@@ -62,7 +62,6 @@ impl Auditor {
             gone_tokens: kept.gone_tokens.iter().cloned().collect(),
         };
         auditor.from = tree.size();
-        auditor.used_before = kept.used_values;
         auditor.tiles = Tiles::after(tree.size());
         auditor.tree = tree;
         auditor.at = kept.at;
@@ -110,8 +109,6 @@ impl Auditor {
             engines: self.engines.iter().cloned().collect(),
             follows: self.follows.clone(),
             runs: self.runs.keep(),
-            used_values: self.used_before + self.runs.used.count(),
-            used_digest: None,
         })
     }
 }

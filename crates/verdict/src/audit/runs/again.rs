@@ -145,24 +145,6 @@ impl Again {
         }
     }
 
-    /// Checks that the item of the consumption agrees with its authorization.
-    pub fn matches(&mut self, open: &Open, signed: &Authorization) {
-        let spent = &open.spent;
-        for (same, what) in [
-            (spent.nonce == signed.nonce, "nonce"),
-            (spent.expires_at == signed.expires_at, "end of validity"),
-            (spent.session == signed.session, "session"),
-            (spent.grant == signed.grant, "grant"),
-        ] {
-            if !same {
-                self.find(
-                    FindingKind::Consumption,
-                    format!("the {what} in the consumption differs from the authorization"),
-                );
-            }
-        }
-    }
-
     /// Reports each signature of a revoked key, and a revoked token that proposed the run.
     pub fn revoked(&mut self, authorization: &Verified<Authorization>, revoked: RevokedBefore<'_>) {
         for keyid in authorization
