@@ -392,7 +392,7 @@ fn promise_3_no_changed_row_of_an_old_revocation_decides_what_a_receipt_says() {
 /// A node does not become active while the seal of an open run lacks its key. So the administrator hides the row of the
 /// run until the node is active.
 #[test]
-fn promise_3_no_row_of_the_database_makes_a_node_sign_a_receipt_that_its_key_can_not_sign() {
+fn promise_3_no_row_of_the_database_makes_a_node_sign_with_a_key_that_the_seal_of_the_run_lacks() {
     let Some((server, mut one, mut two)) = nodes("a row of a run before the key of a node") else {
         return;
     };
