@@ -755,7 +755,7 @@ fn a_log_that_does_not_stand_has_failed_rows_with_their_findings() {
         pages
             .get(&format!("/row/{row}"))
             .body
-            .contains("was already spent by item 0")
+            .contains("item 0 of entry")
     }));
 }
 

@@ -5,12 +5,15 @@ use super::log_mutation::agree;
 use crate::history::{ALICE, BOB, Log, Place, reference, step, t};
 use serde_json::{Value, json};
 
-const SESSION: &str = "ses_01a00000-0000-7000-8000-000000000001";
-const OTHER_SESSION: &str = "ses_01a00000-0000-7000-8000-000000000002";
+const SESSION: &str = "ses_01a327cf-6400-7000-8000-000000000001";
+const OTHER_SESSION: &str = "ses_01a327cf-6400-7000-8000-000000000002";
 
 fn digest(of: &str) -> Value {
     json!(reference(of.as_bytes()))
 }
+
+/// A session that ends more than 7 days after the first run of the logs.
+const LONG_SESSION: &str = "ses_01a34bdb-e800-7000-8000-000000000001";
 
 /// A log with steps that use a session, make a plan and carry out a plan.
 fn log() -> Log {
@@ -120,6 +123,14 @@ fn sessions() -> Vec<Case> {
                 },
                 turn("b", "c"),
             ]),
+        ),
+        (
+            "a session ends more than 7 days after its run",
+            &["session"],
+            after(&[Turn {
+                session: LONG_SESSION,
+                ..turn("a", "b")
+            }]),
         ),
     ];
     let at_once = |receipt_first: bool| {
@@ -358,4 +369,20 @@ fn a_resumed_audit_knows_the_open_run_of_a_session() {
     turn("a", "c").run(&mut log, 20);
     one.receipt(&mut log, place, &approved);
     assert_eq!(resumed(&log, &kept), ["session"]);
+}
+
+#[test]
+fn an_audit_keeps_a_session_until_a_day_after_its_end() {
+    const DAY: i64 = 86_400;
+    let kept = |log: &Log| {
+        let state = serde_json::to_value(kept_of(log)).unwrap();
+        state["runs"]["sessions"]
+            .as_object()
+            .map_or(0, |all| all.len())
+    };
+    let mut log = after(&[turn("a", "b")]);
+    log.run("nginx:restart", 4 * DAY - 1, &[ALICE]);
+    assert_eq!(kept(&log), 1);
+    log.run("nginx:restart", 4 * DAY + 3600, &[ALICE]);
+    assert_eq!(kept(&log), 0);
 }

@@ -645,7 +645,7 @@ fn promise_11_bad_input_leaves_no_trace_in_the_store() {
 fn an_authorization_with_a_session_artifacts_or_a_plan_is_refused_and_spends_no_nonce() {
     let world = World::new();
     let digest = format!("sha256:{}", "1".repeat(64));
-    let session = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
+    let session = json!({"id": "ses_02000000-0000-7000-8000-000000000003", "state": digest});
     let artifacts = json!([{"name": "app.tar", "digest": digest, "bytes": 3}]);
     for (part, value, code) in [
         ("session", session, "context-changed"),

@@ -379,7 +379,7 @@ fn a_step_with_a_session_needs_one_and_no_other_step_takes_one() {
         post(wish).problem(code);
     }
     let mut wish = World::wish("s:set", json!({}));
-    wish["session"] = json!("ses_019aa0b0-5c00-7000-8000-000000000003");
+    wish["session"] = json!("ses_02000000-0000-7000-8000-000000000003");
     post(wish).problem("not-found");
     world
         .wire
@@ -806,4 +806,44 @@ fn a_session_is_used_from_the_command_line() {
     let (code, _, words) = command(&["session", "show"]);
     assert_eq!(code, Some(2), "{words}");
     assert!(words.contains("countersign session create"), "{words}");
+}
+
+#[test]
+fn the_id_of_a_session_carries_its_end_and_no_window_ends_later() {
+    let world = world_with(&[("set", "export A=1")], |_| {});
+    let session = created(&world);
+    let shown = world
+        .wire
+        .get(&format!("/v1/sessions/{session}"), &world.agent)
+        .ok(200);
+    let made = people::unix_of(shown["created_at"].as_str().expect("a time"));
+    assert_eq!(people::end_of(&session), made + 7 * 86_400);
+
+    let ended = "ses_019aa0b0-5c00-7000-8000-000000000003";
+    let mut wish = World::wish("s:set", json!({}));
+    wish["session"] = json!(ended);
+    let problem = world
+        .wire
+        .post("/v1/proposals", &world.agent, &wish)
+        .problem("session-stale");
+    assert!(
+        problem["detail"]
+            .to_string()
+            .contains("the session ended at 2025-11-20T09:55:03Z"),
+        "{problem:#}"
+    );
+
+    let mut predicate = world.authorization("s:set", json!({}));
+    let state = format!("sha256:{}", "1".repeat(64));
+    predicate["session"] = json!({"id": ended, "state": state});
+    let payload = people::authorization(&predicate);
+    let problem = world
+        .unchanged(|| world.submit(&people::envelope(&payload, &[&people::alice()])))
+        .problem("malformed");
+    assert!(
+        problem["errors"][0]["pointer"]
+            .as_str()
+            .is_some_and(|place| place.ends_with("/predicate/session/id")),
+        "{problem:#}"
+    );
 }

@@ -459,10 +459,21 @@ def check_end(stating, place):
         raise wrong(f"{place}/nonce", "the nonce does not end at expires_at")
 
 
+def end_in(name):
+    """The end that the first 48 bits of the id of a proposal or a session are, in milliseconds (section 2)."""
+    return int(name[4:17].replace("-", ""), 16)
+
+
+def check_session_end(stating, place):
+    if "session" in stating and end_in(stating["session"]["id"]) // 1000 < seconds(stating["expires_at"]):
+        raise wrong(f"{place}/session/id", "the session ends before expires_at")
+
+
 def more_of_authorization(predicate, _):
     check_end(predicate, "/predicate")
-    if int(predicate["proposal"][4:17].replace("-", ""), 16) != seconds(predicate["expires_at"]) * 1000:
+    if end_in(predicate["proposal"]) != seconds(predicate["expires_at"]) * 1000:
         raise wrong("/predicate/proposal", "the first 48 bits of the id must be expires_at in milliseconds")
+    check_session_end(predicate, "/predicate")
     if "emergency" in predicate and "grant" in predicate:
         raise wrong("/predicate/emergency", "not together with a grant")
 
@@ -491,6 +502,7 @@ def more_of_consumption(predicate, _):
         if digest in before:
             raise wrong(f"{place}/authorization", "spent twice in one consumption")
         check_end(item, place)
+        check_session_end(item, place)
         if nonce in before:
             raise wrong(f"{place}/nonce", "spent twice in one consumption")
         before |= {digest, nonce}

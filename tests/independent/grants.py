@@ -128,7 +128,7 @@ class Uses:
     """The grants of a log by the digest of their payload, and how each was used."""
 
     def __init__(self):
-        self.grants, self.sessions = {}, set()
+        self.grants = {}
 
     def add(self, index, envelope, here, roster):
         grant = Grant(envelope)
@@ -148,11 +148,8 @@ class Uses:
             raise Bad("no earlier entry is this grant")
         return found["grant"]
 
-    def count(self, item, at):
-        """One use: pairs of word and why, of what it breaks."""
-        session = item.get("session", {}).get("id")
-        known = session in self.sessions
-        self.sessions.add(session)
+    def count(self, item, at, known):
+        """One use: pairs of word and why, of what it breaks. `known`: an earlier item has its session."""
         if "grant" not in item:
             return []
         use = self.grants.get(item["grant"])
@@ -171,7 +168,7 @@ class Uses:
                 found.append("too many uses in that time")
         if use["unsettled"]:
             found.append(f"the end of a use is unknown since entry {min(use['unsettled'].values())}")
-        if terms["session"] == "fresh" and session is not None and known:
+        if terms["session"] == "fresh" and known:
             found.append("the session is not new")
         return [("grant-use", why) for why in found]
 

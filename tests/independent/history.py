@@ -43,6 +43,8 @@ KINDS = ("seal", "authorization", "consumption", "receipt", "denial", "refusal",
 BLOB = 4 << 20
 # A run may have waited for room before its receipt; after a day more than it may last it is not going on.
 PATIENCE = 24 * 3600
+# The longest that a session lasts.
+SESSION = 7 * rules.DAY
 # No step may permit an older plan.
 PLAN = 30 * 24 * 3600
 
@@ -90,8 +92,8 @@ class History:
         self.last_at, self.step_cache, self.named = 0, {}, None
         self.past_epochs, self.gone_tokens, self.last_tokens = set(), set(), {}
         self.exclusive, self.unguarded, self.not_checked = {}, set(), {}
-        # By id of a session: the state that the last receipt left, and the place of a consumption without a receipt.
-        self.left, self.in_use = {}, {}
+        # By id of a session: the place of a consumption without a receipt, and the state that the last receipt left.
+        self.sessions = {}
         # By digest of its payload: entry and facts of a plan's receipt.
         self.plans = {}
         self.revocations = Revocations()
@@ -391,9 +393,11 @@ class History:
         if frozen is not None:
             self.say(index, "revoked", f"entry {frozen} had revoked the epoch")
         leaf = "sha256:" + leaf_hash(envelope.leaf).hex()
+        self.forget()
         for item, spent in enumerate(consumption["spent"]):
             authorization = None
-            if self.waiting and logged(*self.waiting[0]) == spent["authorization"]:
+            before = spent["authorization"]["index"] + len(consumption["spent"]) - item == index
+            if before and self.waiting and logged(*self.waiting[0]) == spent["authorization"]:
                 authorization = self.waiting.pop(0)
                 self.attempt(index, "consumption", lambda: check_item(spent, read_authorization(authorization[1])[1]))
             else:
@@ -403,13 +407,13 @@ class History:
                 self.use(index, item, spent["nonce"], authorization, end)
             else:
                 self.say(index, "window", f"item {item} had expired, or ends too late")
-            for word, why in self.grants.count(spent, at):
+            for word, why in self.grants.count(spent, at, spent.get("session", {}).get("id") in self.sessions):
                 self.say(index, word, f"item {item}: {why}")
             ended = self.revocations.grant(spent["grant"], index) if "grant" in spent else None
             if ended is not None:
                 self.say(index, "revoked", f"item {item}: entry {ended} had revoked the grant")
             if "session" in spent:
-                self.use_session(index, item, spent["session"])
+                self.use_session(index, item, spent["session"], at)
             self.spent[index, item] = {
                 "consumption": consumption,
                 "leaf": leaf,
@@ -421,9 +425,6 @@ class History:
 
     def use(self, index, item, nonce, authorization, end):
         """No other item uses the nonce or the proposal before the end; later, none is in its window (section 21)."""
-        if self.dropped_at + 3600 <= self.last_at:
-            self.used = {value: use for value, use in self.used.items() if use[1] > self.last_at}
-            self.dropped_at = self.last_at
         here, values, earlier = (index, item), [nonce], []
         if authorization is not None:
             values.append(read_authorization(authorization[1])[1]["proposal"])
@@ -437,27 +438,40 @@ class History:
         if earlier:
             self.say(index, "double-use", f"item {item} uses {earlier[0]}")
 
+    def forget(self):
+        """Once an hour: what has ended. A session is kept a day longer, and as long as a run of it is open."""
+        if self.dropped_at + 3600 > self.last_at:
+            return
+        self.dropped_at, since = self.last_at, self.last_at - rules.DAY
+        self.used = {value: use for value, use in self.used.items() if use[1] > self.last_at}
+        self.sessions = {
+            name: last for name, last in self.sessions.items() if last[0] is not None or documents.end_in(name) // 1000 > since
+        }
+
     def drop_waiting(self, kept=0):
         """A consumption names at most 16 of them."""
         while len(self.waiting) > kept:
             index, _ = self.waiting.pop(0)
             self.say(index, "authorization", "no consumption directly after it names it")
 
-    def use_session(self, index, item, session):
-        """One run after the other, each with the state that the one before left."""
+    def use_session(self, index, item, session, at):
+        """One run after the other, each with the state that the one before left. What ends too late is not followed."""
         name = session["id"]
-        if name in self.in_use:
-            self.say(index, "session", f"item {item} uses {name}, which entry {self.in_use[name][0]} uses without a receipt")
-        elif self.left.get(name, session["state"]) != session["state"]:
+        if documents.end_in(name) // 1000 > at + SESSION + rules.SKEW:
+            self.say(index, "session", f"item {item} uses {name}, which ends too late")
+            return
+        run, left = self.sessions.get(name, (None, None))
+        if run is not None:
+            self.say(index, "session", f"item {item} uses {name}, which entry {run[0]} uses without a receipt")
+        elif left not in (None, session["state"]):
             self.say(index, "session", f"item {item} begins with another state of {name} than the run before left")
-        self.in_use[name] = (index, item)
+        self.sessions[name] = (index, item), left
 
     def leave_session(self, place, session, change):
         name = session["id"]
-        if self.in_use.get(name) == place:
-            del self.in_use[name]
-        if change is not None:
-            self.left[name] = change["after"]
+        if name in self.sessions:
+            run, left = self.sessions[name]
+            self.sessions[name] = None if run == place else run, left if change is None else change["after"]
 
     def read_denial(self, index, envelope, denial):
         """By one approver of the roster in force, whichever: a boundary logs no denial that it would not heed."""

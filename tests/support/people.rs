@@ -285,9 +285,9 @@ pub fn proposal_id_until(end_unix: i64) -> String {
     )
 }
 
-/// Returns the end in the id of a proposal, in seconds since 1970.
-pub fn end_of(proposal: &str) -> i64 {
-    let digits = proposal.trim_start_matches("prp_").replace('-', "");
+/// Returns the end in the id of a proposal or of a session, in seconds since 1970.
+pub fn end_of(id: &str) -> i64 {
+    let digits = id[4..].replace('-', "");
     i64::from_str_radix(&digits[..12], 16).expect("hexadecimal digits") / 1000
 }
 

@@ -3,7 +3,7 @@
 //! [`Monitoring`] reads the gauges from the state, and returns the text of a scrape.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Instant,
 };
 
@@ -102,6 +102,7 @@ impl Boundary {
             sandbox: sandbox.clone(),
             refusals: refusals.clone(),
             retention,
+            newest_ms: AtomicU64::default(),
             surroundings: surroundings.clone(),
             sessions: sessions.clone(),
             in_sessions: Default::default(),

@@ -10,7 +10,7 @@ use crossing::{
     Crossing, Refusal, RequestResult, Sealed, SessionFacts, SessionUser, Sessions, refuse,
     session_user,
 };
-use documents::{Code, Name, Scope, SessionId, SessionUse, StepRef, Timestamp};
+use documents::{Code, MAX_SESSION_S, Name, Scope, SessionId, SessionUse, StepRef, Timestamp};
 use reading::Pattern;
 use wire::{SessionList, SessionRunView, SessionView};
 
@@ -282,14 +282,16 @@ impl SessionAccess {
         let name = caller.demand(Scope::Propose, None)?;
         self.demand_step(caller, runbook)?;
         let sealed = self.crossing.state();
-        let id = SessionId::new((self.surroundings.millis)(), self.surroundings.bytes());
+        let now = self.crossing.now();
+        let end_ms = self.surroundings.millis_of(now) + MAX_SESSION_S.unsigned_abs() * 1000;
+        let id = SessionId::new(end_ms, self.surroundings.bytes());
         let user = session_user(&sealed, name);
         let facts = self.sessions.create(
             id,
             self.surroundings.bytes(),
             &user,
             runbook.to_owned(),
-            self.crossing.now(),
+            now,
         )?;
         Ok(view(facts))
     }

@@ -9,7 +9,10 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -58,6 +61,8 @@ pub struct Proposals {
     pub(crate) refusals: Arc<RefusalLog>,
     pub(crate) retention: Retention,
     pub(crate) surroundings: Surroundings,
+    /// Milliseconds of the newest proposal.
+    pub(crate) newest_ms: AtomicU64,
     pub(crate) sessions: Arc<Sessions>,
     /// Proposals of each session, until the session ends or changes.
     pub(crate) in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
@@ -150,12 +155,13 @@ impl Proposals {
             .as_ref()
             .map(|id| self.grant_in_use(id, body.nonce.is_some()))
             .transpose()?;
-        // A proposal can't run after the end of its token or its grant, so its window ends at this time at the latest.
+        // A proposal can't run after the end of its token, its grant or its session, so its window ends at this time at the latest.
         let ends = sealed
             .tokens
             .ends([&proposer, &proposer])
             .into_iter()
-            .chain(grant.map(|(_, end)| end));
+            .chain(grant.map(|(_, end)| end))
+            .chain(body.session.as_ref().map(SessionId::end));
         let latest = ends.fold(now.plus(MAX_WINDOW_S), Timestamp::min);
         let expires_at = window::end_of_window(&body, held, now, latest)?;
         let possible = if body.emergency {
@@ -222,14 +228,13 @@ impl Proposals {
                     .to_owned();
                 Refusal::from(documents::Malformed { pointer, ..error })
             })?;
-        let second_ms = now.unix().unsigned_abs() * 1000;
         let new = NewProposal {
             core: AuthorizationCore::of(&authorization, &payload)?,
             payload: payload.into(),
             request: Self::digest_of_run(&authorization)?,
             chosen_nonce,
             may_repeat: authorization.grant.is_none() && body.new.map_or(!chosen_nonce, |new| !new),
-            created_ms: (self.surroundings.millis)().clamp(second_ms, second_ms + 999),
+            created_ms: self.next_ms(now),
             admitted,
         };
         if let Err(stopped) = possible {
@@ -252,6 +257,21 @@ impl Proposals {
             self.end_if_overtaken(id, session.clone()).await;
         }
         self.answer_to(caller, result, &authorization, now)
+    }
+
+    /// Returns the milliseconds of a new proposal. They increase with each proposal, also while the boundary's own time is
+    /// ahead of the wall clock.
+    fn next_ms(&self, now: Timestamp) -> u64 {
+        let (at, second_ms) = (
+            self.surroundings.millis_of(now),
+            now.unix().unsigned_abs() * 1000,
+        );
+        let next = |last: u64| at.max(last + 1).min(second_ms + 999);
+        let newest = &self.newest_ms;
+        let last = newest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+            Some(next(last))
+        });
+        last.map_or_else(next, next)
     }
 
     /// Refuses proposals whose signatures would have no effect, because this host can't run the step or the quorum

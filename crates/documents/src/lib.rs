@@ -113,7 +113,10 @@ pub use record::{
         check_files, inside_a_file,
     },
     stream_name::StreamName,
-    validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, OpenWindow, SKEW_S, Timestamp, WindowError, judge},
+    validity::{
+        DEFAULT_WINDOW_S, MAX_SESSION_S, MAX_WINDOW_S, OpenWindow, SKEW_S, Timestamp, WindowError,
+        judge,
+    },
 };
 
 pub(crate) use crypto::{json::MAX_INTEGER, passkey::ASSERTION};

@@ -1,7 +1,7 @@
 //! The end of the window of a new proposal.
 
 use crossing::Refusal;
-use documents::{Code, DEFAULT_WINDOW_S, MAX_WINDOW_S, Nonce, Timestamp};
+use documents::{Code, DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use verdict::StepInForce;
 use wire::Propose;
 
@@ -16,8 +16,30 @@ pub fn end_of_window(
     now: Timestamp,
     latest: Timestamp,
 ) -> Result<Timestamp, Refusal> {
+    // A token or a grant that has ended was refused before.
+    if latest <= now {
+        let why = format!("the session ended at {latest}: create a new session");
+        return Err(Refusal::new(Code::SessionStale, why).at("/session", "has ended"));
+    }
     if let Some(nonce) = &asked.nonce {
-        return chosen_end(nonce, asked.expires_in_s, now, latest);
+        if asked.expires_in_s.is_some() {
+            let why = "the nonce carries the end of the window: leave one of the two out";
+            return Err(Refusal::malformed("/expires_in_s", why));
+        }
+        let end = nonce.end();
+        if end > now && end <= latest {
+            return Ok(end);
+        }
+        let why = format!(
+            "the nonce ends at {end}, but its end must be after {now} and at {latest} at the latest: if you have sent this \
+             nonce before, look for that proposal first; if the clock of your machine is wrong, correct it"
+        );
+        // A program may make its nonce again with this end, but not a nonce that it may have used.
+        let place = match end > now {
+            true => latest.to_string(),
+            false => "has ended".to_owned(),
+        };
+        return Err(Refusal::new(Code::Malformed, why).at("/nonce", place));
     }
     let of_emergency = held.ruling.emergency.as_ref().filter(|_| asked.emergency);
     let longest = of_emergency.map_or(DEFAULT_WINDOW_S, |rule| {
@@ -31,31 +53,4 @@ pub fn end_of_window(
         "/expires_in_s",
         format!("expected 1 to {MAX_WINDOW_S} seconds"),
     ))
-}
-
-/// Returns the end of the window that a chosen nonce carries.
-fn chosen_end(
-    nonce: &Nonce,
-    expires_in_s: Option<i64>,
-    now: Timestamp,
-    latest: Timestamp,
-) -> Result<Timestamp, Refusal> {
-    if expires_in_s.is_some() {
-        let why = "the nonce carries the end of the window: leave one of the two out";
-        return Err(Refusal::malformed("/expires_in_s", why));
-    }
-    let end = nonce.end();
-    if end <= now {
-        let why = format!(
-            "the nonce ended at {end}: if you have sent it before, look for that proposal first; a new nonce may end at \
-             {latest} at the latest"
-        );
-        return Err(Refusal::malformed("/nonce", why));
-    }
-    if end > latest {
-        let why =
-            format!("the nonce ends at {end}: make a nonce that ends at {latest} at the latest");
-        return Err(Refusal::new(Code::Malformed, why).at("/nonce", latest.to_string()));
-    }
-    Ok(end)
 }

@@ -120,7 +120,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     if let Some(note) = unchecked(&trust) {
         terminal.say(&note);
     }
-    let nonce = |latest| usual_nonce(latest).map_err(|failure| failure.message);
+    let nonce = || usual_nonce().map_err(|failure| failure.message);
     let calls = served.into_iter().map(|(one, remote, grantee)| {
         let trust = one.trust(&args.trust);
         let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &trust));

@@ -16,7 +16,7 @@ use crate::{
 };
 use documents::{
     Authorization, Code, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError, MAX_REASON_CHARS,
-    MAX_WINDOW_S, Name, Nonce, Parameter, ProposalId, ReceiptId, RenderedDigest, SessionId,
+    MAX_WINDOW_S, Name, Nonce, Parameter, ProposalId, ReceiptId, RenderedDigest, SKEW_S, SessionId,
     StepDefinition, StepDigest, StepRef, StepReference, Timestamp, check_reason, joined,
     json as strict,
 };
@@ -75,8 +75,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
     /// Your own nonce: 8 bytes of the time at which the proposal expires (seconds since 1970, big-endian) and 16 random
-    /// bytes, in base64url without padding. If you repeat a proposal with the same nonce, the boundary returns the existing
-    /// proposal
+    /// bytes, in base64url without padding. If you repeat a proposal with the same nonce before its end, the boundary
+    /// returns the existing proposal
     #[arg(long, value_name = "NONCE", conflicts_with = "expires")]
     nonce: Option<Nonce>,
     /// The session in which the step runs, for a step that declares a session
@@ -385,13 +385,15 @@ fn parse_window(text: &str) -> Result<i64, String> {
 
 /// Makes the nonce of a proposal whose window has this length in seconds, and ends at `latest` at the latest.
 fn new_nonce(window_s: Option<i64>, latest: Option<Timestamp>) -> CommandResult<Nonce> {
-    let end = now().plus(window_s.unwrap_or(DEFAULT_WINDOW_S));
+    // The clock of the boundary may be a little behind the clock of this machine.
+    let longest = MAX_WINDOW_S - SKEW_S;
+    let end = now().plus(window_s.unwrap_or(DEFAULT_WINDOW_S).min(longest));
     let end = latest.map_or(end, |latest| end.min(latest));
     Ok(Nonce::new(end, random()?))
 }
 
-pub fn usual_nonce(latest: Option<Timestamp>) -> CommandResult<Nonce> {
-    new_nonce(None, latest)
+pub fn usual_nonce() -> CommandResult<Nonce> {
+    new_nonce(None, None)
 }
 
 /// Creates the statement that the boundary would create, so that approvers can sign a file.

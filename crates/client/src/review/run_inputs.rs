@@ -198,7 +198,7 @@ mod tests {
         case.definition["plan"] = json!({"step": "nginx:plan", "max_age_s": 3600});
         case.spoil = |signed| {
             let digest = |text: &str| ContentDigest::of(text.as_bytes());
-            let id = "ses_019aa0b0-5c00-7000-8000-000000000003"
+            let id = "ses_02000000-0000-7000-8000-000000000003"
                 .parse()
                 .expect("an id");
             signed.session = Some(SessionReference {
@@ -245,7 +245,7 @@ mod tests {
                 ContentDigest::of(b"hello\n")
             ),
             "1 | + create web-4\n".to_owned(),
-            "reads and changes ses_019aa0b0-5c00-7000-8000-000000000003, at the state sha256:"
+            "reads and changes ses_02000000-0000-7000-8000-000000000003, at the state sha256:"
                 .to_owned(),
             "after 1 run in this session, the last: nginx:build".to_owned(),
             "  uploads     notes: 6 bytes\n".to_owned(),

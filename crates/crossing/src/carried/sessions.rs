@@ -20,8 +20,8 @@ use tokio::sync::Notify;
 
 use crate::{Refusal, Sealed};
 use documents::{
-    Code, ContentDigest, Name, ProposalId, SessionId, SessionReference, SessionUse, StepDefinition,
-    StepRef, Timestamp, locked,
+    Code, ContentDigest, MAX_SESSION_S, Name, ProposalId, SessionId, SessionReference, SessionUse,
+    StepDefinition, StepRef, Timestamp, locked,
 };
 use sandbox::{PlannedSession, SessionTree, ShellState, wrapper_for};
 
@@ -53,6 +53,7 @@ struct Session {
     creator: SessionUser,
     runbook: String,
     created_at: Timestamp,
+    begun: Instant,
     used: Instant,
     salt: [u8; 32],
     digest: ContentDigest,
@@ -232,6 +233,7 @@ impl Sessions {
             creator: user.clone(),
             runbook,
             created_at: now,
+            begun: Instant::now(),
             used: Instant::now(),
             salt,
             digest: state.canonical_digest(&salt, None, None),
@@ -306,11 +308,14 @@ impl Sessions {
         Ok(facts)
     }
 
-    /// Ends the sessions that were idle for too long, and returns their ids.
+    /// Ends the sessions that were idle for too long or have reached their end, and returns their ids.
     pub fn expire(&self) -> Vec<SessionId> {
         let mut held = locked(&self.held);
-        let idle =
-            |session: &Session| session.running.is_none() && session.used.elapsed() >= self.idle;
+        let longest = Duration::from_secs(MAX_SESSION_S.unsigned_abs());
+        let idle = |session: &Session| {
+            session.running.is_none()
+                && (session.used.elapsed() >= self.idle || session.begun.elapsed() >= longest)
+        };
         let over: Vec<_> = held
             .living
             .iter()
@@ -318,7 +323,7 @@ impl Sessions {
             .map(|(id, _)| id.clone())
             .collect();
         over.iter()
-            .for_each(|id| held.end(id, "no run and no proposal used it for too long"));
+            .for_each(|id| held.end(id, "its time was up, or nothing used it for too long"));
         if !over.is_empty() {
             self.changed.notify_one();
         }

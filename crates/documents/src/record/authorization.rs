@@ -190,6 +190,9 @@ impl Predicate for Authorization {
             let message = "the first 48 bits of the id must be expires_at in milliseconds";
             return Err(Malformed::at("/predicate/proposal", message));
         }
+        if let Some(session) = &self.session {
+            session.check_end("/predicate/session", self.expires_at)?;
+        }
         if !self.params.is_object() {
             return Err(Malformed::at("/predicate/params", "expected an object"));
         }

@@ -109,6 +109,9 @@ impl Predicate for Consumption {
             }
             let nonce = format!("/predicate/spent/{at}/nonce");
             check_end(&nonce, &spent.nonce, spent.expires_at)?;
+            if let Some(session) = &spent.session {
+                session.check_end(&format!("/predicate/spent/{at}/session"), spent.expires_at)?;
+            }
             if self.spent[..at]
                 .iter()
                 .any(|before| before.nonce == spent.nonce)
@@ -192,7 +195,7 @@ mod tests {
         for item in value["predicate"]["spent"].as_array_mut().expect("items") {
             let more = serde_json::json!({
                 "grant": digest, "use": 1000,
-                "session": {"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest},
+                "session": {"id": "ses_02000000-0000-7000-8000-000000000003", "state": digest},
             });
             item.as_object_mut()
                 .expect("an item")

@@ -84,6 +84,14 @@ macro_rules! uuid_type {
                 let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
                 Self(format!("{}{uuid}", $prefix).into())
             }
+
+            /// Returns the time in the id, in milliseconds since 1970.
+            pub fn millis(&self) -> u64 {
+                let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
+                digits.fold(0, |millis, digit| {
+                    millis << 4 | u64::from(char::from(digit).to_digit(16).unwrap_or(0))
+                })
+            }
         }
     };
 }
@@ -267,14 +275,6 @@ impl ProposalId {
         Self::new(end.unix().unsigned_abs() * 1000, random)
     }
 
-    /// Returns the time in the id, in milliseconds since 1970. In a valid authorization, this is `expires_at`.
-    pub fn millis(&self) -> u64 {
-        let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
-        digits.fold(0, |millis, digit| {
-            millis << 4 | u64::from(char::from(digit).to_digit(16).unwrap_or(0))
-        })
-    }
-
     /// Returns the id of this proposal's receipt.
     pub fn receipt(&self) -> ReceiptId {
         ReceiptId(format!("rcp_{}", &self.0[4..]).into())
@@ -378,11 +378,19 @@ uuid_type!(
     "a grant's"
 );
 uuid_type!(
-    /// Id of a session: `ses_` and a UUIDv7.
+    /// Id of a session: `ses_` and a UUIDv7, whose time is the end of the session.
     SessionId,
     "ses_",
     "a session's"
 );
+
+impl SessionId {
+    /// Returns the time from which on nobody can use the session.
+    pub fn end(&self) -> Timestamp {
+        Timestamp::from_unix((self.millis() / 1000).cast_signed())
+    }
+}
+
 text_type!(
     /// Name of a file that a run receives: `[A-Za-z0-9_][A-Za-z0-9._-]*`, at most 128 bytes.
     ArtifactName,

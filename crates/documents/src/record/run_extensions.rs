@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ArtifactName, Blake3Digest, ContentDigest, HostPath, Malformed, OWN_PROGRAMS, Program,
-    RelativePath, SessionId, Subject, canonical, check_sorted, record::ident::ProgramPath,
+    RelativePath, SessionId, Subject, Timestamp, canonical, check_sorted,
+    record::ident::ProgramPath,
 };
 
 /// Maximum number of artifacts of one run.
@@ -136,10 +137,25 @@ pub struct GrantUse(#[schemars(range(min = 1, max = MAX_USES))] pub u64);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SessionReference {
-    /// Id of the session.
+    /// Id of the session. Its first 48 bits are the end of the session in milliseconds since 1970.
     pub id: SessionId,
     /// Digest of the session's state.
     pub state: ContentDigest,
+}
+
+impl SessionReference {
+    /// Checks that a window ends with the session at the latest. `pointer` is the place of this part.
+    ///
+    /// # Errors
+    /// Returns an error with the end of the session.
+    pub fn check_end(&self, pointer: &str, expires_at: Timestamp) -> Result<(), Malformed> {
+        let end = self.id.end();
+        if expires_at <= end {
+            return Ok(());
+        }
+        let message = format!("the session ends at {end}, before expires_at");
+        Err(Malformed::at(format!("{pointer}/id"), message))
+    }
 }
 
 /// The states of a session before and after a run.

@@ -114,6 +114,8 @@ written_as_text!(Timestamp, |this, serializer| serializer.collect_str(this), {"t
 pub const SKEW_S: i64 = 60;
 /// Maximum time from the issue of a statement to its end, in seconds.
 pub const MAX_WINDOW_S: i64 = 24 * 3600;
+/// Seconds after which a session ends, even if it is in use.
+pub const MAX_SESSION_S: i64 = 7 * MAX_WINDOW_S;
 /// Default time for which a proposal is valid, in seconds.
 pub const DEFAULT_WINDOW_S: i64 = 3600;
 

@@ -113,7 +113,10 @@ impl Runs {
                 );
             };
             let place = (index, item);
-            let authorization = waiting.next_if(|logged| logged.at == spent.authorization);
+            let authorization = waiting.next_if(|logged| {
+                let is_before = consumption.is_directly_after(item as usize, index);
+                is_before && logged.at == spent.authorization
+            });
             if authorization.is_none() {
                 let why = "the entries directly before this consumption are not the authorizations that its items name";
                 find(FindingKind::Authorization, why.to_owned());
@@ -146,7 +149,7 @@ impl Runs {
                         spent.expires_at
                     ),
                 );
-            } else if let Some(why) = self.used.spend(used) {
+            } else if let Some(why) = self.used.add(used) {
                 find(FindingKind::DoubleUse, why);
             }
             if denials.contains(&spent.authorization.digest) {
@@ -175,7 +178,7 @@ impl Runs {
             if let Some(why) = spent
                 .session
                 .as_ref()
-                .and_then(|session| self.sessions.consume(place, session))
+                .and_then(|session| self.sessions.consume(place, session, at))
             {
                 find(FindingKind::Session, why);
             }
@@ -194,15 +197,16 @@ impl Runs {
         findings
     }
 
-    /// Drops expired records of plans. An expired authorization can't be spent, even with a nonce that was never spent.
+    /// Drops old records of plans and sessions.
     pub fn forget(&mut self, now: Timestamp) {
-        // The search looks at every plan, so it is made at most once an hour and not for each consumption.
+        // The search looks at every plan and session, so it is made at most once an hour and not for each consumption.
         if self
             .plans_forgotten
             .is_none_or(|last| last.plus(3600) <= now)
         {
             self.plans
                 .forget(self.open.values().next().map_or(now, |open| open.at));
+            self.sessions.forget(now);
             self.plans_forgotten = Some(now);
         }
     }
@@ -511,7 +515,8 @@ impl Runs {
                 .collect(),
             ..Self::default()
         };
-        used.iter().for_each(|item| runs.used.add(item.clone()));
+        used.iter()
+            .for_each(|item| drop(runs.used.add(item.clone())));
         for run in open {
             let in_force = seals.iter().find(|seal| seal.index == run.seal);
             let in_force = in_force

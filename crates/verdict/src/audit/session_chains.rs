@@ -13,9 +13,9 @@ use crate::{
     check_plan,
 };
 use documents::{
-    Authorization, Base64, Bundle, Consumption, ContentDigest, MAX_GRANT_S, ParamsDigest,
-    SessionChange, SessionId, SessionReference, Status, StepDefinition, StepRef, Timestamp,
-    TlogProof, canonical,
+    Authorization, Base64, Bundle, Consumption, ContentDigest, MAX_GRANT_S, MAX_SESSION_S,
+    MAX_WINDOW_S, ParamsDigest, SKEW_S, SessionChange, SessionId, SessionReference, Status,
+    StepDefinition, StepRef, Timestamp, TlogProof, canonical,
 };
 
 /// The last state of each session, and the run that uses the session.
@@ -47,13 +47,23 @@ impl SessionChains {
         self.0.contains_key(id)
     }
 
-    /// Follows a consumption. Returns the reason why the session could not be used then.
+    /// Drops each session a day after its end, unless a run of it has no receipt.
+    pub(crate) fn forget(&mut self, now: Timestamp) {
+        self.0
+            .retain(|id, last| last.open.is_some() || now < id.end().plus(MAX_WINDOW_S));
+    }
+
+    /// Follows a consumption at `at`. Returns the reason why the session could not be used then.
     pub(crate) fn consume(
         &mut self,
         place: (u64, u64),
         session: &SessionReference,
+        at: Timestamp,
     ) -> Option<String> {
         let SessionReference { id, state } = session;
+        if id.end() > at.plus(MAX_SESSION_S + SKEW_S) {
+            return Some(format!("the session {id} ends too late, at {}", id.end()));
+        }
         let end = self.0.entry(id.clone()).or_default();
         let before = end.open.replace(place);
         if let Some((entry, item)) = before {

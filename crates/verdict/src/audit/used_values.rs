@@ -28,45 +28,40 @@ pub struct SavedUse {
     pub proposal: Option<ProposalId>,
 }
 
+impl SavedUse {
+    /// Returns the values of the item as documents contain them.
+    fn values(&self) -> impl Iterator<Item = &str> {
+        let proposal = self.proposal.as_ref().map(ProposalId::as_str);
+        proposal.into_iter().chain([self.nonce.as_str()])
+    }
+}
+
 /// The values that a log has used and whose end has not come.
 #[derive(Default)]
 pub struct UsedValues {
     items: BTreeMap<Place, SavedUse>,
-    nonces: HashMap<Nonce, Place>,
-    proposals: HashMap<ProposalId, Place>,
+    /// The first use of each nonce and of each proposal.
+    values: HashMap<String, Place>,
     /// The end of each item.
     ends: BTreeSet<(Timestamp, Place)>,
 }
 
 impl UsedValues {
     /// Remembers the values of an item. Returns the reason if an earlier item has used one of them.
-    pub fn spend(&mut self, item: SavedUse) -> Option<String> {
-        let nonce = self.nonces.get(&item.nonce);
-        let earlier = nonce.map(|(entry, number)| {
-            let nonce = &item.nonce;
-            format!("the nonce {nonce} was already spent by item {number} of entry {entry}")
-        });
-        let proposal = item.proposal.as_ref();
-        let proposal = proposal.filter(|proposal| self.proposals.contains_key(*proposal));
-        let why = earlier.or_else(|| {
-            proposal.map(|proposal| {
-                format!(
-                    "an earlier consumption used the proposal {proposal} for another authorization"
-                )
-            })
-        });
-        self.add(item);
-        why
-    }
-
-    /// Remembers the values of an item. For a value that is known already, the place of its first use stays.
-    pub fn add(&mut self, item: SavedUse) {
-        self.nonces.entry(item.nonce.clone()).or_insert(item.place);
-        if let Some(proposal) = &item.proposal {
-            self.proposals.entry(proposal.clone()).or_insert(item.place);
+    pub fn add(&mut self, item: SavedUse) -> Option<String> {
+        let mut why = None;
+        for value in item.values() {
+            let first = *self.values.entry(value.to_owned()).or_insert(item.place);
+            if first != item.place {
+                let (entry, number) = first;
+                why = Some(format!(
+                    "item {number} of entry {entry} has already used {value}"
+                ));
+            }
         }
         self.ends.insert((item.nonce.end(), item.place));
         self.items.insert(item.place, item);
+        why
     }
 
     /// Drops the values whose end is at or before `now`.
@@ -78,9 +73,9 @@ impl UsedValues {
             let Some(item) = self.items.remove(&place) else {
                 continue;
             };
-            self.nonces.remove(&item.nonce);
-            item.proposal
-                .map(|proposal| self.proposals.remove(&proposal));
+            for value in item.values() {
+                self.values.remove(value);
+            }
         }
     }
 
@@ -115,19 +110,20 @@ mod tests {
             proposal: Some(ProposalId::ending(end, [proposal; 10])),
         };
         let mut used = UsedValues::default();
-        assert_eq!(used.spend(item((7, 15), 1, 1)), None);
+        assert_eq!(used.add(item((7, 15), 1, 1)), None);
         used.forget(end.plus(-1));
         assert_eq!(used.keep(), [item((7, 15), 1, 1)]);
-        let why = used.spend(item((9, 0), 1, 2)).expect("the nonce is used");
-        assert!(why.contains("item 15 of entry 7"), "{why}");
-        let why = used
-            .spend(item((9, 1), 2, 1))
-            .expect("the proposal is used");
+        let why = used.add(item((9, 0), 1, 2)).expect("the nonce is used");
+        assert!(
+            why.contains("item 15 of entry 7") && why.contains("AAAA"),
+            "{why}"
+        );
+        let why = used.add(item((9, 1), 2, 1)).expect("the proposal is used");
         assert!(why.contains("prp_"), "{why}");
         let receipt = |used: &UsedValues| used.without_run(10, (7, 15)).what;
         assert_eq!(receipt(&used), FindingKind::SecondReceipt);
         used.forget(end);
         assert_eq!(receipt(&used), FindingKind::NoConsumption);
-        assert!(used.items.is_empty() && used.nonces.is_empty() && used.proposals.is_empty());
+        assert!(used.items.is_empty() && used.values.is_empty());
     }
 }

@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn an_authorization_has_a_session_and_a_plan_exactly_if_the_step_asks_for_them() {
         let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
-        let session = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
+        let session = json!({"id": "ses_02000000-0000-7000-8000-000000000003", "state": digest});
         let plan = json!({"receipt": digest, "output": digest});
         for (part, of_step, of_authorization) in [
             ("session", json!("read"), session),

@@ -40,7 +40,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let planned = match key.planned(args) {
             Some(planned) => planned,
             None => match self.covering(key.as_ref(), args).await? {
-                Ok((grant, schema)) => (machine.new_nonce)(Some(grant.grant.expires_at))
+                Ok((grant, schema)) => (machine.new_nonce)()
                     .and_then(|nonce| {
                         key.plan(
                             args,

@@ -54,9 +54,8 @@ const PAUSES: [Duration; 3] = [
 /// Verifies the bytes of a bundle on this machine.
 pub type VerifyBundle = Arc<dyn Fn(&[u8]) -> ReceiptVerification + Send + Sync>;
 
-/// Makes a new nonce for a proposal whose window has the usual length, and ends at the given time at the latest. Returns
-/// an error if the system has no random bytes.
-pub type NewNonce = fn(Option<Timestamp>) -> Result<Nonce, String>;
+/// Makes a new nonce for a proposal whose window has the usual length. Returns an error if the system has no random bytes.
+pub type NewNonce = fn() -> Result<Nonce, String>;
 
 /// What only a server on the agent's machine has.
 pub struct AgentMachine {
@@ -114,8 +113,9 @@ impl<A: BoundaryApi> ToolCalls<A> {
         // Only a server on the agent's machine knows which call is repeated.
         let machine = self.machine.as_ref();
         let nonce = machine.map(|machine| {
-            let new_nonce = || (machine.new_nonce)(None);
-            machine.sent.nonce_of(args, Instant::now(), new_nonce)
+            machine
+                .sent
+                .nonce_of(args, Instant::now(), machine.new_nonce)
         });
         let nonce = nonce.transpose();
         let nonce = nonce.map_err(|error| ToolProblem::not_proposed(&error))?;
@@ -140,7 +140,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         };
         let post = |body| self.send(ApiRequest::post("/v1/proposals", Some(body)));
         let mut answer = post(body(nonce)).await?;
-        // The token may end before the usual window. The random bytes stay, so that a repeated call has the same nonce.
+        // The token, the grant or the session may end before the usual window. The random bytes stay, so that a repeated call has the same nonce.
         let earlier = nonce.zip(latest_end(&answer));
         let earlier = earlier
             .filter(|(nonce, end)| *end < nonce.end())
@@ -367,6 +367,9 @@ fn words_of(denial: &DeniedView) -> PersonWords {
 
 /// Returns the latest possible end, if the boundary refused the end of a nonce because it is too late.
 fn latest_end(answer: &ApiAnswer) -> Option<Timestamp> {
+    if !(400..500).contains(&answer.status) {
+        return None;
+    }
     let problem: Problem = serde_json::from_slice(&answer.body).ok()?;
     let place = problem
         .errors
@@ -679,7 +682,7 @@ mod tests {
         }
     }
 
-    fn counted(_: Option<Timestamp>) -> Result<Nonce, String> {
+    fn counted() -> Result<Nonce, String> {
         static COUNT: AtomicU8 = AtomicU8::new(0);
         Ok(Nonce::new(
             Timestamp::from_unix(1_800_000_000),

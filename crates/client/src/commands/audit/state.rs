@@ -115,7 +115,9 @@ impl StateFile {
     fn write(&self, state: &SavedAudit) -> io::Result<()> {
         let bytes = serde_json::to_vec(state)?;
         if bytes.len() > MAX_STATE_BYTES {
-            return Err(io::Error::other("the state is larger than 256 MiB"));
+            return Err(io::Error::other(
+                "the state is larger than 256 MiB: audit without --state",
+            ));
         }
         replace_file(&self.path, &bytes)
     }

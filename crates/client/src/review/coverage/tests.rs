@@ -46,7 +46,7 @@ fn cases() -> Vec<ReviewCase> {
     parts.spoil = |signed| {
         let digest = documents::ContentDigest::of(b"app");
         let output = documents::ContentDigest::of(b"plan");
-        let session = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
+        let session = json!({"id": "ses_02000000-0000-7000-8000-000000000003", "state": digest});
         signed.session = Some(serde_json::from_value(session).expect("a session"));
         let artifacts = json!([{"name": "app.tar", "digest": digest, "bytes": 3}]);
         signed.artifacts = Some(serde_json::from_value(artifacts).expect("artifacts"));

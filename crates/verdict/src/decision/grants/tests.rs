@@ -442,7 +442,7 @@ fn a_grant_covers_only_runs_within_its_terms() {
         }),
         ("/predicate/session", |signed| {
             signed.session = serde_json::from_value(json!({
-                "id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": ContentDigest::of(b""),
+                "id": "ses_02000000-0000-7000-8000-000000000003", "state": ContentDigest::of(b""),
             }))
             .expect("a session");
         }),
