@@ -620,6 +620,23 @@ fn audited(log: &Log) -> Audited {
 }
 
 #[test]
+fn a_run_whose_authorization_is_not_directly_before_its_consumption_does_not_stand() {
+    let mut log = Log::new();
+    let of = log.approved("nginx:restart", 10, &[ALICE]);
+    let item = json!({
+        "authorization": log.authorize(&of), "nonce": of.predicate["nonce"],
+        "expires_at": of.predicate["expires_at"], "handed_in_by": of.predicate["proposer"],
+    });
+    let stray = log.approved("nginx:restart", 10, &[ALICE]);
+    drop(log.authorize(&stray));
+    let place = log.consumption(10, &[item], |_| {});
+    log.receipt(place, &of);
+    let (_, summary) = log.audit();
+    let counts = &summary.counts;
+    assert_eq!((counts.receipts, counts.stand, counts.fail), (1, 0, 1));
+}
+
+#[test]
 fn entries_written_with_a_stolen_boundary_key_are_found() {
     let honest = || {
         let mut log = Log::new();

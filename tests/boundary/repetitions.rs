@@ -502,7 +502,7 @@ fn a_command_with_new_makes_a_second_emergency_with_the_window_of_emergencies() 
     let (second, window) = proposed(&world, &["--emergency", "--new"]);
     assert_eq!((window, &second["emergency"]), (900, &json!(true)));
     assert_ne!(first["id"], second["id"]);
-    // The second emergency is the one that a command without `--new` repeats.
+    // Without `--new`, the answer is the newest emergency.
     assert_eq!(proposed(&world, &["--emergency"]).0["id"], second["id"]);
     assert_eq!(world.proposals().len(), 2);
 }

@@ -155,7 +155,7 @@ impl Proposals {
             .as_ref()
             .map(|id| self.grant_in_use(id, body.nonce.is_some()))
             .transpose()?;
-        // A proposal can't run after the end of its token, its grant or its session, so its window ends at this time at the latest.
+        // A proposal can't run after the end of its token, its grant or its session.
         let ends = sealed
             .tokens
             .ends([&proposer, &proposer])
@@ -262,16 +262,12 @@ impl Proposals {
     /// Returns the milliseconds of a new proposal. They increase with each proposal, also while the boundary's own time is
     /// ahead of the wall clock.
     fn next_ms(&self, now: Timestamp) -> u64 {
-        let (at, second_ms) = (
-            self.surroundings.millis_of(now),
-            now.unix().unsigned_abs() * 1000,
-        );
-        let next = |last: u64| at.max(last + 1).min(second_ms + 999);
+        let at = self.surroundings.millis_of(now);
         let newest = &self.newest_ms;
         let last = newest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-            Some(next(last))
+            Some(after(last, at))
         });
-        last.map_or_else(next, next)
+        last.map_or_else(|last| after(last, at), |last| after(last, at))
     }
 
     /// Refuses proposals whose signatures would have no effect, because this host can't run the step or the quorum
@@ -419,6 +415,11 @@ pub fn excluded(
 ) -> Result<ExcludedSigners, Refusal> {
     let tokens = Tokens::Sealed(&sealed.tokens, now);
     exclusion::judge(proposer, proposer, tokens, &sealed.roster).map_err(refusal_of)
+}
+
+/// Returns the milliseconds after `last`, at `at` at the earliest, and in the second of `at`.
+fn after(last: u64, at: u64) -> u64 {
+    at.max(last + 1).min(at - at % 1000 + 999)
 }
 
 /// Returns the refusal for an unknown step. The refusal names near steps that the caller may see.
@@ -805,5 +806,22 @@ impl Proposals {
             self.crossing.now(),
             signed.expires_at,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after;
+
+    #[test]
+    fn proposals_of_one_second_keep_their_order_while_the_clock_stands_still() {
+        let mut last = 0;
+        for wanted in [5000, 5001, 5002] {
+            last = after(last, 5000);
+            assert_eq!(last, wanted);
+        }
+        assert_eq!(after(last, 5700), 5700, "the clock goes on");
+        assert_eq!(after(5999, 5000), 5999, "a second has 1,000 places");
+        assert_eq!(after(5999, 6000), 6000);
     }
 }

@@ -33,7 +33,7 @@ impl Proposals {
     /// have been deleted after its retention time. The refusal never states that a proposal existed, because the caller
     /// may not be allowed to know.
     pub(super) fn missing(&self, id: &ProposalId) -> Refusal {
-        let end = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
+        let end = id.end();
         let signed_kept_s = (self.retention.proposals_s - MAX_WINDOW_S).max(0);
         let kept_s = signed_kept_s.min(UNSIGNED_KEPT_S);
         let began = self.ledger.leaf(0).ok().flatten().map(|leaf| leaf.at);

@@ -5,11 +5,11 @@ use documents::{Code, DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use verdict::StepInForce;
 use wire::Propose;
 
-/// Returns the end of the window that a call asks for, by its length or by the nonce that the caller chose. The window ends
-/// at `latest` at the latest.
+/// Returns the end of the window that a call asks for, by its length or by the nonce that the caller chose. `latest` is the
+/// latest possible end.
 ///
 /// # Errors
-/// Returns `malformed` with the place of the error.
+/// Returns `malformed` with the place of the error, or `session-stale` if the session has ended.
 pub fn end_of_window(
     asked: &Propose,
     held: &StepInForce,
@@ -31,8 +31,8 @@ pub fn end_of_window(
             return Ok(end);
         }
         let why = format!(
-            "the nonce ends at {end}, but its end must be after {now} and at {latest} at the latest: if you have sent this \
-             nonce before, look for that proposal first; if the clock of your machine is wrong, correct it"
+            "the nonce ends at {end}, but it must end after {now} and not after {latest}: if you have sent this nonce before, \
+             look for that proposal first; if the clock of your machine is wrong, correct it"
         );
         // A program may make its nonce again with this end, but not a nonce that it may have used.
         let place = match end > now {

@@ -20,7 +20,7 @@ use crate::{
     ALL, BoundaryChoice, ChosenTrust, Client, CommandFailure, CommandResult, Exit, GlobalOptions,
     Home, KeyArgs, PrintableText, SignaturePurpose, Signer, Terminal, TrustArgs, absolute_roster,
     absolute_text,
-    commands::{propose::usual_nonce, verify},
+    commands::{propose::new_nonce, verify},
     home::{
         keys::{self, UsableKey, UsableKeys, usable_keys, variable_of_ancestors},
         trusted_rosters::configured,
@@ -120,7 +120,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     if let Some(note) = unchecked(&trust) {
         terminal.say(&note);
     }
-    let nonce = || usual_nonce().map_err(|failure| failure.message);
+    let nonce = || new_nonce(None, None).map_err(|failure| failure.message);
     let calls = served.into_iter().map(|(one, remote, grantee)| {
         let trust = one.trust(&args.trust);
         let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &trust));

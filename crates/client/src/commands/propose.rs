@@ -178,7 +178,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let nonce = match &args.nonce {
         None => grant
             .as_ref()
-            .map(|grant| new_nonce(args.expires, Some(grant.grant.expires_at)))
+            .map(|grant| {
+                // The clock of the boundary may be a little behind the clock of this machine.
+                let window = args.expires.map(|window| window.min(MAX_WINDOW_S - SKEW_S));
+                new_nonce(window, Some(grant.grant.expires_at))
+            })
             .transpose()?,
         chosen => chosen.clone(),
     };
@@ -384,16 +388,13 @@ fn parse_window(text: &str) -> Result<i64, String> {
 }
 
 /// Makes the nonce of a proposal whose window has this length in seconds, and ends at `latest` at the latest.
-fn new_nonce(window_s: Option<i64>, latest: Option<Timestamp>) -> CommandResult<Nonce> {
-    // The clock of the boundary may be a little behind the clock of this machine.
-    let longest = MAX_WINDOW_S - SKEW_S;
-    let end = now().plus(window_s.unwrap_or(DEFAULT_WINDOW_S).min(longest));
+///
+/// # Errors
+/// Returns an error if the system has no random bytes.
+pub fn new_nonce(window_s: Option<i64>, latest: Option<Timestamp>) -> CommandResult<Nonce> {
+    let end = now().plus(window_s.unwrap_or(DEFAULT_WINDOW_S));
     let end = latest.map_or(end, |latest| end.min(latest));
     Ok(Nonce::new(end, random()?))
-}
-
-pub fn usual_nonce() -> CommandResult<Nonce> {
-    new_nonce(None, None)
 }
 
 /// Creates the statement that the boundary would create, so that approvers can sign a file.
@@ -439,7 +440,7 @@ fn offline(
     let nonce = match &args.nonce {
         Some(nonce) if nonce.end() <= now || nonce.end() > now.plus(MAX_WINDOW_S) => {
             let message = format!(
-                "--nonce: the nonce ends at {}, which is not within the 24 hours from now on",
+                "--nonce: the nonce ends at {}, but it must end within the next 24 hours",
                 nonce.end()
             );
             return Err(CommandFailure::usage(message));

@@ -312,22 +312,26 @@ impl Sessions {
     pub fn expire(&self) -> Vec<SessionId> {
         let mut held = locked(&self.held);
         let longest = Duration::from_secs(MAX_SESSION_S.unsigned_abs());
-        let idle = |session: &Session| {
-            session.running.is_none()
-                && (session.used.elapsed() >= self.idle || session.begun.elapsed() >= longest)
+        let why_over = |session: &Session| {
+            if session.running.is_some() {
+                None
+            } else if session.begun.elapsed() >= longest {
+                Some("a session ends 7 days after it was made")
+            } else {
+                let idle = session.used.elapsed() >= self.idle;
+                idle.then_some("no run and no proposal used it for too long")
+            }
         };
         let over: Vec<_> = held
             .living
             .iter()
-            .filter(|(_, one)| idle(one))
-            .map(|(id, _)| id.clone())
+            .filter_map(|(id, one)| Some((id.clone(), why_over(one)?)))
             .collect();
-        over.iter()
-            .for_each(|id| held.end(id, "its time was up, or nothing used it for too long"));
+        over.iter().for_each(|(id, why)| held.end(id, why));
         if !over.is_empty() {
             self.changed.notify_one();
         }
-        over
+        over.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Returns the state that the authorization of a step binds, or `None` for a step without a session.

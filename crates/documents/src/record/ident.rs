@@ -92,6 +92,11 @@ macro_rules! uuid_type {
                     millis << 4 | u64::from(char::from(digit).to_digit(16).unwrap_or(0))
                 })
             }
+
+            /// Returns the time in the id, in whole seconds.
+            pub fn end(&self) -> Timestamp {
+                Timestamp::from_unix((self.millis() / 1000).cast_signed())
+            }
         }
     };
 }
@@ -383,13 +388,6 @@ uuid_type!(
     "ses_",
     "a session's"
 );
-
-impl SessionId {
-    /// Returns the time from which on nobody can use the session.
-    pub fn end(&self) -> Timestamp {
-        Timestamp::from_unix((self.millis() / 1000).cast_signed())
-    }
-}
 
 text_type!(
     /// Name of a file that a run receives: `[A-Za-z0-9_][A-Za-z0-9._-]*`, at most 128 bytes.

@@ -690,6 +690,32 @@ mod tests {
         ))
     }
 
+    #[test]
+    fn only_a_refusal_of_the_nonce_names_a_latest_end() {
+        let answer = |status: u16, pointer: &str, detail: &str| {
+            let place = json!({"pointer": pointer, "detail": detail});
+            let problem = json!({"type": "/problems/malformed", "title": "t", "status": status, "detail": "d", "errors": [place]});
+            latest_end(&ApiAnswer {
+                status,
+                body: problem.to_string().into_bytes(),
+            })
+        };
+        let end = "2026-11-20T10:30:00Z";
+        assert_eq!(answer(400, "/nonce", end), end.parse().ok());
+        // After a status of 500 or more, the proposal may exist.
+        for (status, pointer, detail) in [
+            (503, "/nonce", end),
+            (400, "/step", end),
+            (400, "/nonce", "has ended"),
+        ] {
+            assert_eq!(
+                answer(status, pointer, detail),
+                None,
+                "{status} {pointer} {detail}"
+            );
+        }
+    }
+
     /// Makes the same proposal once for each answer, and returns the nonces.
     async fn nonces(calls: &ToolCalls<ListedAnswers>, statuses: &[u16]) -> Vec<Value> {
         calls
