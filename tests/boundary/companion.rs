@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -1147,20 +1147,22 @@ fn the_inbox_of_all_boundaries_waits_for_no_boundary_before_it_asks_the_next() {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let (asked, together) = (asked.clone(), together.clone());
         std::thread::spawn(move || {
-            let mut open = Vec::new();
-            for stream in listener.incoming().flatten() {
-                if open.is_empty() {
-                    asked.fetch_add(1, Ordering::SeqCst);
-                }
-                if asked.load(Ordering::SeqCst) < 2 {
-                    let (asked, together) = (asked.clone(), together.clone());
-                    open.push(std::thread::spawn(move || {
-                        wait_for("the other boundary", || asked.load(Ordering::SeqCst) == 2);
-                        together.store(true, Ordering::SeqCst);
-                        drop(stream);
-                    }));
-                }
+            let Ok((first, _)) = listener.accept() else {
+                return;
+            };
+            asked.fetch_add(1, Ordering::SeqCst);
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while asked.load(Ordering::SeqCst) < 2 && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
             }
+            // A boundary that waited in vain does not count any more.
+            if asked.load(Ordering::SeqCst) == 2 {
+                together.store(true, Ordering::SeqCst);
+            } else {
+                asked.fetch_sub(1, Ordering::SeqCst);
+            }
+            drop(first);
+            listener.incoming().for_each(drop);
         });
         url
     };
