@@ -17,8 +17,8 @@ use client::{
 };
 use crossing::outcome_of;
 use documents::{
-    AllowedHost, DeclaredSandbox, Layer, Limits, Proc, Profile, Program, ProgramList, STRICT,
-    StreamName, Workdir, joined,
+    AllowedHost, DeclaredSandbox, Layer, Limits, ListedProgram, Proc, Profile, Program,
+    ProgramList, STRICT, StreamName, Workdir, joined,
 };
 use reading::{SandboxPermission, check_declared, duration, with_needed_word};
 use sandbox::{CancelFlag, Capture, End, LocalSandbox, OutputStream, Plan, Report, Setup};
@@ -158,7 +158,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     if args.command.is_empty() {
         if terminal.json {
             terminal.object(json!({
-                "profile": profile, "level": prepared.level(), "missing": prepared.missing(),
+                "profile": profile, "programs": listed_programs(&profile), "level": prepared.level(),
+                "missing": prepared.missing(),
             }))?;
         }
         return Ok(Exit::Done);
@@ -250,6 +251,11 @@ impl HostTrial {
     }
 }
 
+/// Returns the list of programs that a profile names.
+fn listed_programs(profile: &Profile) -> Option<&[ListedProgram]> {
+    profile.programs.as_ref().map(ProgramList::programs)
+}
+
 /// Reports the end of the run, and what the sandbox refused. `complaints` is the beginning of the standard error of the command.
 fn tell(
     args: &Args,
@@ -296,7 +302,8 @@ fn tell(
         let stream =
             |capture: &Capture| json!({"bytes": capture.bytes, "truncated": capture.truncated});
         terminal.object(json!({
-            "profile": profile, "program_facts": report.programs, "learned": report.learned,
+            "profile": profile, "programs": listed_programs(profile),
+            "program_facts": report.programs, "learned": report.learned,
             "end": format!("{:?}", report.end), "sandbox": report.enforcement,
             "stdout": stream(&report.stdout), "stderr": stream(&report.stderr),
             "duration_ms": report.duration_ms, "cpu_ms": report.usage.cpu_ms,

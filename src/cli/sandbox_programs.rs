@@ -44,7 +44,7 @@ fn allowed_with(entry: &str) -> BTreeSet<String> {
     };
     let required = BTreeSet::from([name]);
     let list = list_with_started(&required, false)
-        .map(|programs| programs.list)
+        .map(|programs| programs.programs().to_vec())
         .unwrap_or_default();
     list.into_iter().map(|one| one.path.to_string()).collect()
 }

@@ -598,6 +598,22 @@ fn both_auditors_find_reused_tokens_and_overlapping_runs_and_missing_receipts() 
     agree(liars());
 }
 
+/// An authorization with this list of programs, which is a blob of the log. The edit sees the list in the sandbox.
+fn approved_with(log: &mut Log, list: Value, edit: impl FnOnce(&mut Value)) -> Approved {
+    let mut blob = None;
+    let approved = log.approved_but("nginx:restart", 10, &[ALICE], |predicate| {
+        predicate["sandbox"]["programs"] = list;
+        edit(&mut predicate["sandbox"]);
+        if let Some(list) = predicate["sandbox"].get_mut("programs") {
+            let bytes = to_canonical(list);
+            *list = json!(reference(&bytes));
+            blob = Some(bytes);
+        }
+    });
+    blob.map(|bytes| log.blob(bytes));
+    approved
+}
+
 /// A log with one run under a list of programs. The edits change the signed sandbox and the receipt.
 fn listed(sandbox: impl FnOnce(&mut Value), receipt: impl FnOnce(&mut Value)) -> Log {
     let mut log = Log::with(|sealed| {
@@ -612,10 +628,7 @@ fn listed(sandbox: impl FnOnce(&mut Value), receipt: impl FnOnce(&mut Value)) ->
     log.reseal(5, |seal| seal["engine"] = json!(ENGINE));
     let program = |name: &str| json!({"name": name, "path": format!("/usr/bin/{name}")});
     let list = ["bash", "cat", "jq", "restart", "ssh"].map(program);
-    let approved = log.approved_but("nginx:restart", 10, &[ALICE], |predicate| {
-        predicate["sandbox"]["programs"] = json!({"list": list, "mode": "listed"});
-        sandbox(&mut predicate["sandbox"]);
-    });
+    let approved = approved_with(&mut log, json!(list), sandbox);
     let place = log.consume(10, &[&approved]);
     log.receipt_but(place, &approved, |predicate| {
         predicate["sandbox"]["layers"]
@@ -629,7 +642,7 @@ fn listed(sandbox: impl FnOnce(&mut Value), receipt: impl FnOnce(&mut Value)) ->
 }
 
 fn list_of(sandbox: &mut Value) -> &mut Vec<Value> {
-    sandbox["programs"]["list"].as_array_mut().expect("a list")
+    sandbox["programs"].as_array_mut().expect("a list")
 }
 
 fn without(value: &mut Value, field: &str) {
@@ -713,15 +726,43 @@ fn both_auditors_find_a_wrong_list_of_programs() {
         listed(no_list, |receipt| without(receipt, "programs")),
     );
     let mut log = Log::new();
-    let approved = log.approved_but("nginx:restart", 10, &[ALICE], |predicate| {
-        predicate["sandbox"]["programs"] =
-            json!({"list": [{"name": "bash", "path": "/usr/bin/bash"}], "mode": "listed"});
-    });
+    let list = json!([{"name": "bash", "path": "/usr/bin/bash"}]);
+    let approved = approved_with(&mut log, list, |_| {});
     let place = log.consume(10, &[&approved]);
     log.receipt_but(place, &approved, |receipt| {
         receipt["programs"] = json!({"listed": 1, "mode": "listed"})
     });
     push("a list that nothing asks for", false, log);
+    let honest = listed(kept, kept);
+    let blob = honest
+        .blobs
+        .iter()
+        .find(|(_, blob)| blob.starts_with(b"[{\"name\":\"bash\""));
+    let (digest, list) = blob.expect("the list of programs");
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let (mut log, mut list) = (honest.clone(), list.clone());
+        change(&mut list);
+        log.blobs.insert(*digest, list);
+        log
+    };
+    push(
+        "the same list with a space",
+        false,
+        changed(&|list| list.insert(1, b' ')),
+    );
+    push(
+        "another list under its name",
+        false,
+        changed(&|list| list[10] = b'd'),
+    );
+    push(
+        "an empty list under its name",
+        false,
+        changed(&|list| list.splice(.., *b"[]").for_each(drop)),
+    );
+    let mut log = honest.clone();
+    log.blobs.remove(digest);
+    push("the list is missing", false, log);
     agree(cases);
 
     // Only the auditor that parses the script knows that nothing names this program.

@@ -4,7 +4,7 @@
 use crate::mcp::Server;
 use crate::support::people::{self, alice, envelope};
 use crate::support::poor::poor_host;
-use crate::support::{SMALL, World, assert_says, bytes_of, id_of, not_run, runbook};
+use crate::support::{SMALL, World, assert_says, bytes_of, id_of, not_run, runbook, said};
 use serde_json::{Value, json};
 
 /// Executes listed programs only. The mode asks for no permission, except for unknown commands.
@@ -51,13 +51,20 @@ fn listing() -> World {
     })
 }
 
+/// Returns the predicate that people sign, with the list of programs in place of its digest.
 fn predicate(proposal: &Value) -> Value {
-    let statement: Value = serde_json::from_slice(&bytes_of(proposal)).expect("a statement");
+    let mut statement: Value = serde_json::from_slice(&bytes_of(proposal)).expect("a statement");
+    let sandbox = &mut statement["predicate"]["sandbox"];
+    if let Some(named) = sandbox.get_mut("programs") {
+        let list = people::canonical(&proposal["programs"]);
+        assert_eq!(*named, json!(format!("sha256:{}", people::sha256(&list))));
+        *named = proposal["programs"].clone();
+    }
     statement["predicate"].clone()
 }
 
 fn names(sandbox: &Value) -> Vec<&str> {
-    sandbox["programs"]["list"]
+    sandbox["programs"]
         .as_array()
         .expect("a list")
         .iter()
@@ -69,7 +76,7 @@ fn run(world: &World, step: &str) -> (Value, Value) {
     let proposal = world.propose(step, json!({}));
     assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
     let finished = world.until(id_of(&proposal), "finished");
-    (predicate(&proposal), finished)
+    (predicate(&finished), finished)
 }
 
 #[test]
@@ -345,8 +352,18 @@ fn a_file_that_a_step_writes_is_executed_only_if_the_list_has_the_work_directory
 #[test]
 fn a_signed_list_that_differs_from_the_derived_list_spends_no_nonce() {
     let world = listing();
-    let sandbox = world.authorization("list:plain", json!({}))["sandbox"].clone();
-    assert_eq!(names(&sandbox), ["bash", "cat", "printf"]);
+    let step = world
+        .wire
+        .get("/v1/steps/list:plain", &world.reader)
+        .ok(200);
+    assert_eq!(names(&step), ["bash", "cat", "printf"]);
+    let list = step["programs"].as_array().expect("a list").clone();
+    let digest = |list: Vec<Value>| {
+        json!(format!(
+            "sha256:{}",
+            people::sha256(&people::canonical(&json!(list)))
+        ))
+    };
     let attempt = |code: &str, change: &dyn Fn(&mut Value)| {
         let mut predicate = world.authorization("list:plain", json!({}));
         change(&mut predicate["sandbox"]);
@@ -356,21 +373,15 @@ fn a_signed_list_that_differs_from_the_derived_list_spends_no_nonce() {
                 .problem(code)
         })
     };
-    let list = |sandbox: &mut Value| {
-        sandbox["programs"]["list"]
-            .as_array_mut()
-            .expect("a list")
-            .clone()
-    };
     attempt("context-changed", &|sandbox| {
-        let mut more = list(sandbox);
+        let mut more = list.clone();
         more.insert(2, json!({"name": "date", "path": "/usr/bin/date"}));
-        sandbox["programs"]["list"] = json!(more);
+        sandbox["programs"] = digest(more);
     });
     attempt("context-changed", &|sandbox| {
-        let mut fewer = list(sandbox);
+        let mut fewer = list.clone();
         fewer.remove(1);
-        sandbox["programs"]["list"] = json!(fewer);
+        sandbox["programs"] = digest(fewer);
     });
     attempt("context-changed", &|sandbox| {
         let map = sandbox.as_object_mut().expect("a map");
@@ -383,24 +394,54 @@ fn a_signed_list_that_differs_from_the_derived_list_spends_no_nonce() {
     attempt("malformed", &|sandbox| {
         drop(sandbox.as_object_mut().expect("a map").remove("programs"))
     });
-    attempt("malformed", &|sandbox| {
-        sandbox["programs"]["mode"] = json!("any")
-    });
-    attempt("malformed", &|sandbox| {
-        sandbox["programs"]["list"]
-            .as_array_mut()
-            .expect("a list")
-            .reverse()
-    });
+    attempt("malformed", &|sandbox| sandbox["programs"] = json!(list));
     // The name has another file on this host than in the signed list.
-    let problem = attempt("sandbox-unavailable", &|sandbox| {
-        sandbox["programs"]["list"][1]["path"] = json!("/usr/bin/date");
+    let problem = attempt("context-changed", &|sandbox| {
+        let mut other = list.clone();
+        other[1]["path"] = json!("/usr/bin/date");
+        sandbox["programs"] = digest(other);
     });
     let detail = problem["detail"].as_str().expect("words");
     assert!(
-        detail.contains("cat is now /") && detail.contains("the approvers signed /usr/bin/date"),
+        detail.contains("differs from the signed sandbox in programs"),
         "{detail}"
     );
+}
+
+#[test]
+fn store_check_names_a_list_of_programs_that_is_missing_or_is_another_list() {
+    let mut world = listing();
+    let (ran, _) = run(&world, "list:plain");
+    let waits = id_of(&world.propose("list:own", json!({}))).to_owned();
+    let waits = world
+        .wire
+        .get(&format!("/v1/proposals/{waits}"), &world.reader)
+        .ok(200);
+    world.stop();
+    let check = || {
+        let mut check = world.program(&["store", "check", "--config"]);
+        let config = world.path("b/countersign.toml");
+        said(&check.arg(config).output().expect("it starts"))
+    };
+    let sound = check();
+    assert!(!sound.contains("list of programs"), "{sound}");
+    let store = rusqlite::Connection::open(world.database()).expect("a store");
+    let change = |sql: &str| assert_eq!(store.execute(sql, []).expect("changed"), 1, "{sql}");
+    change("UPDATE payload SET programs = x'5b5d' WHERE programs IS NOT NULL");
+    let other = check();
+    assert!(
+        other.contains("the list of programs is not the list that the payload names"),
+        "{other}"
+    );
+    // Only the list of the run is a blob.
+    let [ran, waits] = [&ran["sandbox"]["programs"], &waits["programs"]]
+        .map(|list| people::sha256(&people::canonical(list)));
+    let delete = |digest: &str| format!("DELETE FROM blob WHERE digest = x'{digest}'");
+    assert_eq!(store.execute(&delete(&waits), []), Ok(0));
+    change(&delete(&ran));
+    let missing = check();
+    let words = format!("the blob of the list of programs of this entry, sha256:{ran}, is missing");
+    assert!(missing.contains(&words), "{missing}");
 }
 
 #[test]
@@ -504,7 +545,7 @@ fn a_star_in_a_script_adds_no_program_and_a_link_to_a_denied_program_is_left_out
     assert_eq!(world.output(&finished, "stdout"), "");
     world.assert_verified(&finished);
     let (signed, _) = run(&world, "list:link");
-    let files: Vec<&str> = signed["sandbox"]["programs"]["list"]
+    let files: Vec<&str> = signed["sandbox"]["programs"]
         .as_array()
         .expect("a list")
         .iter()
@@ -524,34 +565,4 @@ fn a_star_in_a_script_adds_no_program_and_a_link_to_a_denied_program_is_left_out
         "{signed:#}"
     );
     world.assert_audited();
-}
-
-#[test]
-fn a_list_that_is_too_large_is_refused_with_the_names_that_add_most() {
-    let programs: Vec<String> = std::fs::read_dir("/usr/bin")
-        .expect("programs")
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.bytes().all(|c| c.is_ascii_lowercase()))
-        .take(120)
-        .collect();
-    let mut world = World::prepared(|setup| {
-        setup.policy = POLICY.to_owned();
-        setup.runbook(
-            "list.md",
-            runbook(
-                SMALL,
-                &[(&format!("a programs={}", programs.join(",")), "true")],
-            ),
-        );
-    });
-    let refused = world.try_start().expect_err("a list that is too large");
-    for words in [
-        "these add most entries: ",
-        "split the step",
-        "sandbox: {programs: {mode: any}}",
-    ] {
-        assert!(refused.contains(words), "{words}: {refused}");
-    }
 }

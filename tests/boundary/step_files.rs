@@ -161,7 +161,7 @@ fn a_file_that_changes_after_the_seal_does_not_reach_a_run() {
     drop(store);
     assert!(
         said(&check()).contains(&format!(
-            "the blob of the file \"lib.sh\" of sub/steps:a of this seal, sha256:{digest}, is missing"
+            "the blob of the file \"lib.sh\" of sub/steps:a of this entry, sha256:{digest}, is missing"
         )),
         "{}",
         said(&check())

@@ -556,63 +556,6 @@ fn the_line_about_the_programs_names_the_command_that_shows_all() {
 }
 
 #[test]
-fn a_list_that_is_too_large_names_the_programs_that_add_most() {
-    let person = Person::new();
-    let policy = "version: 1\nextends: none\ndefault:\n  mode: execute\n  sandbox: {programs: {mode: listed}}\n";
-    person.write("policy.yaml", policy);
-    let programs = ordinary_programs().join(",");
-    person.runbook(
-        "a.md",
-        "",
-        &[(&format!("one programs={programs}"), "printf x")],
-    );
-    let ran = person
-        .run_plain(&["a.md", "--policy", "policy.yaml", "-y"])
-        .ended(126);
-    assert!(
-        ran.out.is_empty() && ran.err.contains("programs in 4096 bytes are allowed"),
-        "{ran:?}"
-    );
-    let most = ran
-        .err
-        .split_once("these add most entries: ")
-        .expect("the names")
-        .1;
-    let most: Vec<&str> = most
-        .split_once(": ")
-        .expect("the way out")
-        .0
-        .split(", ")
-        .collect();
-    assert_eq!(most.len(), 5, "{ran:?}");
-    for name in most {
-        let (name, count) = name.rsplit_once(' ').expect("a number");
-        assert!(
-            programs.split(',').any(|one| one == name) && count.parse::<u64>().is_ok_and(|n| n > 0),
-            "{ran:?}"
-        );
-    }
-    assert!(
-        ran.err.contains("sandbox: {programs: {mode: any}}"),
-        "{ran:?}"
-    );
-}
-
-/// Names of more programs of this host than a list can contain.
-fn ordinary_programs() -> Vec<String> {
-    let entries = std::fs::read_dir("/usr/bin").expect("programs").flatten();
-    let plain = |name: &String| name.bytes().all(|c| c.is_ascii_lowercase());
-    let mut names: Vec<String> = entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(plain)
-        .collect();
-    names.sort();
-    names.truncate(120);
-    names
-}
-
-#[test]
 fn a_program_of_allow_run_that_is_not_on_the_list_is_named() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf x"), ("two", "printf y")]);

@@ -245,9 +245,7 @@ fn the_decision_about_the_sample_step_has_twelve_lines_with_the_question() {
 
 /// Returns the names of the programs that a proposal lists.
 fn proposal_programs(world: &World, id: &str) -> Vec<Value> {
-    let signed: Value =
-        serde_json::from_slice(&support::bytes_of(&world.show(id))).expect("a statement");
-    let list = signed["predicate"]["sandbox"]["programs"]["list"]
+    let list = world.show(id)["programs"]
         .as_array()
         .expect("a list")
         .clone();

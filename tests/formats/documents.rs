@@ -3,7 +3,7 @@
 use std::fs;
 
 use documents::{
-    Authorization, Base64, Bundle, Consumption, Grant, Malformed, Predicate, Receipt,
+    Authorization, Base64, Bundle, Consumption, Grant, Malformed, Predicate, ProgramList, Receipt,
     ReviewStatement, Revocation, Roster, Signed, Statement,
 };
 use serde_json::Value;
@@ -72,6 +72,7 @@ fn read(kind: &str, bytes: &[u8]) -> Result<(), Malformed> {
             Err(other) => panic!("{other:?}"),
         },
         "bundle" => Bundle::parse(bytes).map(drop),
+        "program-list" => ProgramList::parse(bytes).map(drop),
         kind => panic!("no kind: {kind}"),
     }
 }
@@ -106,7 +107,7 @@ fn schemas_accept_every_valid_document_of_an_index() {
     // The schema of a step does not check the schemas of parameters.
     let cases: Vec<Case> = index()
         .into_iter()
-        .filter(|entry| entry.expect != "malformed")
+        .filter(|entry| entry.expect != "malformed" && entry.kind != "program-list")
         .map(|Entry { file, kind, .. }| Case {
             schema: kind
                 .strip_prefix("authorization-")

@@ -199,39 +199,7 @@ const FREE: &[(&str, &str)] = &[
         "roster-2/predicate/boundaries/prod-eu/keys/0 flipped",
         "the comment of a key",
     ),
-    // The path of a listed program is a statement of the boundary, and closures are lists of the program.
-    (
-        "listed authorization/predicate/sandbox/programs/list/0/path flipped",
-        "where a listed program lies",
-    ),
-    (
-        "listed authorization/predicate/sandbox/programs/list/1/path flipped",
-        "where a listed program lies",
-    ),
-    (
-        "listed authorization/predicate/sandbox/programs/list/2/path flipped",
-        "where a listed program lies",
-    ),
-    (
-        "listed authorization/predicate/sandbox/programs/list/3/path flipped",
-        "where a listed program lies",
-    ),
-    (
-        "listed authorization/predicate/sandbox/programs/list/4/path flipped",
-        "where a listed program lies",
-    ),
-    (
-        "listed authorization/predicate/sandbox/programs/list/2/name flipped",
-        "a difference under a seal of another parser",
-    ),
-    (
-        "listed authorization/predicate/sandbox/programs/list/3/name flipped",
-        "a difference under a seal of another parser",
-    ),
-    (
-        "listed authorization/predicate/sandbox/programs/list/4/name flipped",
-        "a difference under a seal of another parser",
-    ),
+    // Closures are lists of the program.
     (
         "listed receipt/predicate/programs/refused",
         "what the list refused",

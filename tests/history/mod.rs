@@ -263,7 +263,7 @@ impl Log {
         self.entries.len() as u64
     }
 
-    fn blob(&mut self, bytes: Vec<u8>) -> String {
+    pub fn blob(&mut self, bytes: Vec<u8>) -> String {
         let name = reference(&bytes);
         self.blobs.insert(sha256(&bytes), bytes);
         name

@@ -238,6 +238,7 @@ class _Bundle:
         message = pae(envelope.payload)
         if "grant" in self.authorization:
             check_grantee_signature(envelope, self.authorization, self.chain.last)
+            self.check_programs()
             return found
         for keyid, raw in envelope.signatures:
             approver = self.chain.last.statement_approver(keyid)
@@ -247,7 +248,12 @@ class _Bundle:
                 raise Bad("the signatures are out of order or doubled")
             last = keyid
             found.append((approver[0], approver[1].verify(message, raw)))
+        self.check_programs()
         return found
+
+    def check_programs(self):
+        """The list of programs belongs to what was signed."""
+        programs.check_named(self.authorization["sandbox"], self.bundle.get("programs"))
 
     def grant(self):
         """What can be said of a grant before the decision: `used` is the grant of this run, None without one, False if unknown."""
@@ -403,13 +409,14 @@ class _Bundle:
         policy = policy or self.policy()
         if policy.mode == "deny" and not policy.allows:
             raise Bad("policy denies this: it allows no command")
-        programs.check_list(policy, self.bundle["step"], self.authorization["sandbox"])
+        programs.check_list(policy, self.bundle["step"], self.authorization["sandbox"], self.bundle.get("programs"))
         # What a script runs is found by parsing it.
         return NotChecked("scripts are not read here, so what policy asks of them, and which programs they name, is not known")
 
     def rest(self):
         held = True if self.held is not None else None
-        self.run("sandbox", ["receipt-signature", held], lambda: check_sandbox(self.receipt, self.authorization))
+        listed = (self.bundle or {}).get("programs")
+        self.run("sandbox", ["receipt-signature", held], lambda: check_sandbox(self.receipt, self.authorization, listed))
         self.run("outcome", ["receipt-signature", "consumption-signature"], lambda: check_outcome(self.receipt, self.consumption))
         self.run("receipt-subjects", ["receipt-signature"], self.check_receipt_subjects)
         self.run("plan", ["bundle", "roster-in-seal", "checkpoint", "consumption-signature", held, "step"], self.check_plan)
@@ -647,7 +654,7 @@ def check_step(step, authorization):
         raise Bad("signed was another script than the step gives for these parameters")
 
 
-def check_sandbox(receipt, authorization):
+def check_sandbox(receipt, authorization, listed):
     if receipt["outcome"]["status"] in ("not_started", "unknown"):
         return NotChecked("nothing ran, or nobody saw")
     facts = receipt["sandbox"]
@@ -656,9 +663,9 @@ def check_sandbox(receipt, authorization):
     missing = set(authorization["sandbox"]["require"]) - set(facts["layers"])
     if missing:
         raise Bad(f"required and not held: {', '.join(sorted(missing))}")
-    signed, stated = authorization["sandbox"].get("programs"), receipt.get("programs", {"mode": "any"})
-    listed = None if stated["mode"] == "any" else stated["listed"]
-    if listed != (None if signed is None else len(signed["list"])):
+    stated = receipt.get("programs", {"mode": "any"})
+    count = None if stated["mode"] == "any" else stated["listed"]
+    if count != (None if listed is None else len(listed)):
         raise Bad("the receipt does not state the list that was signed")
     return None
 

@@ -151,7 +151,7 @@ PROFILE = obj(
         "run_as": text(),
         "limits": obj({name: number() for name in PROFILE_LIMITS}),
     },
-    {"off_reason": text(), "programs": programs.LIST},
+    {"off_reason": text(), "programs": DIGEST},
 )
 BOUNDARY_OF = obj({"name": BOUNDARY, "id": DIGEST, "epoch": EPOCH})
 STREAM = obj(
@@ -448,6 +448,7 @@ BUNDLE = obj(
         "grant": envelope_of("grant", 16),
         "manifest": parts.MANIFEST,
         "plan": plan_of_bundle,
+        "programs": programs.OF_BUNDLE,
     },
 )
 

@@ -45,6 +45,8 @@ BLOB = 4 << 20
 PATIENCE = 24 * 3600
 # The longest that a session lasts.
 SESSION = 7 * rules.DAY
+# Lists of programs that are remembered.
+LISTS = 64
 # No step may permit an older plan.
 PLAN = 30 * 24 * 3600
 
@@ -90,6 +92,8 @@ class History:
         # By nonce, proposal and item: the place of the first use, and its end. What has ended is dropped once an hour.
         self.used, self.dropped_at = {}, 0
         self.last_at, self.step_cache, self.named = 0, {}, None
+        # By digest: lists of programs that profiles name.
+        self.lists = {}
         self.past_epochs, self.gone_tokens, self.last_tokens = set(), set(), {}
         self.exclusive, self.unguarded, self.not_checked = {}, set(), {}
         # By id of a session: the place of a consumption without a receipt, and the state that the last receipt left.
@@ -196,6 +200,7 @@ class History:
         if kind == "authorization" and self.sealed is not None:
             if self.attempt(index, "entry", lambda: read_authorization(envelope)):
                 self.waiting.append((index, envelope))
+                self.attempt(index, "entry", lambda: self.read_list(predicate["sandbox"]))
                 self.drop_waiting(16)
             return
         if "at" in predicate:
@@ -216,6 +221,17 @@ class History:
             "grant": self.read_grant,
             "review": self.read_review,
         }[kind](index, envelope, predicate)
+
+    def read_list(self, sandbox):
+        """The programs of the list that a profile names, or None."""
+        named = sandbox.get("programs")
+        if named is not None and named not in self.lists:
+            if len(self.lists) == LISTS:
+                self.lists.clear()
+            listed = strict_canonical(self.export.blob(named), programs.MOST_BYTES)
+            programs.check_named(sandbox, listed)
+            self.lists[named] = listed
+        return self.lists.get(named)
 
     def by_boundary(self, index, kind, envelope, sealed=None):
         sealed = sealed or self.sealed
@@ -599,6 +615,11 @@ class History:
     def judgements(self, envelope, receipt, signed, authorization, run, spent):
         consumed_at, sealed, consumption = run.place[0], spent["sealed"], spent["consumption"]
         ref = authorization["step"]["ref"]
+        try:
+            listed = self.read_list(authorization["sandbox"])
+        except Bad:
+            # The entry of the authorization has the finding.
+            listed = []
 
         def boundary():
             here = {"name": self.name, "id": self.id}
@@ -719,13 +740,13 @@ class History:
         def sandbox():
             configuration, policy = sealed.configuration, sealed.policies.get(ref)
             # What was not started held nothing; what nobody saw could not be looked at.
-            check_sandbox(receipt, authorization)
+            check_sandbox(receipt, authorization, listed)
             if configuration is None or policy is None or ref not in sealed.profiles:
                 return None
             missing = set(sealed.profiles[ref]["require"]) - set(authorization["sandbox"]["require"])
             if missing:
                 raise Bad(f"nobody signed the required layers {', '.join(sorted(missing))}")
-            programs.check_list(policy, sealed.steps[ref], authorization["sandbox"])
+            programs.check_list(policy, sealed.steps[ref], authorization["sandbox"], listed)
             wanted, signed_one = dict(sealed.profiles[ref]), dict(authorization["sandbox"])
             # Which names a script adds to the list is not read here; its paths only the boundary knows.
             signed_one.pop("programs", None)

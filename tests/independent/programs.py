@@ -1,5 +1,5 @@
 """The list of programs that a run may execute: its form, what a receipt says of it, closures, and the rules of it that need no reading
-of scripts. From `formats.md`, sections 9 to 12 and 15."""
+of scripts. A profile names its list by the digest. From `formats.md`, sections 9 to 12 and 15."""
 
 import re
 
@@ -16,9 +16,11 @@ from shapes import (
     program,
     wrong,
 )
+from wire import canonical, reference
 
-MOST = 128
-MOST_BYTES = 4096
+# Of a list, and of the programs that a step or a rule of policy names.
+MOST, MOST_NAMED = 4096, 128
+MOST_BYTES, MOST_NAMED_BYTES = 256 << 10, 4096
 LAYER = "programs"
 MODE = one_of("any", "listed")
 
@@ -28,14 +30,27 @@ def path_of_program(value, place):
         host_path(value, place)
 
 
+PROGRAM = obj({"name": program, "path": path_of_program})
+
+
 def listed_program(value, place):
-    obj({"name": program, "path": path_of_program})(value, place)
+    PROGRAM(value, place)
     if (value["name"] == WORK) != (value["path"] == WORK):
         raise wrong(place, f"{WORK} is both name and path, or neither")
 
 
-LIST = at_most(MOST_BYTES, obj({"mode": one_of("listed"), "list": arr(listed_program, low=1, high=MOST, ordered=True)}))
-DECLARED = at_most(MOST_BYTES, arr(program, low=1, high=MOST, ordered=True))
+LIST = at_most(MOST_BYTES, arr(listed_program, low=1, high=MOST, ordered=True))
+# What a bundle holds is only later compared with what was signed.
+OF_BUNDLE = arr(PROGRAM)
+DECLARED = at_most(MOST_NAMED_BYTES, arr(program, low=1, high=MOST_NAMED, ordered=True))
+
+
+def check_named(sandbox, listed):
+    """Whether these programs are the list that a profile names, or there is neither."""
+    if listed is not None:
+        LIST(listed, "")
+    if sandbox.get("programs") != (None if listed is None else reference(canonical(listed))):
+        raise Bad("there is another list of programs than the profile names, or there is one and not the other")
 
 
 def executions(high):
@@ -62,7 +77,7 @@ def allowed(value, place):
 
 
 def allow(value, place):
-    arr(allowed, low=1, high=MOST)(value, place)
+    arr(allowed, low=1, high=MOST_NAMED)(value, place)
     if len(set(value)) != len(value):
         raise wrong(place, "a program twice")
 
@@ -113,21 +128,21 @@ def interpreter_of(step):
     return listed_name(name)
 
 
-def check_list(policy, step, sandbox):
-    """Whether there is a list where there must be one and nowhere else, with the programs that it must have and none that is denied."""
-    signed = sandbox.get("programs")
-    if (signed is not None) != has_list(policy, step):
+def check_list(policy, step, sandbox, listed):
+    """Whether there is a list where there must be one and nowhere else, with the programs that it must have and none that is
+    denied. `listed` are the programs of the list that the profile names."""
+    if ("programs" in sandbox) != has_list(policy, step):
         raise Bad("a run has a list of programs exactly where policy or the step says so")
-    if signed is None:
+    if listed is None:
         return
-    names = {one["name"] for one in signed["list"]}
+    names = {one["name"] for one in listed}
     declared, interpreter = {listed_name(one) for one in step.get("programs", [])}, interpreter_of(step)
     missing = (declared | {interpreter} - {None}) - names
     if missing:
         raise Bad(f"the list lacks {', '.join(sorted(missing))}")
     if LAYER not in sandbox["require"]:
         raise Bad("a list that no sandbox must hold")
-    for one in signed["list"]:
+    for one in listed:
         name, file = one["name"], one["path"].rsplit("/", 1)[-1]
         if name in {WORK} | ({interpreter} - declared):
             continue

@@ -9,6 +9,7 @@ import bundle
 import documents
 import keys
 import log
+import programs
 import rules
 import templates
 from globs import matches
@@ -190,6 +191,7 @@ def golden_documents(name, data, folder):
     """Documents of one golden folder: whole, or refused at the place where they are broken."""
     read = {
         "roster": Roster,
+        "program-list": lambda text: programs.LIST(strict(text, programs.MOST_BYTES), ""),
         "step": lambda text: rules.read_step(strict(text, documents.MAX_STEP)),
         "bundle": lambda text: documents.check_bundle(strict(text, bundle.MAX_BUNDLE)),
         "authorization-envelope": lambda text: bundle.read_authorization(Envelope(strict(text, bundle.MAX_BUNDLE))),

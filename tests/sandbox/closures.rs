@@ -640,10 +640,7 @@ fn a_closure_opens_no_other_program_in_the_directories_of_its_programs() {
             .output()
             .expect("runs");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let entries = report["profile"]["programs"]["list"]
-            .as_array()
-            .expect("a list")
-            .iter();
+        let entries = report["programs"].as_array().expect("a list").iter();
         let listed: Vec<PathBuf> = entries
             .map(|one| {
                 Path::new(one["path"].as_str().expect("text"))

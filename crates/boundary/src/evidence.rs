@@ -15,9 +15,9 @@ use crossing::{
     Stopped, authorization_entry, fault, profile_on_host, refuse, stored_receipt,
 };
 use documents::{
-    Authorization, Code, Envelope, MEDIA_TYPE, ParamsDigest, Receipt, ReceiptId, RegistryLeaf,
-    Scope, SessionUse, Statement, StepProof, StepRef, Timestamp, TlogProof, canonical, hex, json,
-    merkle,
+    Authorization, BlobDigest, Code, Envelope, MEDIA_TYPE, ParamsDigest, Receipt, ReceiptId,
+    RegistryLeaf, Scope, SessionUse, Statement, StepProof, StepRef, Timestamp, TlogProof,
+    canonical, hex, json, merkle,
 };
 use store::{Ledger, Proposal, Retention, RunOutcome, RunQuery, end_detail};
 use wire::{
@@ -165,6 +165,7 @@ impl Evidence {
             return Err(unknown_step(caller, &sealed, reference).into());
         };
         let definition = json::parse(&step.canonical(), step.size).map_err(fault)?;
+        let sandbox = profile_on_host(held).unwrap_or_else(|_| (*held.profile).clone());
         Ok(StepView {
             reference: reference.clone(),
             digest: step.digest,
@@ -172,7 +173,8 @@ impl Evidence {
             approvals: held.approvals.to_vec(),
             permissions: held.asked().clone().unwrap_or_default(),
             denied: held.asked().as_ref().err().map(ToString::to_string),
-            sandbox: profile_on_host(held).unwrap_or_else(|_| (*held.profile).clone()),
+            programs: sandbox.listed().to_vec(),
+            sandbox,
             session_variables: (step.definition.session != SessionUse::None)
                 .then(|| sealed.carried_variables(held).listed()),
             last_success: self.last_success(caller, reference)?,
@@ -296,6 +298,7 @@ impl Evidence {
             consumption: (consumption, leaf_data(log.ledger(), consumption)?.into()),
             seal: receipt.seal,
             step: authorization.step,
+            programs: authorization.sandbox.programs.map(BlobDigest::from),
             grant: authorization.grant,
         };
         self.assemble(log, index, &parts, receipt)
@@ -423,6 +426,13 @@ impl Evidence {
             Some(plan) => [br#","plan":"#.to_vec(), plan].concat(),
             None => Vec::new(),
         };
+        let programs = match parts.programs {
+            Some(list) => {
+                let list = blob_text(ledger, *list.as_bytes())?;
+                [br#","programs":"#, list.as_bytes()].concat()
+            }
+            None => Vec::new(),
+        };
         let (mut grant, mut grant_proof) = (Vec::new(), Vec::new());
         if let Some(digest) = &parts.grant {
             let missing = || fault(format!("the log has no grant {digest}"));
@@ -448,6 +458,7 @@ impl Evidence {
             &plan,
             br#","policy":"#,
             policy.as_bytes(),
+            &programs,
             br#","proofs":{"authorization":"#,
             proofs[0].as_bytes(),
             br#","consumption":"#,

@@ -5,8 +5,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crate::{Caller, Proposals, proposals::stored_refusal, verified_of};
 use crossing::{Refusal, RequestResult, Sealed, fault, receipt_of};
 use documents::{
-    Authorization, Code, KeyId, Outcome, ParamsDigest, ProposalId, Scope, Statement, Status,
-    StepRef, Timestamp, VerifiedSignature,
+    Authorization, Code, KeyId, Outcome, ParamsDigest, ProgramList, ProposalId, Scope, Statement,
+    Status, StepRef, Timestamp, VerifiedSignature,
 };
 use store::{AuthorizationCore, Proposal, ProposalQuery, RunOutcome, RunQuery, end_detail};
 use verdict::{ExcludedSigners, SignatureCount, StepInForce, quorum, signature_count};
@@ -95,6 +95,7 @@ impl Proposals {
             reason: signed.reason.clone(),
             digest: row.core.digest,
             payload: STANDARD.encode(&payload),
+            programs: Vec::new(),
             emergency: signed.emergency.is_some(),
             approvals,
             created_at: row.created_at(),
@@ -116,6 +117,27 @@ impl Proposals {
             existing: false,
             reason_not_taken: false,
         })
+    }
+
+    /// Builds the view of one proposal with its list of programs, which a proposal has until its run. Then the list is a
+    /// blob of the log.
+    pub(super) fn whole_view(
+        &self,
+        caller: &Caller,
+        row: &Proposal,
+    ) -> RequestResult<ProposalView> {
+        let (id, mut view) = (&row.core.id, self.view_for(caller, row)?);
+        let statement = Statement::<Authorization>::from_payload(&self.payload(id)?)?;
+        if let Some(named) = &statement.predicate.sandbox.programs {
+            let list = match self.ledger.waiting_programs(id)? {
+                Some(list) => Some(list),
+                None => self.ledger.blob(&named.digest())?,
+            };
+            let list =
+                list.ok_or_else(|| fault(format!("the list of programs of {id} is missing")))?;
+            view.programs = ProgramList::parse(&list)?.programs().to_vec();
+        }
+        Ok(view)
     }
 
     /// Returns the job that made a proposal, if the token of the proposer has no secret.

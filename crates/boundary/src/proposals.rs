@@ -22,8 +22,8 @@ use crate::{
 };
 use crossing::{
     ArtifactStore, Changes, Crossing, PLAN_ARTIFACT, PlanRun, Refusal, RequestResult,
-    RunsInProgress, Sealed, Sessions, Stopped, check_not_moved, fault, not_filled, profile_on_host,
-    refusal_of, refuse, secret_permits, session_user,
+    RunsInProgress, Sealed, Sessions, Stopped, fault, not_filled, profile_on_host, refusal_of,
+    refuse, secret_permits, session_user,
 };
 use documents::{
     Artifact, ArtifactName, Artifacts, Authorization, Code, Emergency, InputDigest, MAX_WINDOW_S,
@@ -231,6 +231,11 @@ impl Proposals {
         let new = NewProposal {
             core: AuthorizationCore::of(&authorization, &payload)?,
             payload: payload.into(),
+            programs: authorization
+                .sandbox
+                .programs
+                .as_ref()
+                .and_then(|list| Some(list.to_bytes()?.into())),
             request: Self::digest_of_run(&authorization)?,
             chosen_nonce,
             may_repeat: authorization.grant.is_none() && body.new.map_or(!chosen_nonce, |new| !new),
@@ -314,7 +319,7 @@ impl Proposals {
     /// # Errors
     /// Returns `not-found` if the proposal does not exist or the caller may not see it.
     pub fn proposal(&self, caller: &Caller, id: &ProposalId) -> RequestResult<ProposalView> {
-        self.view_for(caller, &self.visible(caller, id)?)
+        self.whole_view(caller, &self.visible(caller, id)?)
     }
 
     /// Waits until the status of the proposal changes, but at most for the time `up_to`. Then returns the view of the
@@ -330,7 +335,7 @@ impl Proposals {
     ) -> RequestResult<ProposalView> {
         let before = self.visible(caller, id)?;
         let row = self.after(id, before.status, up_to.min(MOST_WAIT)).await?;
-        self.view_for(caller, &row)
+        self.whole_view(caller, &row)
     }
 
     /// Waits until a proposal has another status or is over, at most for this time.
@@ -784,7 +789,6 @@ impl Proposals {
             ));
         }
         let here = profile_on_host(&held)?;
-        check_not_moved(&here, &signed.sandbox)?;
         let _ = check_profile(&here, &signed.sandbox).map_err(refusal_of)?;
         if let Some(session) = &signed.session {
             self.sessions

@@ -11,7 +11,7 @@ use crate::{
     Receipted, RecordedRows, RecordedRun, Refusal, RequestResult, ResultsBasis, RunInputs,
     RunsInProgress, Sealed, SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
     carried::kept_results::wants_results,
-    check_not_moved, fault, log_about,
+    fault, log_about,
     masks::with_masks_before,
     outcome_of, planned_files, profile_on_host,
     run_end::{LATEST_START, TOO_LATE, shown_start, why_unknown},
@@ -204,14 +204,13 @@ impl Crossing {
         let permissions =
             check_permissions(held.asked(), &signed.permissions).map_err(|e| about(e.into()))?;
         let here = profile_on_host(&held).map_err(|refusal| refusal.about(&signed.proposal))?;
-        check_not_moved(&here, &signed.sandbox)
-            .map_err(|refusal| refusal.about(&signed.proposal))?;
         let profile = check_profile(&here, &signed.sandbox).map_err(|e| about(e.into()))?;
         let secrets = self
             .secrets
             .check(step.step().definition(), parameters.params().value());
         let secrets = secrets.map_err(|refusal| refusal.about(&signed.proposal))?;
-        let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
+        // The profile on this host equals the signed profile, and has the list of programs.
+        let sandbox = self.sandbox.check(&here).map_err(|unavailable| {
             Refusal::new(Code::SandboxUnavailable, unavailable).about(&signed.proposal)
         })?;
         let now = self.now();
@@ -232,6 +231,7 @@ impl Crossing {
             parameters,
             permissions,
             profile,
+            programs: here.programs,
             secrets,
             carried,
             sandbox,
@@ -381,6 +381,10 @@ impl Crossing {
             claim: checks.allowed.claim.clone(),
             emergency: checks.allowed.emergency,
             signers: checks.allowed.signers.clone(),
+            programs: checks
+                .programs
+                .as_ref()
+                .and_then(|list| Some((list.digest(), list.to_bytes()?))),
         };
         let basis = ReceiptBasis::of(signed, decision);
         // If the nonce is not spent, the claim is dropped and the session is free again.
@@ -629,6 +633,7 @@ impl Crossing {
             consumption: (closing.claim.index, closing.claim.data),
             seal: receipt.seal,
             step: closing.basis.step,
+            programs: closing.basis.profile.programs.map(BlobDigest::from),
             grant: closing.basis.grant,
         };
         let statement = Box::new(receipt);

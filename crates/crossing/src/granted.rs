@@ -3,8 +3,8 @@
 use std::{cell::RefCell, sync::Arc};
 
 use crate::{
-    Crossing, Refusal, RequestResult, Sealed, VerifiedRequest, check_not_moved, fault,
-    profile_on_host, stage::AllowedRun,
+    Crossing, Refusal, RequestResult, Sealed, VerifiedRequest, fault, profile_on_host,
+    stage::AllowedRun,
 };
 use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Grant, Name, Profile, Signed, StepRef,
@@ -310,7 +310,7 @@ impl Crossing {
                 Some((_, here)) => Ok(here.clone()),
                 None => profile_on_host(held),
             };
-            match here.and_then(|here| check_not_moved(&here, signed).map(|()| here)) {
+            match here {
                 Ok(here) => check_profile(&here, signed).map(drop),
                 Err(refusal) => {
                     *of_host.borrow_mut() = Some(refusal);

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{Refusal, check_files};
 use documents::{Code, Profile, ProgramList};
-use reading::{ProgramNames, moved, without_denied};
+use reading::{ProgramNames, without_denied};
 use sandbox::{ListError, SMALLER_LIST, WantedPrograms, list_of, missing_interpreter};
 use verdict::StepInForce;
 
@@ -80,19 +80,5 @@ impl ListsOnHost {
         without_denied(&held.ruling, step, names, list.clone()?)
             .map(Some)
             .map_err(ListError::Program)
-    }
-}
-
-/// Checks that each listed program has the file that the approvers signed.
-///
-/// # Errors
-/// Returns `sandbox-unavailable` with the programs that have another file now.
-pub fn check_not_moved(here: &Profile, signed: &Profile) -> Result<(), Refusal> {
-    let (Some(now), Some(before)) = (&here.programs, &signed.programs) else {
-        return Ok(());
-    };
-    match moved(now, before) {
-        Some(why) => Err(Refusal::new(Code::SandboxUnavailable, why)),
-        None => Ok(()),
     }
 }

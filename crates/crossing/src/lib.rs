@@ -40,7 +40,7 @@ pub use changes::Changes;
 pub use cross::{Crossing, refusal_of};
 pub use crossing_parts::CrossingParts;
 pub use granted::refused;
-pub use host_profile::{ListsOnHost, check_not_moved, profile_on_host};
+pub use host_profile::{ListsOnHost, profile_on_host};
 pub use log_span::{log_about, run_span};
 pub use revoked::Freeze;
 pub use run_end::outcome_of;

@@ -43,8 +43,9 @@ use crate::{
     carried::{capacity::Room, sessions::claim::SessionClaim},
 };
 use documents::{
-    Authorization, ContentDigest, Envelope, KeyId, Name, Profile, ProposalId, Receipt, SealDigest,
-    SessionChange, SessionReference, Signed, StepReference, Timestamp, envelope,
+    Authorization, BlobDigest, ContentDigest, Envelope, KeyId, Name, Profile, ProgramList,
+    ProposalId, Receipt, SealDigest, SessionChange, SessionReference, Signed, StepReference,
+    Timestamp, envelope,
 };
 use reading::RegisteredStep;
 use sandbox::{Plan, PlannedInput, PlannedSession, Prepared, Report};
@@ -163,6 +164,8 @@ pub struct CheckResults {
     pub parameters: ParametersFit,
     pub permissions: PermissionsCovered,
     pub profile: ProfileHolds,
+    /// The list of programs on this host, which is the signed list.
+    pub programs: Option<ProgramList>,
     /// The secrets that the run needs, without their values.
     pub secrets: Vec<SecretUse>,
     /// The variables that the session of the run carries.
@@ -423,6 +426,8 @@ pub struct BundleParts {
     pub seal: SealDigest,
     /// The step.
     pub step: StepReference,
+    /// Digest of the list of programs, if the run had one.
+    pub programs: Option<BlobDigest>,
     /// Digest of the grant, if the run used one.
     pub grant: Option<ContentDigest>,
 }

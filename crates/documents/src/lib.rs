@@ -81,6 +81,7 @@ pub use record::{
     },
     parameter::{Parameter, ParameterType, parameter_variable, secret_name},
     profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir},
+    program_list::{ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, ProgramList},
     receipt::{
         ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream,
         Usage,
@@ -94,11 +95,10 @@ pub use record::{
         RosteredApprover, Scope, SealedToken, UserConfiguration, Witness,
     },
     run_extensions::{
-        Artifact, Artifacts, Emergency, Execution, Executions, GrantUse, ListedProgram,
-        MAX_ARTIFACTS_BYTES, MAX_GRANT_S, MAX_MANIFEST_ENTRIES, MAX_PROGRAM_FACTS_BYTES,
-        MAX_PROGRAMS, MAX_PROGRAMS_BYTES, MAX_REFUSED, MAX_STARTED, MAX_USES, Manifest,
-        ManifestEntry, OUTPUTS_PATH, OnlyListed, PlanReference, ProgramFacts, ProgramList,
-        ProgramMode, SEARCHED, SessionChange, SessionReference,
+        Artifact, Artifacts, Emergency, Execution, Executions, GrantUse, MAX_ARTIFACTS_BYTES,
+        MAX_GRANT_S, MAX_MANIFEST_ENTRIES, MAX_NAMED_PROGRAMS, MAX_PROGRAM_FACTS_BYTES,
+        MAX_REFUSED, MAX_STARTED, MAX_USES, Manifest, ManifestEntry, OUTPUTS_PATH, PlanReference,
+        ProgramFacts, ProgramMode, SEARCHED, SessionChange, SessionReference,
     },
     schema::{self, settings},
     seal::{
@@ -121,6 +121,6 @@ pub use record::{
 
 pub(crate) use crypto::{json::MAX_INTEGER, passkey::ASSERTION};
 pub(crate) use record::{
-    document::{check_subjects, only_subject},
-    run_extensions::{check_by, check_bytes, check_count, check_range},
+    document::{check_by, check_bytes, check_count, check_range, check_subjects, only_subject},
+    run_extensions::MAX_NAMED_PROGRAMS_BYTES,
 };

@@ -41,7 +41,7 @@ pub use policy::{
     },
     ruling::{self, AppliedRule, Ruling, resolve, resolve_path},
     session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session, plural},
-    signed_programs::{check_list, check_programs, moved, without_denied, without_list},
+    signed_programs::{check_list, check_programs, without_denied, without_list},
     step_profile::{PolicyProfile, RequiredLayers, effective, profile_of_step},
 };
 pub use registry::{

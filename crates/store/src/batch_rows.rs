@@ -109,8 +109,8 @@ batch_statements! {
         expires_at, 2, created_ms FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[], \
         $7::bytea[], $8::text[], $9::bigint[], $10::bigint[]) AS q(id, digest, nonce, request, step, step_digest, params_digest, \
         proposer, expires_at, created_ms)");
-    PAYLOADS = pair("INSERT INTO payload (proposal, data) VALUES (?1, ?2)",
-        "INSERT INTO payload (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])");
+    PAYLOADS = pair("INSERT INTO payload (proposal, data, programs) VALUES (?1, ?2, ?3)",
+        "INSERT INTO payload (proposal, data, programs) SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[])");
     JOBS = pair("INSERT INTO admitted (proposal, job) VALUES (?1, ?2)",
         "INSERT INTO admitted (proposal, job) SELECT * FROM unnest($1::bytea[], $2::text[])");
     SIGNATURES = pair("INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \
@@ -299,7 +299,11 @@ impl<'a> RowList<'a> {
             ]
         });
         self.add(PAYLOADS, new, |new| {
-            cells![id_bytes(&new.core.id), &*new.payload]
+            cells![
+                id_bytes(&new.core.id),
+                &*new.payload,
+                new.programs.as_deref()
+            ]
         });
         let jobs = new
             .iter()

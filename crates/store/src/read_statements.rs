@@ -77,6 +77,7 @@ statements! {
     /// another table.
     PAYLOAD = "SELECT w.data, l.idx, l.hash, l.data FROM proposal p LEFT JOIN payload w ON w.proposal = p.id \
         LEFT JOIN leaf l ON l.idx = p.signed WHERE p.id = $1";
+    WAITING_PROGRAMS = "SELECT programs FROM payload WHERE proposal = $1";
     SIGNATURES_OF = "SELECT keyid, person, presence, sig, at FROM signature WHERE proposal = $1 ORDER BY number";
     DENIALS_OF = "SELECT approver, leaf, at FROM denial WHERE \"authorization\" = $1 ORDER BY leaf";
     /// The condition must be that of the index `leaf_revocation`.

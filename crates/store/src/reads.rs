@@ -14,7 +14,7 @@ use crate::{
         BLOB, CHECKPOINT_OVER, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER,
         JOB_OF, LAST_CHECKPOINT, LEAF, NEWEST_EVENT, OUTPUT, OUTPUT_ORDER, OWED, PAYLOAD, REFUSALS,
         REVIEWS_OF, REVOCATIONS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, TARGETS_TOLD, TOKEN,
-        TOKEN_BINDINGS,
+        TOKEN_BINDINGS, WAITING_PROGRAMS,
     },
     stored::{OutputRun, SealEntry},
     tile_hashes, tile_id,
@@ -457,6 +457,15 @@ impl StoreReads {
                 over: row.get(3)?,
             })
         })
+    }
+
+    /// Returns the list of programs of a proposal that waits, if its payload names one.
+    pub fn waiting_programs(&self, id: &ProposalId) -> StoreResult<Option<Vec<u8>>> {
+        let id = cells![id_bytes(id)];
+        let found = self.one("reading a list of programs", WAITING_PROGRAMS, &id, |row| {
+            row.get::<Option<Vec<u8>>>(0)
+        });
+        Ok(found?.flatten())
     }
 
     /// Returns a recorded output.

@@ -73,6 +73,8 @@ pub struct NewProposal {
     pub core: AuthorizationCore,
     /// Payload that the approvers sign.
     pub payload: Arc<[u8]>,
+    /// The list of programs that the payload names.
+    pub programs: Option<Arc<[u8]>>,
     /// Digest of the run that the call asks for, by which a repeated call is recognized.
     pub request: [u8; 32],
     /// True if the caller chose the nonce, which then identifies a repeated request.
@@ -400,6 +402,8 @@ pub struct Consume {
     pub emergency: Option<u64>,
     /// The people whose signatures arrive with this request, each with the id of the key.
     pub signers: Vec<(Name, KeyId)>,
+    /// The list of programs that the authorization names, which becomes a blob.
+    pub programs: Option<(BlobDigest, Vec<u8>)>,
 }
 
 /// Seconds after the time limit of a run. From then on, another node can close the run.

@@ -76,6 +76,9 @@ impl SealedStepsCommand {
 fn show_sealed(step: &StepRef, client: &Client, terminal: &Terminal) -> CommandResult {
     let view: StepView = client.get(&format!("/v1/steps/{step}"))?;
     let mut rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
+    if !view.programs.is_empty() {
+        rest["programs"] = json!(view.programs);
+    }
     if let Some(variables) = view.session_variables {
         rest["session_variables"] = json!(variables);
     }

@@ -100,9 +100,10 @@ pub fn refusals_of_receipt(
     receipt: &Receipt,
     complaints: &OutputComplaints,
 ) -> Vec<String> {
-    let Some(signed) = read_predicate::<Authorization>(&view.payload) else {
+    let Some(mut signed) = read_predicate::<Authorization>(&view.payload) else {
         return Vec::new();
     };
+    let _ = signed.sandbox.add_listed(&view.programs);
     let place = ListPlace::Boundary(view.id.as_str());
     let mut lines = complaints.host_lines(&receipt.sandbox, &signed.sandbox);
     lines.extend(receipt.programs.iter().flat_map(|facts| {

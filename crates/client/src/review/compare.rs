@@ -20,8 +20,8 @@ use crate::{
 };
 use documents::{
     Approvals, Authorization, AuthorizationDigest, ContentDigest, Envelope, EnvelopeSignature,
-    KeyId, Layer, MAX_DEFINITION_BYTES, Name, Permission, PermissionKind, Profile, ProgramList,
-    Statement, StepDefinition, StepDigest, canonical, json,
+    KeyId, Layer, ListedProgram, MAX_DEFINITION_BYTES, Name, Permission, PermissionKind, Profile,
+    ProgramList, Statement, StepDefinition, StepDigest, canonical, json,
 };
 use reading::{EmergencyRule, PasskeysRule, comments};
 use verdict::TrustedRoster;
@@ -217,19 +217,27 @@ pub fn changed_places<T: Hash + Eq + Ord>(old: &[T], new: &[T]) -> Vec<(bool, us
 
 /// Compares the lists of programs that the two runs may start.
 fn lists_diff(old: Option<&ProgramList>, new: Option<&ProgramList>) -> Vec<LineDifference> {
-    let words = |list: &ProgramList| list.list.iter().map(program_words).collect::<Vec<_>>();
-    if let (Some(old), Some(new)) = (old, new) {
-        return entries_diff("programs: ", &words(old), &words(new));
-    }
-    if old.is_none() && new.is_none() {
+    let words = |list: &ProgramList| {
+        list.programs()
+            .iter()
+            .map(program_words)
+            .collect::<Vec<_>>()
+    };
+    if old == new {
         return Vec::new();
+    }
+    if let (Some(old), Some(new)) = (old, new)
+        && old.is_known()
+    {
+        return entries_diff("programs: ", &words(old), &words(new));
     }
     let line = |was, list: Option<&ProgramList>| {
         let text = match list {
             None => "programs: every program of the host".to_owned(),
+            Some(list) if !list.is_known() => "programs: a list that could not be read".to_owned(),
             Some(list) => format!(
                 "programs: only a list, {}",
-                counted(list.list.len(), "program")
+                counted(list.programs().len(), "program")
             ),
         };
         LineDifference {
@@ -497,6 +505,8 @@ pub const TRUSTED: &str = "the roster in force is the roster that you trust";
 pub struct ReviewSources {
     /// Bytes that the approver's signature would cover.
     pub payload: Vec<u8>,
+    /// The list of programs that the payload names by its digest, as the boundary sent it.
+    pub programs: Vec<ListedProgram>,
     /// Definition of the step, read by the digest in the payload.
     pub definition: Option<Vec<u8>>,
     /// Contents of the step's files, read by the digests in the definition.

@@ -23,9 +23,9 @@ use crate::{
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, BlobDigest, BoundaryName, Configuration, KeyId,
-    MAX_DEFINITION_BYTES, MAX_WINDOW_S, Permission, PolicyDigest, SKEW_S, Seal, SealDigest, Signed,
-    Statement, StepDefinition, StepDigest, Timestamp, Verified, VerifiedSignature, canonical,
-    joined, json,
+    MAX_DEFINITION_BYTES, MAX_WINDOW_S, Permission, PolicyDigest, Profile, SKEW_S, Seal,
+    SealDigest, Signed, Statement, StepDefinition, StepDigest, Timestamp, Verified,
+    VerifiedSignature, canonical, joined, json,
 };
 use reading::{
     Builtins, Policy, PolicyDenied, PolicyProfile, check_list, check_programs, profile_of_step,
@@ -36,7 +36,7 @@ use verdict::signing_program;
 /// Makes all checks that the sources permit.
 pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
     let mut found = Derived::unchecked(sources);
-    let statement = match Statement::<Authorization>::from_payload(&sources.payload) {
+    let mut statement = match Statement::<Authorization>::from_payload(&sources.payload) {
         Ok(statement) => statement,
         Err(error) => {
             found.note(
@@ -54,6 +54,7 @@ pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
         ReviewFinding::Holds,
     );
     found.payload = serde_json::from_slice(&sources.payload).ok();
+    found.programs(sources, &mut statement.predicate.sandbox);
     let signed = statement.predicate.clone();
     found.statement = Some(statement);
 
@@ -72,6 +73,18 @@ const RUNS: &str = "policy lets this step run";
 const PERMISSIONS: &str = "the permissions are those that this program derives";
 
 impl Derived {
+    /// Adds the list of programs to the profile that names it.
+    pub(super) fn programs(&mut self, sources: &ReviewSources, sandbox: &mut Profile) {
+        let added = sandbox.add_listed(&sources.programs);
+        self.note(
+            "the list of programs is the signed list",
+            added.map_or_else(
+                |error| ReviewFinding::Fails(error.to_string()),
+                |()| ReviewFinding::Holds,
+            ),
+        );
+    }
+
     /// Returns the state before the first check.
     fn unchecked(sources: &ReviewSources) -> Self {
         Self {

@@ -8,8 +8,8 @@ use crate::{
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryName, Code, Envelope,
-    MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, RosterDigest,
-    Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, canonical, joined, json,
+    MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, Profile,
+    RosterDigest, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, canonical, joined, json,
 };
 use verdict::{Chain, SeenHead, TrustedRoster};
 use wire::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
@@ -91,6 +91,7 @@ pub fn gather(
         ReviewSubject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
         ReviewSubject::Proposal(view) => {
             sources.told = Some(reported(view));
+            sources.programs.clone_from(&view.programs);
             sources.job.clone_from(&view.admitted);
             sources.same_runs.clone_from(&view.same_runs);
         }
@@ -158,6 +159,10 @@ fn documents(
         _ => None,
     };
     sources.unknown_end = step.as_ref().ok().and_then(|step| step.unknown_end.clone());
+    // A statement in a file, and a step of a grant, name the list that this host of the boundary has now.
+    if may_be_gone && let Ok(step) = &step {
+        sources.programs.clone_from(&step.programs);
+    }
     let definition = client.blob(signed.step.digest.as_bytes());
     sources.definition = match (definition, &step) {
         (Ok(bytes), _) => Some(bytes),
@@ -235,9 +240,17 @@ fn documents(
         let (authorized, files) = ran.map_or((None, None), |ran| {
             (Some(ran.signed), ran.receipt.sandbox.fs)
         });
-        let (profile, permissions) = authorized
+        let (mut profile, permissions) = authorized
             .map(|signed| (signed.sandbox, signed.permissions))
             .unzip();
+        // Without its list, the comparison says that the earlier list could not be read.
+        if let Some(named) = profile
+            .as_mut()
+            .and_then(|profile: &mut Profile| profile.programs.as_mut())
+            && let Ok(list) = client.blob(named.digest().as_bytes())
+        {
+            let _ = named.read(&list);
+        }
         sources.last = Some(LastRun {
             finished_at: last.finished_at.to_string(),
             digest: last.digest,

@@ -73,12 +73,7 @@ pub fn may_run(profile: &Profile, step_programs: bool) -> Option<ReviewLine> {
 /// Returns the line above the script with each program of the list.
 pub fn listed(profile: &Profile, step_programs: bool) -> Option<ReviewLine> {
     let programs = profile.programs.as_ref()?;
-    let each = |at| {
-        ["name", "path"]
-            .map(|field| format!("signed.predicate.sandbox.programs.list[{at}].{field}"))
-    };
-    let mut shows: Vec<String> = (0..programs.list.len()).flat_map(each).collect();
-    shows.push("signed.predicate.sandbox.programs.mode".to_owned());
+    let shows = vec!["signed.predicate.sandbox.programs".to_owned()];
     Some(ReviewLine::always("programs", list_words(programs, step_programs)).showing(shows))
 }
 

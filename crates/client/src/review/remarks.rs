@@ -126,8 +126,8 @@ fn of_permissions(signed: &Authorization, places: &ScriptPlaces) -> Vec<ReviewLi
 ///
 /// A name without `/` may be a builtin of the shell, which needs no entry.
 fn not_listed(signed: &Authorization) -> Option<ReviewLine> {
-    let list = &signed.sandbox.programs.as_ref()?.list;
-    if list.iter().any(|one| one.name.as_str() == OWN_PROGRAMS) {
+    let list = signed.sandbox.listed();
+    if list.is_empty() || list.iter().any(|one| one.name.as_str() == OWN_PROGRAMS) {
         return None;
     }
     let listed = |what: &str| {

@@ -105,7 +105,7 @@ pub fn plain_or_quoted(word: &str) -> PrintableText {
 /// Describes each program of a list. A name without a path means the file of this name in `/usr/bin`. `step_programs`
 /// is true if the step has executable files, which a list allows too.
 pub fn list_words(programs: &ProgramList, step_programs: bool) -> PrintableText {
-    words_of(programs.list.iter(), None, step_programs)
+    words_of(programs.programs().iter(), None, step_programs)
 }
 
 /// Describes a list of programs in a few words: the default tools are one phrase with their number.
@@ -120,13 +120,27 @@ pub fn short_list_words(programs: &ProgramList, step_programs: bool) -> Printabl
                 .strip_prefix("/usr/bin/")
                 .is_some_and(is_file)
     };
-    let (tools, others): (Vec<_>, Vec<_>) = programs.list.iter().partition(is_default);
+    let (tools, mut others): (Vec<_>, Vec<_>) = programs.programs().iter().partition(is_default);
+    let mut phrase = None;
     if tools.len() < FEWEST_TOOLS {
-        return list_words(programs, step_programs);
+        others = programs.programs().iter().collect();
+    } else {
+        phrase = Some(PrintableText::text(&format!(
+            "the {} default tools",
+            tools.len()
+        )));
     }
-    let phrase = PrintableText::text(&format!("the {} default tools", tools.len()));
-    words_of(others.into_iter(), Some(phrase), step_programs)
+    let more = others.len().saturating_sub(MOST_SHORT);
+    let shown = words_of(others.into_iter().take(MOST_SHORT), phrase, step_programs);
+    if more == 0 {
+        return shown;
+    }
+    let words = format!(", except for {more} more, which are above the script");
+    shown.then(PrintableText::text(&words))
 }
+
+/// Maximum number of programs that a list in a few words names.
+const MOST_SHORT: usize = 128;
 
 fn words_of<'p>(
     programs: impl Iterator<Item = &'p ListedProgram>,
@@ -341,7 +355,7 @@ mod tests {
         let moved = words(&|list| list[2].1 = "/opt/cat".to_owned());
         assert_eq!(
             moved,
-            "the 23 default tools, cat (the file /opt/cat), bash; the kernel starts no others"
+            "the 23 default tools, bash, cat (the file /opt/cat); the kernel starts no others"
         );
         let renamed = words(&|list| list[2].1 = "/usr/bin/mawk".to_owned());
         assert!(

@@ -198,11 +198,10 @@ fn recorded_lines(refused: &Executions, profile: &Profile, place: &ListPlace<'_>
             format!(" {count} times")
         };
         let tried_one = format!("{path}{times}");
-        if let Some(list) = &profile.programs
-            && list
-                .list
-                .iter()
-                .any(|one| one.path.as_str() == path.as_str())
+        if profile
+            .listed()
+            .iter()
+            .any(|one| one.path.as_str() == path.as_str())
         {
             lines.push(format!(
                 "{subject} tried to run {tried_one}, but this file was replaced after {}",
@@ -289,12 +288,7 @@ fn entry_for<'a>(
         .filter(|(directory, _)| SEARCHED.contains(directory))
         .map_or(path, |(_, name)| name);
     // The list already has another file with this name, so use the path.
-    if profile
-        .programs
-        .iter()
-        .flat_map(|list| &list.list)
-        .any(|one| one.name.as_str() == name)
-    {
+    if profile.listed().iter().any(|one| one.name.as_str() == name) {
         name = path;
     }
     if check_written_program(name).is_err() || name.contains([',', '\'']) {
@@ -386,7 +380,7 @@ pub fn print_hints(lines: &[String], terminal: &Terminal) -> CommandResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::{Limits, ListedProgram, OnlyListed, ProgramList};
+    use documents::{Limits, ListedProgram, ProgramList};
 
     /// The profile of a run that may write `write` and read `read`, with a list of names and files.
     fn profile(write: &[&str], read: &[&str], list: &[(&str, &str)]) -> Profile {
@@ -397,10 +391,10 @@ mod tests {
             name: name.parse().expect("a program"),
             path: path.parse().expect("a path"),
         };
-        profile.programs = Some(ProgramList {
-            mode: OnlyListed::Listed,
-            list: list.iter().map(one).collect(),
-        });
+        let mut list: Vec<_> = list.iter().map(one).collect();
+        list.sort_by_cached_key(|one| documents::canonical_of(one).expect("canonical"));
+        let unread = ProgramList::from(documents::BlobDigest::of(b""));
+        profile.programs = Some(ProgramList::of(list).unwrap_or(unread));
         profile
     }
 

@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use documents::{
     BlobDigest, BoundaryName, BoundaryRef, Configuration, ContentDigest, ENGINE, Envelope, Epoch,
-    Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, Malformed, RegistryLeaf, Seal, SealDigest,
-    SealedBoundary, SealedToken, StepDefinition, StepFile, Timestamp, canonical, json, locked,
-    sha256,
+    Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, MAX_PROGRAMS_BYTES, Malformed, RegistryLeaf, Seal,
+    SealDigest, SealedBoundary, SealedToken, StepDefinition, StepFile, Timestamp, canonical, json,
+    locked, sha256,
 };
 use reading::{Builtins, FileProblem, Policy, Registry, StoredStep, builtins};
 use store::StoredRevocation;
@@ -309,8 +309,8 @@ pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<Str
 
 /// Maximum total size in bytes of the parts of a bundle that differ from run to run. These parts are five log entries (a seal
 /// of 54 KiB, an authorization of 46 KiB, a consumption of 22 KiB, a receipt of 13 KiB and a grant of 60 KiB at most), five
-/// proofs and cosignatures.
-const MOST_OF_A_RUN: usize = 256 << 10;
+/// proofs, cosignatures and the list of programs.
+const MOST_OF_A_RUN: usize = (256 << 10) + MAX_PROGRAMS_BYTES;
 
 fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {
     // The array is sorted by the canonical JSON bytes of its elements, like every sorted array.

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::{
     Artifacts, AuthorizationDigest, BoundaryName, ContentDigest, Emergency, Epoch, KeyId,
-    Malformed, Name, Nonce, ParamsDigest, PlanReference, Predicate, Profile, ProposalId,
-    RenderedDigest, SealDigest, SessionReference, Statement, StepDigest, StepRef, Subject,
-    Timestamp, Verified, canonical, check_sorted, check_subjects,
+    Malformed, Name, Nonce, ParamsDigest, PlanReference, Predicate, Profile, ProgramList,
+    ProposalId, RenderedDigest, SealDigest, SessionReference, Statement, StepDigest, StepRef,
+    Subject, Timestamp, Verified, canonical, check_sorted, check_subjects,
 };
 
 /// Maximum size of an authorization's payload, in bytes.
@@ -144,6 +144,15 @@ words! {
 }
 
 impl Verified<Authorization> {
+    /// Adds the list of programs that the profile names.
+    ///
+    /// # Errors
+    /// Returns an error if the list is missing, or if the profile names another list or none.
+    pub fn add_programs(&mut self, list: Option<&ProgramList>) -> Result<(), Malformed> {
+        let added = self.predicate_mut().sandbox.add_programs(list);
+        added.map_err(|error| error.below("/predicate/sandbox"))
+    }
+
     /// Returns the digest that names this authorization.
     pub fn digest_as(&self) -> AuthorizationDigest {
         AuthorizationDigest::from_bytes(self.digest())

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Base64, Envelope, Grant, MAX_DEFINITION_BYTES, Malformed, Manifest, Predicate, Signed,
-    TlogProof, json,
+    Base64, Envelope, Grant, ListedProgram, MAX_DEFINITION_BYTES, MAX_PROGRAMS, Malformed,
+    Manifest, Predicate, Signed, TlogProof, json,
 };
 
 /// The media type of a bundle. The media type names the format and the version of the format.
@@ -38,6 +38,10 @@ pub struct Bundle {
     pub step: Value,
     /// The proof that the step is in the sealed registry.
     pub step_proof: StepProof,
+    /// The list of programs that the authorization names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
+    pub programs: Option<Vec<ListedProgram>>,
     /// The sealed policy.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub policy: Value,
@@ -127,7 +131,7 @@ impl Bundle {
                 format!("at most {MAX_DEFINITION_BYTES} bytes are allowed"),
             ));
         }
-        for field in ["grant", "manifest", "plan"] {
+        for field in ["grant", "manifest", "plan", "programs"] {
             if value[field].is_null() && value.get(field).is_some() {
                 return Err(Malformed::at(
                     format!("/{field}"),

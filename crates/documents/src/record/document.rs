@@ -167,6 +167,80 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
     Ok(())
 }
 
+/// Checks that a number is in its range.
+///
+/// # Errors
+/// Returns an error with the allowed range.
+pub fn check_range(pointer: &str, value: u64, least: u64, most: u64) -> Result<(), Malformed> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(Malformed::at(
+            pointer,
+            format!("{value} is not between {least} and {most}"),
+        ))
+    }
+}
+
+/// Checks the number of elements of an array.
+///
+/// # Errors
+/// Returns an error with the found and the expected number.
+pub fn check_count(
+    pointer: &str,
+    found: usize,
+    least: usize,
+    most: usize,
+) -> Result<(), Malformed> {
+    if (least..=most).contains(&found) {
+        Ok(())
+    } else {
+        Err(Malformed::at(
+            pointer,
+            format!("found {found} elements, expected {least} to {most}"),
+        ))
+    }
+}
+
+/// Checks that an array is sorted by a key of its elements, and that no key occurs twice.
+///
+/// # Errors
+/// Returns an error for the first element that is out of order.
+pub fn check_by<T, K: Ord + ?Sized>(
+    pointer: &str,
+    items: &[T],
+    key: fn(&T) -> &K,
+) -> Result<(), Malformed> {
+    match items
+        .windows(2)
+        .position(|pair| key(&pair[0]) >= key(&pair[1]))
+    {
+        None => Ok(()),
+        Some(before) => Err(Malformed::at(
+            format!("{pointer}/{}", before + 1),
+            "an element is out of order or listed twice: sort this array, and list each element once",
+        )),
+    }
+}
+
+/// Checks the size of a part, in bytes of canonical JSON.
+///
+/// # Errors
+/// Returns an error with the size of the part.
+pub fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) -> Result<(), Malformed> {
+    let bytes = canonical::canonical_of(part)
+        .map_err(|error| Malformed::at(pointer, error))?
+        .len();
+    if bytes <= most {
+        Ok(())
+    } else {
+        Err(Malformed::too_large(
+            pointer,
+            format!("found {bytes} bytes, but at most {most} are allowed"),
+        ))
+    }
+}
+
 /// Predicate with its subjects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -448,6 +448,10 @@ impl<P: Predicate> Verified<P> {
         &self.statement.predicate
     }
 
+    pub(crate) fn predicate_mut(&mut self) -> &mut P {
+        &mut self.statement.predicate
+    }
+
     /// Returns the statement with its subjects.
     pub fn statement(&self) -> &Statement<P> {
         &self.statement

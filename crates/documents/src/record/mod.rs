@@ -22,6 +22,7 @@ pub mod kinds;
 pub mod network_host;
 pub mod parameter;
 pub mod profile;
+pub mod program_list;
 pub mod receipt;
 pub mod refusal_statement;
 pub mod refused_parts;

@@ -3,7 +3,7 @@
 //! The first version of the format already defines all parts of the profile. A program that cannot enforce a part
 //! refuses the profile.
 
-use crate::{Malformed, ProgramList, check_sorted};
+use crate::{BlobDigest, ListedProgram, Malformed, ProgramList, check_sorted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -73,8 +73,10 @@ pub struct Profile {
     pub run_as: String,
     /// Maximum resources of the run.
     pub limits: Limits,
-    /// The only programs that the run may execute. If absent, the run may execute every program of the host.
+    /// Digest of the list of the only programs that the run may execute. If absent, the run may execute every program of
+    /// the host.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BlobDigest>")]
     pub programs: Option<ProgramList>,
     /// Reason why the step needs to run without a sandbox. If absent, the run has a sandbox.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,15 +125,51 @@ impl Profile {
                 .iter()
                 .position(|layer| *layer == Layer::Programs),
         ) {
-            (Some(programs), _) => programs
-                .check()
-                .map_err(|error| error.below(&format!("{pointer}/programs"))),
+            (Some(_), _) => Ok(()),
             (None, Some(at)) => Err(Malformed::at(
                 format!("{pointer}/require/{at}"),
                 "required without a list of programs",
             )),
             (None, None) => Ok(()),
         }
+    }
+
+    /// Adds the list of these programs, which may be none, as [`Self::add_programs`] does.
+    ///
+    /// # Errors
+    /// Returns an error as [`Self::add_programs`] does, and also if the programs are no list.
+    pub fn add_listed(&mut self, programs: &[ListedProgram]) -> Result<(), Malformed> {
+        if programs.is_empty() {
+            return self.add_programs(None);
+        }
+        self.add_programs(Some(&ProgramList::of(programs.to_vec())?))
+    }
+
+    /// Adds the list of programs that the profile names.
+    ///
+    /// # Errors
+    /// Returns an error if the list is missing, or if the profile names another list or none.
+    pub fn add_programs(&mut self, list: Option<&ProgramList>) -> Result<(), Malformed> {
+        let why = match (&mut self.programs, list) {
+            (None, None) => return Ok(()),
+            (Some(named), Some(list)) if named == list => {
+                named.clone_from(list);
+                return Ok(());
+            }
+            (Some(named), Some(list)) => format!(
+                "the profile names the list of programs {}, but the list has the digest {}",
+                named.digest(),
+                list.digest()
+            ),
+            (Some(named), None) => format!("the list of programs {} is missing", named.digest()),
+            (None, Some(_)) => "the profile names no list of programs, but there is one".to_owned(),
+        };
+        Err(Malformed::at("/programs", why))
+    }
+
+    /// Returns the programs of the list. Empty without a list, and if nobody has added the list.
+    pub fn listed(&self) -> &[ListedProgram] {
+        self.programs.as_ref().map_or(&[], ProgramList::programs)
     }
 
     /// Returns the profile with a list of programs that the sandbox must enforce.

@@ -1,15 +1,13 @@
 //! What a run can have in addition to its script and parameters: a session, artifacts, a plan and a manifest.
 //!
-//! The file also defines the list of programs that a run may execute, and the facts about the programs that a run
-//! executed.
+//! The file also defines the facts about the programs that a run executed.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ArtifactName, Blake3Digest, ContentDigest, HostPath, Malformed, OWN_PROGRAMS, Program,
-    RelativePath, SessionId, Subject, Timestamp, canonical, check_sorted,
-    record::ident::ProgramPath,
+    ArtifactName, Blake3Digest, ContentDigest, HostPath, MAX_PROGRAMS, Malformed, RelativePath,
+    SessionId, Subject, Timestamp, canonical, check_by, check_bytes, check_count, check_range,
 };
 
 /// Maximum number of artifacts of one run.
@@ -27,80 +25,6 @@ const MAX_MANIFEST_BYTES: usize = 1 << 20;
 pub const MAX_USES: u64 = 1000;
 /// Maximum validity of a grant in seconds (30 days).
 pub const MAX_GRANT_S: u64 = 30 * 24 * 3600;
-
-/// Checks that a number is in its range.
-///
-/// # Errors
-/// Returns an error with the allowed range.
-pub fn check_range(pointer: &str, value: u64, least: u64, most: u64) -> Result<(), Malformed> {
-    if (least..=most).contains(&value) {
-        Ok(())
-    } else {
-        Err(Malformed::at(
-            pointer,
-            format!("{value} is not between {least} and {most}"),
-        ))
-    }
-}
-
-/// Checks the number of elements of an array.
-///
-/// # Errors
-/// Returns an error with the found and the expected number.
-pub fn check_count(
-    pointer: &str,
-    found: usize,
-    least: usize,
-    most: usize,
-) -> Result<(), Malformed> {
-    if (least..=most).contains(&found) {
-        Ok(())
-    } else {
-        Err(Malformed::at(
-            pointer,
-            format!("found {found} elements, expected {least} to {most}"),
-        ))
-    }
-}
-
-/// Checks that an array is sorted by a key of its elements, and that no key occurs twice.
-///
-/// # Errors
-/// Returns an error for the first element that is out of order.
-pub fn check_by<T, K: Ord + ?Sized>(
-    pointer: &str,
-    items: &[T],
-    key: fn(&T) -> &K,
-) -> Result<(), Malformed> {
-    match items
-        .windows(2)
-        .position(|pair| key(&pair[0]) >= key(&pair[1]))
-    {
-        None => Ok(()),
-        Some(before) => Err(Malformed::at(
-            format!("{pointer}/{}", before + 1),
-            "an element is out of order or listed twice: sort this array, and list each element once",
-        )),
-    }
-}
-
-/// Checks the size of a part, in bytes of canonical JSON.
-///
-/// # Errors
-/// Returns an error with the size of the part.
-pub fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) -> Result<(), Malformed> {
-    let bytes = canonical::canonical_of(part)
-        .map_err(|error| Malformed::at(pointer, error))?
-        .len();
-    if bytes <= most {
-        Ok(())
-    } else {
-        Err(Malformed::too_large(
-            pointer,
-            format!("found {bytes} bytes, but at most {most} are allowed"),
-        ))
-    }
-}
 
 /// Only the value `true` is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -280,10 +204,10 @@ impl Manifest {
     }
 }
 
-/// Maximum number of programs that a profile lists.
-pub const MAX_PROGRAMS: usize = 128;
-/// Maximum size of a list of programs, in bytes.
-pub const MAX_PROGRAMS_BYTES: usize = 4 << 10;
+/// Maximum number of programs that a step or a rule of policy names.
+pub const MAX_NAMED_PROGRAMS: usize = 128;
+/// Maximum size of the programs that a step names, in bytes of canonical JSON.
+pub const MAX_NAMED_PROGRAMS_BYTES: usize = 4 << 10;
 /// Maximum size of the field `programs` in a receipt, in bytes.
 pub const MAX_PROGRAM_FACTS_BYTES: usize = 2 << 10;
 /// Maximum number of refused programs that a receipt names.
@@ -300,57 +224,6 @@ pub const SEARCHED: [&str; 6] = [
     "/sbin",
     "/bin",
 ];
-
-/// The programs that a run may execute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ProgramList {
-    /// Always `listed`. A profile without a list has no `programs` at all.
-    pub mode: OnlyListed,
-    /// The programs, sorted.
-    #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
-    pub list: Vec<ListedProgram>,
-}
-
-/// The only mode of a list of programs in a profile.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(rename = "Listed")]
-pub enum OnlyListed {
-    /// The run may execute only the programs of the list.
-    Listed,
-}
-
-/// A program that a run may execute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListedProgram {
-    /// Name of the program, for example `curl`. Or `{work}/**`, for every file in the directories that the run may
-    /// write.
-    pub name: Program,
-    /// Path of the program on the host, for example `/usr/bin/curl`. Or `{work}/**`.
-    pub path: ProgramPath,
-}
-
-impl ProgramList {
-    /// Checks the number and the order of the programs, and the size of the list.
-    ///
-    /// # Errors
-    /// Returns the error, with a pointer into this part.
-    pub fn check(&self) -> Result<(), Malformed> {
-        check_count("/list", self.list.len(), 1, MAX_PROGRAMS)?;
-        for (at, one) in self.list.iter().enumerate() {
-            if (one.name.as_str() == OWN_PROGRAMS) != (one.path.as_str() == OWN_PROGRAMS) {
-                return Err(Malformed::at(
-                    format!("/list/{at}"),
-                    "write {work}/** in both `name` and `path`, or in neither of the two",
-                ));
-            }
-        }
-        check_sorted("/list", &self.list)?;
-        check_bytes("", self, MAX_PROGRAMS_BYTES)
-    }
-}
 
 /// The programs that a run executed, as far as the boundary recorded them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -9,10 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
-    ContentDigest, DeclaredSandbox, GroupName, Layer, Level, Limits, MAX_GRANT_S, MAX_PROGRAMS,
-    MAX_PROGRAMS_BYTES, MAX_SIGNATURES, Malformed, OutputName, Parameter, ParameterType, Program,
-    RelativePath, STRICT, SecretName, StepDigest, StepRef, Variable, check_by, check_bytes,
-    check_count, check_range, check_sorted,
+    ContentDigest, DeclaredSandbox, GroupName, Layer, Level, Limits, MAX_GRANT_S,
+    MAX_NAMED_PROGRAMS, MAX_NAMED_PROGRAMS_BYTES, MAX_SIGNATURES, Malformed, OutputName, Parameter,
+    ParameterType, Program, RelativePath, STRICT, SecretName, StepDigest, StepRef, Variable,
+    check_by, check_bytes, check_count, check_range, check_sorted,
 };
 
 /// The definition of a step. The SHA-256 digest of its canonical JSON is the step digest. The definition contains no
@@ -69,7 +69,7 @@ pub struct StepDefinition {
     pub check: bool,
     /// Programs that the step starts and that its script does not name, sorted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
+    #[schemars(length(min = 1, max = MAX_NAMED_PROGRAMS), extend("uniqueItems" = true))]
     pub programs: Option<Vec<Program>>,
 }
 
@@ -152,9 +152,9 @@ impl StepDefinition {
             }
         }
         if let Some(programs) = &self.programs {
-            check_count("/step/programs", programs.len(), 1, MAX_PROGRAMS)?;
+            check_count("/step/programs", programs.len(), 1, MAX_NAMED_PROGRAMS)?;
             check_sorted("/step/programs", programs)?;
-            check_bytes("/step/programs", programs, MAX_PROGRAMS_BYTES)?;
+            check_bytes("/step/programs", programs, MAX_NAMED_PROGRAMS_BYTES)?;
             if self.sandbox.off_reason.is_some() {
                 return Err(Malformed::at(
                     "/step/programs",

@@ -22,7 +22,7 @@ use crate::{
     yaml,
 };
 use documents::{
-    DeclaredLimits, DeclaredSandbox, GroupSource, Limit, MAX_PROGRAMS, PermissionKind,
+    DeclaredLimits, DeclaredSandbox, GroupSource, Limit, MAX_NAMED_PROGRAMS, PermissionKind,
     PolicyDigest, ProgramMode, Timestamp, canonical_of,
 };
 
@@ -624,9 +624,9 @@ fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) ->
                 flaws,
             );
         } else if let Some(names) = list(value, "`allow`", check, flaws) {
-            if names.len() > MAX_PROGRAMS {
+            if names.len() > MAX_NAMED_PROGRAMS {
                 let message = format!(
-                    "`allow` has {} programs, but at most {MAX_PROGRAMS} are allowed",
+                    "`allow` has {} programs, but at most {MAX_NAMED_PROGRAMS} are allowed",
                     names.len()
                 );
                 refuse(flaws, value.place, message);

@@ -10,9 +10,7 @@ use std::{
 };
 
 use crate::{AppliedRule, Decided, ListEntry, PolicyDecision, PolicyVerdict, RuleOrigin, Ruling};
-use documents::{
-    OWN_PROGRAMS, PermissionKind, Program, ProgramMode, StepDefinition, listed_name, locked,
-};
+use documents::{OWN_PROGRAMS, PermissionKind, Program, ProgramMode, StepDefinition, locked};
 
 /// Programs in every list of a new boundary. They read, compare and print text and names. None of them deletes or moves
 /// files, changes permissions, reaches the network, or exists to start other programs (`find`, `xargs`).
@@ -32,16 +30,6 @@ pub struct ProgramNames {
     pub optional: BTreeSet<Program>,
     /// For each program of a closure, a program that starts it.
     pub starters: BTreeMap<Program, Program>,
-}
-
-impl ProgramNames {
-    /// Returns true if the list of a run may contain a program with this file name.
-    pub fn contains(&self, name: &Program) -> bool {
-        self.required
-            .iter()
-            .chain(&self.optional)
-            .any(|one| listed_name(one) == *name)
-    }
 }
 
 /// The names of several steps. Steps with the same names share them in memory.

@@ -3,7 +3,7 @@
 //! The sealed state decides the names in the list. Only the boundary states the path of each name, because only the
 //! boundary knows the files of its host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::{ProgramNames, Ruling};
 use documents::{
@@ -63,7 +63,7 @@ pub fn check_list(
             .to_owned()
     };
     let denied = list
-        .list
+        .programs()
         .iter()
         .filter(|one| one.path.as_str() != OWN_PROGRAMS)
         .filter(|one| {
@@ -108,7 +108,7 @@ pub fn without_denied(
     ruling: &Ruling,
     step: &StepDefinition,
     needed: &ProgramNames,
-    mut list: ProgramList,
+    list: ProgramList,
 ) -> Result<ProgramList, String> {
     let deny = &ruling.written.of(PermissionKind::Run).deny;
     let is_denied = |one: &ListedProgram| {
@@ -125,7 +125,7 @@ pub fn without_denied(
             .any(|name| listed_name(name) == one.name)
     };
     if let Some(one) = list
-        .list
+        .programs()
         .iter()
         .filter(is_required)
         .find(|one| is_denied(one))
@@ -137,13 +137,17 @@ pub fn without_denied(
         ));
     }
     let denied: BTreeSet<Program> = list
-        .list
+        .programs()
         .iter()
         .filter(|one| is_denied(one))
         .map(|one| one.name.clone())
         .collect();
-    list.list.retain(|one| !denied.contains(&one.name));
-    Ok(list)
+    if denied.is_empty() {
+        return Ok(list);
+    }
+    let mut allowed = list.programs().to_vec();
+    allowed.retain(|one| !denied.contains(&one.name));
+    ProgramList::of(allowed).map_err(|error| error.to_string())
 }
 
 /// Checks the names of a signed list. `needed` has the derived names, or is `None` if a run may execute every program.
@@ -170,11 +174,15 @@ pub fn check_programs(
         }
         (Some(needed), Some(signed)) => (needed, signed),
     };
-    let listed = |name: &&Program| signed.list.iter().any(|one| one.name == listed_name(name));
+    if !signed.is_known() {
+        let missing = format!("the list of programs {} is missing", signed.digest());
+        return wrong_list(missing);
+    }
+    let listed: HashSet<&Program> = signed.programs().iter().map(|one| &one.name).collect();
     let lacking: Vec<Program> = needed
         .required
         .iter()
-        .filter(|name| !listed(name))
+        .filter(|name| !listed.contains(&listed_name(name)))
         .cloned()
         .collect();
     if !lacking.is_empty() {
@@ -183,8 +191,18 @@ pub fn check_programs(
             joined(&lacking, ", ")
         ));
     }
-    let mut surplus: Vec<Program> = signed.list.iter().map(|one| one.name.clone()).collect();
-    surplus.retain(|name| !needed.contains(name));
+    let mut surplus: Vec<Program> = signed
+        .programs()
+        .iter()
+        .map(|one| one.name.clone())
+        .collect();
+    let allowed: HashSet<Program> = needed
+        .required
+        .iter()
+        .chain(&needed.optional)
+        .map(listed_name)
+        .collect();
+    surplus.retain(|name| !allowed.contains(name));
     surplus.dedup();
     if surplus.is_empty() {
         Ok(())
@@ -207,32 +225,4 @@ pub fn without_list(signed: &Profile, derived: &Profile) -> Profile {
         signed.programs = None;
     }
     signed
-}
-
-/// Returns the programs that have another path on the host now than in the signed list, as a sentence. Returns `None`
-/// if the two lists differ in another way.
-pub fn moved(now: &ProgramList, signed: &ProgramList) -> Option<String> {
-    let names = |list: &ProgramList| {
-        list.list
-            .iter()
-            .map(|one| one.name.clone())
-            .collect::<Vec<_>>()
-    };
-    if names(now) != names(signed) {
-        return None;
-    }
-    let pairs = now
-        .list
-        .iter()
-        .zip(&signed.list)
-        .filter(|(now, signed)| now.path != signed.path);
-    let moved: Vec<String> = pairs
-        .map(|(now, signed)| {
-            format!(
-                "{} is now {}, but the approvers signed {}",
-                now.name, now.path, signed.path
-            )
-        })
-        .collect();
-    (!moved.is_empty()).then(|| format!("{}; propose again", moved.join("; ")))
 }

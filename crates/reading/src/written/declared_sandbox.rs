@@ -10,8 +10,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use crate::{YamlFlaw, YamlKind, YamlNode, noted, refuse, yaml::unknown};
 use documents::{
     AllowedHost, Approvals, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, GroupName,
-    GroupSource, IdentError, MAX_PROGRAMS, OWN_PROGRAMS, Proc, Program, ProgramMode, Timestamp,
-    Workdir, check_host,
+    GroupSource, IdentError, MAX_NAMED_PROGRAMS, OWN_PROGRAMS, Proc, Program, ProgramMode,
+    Timestamp, Workdir, check_host,
 };
 
 /// Reads a word of the type `T` that is in `known`. The list `known` can lack some words of the type.
@@ -237,7 +237,7 @@ pub struct ProgramsRule {
     pub mode: Option<ProgramMode>,
     /// Programs that every list contains, sorted: names, absolute paths, or `{work}/**` for programs that the step
     /// itself makes.
-    #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
+    #[schemars(length(min = 1, max = MAX_NAMED_PROGRAMS), extend("uniqueItems" = true))]
     pub allow: Option<Vec<Program>>,
 }
 

@@ -104,12 +104,12 @@ pub fn find(
     places: &mut BTreeSet<PathBuf>,
 ) -> Result<ExecutableFiles, String> {
     let own = list
-        .list
+        .programs()
         .iter()
         .any(|one| one.path.as_str() == OWN_PROGRAMS);
     let mut programs = BTreeSet::new();
     for one in list
-        .list
+        .programs()
         .iter()
         .filter(|one| one.path.as_str() != OWN_PROGRAMS)
     {
@@ -177,7 +177,7 @@ pub fn find(
         return Err(not_utf8(path));
     }
     Ok(ExecutableFiles {
-        listed: list.list.len() as u64,
+        listed: list.programs().len() as u64,
         readable: readable(&programs, &libraries),
         programs: programs.into_iter().collect(),
         libraries: libraries.into_iter().collect(),
@@ -377,6 +377,9 @@ impl FoundLists {
     /// Returns the same messages as [`listed_programs::find`].
     pub fn files_of(&self, list: &ProgramList) -> Result<ExecutableFiles, String> {
         listed_programs::check_binary_formats()?;
+        if !list.is_known() {
+            return Err(format!("the list of programs {} is missing", list.digest()));
+        }
         let mut known = locked(&self.known);
         if known.has_changed() {
             *known = Known::default();

@@ -19,8 +19,8 @@ use crate::{
     started_by_env,
 };
 use documents::{
-    ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OWN_PROGRAMS, OnlyListed, Program,
-    ProgramList, canonical, listed_name,
+    ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OWN_PROGRAMS, Program, ProgramList, canonical,
+    listed_name,
 };
 
 /// What a person can do about a list that is too large.
@@ -214,12 +214,8 @@ impl Host<'_> {
             .collect::<Result<Vec<_>, ListError>>()?;
         // In a document, an array has the order of its elements in canonical JSON.
         list.sort_by_cached_key(|one| canonical::canonical_of(one).unwrap_or_default());
-        let list = ProgramList {
-            mode: OnlyListed::Listed,
-            list,
-        };
         check_size(&list, added)?;
-        Ok(list)
+        ProgramList::of(list).map_err(|error| ListError::Program(error.to_string()))
     }
 
     /// Adds all files that a name means, and the interpreters of those files that are scripts. `is_named` is false for a
@@ -447,11 +443,11 @@ fn changeable_by_run(path: &Path) -> bool {
 }
 
 /// Checks that a document can contain the list.
-fn check_size(list: &ProgramList, added: BTreeMap<&Program, usize>) -> Result<(), ListError> {
+fn check_size(list: &[ListedProgram], added: BTreeMap<&Program, usize>) -> Result<(), ListError> {
     let bytes = canonical::canonical_of(list)
         .map_err(|error| ListError::Program(error.to_string()))?
         .len();
-    if list.list.len() <= MAX_PROGRAMS && bytes <= MAX_PROGRAMS_BYTES {
+    if list.len() <= MAX_PROGRAMS && bytes <= MAX_PROGRAMS_BYTES {
         return Ok(());
     }
     let mut most: Vec<(&Program, usize)> = added.into_iter().collect();
@@ -464,7 +460,7 @@ fn check_size(list: &ProgramList, added: BTreeMap<&Program, usize>) -> Result<()
     Err(ListError::TooLarge(format!(
         "the list has {} programs in {bytes} bytes, and at most {MAX_PROGRAMS} programs in {MAX_PROGRAMS_BYTES} bytes are \
          allowed; these add most entries: {}",
-        list.list.len(),
+        list.len(),
         most.join(", ")
     )))
 }

@@ -268,6 +268,7 @@ fn new_proposal(number: u8) -> NewProposal {
     NewProposal {
         core: core(number),
         payload: Arc::from(&[number; 40][..]),
+        programs: None,
         request: [number; 32],
         chosen_nonce: true,
         may_repeat: false,
@@ -302,6 +303,7 @@ fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
         claim: None,
         emergency: None,
         signers: Vec::new(),
+        programs: None,
         core,
     }
 }

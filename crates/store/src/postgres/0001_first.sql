@@ -85,8 +85,8 @@ CREATE INDEX proposal_succeeded ON proposal (step, ended_at, params_digest, prop
 CREATE INDEX proposal_unknown ON proposal (step, ended_at, params_digest, proposer)
     WHERE status = 1 AND substring(detail from 1 for 19) = '\x7b22737461747573223a22756e6b6e6f776e22'::bytea;
 
--- The bytes that approvers sign, until the proposal runs.
-CREATE TABLE payload (proposal bytea PRIMARY KEY, data bytea NOT NULL);
+-- The bytes that approvers sign and the list of programs that they name, until the proposal runs.
+CREATE TABLE payload (proposal bytea PRIMARY KEY, data bytea NOT NULL, programs bytea);
 
 -- Runs without a receipt. id = leaf << 6 | item of the consumption. All else that a receipt needs is in the log.
 CREATE TABLE crossing (

@@ -85,8 +85,9 @@ CREATE INDEX proposal_succeeded ON proposal (step, ended_at, params_digest, prop
 CREATE INDEX proposal_unknown ON proposal (step, ended_at, params_digest, proposer)
     WHERE status = 1 AND substr(detail, 1, 19) = X'7B22737461747573223A22756E6B6E6F776E22';
 
--- The bytes to sign, until they run. Then they are in the log entry of the authorization.
-CREATE TABLE payload (proposal BLOB PRIMARY KEY, data BLOB NOT NULL) STRICT, WITHOUT ROWID;
+-- The bytes to sign and the list of programs that they name, until they run. Then the bytes are in the log entry of the
+-- authorization, and the list is a blob.
+CREATE TABLE payload (proposal BLOB PRIMARY KEY, data BLOB NOT NULL, programs BLOB) STRICT, WITHOUT ROWID;
 
 -- Runs without a receipt. id = leaf << 6 | item of the consumption. All else that a receipt needs is in the log.
 CREATE TABLE crossing (id INTEGER PRIMARY KEY, proposal BLOB NOT NULL, exclusive TEXT) STRICT;

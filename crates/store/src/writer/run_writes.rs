@@ -169,6 +169,9 @@ impl Writer {
         let leaf = self.append(batch, LeafKind::Consumption, data.clone());
         for ((item, run), authorization) in (0..).zip(items).zip(authorizations) {
             let request = run.request;
+            let blobs = &mut batch.writes.blobs;
+            let is_new = |list: &&(_, Vec<u8>)| blobs.iter().all(|(known, _)| *known != list.0);
+            blobs.extend(request.programs.as_ref().filter(is_new));
             batch.writes.starts.push(RunRow {
                 core: &request.core,
                 known: run.known,

@@ -30,8 +30,8 @@ use crate::{
     payload_of, signature_count, verify_authorization,
 };
 use documents::{
-    Authorization, Base64, Bundle, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES, Receipt,
-    RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
+    Authorization, Base64, Bundle, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES,
+    ProgramList, Receipt, RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
 };
 
 /// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
@@ -242,7 +242,10 @@ fn verify_parsed(
 
     // The authorization becomes readable only after all its signatures verify.
     let authorization = ledger.check(C::AuthorizationSignatures, || {
-        verify_authorization(authorization?, sealed?.roster)
+        let (mut authorization, said) = verify_authorization(authorization?, sealed?.roster)?;
+        let programs = bundle?.programs.clone().map(ProgramList::of).transpose()?;
+        authorization.add_programs(programs.as_ref())?;
+        Ok((authorization, said))
     });
     let authorization = authorization.as_ref();
 

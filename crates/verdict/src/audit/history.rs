@@ -7,7 +7,7 @@
 //! The file also verifies the signed head of another copy of the audited log.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt::Display,
     sync::Arc,
 };
@@ -23,9 +23,9 @@ use crate::{
     verify_head, versions_of,
 };
 use documents::{
-    Authorization, AuthorizationDigest, BoundaryRef, Carrier, Checkpoint, Consumption, Envelope,
-    FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, Receipt, RefusalStatement,
-    Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
+    Authorization, AuthorizationDigest, BlobDigest, BoundaryRef, Carrier, Checkpoint, Consumption,
+    Envelope, FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, ProgramList,
+    Receipt, RefusalStatement, Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
 };
 
 mod denials;
@@ -59,6 +59,8 @@ pub struct Auditor {
     tiles: Tiles,
     /// Index of the first entry that this audit reads.
     from: u64,
+    /// Lists of programs that were read last.
+    lists: HashMap<BlobDigest, ProgramList>,
     /// Latest time that an entry stated.
     at: Timestamp,
     seals: Seals,
@@ -138,6 +140,7 @@ impl Auditor {
             tree: Frontier::default(),
             tiles: Tiles::after(0),
             from: 0,
+            lists: HashMap::new(),
             at: Timestamp::from_unix(0),
             seals,
             runs: Runs::default(),
@@ -352,7 +355,10 @@ impl Auditor {
                 }
             }
             LeafKind::Authorization => match LoggedAuthorization::of(index, entry) {
-                Ok(authorization) => {
+                Ok(mut authorization) => {
+                    if let Err(why) = authorization.add_programs(&mut self.lists, beside)? {
+                        self.find(FindingKind::Entry, index, why);
+                    }
                     let unnamed = self.runs.authorize(authorization);
                     self.say_all(unnamed);
                 }

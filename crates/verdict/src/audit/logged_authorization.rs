@@ -1,9 +1,15 @@
 //! The log entry of an authorization, which is directly before the consumption that names it.
 
-use crate::LogEntry;
+use std::collections::HashMap;
+
+use crate::{EvidenceFiles, LogEntry, Unreadable};
 use documents::{
-    Authorization, AuthorizationDigest, AuthorizationRef, LeafHash, Signed, Statement,
+    Authorization, AuthorizationDigest, AuthorizationRef, BlobDigest, LeafHash, ProgramList,
+    Signed, Statement,
 };
+
+/// Maximum number of lists of programs that an audit remembers.
+const MAX_KNOWN: usize = 64;
 
 /// An authorization in the log, whose signatures are not verified yet.
 #[derive(Clone)]
@@ -17,7 +23,7 @@ pub struct LoggedAuthorization {
 }
 
 impl LoggedAuthorization {
-    /// Returns the authorization in this entry.
+    /// Returns the authorization in this entry, without its list of programs.
     ///
     /// # Errors
     /// Returns the reason if the entry is no well-formed authorization.
@@ -35,5 +41,35 @@ impl LoggedAuthorization {
             signed,
             stated: stated.predicate,
         })
+    }
+
+    /// Adds the list of programs, which is a blob of the log. `known` has lists that were read before.
+    ///
+    /// # Errors
+    /// Returns an error if the source can't be read. The inner error is the reason why the blob is not the list.
+    pub fn add_programs(
+        &mut self,
+        known: &mut HashMap<BlobDigest, ProgramList>,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<Result<(), String>, Unreadable> {
+        let Some(named) = &mut self.stated.sandbox.programs else {
+            return Ok(Ok(()));
+        };
+        let digest = named.digest();
+        if let Some(list) = known.get(&digest) {
+            named.clone_from(list);
+            return Ok(Ok(()));
+        }
+        let Some(bytes) = beside.blob(&digest)? else {
+            return Ok(Err(format!("the list of programs {digest} is missing")));
+        };
+        if let Err(error) = named.read(&bytes) {
+            return Ok(Err(error.to_string()));
+        }
+        if known.len() == MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(digest, named.clone());
+        Ok(Ok(()))
     }
 }

@@ -251,7 +251,11 @@ impl Runs {
         counts.signatures += logged.signed.signature_count() as u64;
         let signed = logged.signed.clone();
         let authorization = match verify_authorization(signed, &open.in_force.roster) {
-            Ok((authorization, _)) => authorization,
+            Ok((mut authorization, _)) => {
+                // A list that is missing was reported with the entry of the authorization.
+                let _ = authorization.add_programs(logged.stated.sandbox.programs.as_ref());
+                authorization
+            }
             Err(why) => {
                 again.find(FindingKind::ApprovalSignatures, why);
                 counts.fail += 1;
@@ -486,7 +490,7 @@ impl Runs {
     pub fn resume(
         kept: &SavedAudit,
         seals: &[Arc<SealInForce>],
-        logged: impl Fn(AuthorizationRef) -> Result<LoggedAuthorization, String>,
+        mut logged: impl FnMut(AuthorizationRef) -> Result<LoggedAuthorization, String>,
     ) -> Result<Self, String> {
         let SavedRuns {
             waiting,

@@ -17,10 +17,11 @@ use serde_json::Value;
 
 use documents::{
     Approvals, Artifact, AuthorizationDigest, BlobDigest, BoundaryName, Code, ContentDigest,
-    Envelope, Epoch, Grant, GrantId, GrantRate, GrantedSession, Grantee, GroupName, ManifestEntry,
-    Name, ObservedEnd, Outcome, Parameter, ParamsDigest, Permission, PolicyDigest, Profile,
-    ProposalId, ReceiptId, RefusedPart, RegistryRoot, ReviewVerdict, RevokedSubject, RosterDigest,
-    RosteredApprover, SealDigest, SessionId, StepDigest, StepRef, StreamName, Timestamp, joined,
+    Envelope, Epoch, Grant, GrantId, GrantRate, GrantedSession, Grantee, GroupName, ListedProgram,
+    ManifestEntry, Name, ObservedEnd, Outcome, Parameter, ParamsDigest, Permission, PolicyDigest,
+    Profile, ProposalId, ReceiptId, RefusedPart, RegistryRoot, ReviewVerdict, RevokedSubject,
+    RosterDigest, RosteredApprover, SealDigest, SessionId, StepDigest, StepRef, StreamName,
+    Timestamp, joined,
 };
 
 /// `GET /v1/receipts/{id}/files`: what a run left besides its output.
@@ -158,6 +159,9 @@ pub struct ProposalView {
     pub digest: AuthorizationDigest,
     /// Base64 of the exact bytes to sign.
     pub payload: String,
+    /// The list of programs that the bytes to sign name by its digest. Only in the view of one proposal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ListedProgram>,
     /// True if the run is an emergency.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emergency: bool,
@@ -792,6 +796,9 @@ pub struct StepView {
     pub denied: Option<String>,
     /// The sandbox of each run.
     pub sandbox: Profile,
+    /// The list of programs that the sandbox names by its digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ListedProgram>,
     /// Variables that a session of the runbook carries: names in the scripts, and patterns of policy. Absent for a step
     /// without a session.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -116,11 +116,13 @@ impl PreviewRules {
             epoch,
         };
         let signed = self.authorization(step, held, &params, reference, around)?;
+        let programs = signed.sandbox.listed().to_vec();
         let payload = signed
             .into_statement()
             .and_then(|statement| statement.to_payload());
         let sources = ReviewSources {
             payload: payload?,
+            programs,
             definition: Some(step.canonical()),
             contents: step
                 .definition

@@ -202,9 +202,9 @@ impl StepPrograms {
 
     /// Returns the whole list for JSON output.
     pub fn json(&self, profile: &Profile) -> Value {
-        match (self, &profile.programs) {
-            (Self::Any(why), _) => json!({"mode": ProgramMode::Any, "why": why}),
-            (Self::Listed(_), list) => json!(list),
+        match self {
+            Self::Any(why) => json!({"mode": ProgramMode::Any, "why": why}),
+            Self::Listed(_) => json!({"mode": ProgramMode::Listed, "list": profile.listed()}),
         }
     }
 }
@@ -331,10 +331,7 @@ impl NamedPrograms {
     }
 
     fn words(&self, profile: &Profile) -> String {
-        let list = profile
-            .programs
-            .as_ref()
-            .map_or(&[][..], |programs| &programs.list);
+        let list = profile.listed();
         let files: BTreeSet<&str> = self
             .named
             .iter()

@@ -19,9 +19,9 @@ use crate::{
     remote::log_source::{KEPT_HEADS, UNFINISHED},
 };
 use documents::{
-    Base64, BlobDigest, BoundaryName, Checkpoint, Envelope, Hash, MAX_NOTE_BYTES, Note,
-    Predicate as _, Seal, SealDigest, Statement, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath,
-    WitnessKey, leaf_hash, merkle::root, origin, push_entry, root_of, split_entries, verify_note,
+    Base64, BlobDigest, BoundaryName, Checkpoint, Envelope, Hash, MAX_NOTE_BYTES, Note, Predicate,
+    Seal, SealDigest, Statement, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, WitnessKey,
+    leaf_hash, merkle::root, origin, push_entry, root_of, split_entries, verify_note,
 };
 use verdict::{Chain, LogEntry, Pinned, TrustedRoster, VersionFacts, rosters_in};
 
@@ -334,7 +334,7 @@ impl ExportHead {
         trust: &[ChosenTrust],
     ) -> CommandResult<TrustedRoster> {
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
-        let (genesis, payload) = first.as_deref().and_then(sealed).ok_or_else(|| {
+        let (genesis, payload) = first.as_deref().and_then(logged::<Seal>).ok_or_else(|| {
             CommandFailure::check_said_no(
                 "the first entry at the source is not a seal: this is not the log of a boundary",
             )
@@ -461,7 +461,7 @@ impl ExportHead {
 fn last_seal(log: &LogSource, size: u64) -> CommandResult<(Vec<u8>, Seal)> {
     for tile in (0..size.div_ceil(u64::from(TILE_WIDTH))).rev() {
         for entry in log.entries(tile, size)?.into_iter().rev() {
-            if let Some((seal, _)) = sealed(&entry) {
+            if let Some((seal, _)) = logged::<Seal>(&entry) {
                 return Ok((entry, seal));
             }
         }
@@ -471,15 +471,15 @@ fn last_seal(log: &LogSource, size: u64) -> CommandResult<(Vec<u8>, Seal)> {
     ))
 }
 
-/// Parses an entry as a seal, without verification. Returns the seal and its payload.
-pub fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
+/// Parses an entry as a document of this kind, without verification. Returns the document and its payload.
+pub fn logged<P: Predicate>(entry: &[u8]) -> Option<(P, Vec<u8>)> {
     let envelope: Envelope = serde_json::from_slice(entry).ok()?;
-    if envelope.payload.len() / 4 * 3 > Seal::MAX_BYTES + 3 {
+    if envelope.payload.len() / 4 * 3 > P::MAX_BYTES + 3 {
         return None;
     }
     let payload = Base64::Strict.decode("", &envelope.payload).ok()?;
-    let seal = Statement::<Seal>::from_payload(&payload).ok()?.predicate;
-    Some((seal, payload))
+    let document = Statement::<P>::from_payload(&payload).ok()?.predicate;
+    Some((document, payload))
 }
 
 /// A tile with exactly the number of leaves that its path requires.

@@ -20,11 +20,11 @@ use serde::Serialize;
 use crate::{
     ChosenTrust, CommandFailure, CommandResult, ExportHead, ExportTile, LogSource, PrintableText,
     Terminal,
-    remote::export::mirror::{LogMirror, WIDTH, sealed},
+    remote::export::mirror::{LogMirror, WIDTH, logged},
 };
 use documents::{
-    BlobDigest, Hash, MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition, TILE_HEIGHT, TILE_WIDTH,
-    TileKind, TilePath, json, merkle::root,
+    Authorization, BlobDigest, Hash, MAX_DEFINITION_BYTES, RegistryLeaf, Seal, StepDefinition,
+    TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, json, merkle::root,
 };
 
 /// Result of an export.
@@ -326,10 +326,14 @@ impl Growth<'_> {
         Ok(written)
     }
 
-    /// Fetches all blobs that a seal names, all steps that the sealed registry names, and the files of these steps.
-    /// Returns the number of written blobs.
+    /// Fetches the list of programs that an authorization names, or all blobs that a seal names, all steps that the sealed
+    /// registry names, and the files of these steps. Returns the number of written blobs.
     fn named_by(&self, entry: &[u8]) -> CommandResult<u64> {
-        let Some((seal, _)) = sealed(entry) else {
+        if let Some((signed, _)) = logged::<Authorization>(entry) {
+            let list = signed.sandbox.programs.map(BlobDigest::from);
+            return list.map_or(Ok(0), |list| Ok(self.blob(&list)?.1));
+        }
+        let Some((seal, _)) = logged::<Seal>(entry) else {
             return Ok(0);
         };
         let mut written = 0;

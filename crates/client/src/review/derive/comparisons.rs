@@ -68,6 +68,9 @@ pub fn differences(derived: &Profile, signed: &Profile) -> String {
 /// common. Its parameters are not checked, because each run has its own.
 pub fn derive_granted(sources: &ReviewSources, run: &Authorization, now: Timestamp) -> Derived {
     let mut found = Derived::unchecked(sources);
+    let mut run = run.clone();
+    found.programs(sources, &mut run.sandbox);
+    let run = &run;
     found.statement = run.clone().into_statement().ok();
     found.payload = found
         .statement

@@ -10,10 +10,10 @@ use crate::{
 };
 use documents::{
     Authorization, BlobDigest, BoundaryRef, Emergency, Envelope, EnvelopeSignature, Genesis,
-    Limits, ListedProgram, Nonce, OnlyListed, PAYLOAD_TYPE, Permission, PermissionKind,
-    PermissionReason, PolicyDigest, Profile, ProgramList, ProposalId, RegistryRoot, RenderedDigest,
-    Roster, STRICT, Seal, SealDigest, SealedBoundary, SecretKey, SshKey, StepDefinition,
-    StepDigest, StepReference, Timestamp, pae, to_canonical,
+    Limits, ListedProgram, Nonce, PAYLOAD_TYPE, Permission, PermissionKind, PermissionReason,
+    PolicyDigest, Profile, ProgramList, ProposalId, RegistryRoot, RenderedDigest, Roster, STRICT,
+    Seal, SealDigest, SealedBoundary, SecretKey, SshKey, StepDefinition, StepDigest, StepReference,
+    Timestamp, pae, to_canonical,
 };
 use reading::{
     Builtins, CANONICAL, Policy, PolicyProfile, RequiredLayers, profile_of_step,
@@ -53,10 +53,9 @@ pub fn program_list(programs: &[(&str, &str)]) -> Option<ProgramList> {
         name: name.parse().expect("name"),
         path: path.parse().expect("path"),
     });
-    Some(ProgramList {
-        mode: OnlyListed::Listed,
-        list: list.collect(),
-    })
+    let mut list: Vec<_> = list.collect();
+    list.sort_by_cached_key(|one| documents::canonical_of(one).expect("canonical"));
+    Some(ProgramList::of(list).expect("a list"))
 }
 
 /// Documents of a review, before they are hashed and signed.
@@ -240,7 +239,9 @@ impl ReviewCase {
             signed.proposal = ProposalId::ending(signed.expires_at, [0; 10]);
             signed.nonce = Nonce::new(signed.expires_at, [0x42; 16]);
         }
+        let programs = signed.sandbox.programs.as_ref();
         ReviewSources {
+            programs: programs.map_or_else(Vec::new, |list| list.programs().to_vec()),
             payload: signed
                 .into_statement()
                 .and_then(|statement| statement.to_payload())

@@ -29,7 +29,14 @@ impl Look<'_> {
             LeafKind::Seal => opened::<Seal>(data)
                 .map(|(payload, seal)| self.seal(index, &payload, seal.predicate)),
             // The consumption reads its authorizations.
-            LeafKind::Authorization => opened::<Authorization>(data).map(|_| Ok(())),
+            LeafKind::Authorization => opened::<Authorization>(data).map(|(_, statement)| {
+                match statement.predicate.sandbox.programs {
+                    Some(list) => {
+                        self.blob_of(&entry, "list of programs", *list.digest().as_bytes())
+                    }
+                    None => Ok(()),
+                }
+            }),
             LeafKind::Consumption => opened::<Consumption>(data)
                 .map(|(_, statement)| self.consumption(index, &statement.predicate)),
             LeafKind::Receipt => opened::<Receipt>(data)
@@ -115,7 +122,7 @@ impl Look<'_> {
             self.defect(
                 entry,
                 format!(
-                    "the blob of the {what} of this seal, sha256:{}, is missing",
+                    "the blob of the {what} of this entry, sha256:{}, is missing",
                     hex(&digest)
                 ),
             );

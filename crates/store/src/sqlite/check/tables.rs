@@ -17,9 +17,9 @@ use crate::{
     },
 };
 use documents::{
-    Authorization, AuthorizationDigest, Blake3Digest, Blake3Stream, ContentDigest, Grant, KeyId,
-    LeafKind, Receipt, RegistryLeaf, ReviewStatement, RevokedSubject, SealedToken, Spent,
-    Statement, StepDefinition, Timestamp, hex, json, sha256,
+    Authorization, AuthorizationDigest, Blake3Digest, Blake3Stream, BlobDigest, ContentDigest,
+    Grant, KeyId, LeafKind, Receipt, RegistryLeaf, ReviewStatement, RevokedSubject, SealedToken,
+    Spent, Statement, StepDefinition, Timestamp, hex, json, sha256,
 };
 
 impl Look<'_> {
@@ -108,7 +108,7 @@ impl Look<'_> {
         let sql = concat!(
             "SELECT ",
             proposal_columns!(),
-            ", data FROM payload JOIN proposal p ON p.id = payload.proposal"
+            ", data, programs FROM payload JOIN proposal p ON p.id = payload.proposal"
         );
         // Few rows have a payload: waiting proposals are few, and ended proposals are deleted after their retention.
         let waiting = self.all(sql, [], |row| {
@@ -116,12 +116,20 @@ impl Look<'_> {
                 row.get::<Vec<u8>>(0)?,
                 row.proposal(0),
                 row.get::<Vec<u8>>(18)?,
+                row.get::<Option<Vec<u8>>>(19)?,
             ))
         })?;
-        for (id, row, payload) in waiting {
+        for (id, row, payload, programs) in waiting {
             match row {
                 Err(_) => self.unknown_values(&id),
                 Ok(row) if row.core.digest == AuthorizationDigest::of(&payload) => {
+                    let listed = payload_programs(&payload);
+                    if listed != programs.as_deref().map(BlobDigest::of) {
+                        self.defect(
+                            format!("table payload, row {}", hex(&id)),
+                            "the list of programs is not the list that the payload names",
+                        );
+                    }
                     self.compare(&row, Ok(payload));
                 }
                 Ok(_) => self.defect(
@@ -644,4 +652,10 @@ impl Look<'_> {
             "the number of reviews in the log is",
         )
     }
+}
+
+/// Returns the digest of the list of programs that a payload names.
+fn payload_programs(payload: &[u8]) -> Option<BlobDigest> {
+    let signed = Statement::<Authorization>::from_payload(payload).ok()?;
+    signed.predicate.sandbox.programs.map(BlobDigest::from)
 }

@@ -1,6 +1,6 @@
 //! Stores the state of an audit, and resumes a later audit from the stored state.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     Auditor, EvidenceFiles, Expected, LogEntry, Pinned, Runs, SavedAudit, SealInForce, Seals,
@@ -45,14 +45,18 @@ impl Auditor {
             )?;
             sealed.push(Arc::new(in_force));
         }
-        let width = u64::from(TILE_WIDTH);
+        let (width, mut lists) = (u64::from(TILE_WIDTH), HashMap::new());
         auditor.runs = Runs::resume(kept, &sealed, |named| {
             let entries = beside.entries(named.index / width, kept.size);
             let entries = entries.map_err(|Unreadable(why)| why)?;
             let data = entries.into_iter().nth((named.index % width) as usize);
-            data.and_then(|data| LoggedAuthorization::of(named.index, &LogEntry::of(data)).ok())
+            let mut logged = data
+                .and_then(|data| LoggedAuthorization::of(named.index, &LogEntry::of(data)).ok())
                 .filter(|logged| logged.at == named)
-                .ok_or_else(|| format!("entry {} is not the saved authorization", named.index))
+                .ok_or_else(|| format!("entry {} is not the saved authorization", named.index))?;
+            let added = logged.add_programs(&mut lists, beside);
+            added.map_err(|Unreadable(why)| why)??;
+            Ok(logged)
         })?;
         auditor.seals = Seals {
             current: sealed.last().cloned(),
