@@ -157,8 +157,8 @@ fn both_verifiers_accept_and_refuse_the_same_policies() {
         }
     }
     for (key, of, field, most) in [
-        ("standing", &standing, "max_uses", 1000),
-        ("standing", &standing, "max_days", 30),
+        ("standing", &standing, "max_uses", 100_000),
+        ("standing", &standing, "max_days", 90),
         ("emergency", &emergency, "max_unreviewed", 100),
         ("emergency", &emergency, "max_window_s", 86_400),
         ("emergency", &emergency, "required", 16),

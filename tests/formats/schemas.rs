@@ -281,11 +281,11 @@ fn the_schema_of_a_policy_and_the_reader_of_a_sealed_policy_agree() {
         (r#"{"version":0}"#, false),
         (r#"{"version":3}"#, false),
         (
-            r#"{"version":1,"default":{"standing":{"max_uses":1,"max_days":30,"session":"fresh"}}}"#,
+            r#"{"version":1,"default":{"standing":{"max_uses":100000,"max_days":90,"session":"fresh"}}}"#,
             true,
         ),
         (
-            r#"{"version":1,"default":{"standing":{"max_uses":1,"max_days":31}}}"#,
+            r#"{"version":1,"default":{"standing":{"max_uses":1,"max_days":91}}}"#,
             false,
         ),
         (

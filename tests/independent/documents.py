@@ -344,7 +344,7 @@ KINDS = {
                 high=32,
                 by="ref",
             ),
-            "max_uses": number(1, 1000),
+            "max_uses": number(1, parts.MAX_USES),
             "session": one_of("none", "fresh"),
             "artifacts": parts.artifacts(0),
             "proposer": NAME,
@@ -353,7 +353,7 @@ KINDS = {
             "not_before": time,
             "expires_at": time,
         },
-        {"rate": obj({"uses": number(1, 1000), "seconds": number(1, parts.MONTH)})},
+        {"rate": obj({"uses": number(1, parts.MAX_USES), "seconds": number(1, 3 * parts.MONTH)})},
     ),
     "revocation": obj({"boundary": BOUNDARY_OF, "reason": text()}),
     "review": obj(
@@ -527,8 +527,8 @@ def more_of_grant(predicate, _):
     issued, begin, end = (seconds(predicate[name]) for name in ("issued_at", "not_before", "expires_at"))
     if issued > begin:
         raise wrong("/predicate/not_before", "before it was issued")
-    if begin >= end or end - issued > parts.MONTH:
-        raise wrong("/predicate/expires_at", "not after it begins, or more than 30 days after it was issued")
+    if begin >= end or end - issued > 3 * parts.MONTH:
+        raise wrong("/predicate/expires_at", "not after it begins, or more than 90 days after it was issued")
 
 
 MORE = {

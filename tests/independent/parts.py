@@ -22,6 +22,7 @@ from shapes import (
 )
 
 MONTH = 2_592_000
+MAX_USES = 100_000
 TYPES = ("string", "integer", "boolean")
 # In bytes: of one artifact, and of all together.
 MOST_ARTIFACTS = 64 << 20
@@ -57,7 +58,7 @@ OF_AUTHORIZATION = {
 OF_RECEIPT = {
     "session": obj({"before": DIGEST, "after": DIGEST}),
 }
-OF_ITEM = {"grant": DIGEST, "use": number(1, 1000), "session": SESSION}
+OF_ITEM = {"grant": DIGEST, "use": number(1, MAX_USES), "session": SESSION}
 FILE = obj({"path": rel_path, "bytes": number(), "sha256": DIGEST, "blake3": BLAKE3, "executable": boolean})
 MANIFEST = at_most(1 << 20, arr(FILE, low=1, high=1000, by="path"))
 

@@ -35,7 +35,7 @@ RULE = {
     **{kind: LISTS for kind in ("run", "read", "write", "env")},
     "approvals": APPROVALS,
     "standing": obj(
-        {"max_uses": number(1, 1000), "max_days": number(1, 30)}, {"session": one_of("none", "fresh")}
+        {"max_uses": number(1, parts.MAX_USES), "max_days": number(1, 90)}, {"session": one_of("none", "fresh")}
     ),
     "emergency": obj(
         {"from": arr(NAME, low=1), "max_unreviewed": number(1, 100), "max_window_s": number(1, DAY), "review": PEOPLE},

@@ -96,9 +96,10 @@ pub use record::{
     },
     run_extensions::{
         Artifact, Artifacts, Emergency, Execution, Executions, GrantUse, MAX_ARTIFACTS_BYTES,
-        MAX_GRANT_S, MAX_MANIFEST_ENTRIES, MAX_NAMED_PROGRAMS, MAX_PROGRAM_FACTS_BYTES,
-        MAX_REFUSED, MAX_STARTED, MAX_USES, Manifest, ManifestEntry, OUTPUTS_PATH, PlanReference,
-        ProgramFacts, ProgramMode, SEARCHED, SessionChange, SessionReference,
+        MAX_GRANT_S, MAX_MANIFEST_ENTRIES, MAX_NAMED_PROGRAMS, MAX_PLAN_AGE_S,
+        MAX_PROGRAM_FACTS_BYTES, MAX_REFUSED, MAX_STARTED, MAX_USES, Manifest, ManifestEntry,
+        OUTPUTS_PATH, PlanReference, ProgramFacts, ProgramMode, SEARCHED, SessionChange,
+        SessionReference,
     },
     schema::{self, settings},
     seal::{

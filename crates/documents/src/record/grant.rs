@@ -52,7 +52,7 @@ pub struct Grant {
     pub issued_at: Timestamp,
     /// The grant is valid from this time on.
     pub not_before: Timestamp,
-    /// The grant is valid before this time, and no longer from this time on. At most 30 days after `issued_at`.
+    /// The grant is valid before this time, and no longer from this time on. At most 90 days after `issued_at`.
     pub expires_at: Timestamp,
 }
 
@@ -172,7 +172,7 @@ impl Predicate for Grant {
         if self.expires_at.unix().abs_diff(self.issued_at.unix()) > MAX_GRANT_S {
             return Err(Malformed::at(
                 "/predicate/expires_at",
-                "a grant may last at most 30 days",
+                "a grant may last at most 90 days",
             ));
         }
         check_subjects(subjects, &self.subjects())

@@ -22,9 +22,11 @@ pub const MAX_MANIFEST_ENTRIES: usize = 1000;
 /// Maximum size of a manifest, in bytes of canonical JSON.
 const MAX_MANIFEST_BYTES: usize = 1 << 20;
 /// Maximum number of uses of a grant.
-pub const MAX_USES: u64 = 1000;
-/// Maximum validity of a grant in seconds (30 days).
-pub const MAX_GRANT_S: u64 = 30 * 24 * 3600;
+pub const MAX_USES: u64 = 100_000;
+/// Maximum validity of a grant in seconds (90 days).
+pub const MAX_GRANT_S: u64 = 90 * 24 * 3600;
+/// Maximum age of a plan in seconds (30 days).
+pub const MAX_PLAN_AGE_S: u64 = 30 * 24 * 3600;
 
 /// Only the value `true` is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -9,8 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
-    ContentDigest, DeclaredSandbox, GroupName, Layer, Level, Limits, MAX_GRANT_S,
-    MAX_NAMED_PROGRAMS, MAX_NAMED_PROGRAMS_BYTES, MAX_SIGNATURES, Malformed, OutputName, Parameter,
+    ContentDigest, DeclaredSandbox, GroupName, Layer, Level, Limits, MAX_NAMED_PROGRAMS,
+    MAX_NAMED_PROGRAMS_BYTES, MAX_PLAN_AGE_S, MAX_SIGNATURES, Malformed, OutputName, Parameter,
     ParameterType, Program, RelativePath, STRICT, SecretName, StepDigest, StepRef, Variable,
     check_by, check_bytes, check_count, check_range, check_sorted,
 };
@@ -143,7 +143,7 @@ impl StepDefinition {
             }
         }
         if let Some(plan) = &self.plan {
-            check_range("/step/plan/max_age_s", plan.max_age_s, 1, MAX_GRANT_S)?;
+            check_range("/step/plan/max_age_s", plan.max_age_s, 1, MAX_PLAN_AGE_S)?;
             if plan.step == self.reference {
                 return Err(Malformed::at(
                     "/step/plan/step",
@@ -227,7 +227,7 @@ pub struct StepPlan {
     /// Ref of the step that makes the plan. Never the ref of this step.
     pub step: StepRef,
     /// Maximum age of the plan in seconds.
-    #[schemars(range(min = 1, max = MAX_GRANT_S))]
+    #[schemars(range(min = 1, max = MAX_PLAN_AGE_S))]
     pub max_age_s: u64,
 }
 

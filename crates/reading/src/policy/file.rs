@@ -14,8 +14,8 @@ use crate::{
     choice, refuse,
 };
 use documents::{
-    Approvals, GrantedSession, GroupName, GroupSource, MAX_SIGNATURES, MAX_USES, PermissionKind,
-    PolicyDigest,
+    Approvals, GrantedSession, GroupName, GroupSource, MAX_GRANT_S, MAX_SIGNATURES, MAX_USES,
+    PermissionKind, PolicyDigest,
 };
 
 /// A parsed policy, with its rules and the canonical JSON of the file.
@@ -277,7 +277,7 @@ pub(super) const MAX_GRANTS: usize = 1024;
 pub(super) const MAX_LIST: usize = 1024;
 
 /// Maximum validity of a grant in days.
-const MAX_DAYS: u64 = 30;
+const MAX_DAYS: u64 = MAX_GRANT_S / 86_400;
 /// Maximum number of emergencies without a review.
 const MAX_UNREVIEWED: u64 = 100;
 /// Maximum window of an emergency in seconds (one day, as for every authorization).
@@ -652,8 +652,8 @@ passkeys: {most: 1, alone: false, synced: true}
             Policy::from_sealed(&edited).is_ok()
         };
         for (pointer, most) in [
-            ("/default/standing/max_uses", 1000),
-            ("/default/standing/max_days", 30),
+            ("/default/standing/max_uses", 100_000),
+            ("/default/standing/max_days", 90),
             ("/default/emergency/max_unreviewed", 100),
             ("/default/emergency/max_window_s", 86_400),
             ("/default/emergency/required", 16),

@@ -13,7 +13,7 @@ use crate::{
     check_plan,
 };
 use documents::{
-    Authorization, Base64, Bundle, Consumption, ContentDigest, MAX_GRANT_S, MAX_SESSION_S,
+    Authorization, Base64, Bundle, Consumption, ContentDigest, MAX_PLAN_AGE_S, MAX_SESSION_S,
     MAX_WINDOW_S, ParamsDigest, SKEW_S, SessionChange, SessionId, SessionReference, Status,
     StepDefinition, StepRef, Timestamp, TlogProof, canonical,
 };
@@ -124,7 +124,7 @@ impl PlanReceipts {
     /// Drops the plans that are too old for every run from `since` on.
     pub(crate) fn forget(&mut self, since: Timestamp) {
         self.0
-            .retain(|_, plan| plan.finished_at.plus_seconds(MAX_GRANT_S) >= since);
+            .retain(|_, plan| plan.finished_at.plus_seconds(MAX_PLAN_AGE_S) >= since);
     }
 
     /// Returns the reason why the run whose nonce was spent at the entry `consumed` could not carry out its plan.

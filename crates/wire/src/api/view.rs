@@ -581,7 +581,7 @@ pub struct DraftTerms {
     /// Reason for the grant.
     #[serde(default)]
     pub reason: String,
-    /// Seconds from now to the end of the grant, at most 30 days.
+    /// Seconds from now to the end of the grant, at most 90 days.
     pub expires_in_s: i64,
 }
 
