@@ -1,5 +1,7 @@
 """Grants: what one permits, for whom, until when, and how often. From `formats.md`, sections 22.2 and 22.3."""
 
+import collections
+
 import documents
 import parts
 import rules
@@ -139,7 +141,7 @@ class Uses:
         grant.check_grantee(roster)
         if any(one["grant"].terms["grant"] == grant.terms["grant"] for one in self.grants.values()):
             raise Bad(f"{grant.terms['grant']} is in the log already")
-        self.grants[grant.digest] = {"grant": grant, "entry": index, "used": 0, "times": [], "unsettled": {}}
+        self.grants[grant.digest] = {"grant": grant, "entry": index, "used": 0, "times": collections.deque(), "unsettled": {}}
 
     def get(self, digest, index):
         """The grant of an entry before `index`."""
@@ -163,8 +165,11 @@ class Uses:
             found.append(f"more than {terms['max_uses']} uses")
         if "rate" in terms:
             # Half open: a use of exactly so many seconds ago counts no more.
-            use["times"] = [time for time in use["times"] if time > at - terms["rate"]["seconds"]] + [at]
-            if len(use["times"]) > terms["rate"]["uses"]:
+            times = use["times"]
+            while times and times[0] <= at - terms["rate"]["seconds"]:
+                times.popleft()
+            times.append(at)
+            if len(times) > terms["rate"]["uses"]:
                 found.append("too many uses in that time")
         if use["unsettled"]:
             found.append(f"the end of a use is unknown since entry {min(use['unsettled'].values())}")

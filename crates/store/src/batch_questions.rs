@@ -86,15 +86,17 @@ batch_statements! {
         UNION ALL SELECT id, expires_at FROM proposal WHERE status BETWEEN 2 AND 3 AND proposer = q.proposer \
         AND expires_at <= q.now) o LEFT JOIN LATERAL (SELECT true AS signed FROM signature WHERE proposal = o.id LIMIT 1) s \
         ON true WHERE s.signed IS NULL) u");
-    /// The newest uses of each grant. In PostgreSQL, a LIMIT can't depend on a row, so a condition on the number limits
-    /// the rows.
+    /// The newest use of each grant, and the use that is a number of uses before it. Both are found by their keys, also
+    /// among 100,000 uses. In PostgreSQL, the subqueries keep this plan for all statistics of the table.
     USES = pair("SELECT 0, number, at, EXISTS (SELECT 1 FROM owed WHERE standing = $1 AND unknown = 1 AND settled IS NULL) \
-        FROM standing_use WHERE digest = $1 ORDER BY number DESC LIMIT $2",
+        FROM (SELECT number AS last FROM standing_use WHERE digest = $1 ORDER BY number DESC LIMIT 1) AS one \
+        JOIN standing_use ON digest = $1 AND number IN (last, last - $2)",
         "SELECT q.number - 1, u.number, u.at, \
         (SELECT true FROM owed WHERE standing = q.digest AND unknown AND settled IS NULL LIMIT 1) IS NOT NULL \
-        FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS q(digest, most, number) \
-        CROSS JOIN LATERAL (SELECT number AS last FROM standing_use WHERE digest = q.digest ORDER BY number DESC LIMIT 1) l \
-        JOIN standing_use u ON u.digest = q.digest AND u.number > l.last - q.most ORDER BY q.number, u.number DESC");
+        FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS q(digest, back, number) \
+        CROSS JOIN LATERAL (SELECT number, at FROM standing_use WHERE digest = q.digest ORDER BY number DESC LIMIT 1) l \
+        CROSS JOIN LATERAL (SELECT l.number, l.at UNION ALL \
+        SELECT number, at FROM standing_use WHERE digest = q.digest AND number = l.number - q.back) u");
     SIGNATURES = pair("SELECT 0, keyid, person, presence, sig, at FROM signature WHERE proposal = $1 ORDER BY number",
         "SELECT q.number - 1, s.keyid, s.person, s.presence, s.sig, s.at \
         FROM unnest($1::bytea[]) WITH ORDINALITY AS q(id, number) JOIN signature s ON s.proposal = q.id \
@@ -145,8 +147,8 @@ pub fn of<'a>(questions: &'a Questions<'_>) -> [BatchRows<'a>; 8] {
             let now = new.created_at();
             cells![new.core.proposer.as_str(), now, now.plus(-UNSIGNED_KEPT_S)]
         }),
-        BatchRows::of(USES, &questions.uses, |claim| {
-            cells![claim.grant.as_bytes(), claim.needed()]
+        BatchRows::of(USES, &questions.uses, |(claim, earlier)| {
+            cells![claim.grant.as_bytes(), claim.back(*earlier)]
         }),
         BatchRows::of(SIGNATURES, &questions.signed, |id| cells![id_bytes(id)]),
         BatchRows::of(DENIALS, &questions.denials, |one| {

@@ -548,8 +548,8 @@ pub struct Questions<'a> {
     pub signed: Vec<&'a ProposalId>,
     /// Denials.
     pub denials: Vec<DenialQuestion<'a>>,
-    /// Uses of grants, one for each request to run under a grant.
-    pub uses: Vec<&'a GrantClaim>,
+    /// Uses of grants, one for each request to run under a grant, with the number of earlier requests under this grant.
+    pub uses: Vec<(&'a GrantClaim, u64)>,
 }
 
 /// A denial that arrived.
@@ -583,7 +583,7 @@ pub struct Answers {
     pub signatures: Vec<Vec<Signature>>,
     /// Stored facts about each denial.
     pub denials: Vec<DenialPrecedent>,
-    /// The newest uses of each grant, the newest first: as many as [`GrantClaim::needed`] says.
+    /// The newest use of each grant, and the use that is [`GrantClaim::back`] uses before it.
     pub uses: Vec<Vec<SpentUse>>,
 }
 

@@ -740,9 +740,11 @@ pub struct GrantClaim {
 }
 
 impl GrantClaim {
-    /// Returns the number of newest uses that decide whether the next use is allowed.
-    pub fn needed(&self) -> u64 {
-        self.rate.map_or(1, |(uses, _)| uses.max(1))
+    /// Returns the number of uses from the use that decides about the rate to the newest stored use, if `earlier` other
+    /// requests of the batch come first.
+    pub fn back(&self, earlier: u64) -> u64 {
+        self.rate
+            .map_or(0, |(uses, _)| uses.saturating_sub(earlier + 1))
     }
 }
 

@@ -118,7 +118,12 @@ pub fn questions(messages: &[WriterMessage]) -> Questions<'_> {
         match message {
             WriterMessage::Consume(asked) => {
                 questions.runs.push(&asked.message.core);
-                questions.uses.extend(&asked.message.claim);
+                if let Some(claim) = &asked.message.claim {
+                    let uses = &mut questions.uses;
+                    let same = uses.iter().filter(|(one, _)| one.grant == claim.grant);
+                    let earlier = same.count() as u64;
+                    uses.push((claim, earlier));
+                }
             }
             WriterMessage::Finish(asked) => questions.proposals.push(&asked.message.0.proposal),
             WriterMessage::Advance(asked) => questions.proposals.push(&asked.message.proposal),

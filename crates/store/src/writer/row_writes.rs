@@ -8,7 +8,7 @@
 //! - deletions: nonces that have expired, and rows whose retention has ended
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -280,21 +280,23 @@ impl Writer {
 
 /// The uses that the runs of a batch claim.
 pub struct ClaimedUses<'a> {
-    uses: HashMap<&'a ContentDigest, Vec<SpentUse>>,
+    /// The newest use of each grant and the uses that decide about its rate, by their numbers.
+    uses: HashMap<&'a ContentDigest, BTreeMap<u64, SpentUse>>,
     /// Grants that a receipt of the batch pauses.
     paused: HashSet<&'a ContentDigest>,
 }
 
 impl<'a> ClaimedUses<'a> {
-    /// Takes the stored uses of each grant, the newest first.
+    /// Takes the stored uses of each claim.
     pub fn new(
         claims: &[&'a GrantClaim],
         stored: Vec<Vec<SpentUse>>,
         paused: HashSet<&'a ContentDigest>,
     ) -> Self {
-        let mut all: HashMap<_, Vec<SpentUse>> = HashMap::new();
+        let mut all: HashMap<_, BTreeMap<u64, SpentUse>> = HashMap::new();
         for (claim, uses) in claims.iter().zip(stored) {
-            all.entry(&claim.grant).or_insert(uses);
+            let uses = uses.into_iter().map(|one| (one.number, one));
+            all.entry(&claim.grant).or_default().extend(uses);
         }
         Self { uses: all, paused }
     }
@@ -304,11 +306,12 @@ impl<'a> ClaimedUses<'a> {
     /// # Errors
     /// Returns the limit that the use would exceed.
     pub fn next(&self, claim: &GrantClaim, at: Timestamp) -> Result<u64, ConsumeStop> {
-        let uses = self.uses.get(&claim.grant).map_or(&[][..], Vec::as_slice);
-        if self.paused.contains(&claim.grant) || uses.first().is_some_and(|newest| newest.paused) {
+        let uses = self.uses.get(&claim.grant);
+        let newest = uses.and_then(BTreeMap::last_key_value);
+        if self.paused.contains(&claim.grant) || newest.is_some_and(|(_, one)| one.paused) {
             return Err(ConsumeStop::GrantPaused);
         }
-        let last = uses.first().map_or(0, |newest| newest.number);
+        let last = newest.map_or(0, |(number, _)| *number);
         if last >= claim.max_uses {
             return Err(ConsumeStop::GrantExhausted {
                 most: claim.max_uses,
@@ -317,9 +320,10 @@ impl<'a> ClaimedUses<'a> {
         if let Some((most, seconds)) = claim.rate {
             let period = i64::try_from(seconds).unwrap_or(i64::MAX);
             let begin = at.plus(-period);
-            let inside: Vec<&SpentUse> = uses.iter().filter(|one| one.at > begin).collect();
-            if inside.len() as u64 >= most
-                && let Some(oldest) = inside.last()
+            // The times of the uses never decrease, so one use decides: the one that is `most` before the next use.
+            let place = uses.zip((last + 1).checked_sub(most));
+            if let Some(oldest) = place.and_then(|(uses, number)| uses.get(&number))
+                && oldest.at > begin
             {
                 let wait_s = u64::try_from(oldest.at.unix() - begin.unix())
                     .unwrap_or(1)
@@ -337,7 +341,7 @@ impl<'a> ClaimedUses<'a> {
     /// Claims a use.
     pub fn claim(&mut self, claim: &'a GrantClaim, number: u64, at: Timestamp) {
         self.uses.entry(&claim.grant).or_default().insert(
-            0,
+            number,
             SpentUse {
                 number,
                 at,

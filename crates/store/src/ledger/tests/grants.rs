@@ -190,6 +190,44 @@ async fn uses_of_a_grant_are_numbered_and_limited_also_within_one_commit() {
 }
 
 #[tokio::test]
+async fn the_rate_counts_stored_uses_and_those_of_the_same_commit() {
+    for world in World::on_each_engine() {
+        let ledger = world.sealed().await;
+        let _ = active(&ledger, 1).await;
+        let rate = Some((3, 60));
+        let reach = |seconds: u8| {
+            world.clock.store(T0 + i64::from(seconds), SeqCst);
+            world.boot.store(seconds.into(), SeqCst);
+        };
+        for (number, seconds) in [(1, 0), (2, 10)] {
+            reach(seconds);
+            assert!(spend(&ledger, number, 1, 100_000, rate).await.is_ok());
+        }
+        // At each time, one use of three has place: the oldest of the three uses before the second is too new.
+        for (numbers, seconds, wait_s) in [
+            ([3, 4, 5], 20, 40),
+            ([4, 5, 6], 60, 10),
+            ([5, 6, 7], 70, 10),
+        ] {
+            reach(seconds);
+            let ends = tokio::join!(
+                spend(&ledger, numbers[0], 1, 100_000, rate),
+                spend(&ledger, numbers[1], 1, 100_000, rate),
+                spend(&ledger, numbers[2], 1, 100_000, rate)
+            );
+            let stop = Some(ConsumeStop::GrantRate {
+                most: 3,
+                seconds: 60,
+                wait_s,
+            });
+            assert!(ends.0.is_ok(), "{seconds}");
+            assert_eq!((ends.1.err(), ends.2.err()), (stop.clone(), stop));
+        }
+        assert_eq!(numbers(&ledger, 1), [5, 4, 3, 2, 1]);
+    }
+}
+
+#[tokio::test]
 async fn a_run_with_an_unknown_end_pauses_its_grant_from_the_commit_of_its_receipt_on() {
     for world in World::on_each_engine() {
         let ledger = world.sealed().await;
