@@ -786,8 +786,9 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     for words in [
         "may run WITHOUT ASKING",
         "up to 5 times, at most 3 in 1 h 0 min",
-        "say:echo text: each value of",
-        "5 runs in 1 h 0 min\n",
+        "== changes ==",
+        "what varies text: each value of",
+        "5 uses a day, 5 in all\n",
         &format!("countersign revoke {id}"),
         "printf '%s\\n' \"$PARAM_TEXT\"",
     ] {
@@ -1217,9 +1218,88 @@ fn the_screen_of_a_grant_has_the_lines_and_remarks_of_a_run_of_its_step() {
     ]);
     let words = "some values of deploy:release have no bounds, and the runs reach a network, files of the host";
     assert!(
-        free.contains(words) && free.contains("in a moment; some values have no bounds"),
+        free.contains(words)
+            && free.contains("10 uses a day, 10 in all; some values have no bounds"),
         "{free}"
     );
+}
+
+#[test]
+fn one_grant_of_checks_and_a_change_shows_the_checks_apart_and_runs_each_step() {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.config =
+            "[secrets.api-token]\nenv = \"TOKEN_OF_THE_TEST\"\nsteps = [\"probe:*\"]\n".to_owned();
+        setup.env("TOKEN_OF_THE_TEST", "t");
+        let steps = [
+            ("disk check=true", "echo disk"),
+            ("restart", "echo restart"),
+            (
+                "status check=true secrets=\"api-token=env:API_TOKEN\"",
+                "echo status",
+            ),
+        ];
+        setup.runbook("probe.md", runbook(SMALL, &steps));
+    });
+    let names = ["probe:disk", "probe:restart", "probe:status"];
+    let mut wanted = terms();
+    let params = json!({"type": "object", "properties": {}});
+    wanted["steps"] = json!(names.map(|step| json!({"step": step, "params": params})));
+    let view = draft(&world, &wanted).ok(201);
+    let shown = as_holder(&world, &alice(), &["review", id_of(&view)]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let place = |words: &str| {
+        text.rfind(words)
+            .unwrap_or_else(|| panic!("{words}: {text}"))
+    };
+    let can = "can change what these hosts and secrets let it change";
+    let places = [
+        "== checks, says their author ==",
+        "  step        probe:disk\n",
+        "  step        probe:status\n",
+        "api-token in the variable API_TOKEN",
+        can,
+        "== changes ==",
+        "  step        probe:restart\n",
+        "== all runs together ==",
+        "10 uses a day, 10 in all\n",
+    ]
+    .map(place);
+    assert!(places.is_sorted(), "{text}");
+    assert_eq!(text.matches(can).count(), 1, "{text}");
+    let grant = sign(&world, &view, &[&alice()]).ok(200);
+    let robot_bearer = bearer(&world, &robot());
+    for step in names {
+        let started = try_use(&world, &robot_bearer, &wish(&grant, step, json!({}))).ok(200);
+        let finished = world.until(id_of(&started), "finished");
+        assert_eq!(finished["outcome"]["status"], "succeeded", "{finished:#}");
+    }
+    world.assert_audited();
+}
+
+#[test]
+fn policy_may_permit_a_grant_of_100000_uses_in_90_days_and_no_more() {
+    let policy = POLICY.replace(
+        "max_uses: 20, max_days: 7",
+        "max_uses: 100000, max_days: 90",
+    );
+    let world = World::with(|setup| setup.policy = policy);
+    let with = |field: &str, value: u64| {
+        let mut terms = terms();
+        terms["max_uses"] = json!(100_000);
+        terms["expires_in_s"] = json!(90 * 86_400);
+        terms["rate"] = json!({"uses": 50_000, "seconds": 30 * 86_400});
+        terms[field] = json!(value);
+        draft(&world, &terms)
+    };
+    let view = with("max_uses", 100_000).ok(201);
+    assert_eq!(view["status"], "pending", "{view:#}");
+    let _ = with("max_uses", 100_001).problem("malformed");
+    let _ = with("expires_in_s", 90 * 86_400 + 1).problem("malformed");
+    let grant = sign(&world, &view, &[&alice()]).ok(200);
+    let robot_bearer = bearer(&world, &robot());
+    let _ = used(&world, &robot_bearer, &grant, "one");
+    world.assert_audited();
 }
 
 #[test]

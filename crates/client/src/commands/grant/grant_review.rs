@@ -30,6 +30,8 @@ use wire::{GrantList, GrantStatus, GrantView};
 const DIGITS: usize = 8;
 /// First line of the screen and of the decision.
 const HEADING: &str = "== STANDING GRANT: nobody is asked again ==";
+/// Weight of a remark that is shown below its step.
+const REACHES: LineWeight = LineWeight::Remark(RemarkSeverity::Network);
 
 /// A grant with everything that an approver must see.
 pub struct GrantReview {
@@ -263,19 +265,20 @@ impl GrantReview {
                 grantee.name
             ),
         );
-        for step in &grant.steps {
-            bad(&mut screen, "step", step.reference.as_str());
+        let (checks, changes): (Vec<_>, Vec<_>) = self
+            .granted()
+            .partition(|(step, found)| is_check(step, found));
+        for (title, steps) in [("checks, says their author", checks), ("changes", changes)] {
+            if !steps.is_empty() {
+                screen.heading(title);
+            }
+            for (step, found) in steps {
+                draw_step(&mut screen, step, found);
+            }
         }
+        screen.heading("all runs together");
         field(&mut screen, "grantee key", grantee.key.as_str());
         bad(&mut screen, "how often", &self.limits(now));
-        for (name, values) in self.values() {
-            let draw = if values.unbounded { bad } else { field };
-            draw(
-                &mut screen,
-                "what varies",
-                &format!("{name}: {}", values.words),
-            );
-        }
         if !grant.artifacts.is_empty() {
             let each = grant
                 .artifacts
@@ -307,48 +310,15 @@ impl GrantReview {
             grant.grant, grantee.name
         );
         field(&mut screen, "to stop it", &stop);
-        for (step, (_, found)) in grant.steps.iter().zip(&self.steps) {
-            if grant.steps.len() > 1 {
-                bad(&mut screen, "step", step.reference.as_str());
-            }
-            for line in &found.lines.always {
-                draw(&mut screen, line);
-            }
-        }
         remarks(&mut screen, &self.remarks);
         not_to_be_signed(&mut screen, self.standing());
         screen
     }
 
-    /// Returns each parameter of each step, with the values that it may have.
-    fn values(&self) -> impl Iterator<Item = (String, VaryingValues)> {
-        self.terms
-            .steps
-            .iter()
-            .zip(&self.steps)
-            .flat_map(|(step, (_, found))| {
-                let definition = found.definition.as_ref();
-                let mut values: Vec<_> = step
-                    .params
-                    .keys()
-                    .map(|(name, declared)| {
-                        let of_step = definition.and_then(|(one, _)| one.params.key(name));
-                        let values = VaryingValues::of(declared, of_step);
-                        (format!("{} {name}", step.reference), values)
-                    })
-                    .collect();
-                if values.is_empty() {
-                    let words = "it has no parameters".to_owned();
-                    values.push((
-                        step.reference.to_string(),
-                        VaryingValues {
-                            words,
-                            unbounded: false,
-                        },
-                    ));
-                }
-                values
-            })
+    /// Returns each step of the grant with the results of its checks.
+    fn granted(&self) -> impl Iterator<Item = (&GrantedStep, &Derived)> {
+        let found = self.steps.iter().map(|(_, found)| found);
+        self.terms.steps.iter().zip(found)
     }
 
     fn limits(&self, now: Timestamp) -> String {
@@ -372,23 +342,25 @@ impl GrantReview {
         )
     }
 
+    /// Returns the most uses within 24 hours. The rate limits each period of its length, whenever the period begins, so
+    /// a day has no more than all uses of the periods that cover it.
     fn worst_case(&self) -> String {
         let grant = &self.terms;
-        // All runs that a period permits can start at the beginning of the period.
-        let periods = grant
-            .rate
-            .as_ref()
-            .map(|rate| (grant.max_uses.div_ceil(rate.uses) - 1, rate.seconds));
-        let time = match periods {
-            None | Some((0, _)) => "a moment".to_owned(),
-            Some((periods, seconds)) => span((periods * seconds) as i64),
-        };
-        let values = if self.values().any(|(_, values)| values.unbounded) {
+        let lasts = grant.expires_at.unix() - grant.not_before.unix();
+        let day = lasts.clamp(1, 86_400).unsigned_abs();
+        let most = grant.rate.as_ref().map_or(grant.max_uses, |rate| {
+            grant.max_uses.min(rate.uses * day.div_ceil(rate.seconds))
+        });
+        let values = if self.granted().any(|(step, found)| is_free(step, found)) {
             "; some values have no bounds"
         } else {
             ""
         };
-        format!("{} runs in {time}{values}", grant.max_uses)
+        format!(
+            "{} uses a day, {} in all{values}",
+            grouped(most),
+            grouped(grant.max_uses)
+        )
     }
 
     /// Returns the remarks about the grant and about each step, most important first.
@@ -400,22 +372,20 @@ impl GrantReview {
             .into_iter()
             .collect();
         let many = self.terms.steps.len() > 1;
-        for (step, (_, found)) in self.terms.steps.iter().zip(&self.steps) {
-            let of_step = format!("{} ", step.reference);
-            let is_free = |(name, values): (String, VaryingValues)| {
-                name.starts_with(&of_step) && values.unbounded
-            };
-            if let Some(reach) = reach(step).filter(|_| self.values().any(is_free)) {
+        for (step, found) in self.granted() {
+            let name = &step.reference;
+            if let Some(reach) = reach(step).filter(|_| is_free(step, found)) {
                 let words =
-                    format!("some values of {of_step}have no bounds, and the runs reach {reach}");
+                    format!("some values of {name} have no bounds, and the runs reach {reach}");
                 all.push(remark(RemarkSeverity::SandboxOff, &words));
             }
             let about = if many {
-                format!("{}: ", step.reference)
+                format!("{name}: ")
             } else {
                 String::new()
             };
-            for line in &found.lines.remarks {
+            let remarks = &found.lines.remarks;
+            for line in remarks.iter().filter(|line| line.weight != REACHES) {
                 let text = PrintableText::text(&about).then(&line.text);
                 all.push(ReviewLine {
                     text,
@@ -444,6 +414,71 @@ fn bad(screen: &mut Screen, name: &'static str, words: &str) {
         screen,
         &ReviewLine::always(name, words).toned(LineTone::Bad),
     );
+}
+
+/// Returns true if the step's author calls it a check, and if its runs can change nothing on the host itself.
+fn is_check(step: &GrantedStep, found: &Derived) -> bool {
+    let (sandbox, definition) = (&step.sandbox, found.definition.as_ref());
+    definition.is_some_and(|(definition, _)| definition.check)
+        && sandbox.write.is_empty()
+        && sandbox.sockets.is_empty()
+        && sandbox.network.mode != NetworkMode::Host
+        && sandbox.off_reason.is_none()
+}
+
+/// Draws what the runs of a step get and reach, and what may vary.
+fn draw_step(screen: &mut Screen, step: &GrantedStep, found: &Derived) {
+    let checks = is_check(step, found);
+    let draw_name = if checks { field } else { bad };
+    draw_name(screen, "step", step.reference.as_str());
+    for line in &found.lines.always {
+        draw(screen, line);
+    }
+    let remarks = found.lines.remarks.iter();
+    for line in remarks.filter(|line| line.weight == REACHES) {
+        let name = "reaches";
+        draw(
+            screen,
+            &ReviewLine {
+                name,
+                ..line.clone()
+            },
+        );
+    }
+    let varying = values(step, found);
+    if varying.is_empty() {
+        field(screen, "what varies", "nothing: it has no parameters");
+    }
+    for (name, values) in varying {
+        let draw = if values.unbounded { bad } else { field };
+        draw(screen, "what varies", &format!("{name}: {}", values.words));
+    }
+    let definition = found.definition.as_ref();
+    let has_secrets = definition.is_some_and(|(definition, _)| !definition.secrets.is_empty());
+    if checks && (has_secrets || !step.sandbox.network.hosts.is_empty()) {
+        bad(
+            screen,
+            "",
+            "can change what these hosts and secrets let it change",
+        );
+    }
+}
+
+/// Returns each parameter of a step, with the values that it may have.
+fn values<'g>(step: &'g GrantedStep, found: &Derived) -> Vec<(&'g str, VaryingValues)> {
+    let definition = found.definition.as_ref();
+    let values = step.params.keys().map(|(name, declared)| {
+        let of_step = definition.and_then(|(one, _)| one.params.key(name));
+        (name.as_str(), VaryingValues::of(declared, of_step))
+    });
+    values.collect()
+}
+
+/// Returns true if nothing bounds the values of a parameter.
+fn is_free(step: &GrantedStep, found: &Derived) -> bool {
+    values(step, found)
+        .iter()
+        .any(|(_, values)| values.unbounded)
 }
 
 /// Returns an authorization with what all runs of a step under a grant have in common. The other fields have

@@ -1,30 +1,61 @@
 //! The screen of a grant.
 
-use documents::Statement;
+use documents::{Statement, StepDigest, to_canonical};
 use serde_json::json;
 
 use super::*;
-use crate::review::tests::review_case::{case, signature};
+use crate::review::tests::review_case::{NOW, case, signature};
+
+/// Line of a check that reaches hosts or gets secrets.
+const LET: &str = "can change what these hosts and secrets let it change";
 
 fn review(of: &Value) -> Option<GrantReview> {
     let grant: Grant = serde_json::from_value(of.clone()).ok()?;
-    let sources = case().sources();
-    let run = run_of(&grant, &grant.steps[0], ContentDigest::of(b"grant"));
-    let found = derive_granted(&sources, &run, grant.not_before);
-    let (payload, steps) = (Vec::new(), vec![(sources, found)]);
-    let digest = ContentDigest::of(&payload);
-    let document = of.clone();
+    Some(reviewed(grant, vec![case().sources()]))
+}
+
+/// Returns the review of a grant with the documents of its steps.
+fn reviewed(grant: Grant, sources: Vec<ReviewSources>) -> GrantReview {
+    let step = |(granted, sources): (&GrantedStep, ReviewSources)| {
+        let run = run_of(&grant, granted, ContentDigest::of(b"grant"));
+        let found = derive_granted(&sources, &run, grant.not_before);
+        (sources, found)
+    };
+    let steps = grant.steps.iter().zip(sources).map(step).collect();
+    let payload = Vec::new();
     let mut review = GrantReview {
+        digest: ContentDigest::of(&payload),
         payload,
-        digest,
+        document: serde_json::to_value(&grant).expect("JSON"),
         terms: grant,
-        document,
         steps,
         remarks: Vec::new(),
         so_far: Vec::new(),
     };
     review.remarks = review.all_remarks();
-    Some(review)
+    review
+}
+
+/// Returns the review of a grant of these steps, each with its changes of a usual definition and of a usual sandbox.
+fn review_of(steps: &[(&str, Value, Value)]) -> GrantReview {
+    let set = |value: &mut Value, changes: &Value| {
+        for (name, change) in changes.as_object().expect("fields") {
+            value[name.as_str()] = change.clone();
+        }
+    };
+    let (mut grant, mut granted, mut sources) = (grant(), Vec::new(), Vec::new());
+    for (reference, of_definition, of_sandbox) in steps {
+        let (mut case, mut step) = (case(), grant["steps"][0].clone());
+        set(&mut case.definition, &json!({"ref": reference}));
+        set(&mut case.definition, of_definition);
+        set(&mut step["sandbox"], of_sandbox);
+        let digest = StepDigest::of(&to_canonical(&case.definition));
+        set(&mut step, &json!({"ref": reference, "digest": digest}));
+        granted.push(step);
+        sources.push(case.sources());
+    }
+    grant["steps"] = json!(granted);
+    reviewed(serde_json::from_value(grant).expect("a grant"), sources)
 }
 
 fn grant() -> Value {
@@ -141,4 +172,154 @@ fn unbounded_values_together_with_a_network_are_an_extra_red_remark() {
             .paint(1000, false)
             .contains("ANY VALUE (string)")
     );
+}
+
+#[test]
+fn the_checks_of_a_grant_come_first_and_each_step_has_its_own_lines() {
+    let check = || json!({"check": true});
+    let secrets = json!([{"name": "api-token", "as": "env", "variable": "API_TOKEN"}]);
+    let hosts = json!({"network": {"mode": "allow", "hosts": ["api.example:443"]}});
+    let review = review_of(&[
+        ("a:restart", json!({}), json!({})),
+        ("b:disk", check(), json!({})),
+        ("c:status", check(), hosts.clone()),
+        (
+            "d:logs",
+            json!({"check": true, "secrets": secrets}),
+            json!({}),
+        ),
+        ("e:files", check(), json!({"write": ["/srv"]})),
+        ("f:socket", check(), json!({"sockets": ["/run/x.sock"]})),
+        (
+            "g:net",
+            check(),
+            json!({"network": {"mode": "host", "hosts": []}}),
+        ),
+        ("h:off", check(), json!({"off_reason": "no kernel"})),
+        ("i:deploy", json!({}), hosts),
+    ]);
+    let block = review.block(review.terms.not_before).paint(1000, false);
+    let mut parts: Vec<(&str, String)> = Vec::new();
+    for line in block.lines() {
+        let step = line.strip_prefix("  step        ");
+        let mut steps = review.terms.steps.iter();
+        match step.filter(|step| steps.any(|one| one.reference.as_str() == *step)) {
+            Some(step) => parts.push((step, String::new())),
+            None if line.starts_with("== ") => parts.push((line, String::new())),
+            None => {
+                let (_, part) = parts.last_mut().expect("the heading is first");
+                part.push_str(line);
+                part.push('\n');
+            }
+        }
+    }
+    let order: Vec<_> = parts.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        order,
+        [
+            HEADING,
+            "== checks, says their author ==",
+            "b:disk",
+            "c:status",
+            "d:logs",
+            "== changes ==",
+            "a:restart",
+            "e:files",
+            "f:socket",
+            "g:net",
+            "h:off",
+            "i:deploy",
+            "== all runs together ==",
+        ]
+    );
+    for (name, part) in &parts {
+        let is_step = name.contains(':') && !name.starts_with("==");
+        for (words, steps) in [
+            (LET, &["c:status", "d:logs"][..]),
+            (
+                "network: only \"api.example:443\"",
+                &["c:status", "i:deploy"],
+            ),
+            ("network: every network", &["g:net"]),
+            ("api-token in the variable API_TOKEN", &["d:logs"]),
+        ] {
+            assert_eq!(part.contains(words), steps.contains(name), "{name}: {part}");
+        }
+        for words in ["  sandbox     ", "  what varies host: each value of"] {
+            assert_eq!(part.contains(words), is_step, "{name}: {part}");
+        }
+    }
+}
+
+#[test]
+fn a_grant_of_checks_alone_has_no_heading_of_changes() {
+    let painted = |definition: Value| {
+        let review = review_of(&[("a:disk", definition, json!({}))]);
+        review.block(review.terms.not_before).paint(1000, false)
+    };
+    let (checks, changes) = (painted(json!({"check": true})), painted(json!({})));
+    assert!(
+        checks.contains("== checks, says their author ==") && !checks.contains("== changes =="),
+        "{checks}"
+    );
+    assert!(
+        changes.contains("== changes ==") && !changes.contains("== checks"),
+        "{changes}"
+    );
+    assert!(!checks.contains(LET) && !changes.contains(LET));
+}
+
+#[test]
+fn the_worst_case_is_the_most_uses_within_a_day() {
+    const DAY: i64 = 86_400;
+    for (max_uses, rate, lasts, words) in [
+        (20, None, 7 * DAY, "20 uses a day, 20 in all"),
+        (
+            100_000,
+            Some((50, 3600)),
+            90 * DAY,
+            "1,200 uses a day, 100,000 in all",
+        ),
+        // 13 periods of 7,000 s cover a day.
+        (
+            100_000,
+            Some((50, 7000)),
+            90 * DAY,
+            "650 uses a day, 100,000 in all",
+        ),
+        (
+            500,
+            Some((400, 86_400)),
+            7 * DAY,
+            "400 uses a day, 500 in all",
+        ),
+        (
+            500,
+            Some((400, 604_800)),
+            30 * DAY,
+            "400 uses a day, 500 in all",
+        ),
+        (
+            500,
+            Some((400, 86_399)),
+            7 * DAY,
+            "500 uses a day, 500 in all",
+        ),
+        (100, Some((3, 3600)), 7200, "6 uses a day, 100 in all"),
+    ] {
+        let mut of = grant();
+        of["max_uses"] = json!(max_uses);
+        match rate {
+            Some((uses, seconds)) => of["rate"] = json!({"uses": uses, "seconds": seconds}),
+            None => drop(of.as_object_mut().expect("a grant").remove("rate")),
+        }
+        of["expires_at"] = json!(Timestamp::from_unix(NOW - 60 + lasts));
+        assert_eq!(review(&of).expect("a review").worst_case(), words);
+    }
+    let mut free = grant();
+    free["steps"][0]["params"]["properties"]["host"] = json!({"type": "string"});
+    let words = "9 uses a day, 20 in all; some values have no bounds";
+    let lasts = json!(Timestamp::from_unix(NOW - 60 + 3 * 3600));
+    free["expires_at"] = lasts;
+    assert_eq!(review(&free).expect("a review").worst_case(), words);
 }
