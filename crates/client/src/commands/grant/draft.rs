@@ -67,7 +67,7 @@ pub struct Args {
     /// The maximum number of runs in a time, for example 3/1h
     #[arg(long, value_name = "N/TIME", value_parser = rate)]
     rate: Option<GrantRate>,
-    /// The time until the grant ends: 12h, 7d; at most 30d
+    /// The time until the grant ends: 12h, 7d; at most 90d
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     lasts: i64,
     /// Which sessions the runs may use: none or fresh
