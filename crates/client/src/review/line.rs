@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{LineTone, PrintableText};
 
 /// Weight of a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LineWeight {
     /// The line is on every decision screen.
     Always,

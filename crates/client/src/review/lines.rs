@@ -8,16 +8,17 @@ mod values;
 use serde_json::Value;
 
 use crate::{
-    Derived, FieldReason, LineTone, LineWeight, Lines, MOST_PARAMETERS, PrintableText, ROW,
-    ReviewFinding, ReviewLine, ReviewSources, RosterSource, SignedField, StatementVerdict,
-    duration_ms, leaves, lines_of, path_key, plain_or_quoted,
-    review::value_words::signed_paths,
+    Derived, FieldReason, LineTone, Lines, MOST_PARAMETERS, PrintableText, ROW, ReviewFinding,
+    ReviewLine, ReviewSources, RosterSource, SignedField, StatementVerdict, duration_ms, leaves,
+    lines_of, path_key, plain_or_quoted,
     review::{
         compare::compare,
         coverage::EqualValues,
         lines::values::{END, LeafText, PROSE, changed, folded, in_full, in_row, label_of},
         program_lines, remarks, run_inputs, step_files,
-        value_words::{bytes, clock, counted, grouped, is_default, left_words, listed, paths},
+        value_words::{
+            bytes, clock, counted, grouped, is_default, left_words, listed, paths, signed_paths,
+        },
     },
     rule_words, short_id, told_rules,
 };
@@ -104,10 +105,7 @@ impl Lines {
     /// Adds the remarks about the checks, the line about trust, and the fields.
     pub fn conclude(&mut self, sources: &ReviewSources, found: &Derived, fields: Vec<SignedField>) {
         self.remarks.extend(remarks::of_checks(sources, found));
-        self.remarks.sort_by_key(|line| match line.weight {
-            LineWeight::Remark(severity) => Some(severity),
-            LineWeight::Always => None,
-        });
+        self.remarks.sort_by_key(|line| line.weight);
         self.trust(sources, found);
         if found.statement.is_some() {
             let count = |fits: fn(&FieldReason) -> bool| {

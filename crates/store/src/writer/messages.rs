@@ -119,10 +119,9 @@ pub fn questions(messages: &[WriterMessage]) -> Questions<'_> {
             WriterMessage::Consume(asked) => {
                 questions.runs.push(&asked.message.core);
                 if let Some(claim) = &asked.message.claim {
-                    let uses = &mut questions.uses;
-                    let same = uses.iter().filter(|(one, _)| one.grant == claim.grant);
-                    let earlier = same.count() as u64;
-                    uses.push((claim, earlier));
+                    let uses = questions.uses.iter();
+                    let earlier = uses.filter(|(one, _)| one.grant == claim.grant).count();
+                    questions.uses.push((claim, earlier as u64));
                 }
             }
             WriterMessage::Finish(asked) => questions.proposals.push(&asked.message.0.proposal),

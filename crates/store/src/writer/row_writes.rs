@@ -318,16 +318,12 @@ impl<'a> ClaimedUses<'a> {
             });
         }
         if let Some((most, seconds)) = claim.rate {
-            let period = i64::try_from(seconds).unwrap_or(i64::MAX);
-            let begin = at.plus(-period);
             // The times of the uses never decrease, so one use decides: the one that is `most` before the next use.
             let place = uses.zip((last + 1).checked_sub(most));
-            if let Some(oldest) = place.and_then(|(uses, number)| uses.get(&number))
-                && oldest.at > begin
-            {
-                let wait_s = u64::try_from(oldest.at.unix() - begin.unix())
-                    .unwrap_or(1)
-                    .max(1);
+            let oldest = place.and_then(|(uses, number)| uses.get(&number));
+            let wait_s = oldest.map_or(0, |one| one.at.plus_seconds(seconds).unix() - at.unix());
+            if wait_s > 0 {
+                let wait_s = wait_s.unsigned_abs();
                 return Err(ConsumeStop::GrantRate {
                     most,
                     seconds,

@@ -214,7 +214,7 @@ impl GrantReview {
     /// Draws what may scroll off the screen.
     fn texts(&self) -> Screen {
         let mut screen = Screen::default();
-        screen.push(LineTone::Bad, String::new(), HEADING);
+        screen.push(LineTone::Bad, "", HEADING);
         screen.push(LineTone::Plain, "  digest ", self.digest.to_string());
         let grant = &self.terms;
         let mut window = format!("{} to {}", grant.not_before, grant.expires_at);
@@ -247,7 +247,7 @@ impl GrantReview {
     fn block(&self, now: Timestamp) -> Screen {
         let mut screen = Screen::default();
         let (grant, grantee) = (&self.terms, &self.terms.grantee);
-        screen.push(LineTone::Bad, String::new(), HEADING);
+        screen.push(LineTone::Bad, "", HEADING);
         let owners = self
             .known_roster()
             .and_then(|roster| roster.proposer(&grantee.name));
@@ -365,11 +365,9 @@ impl GrantReview {
 
     /// Returns the remarks about the grant and about each step, most important first.
     fn all_remarks(&self) -> Vec<ReviewLine> {
-        let remark = |severity, words: &str| ReviewLine::remark(severity, words);
-        let mut all: Vec<_> = self
-            .grantee_flaw()
-            .map(|why| remark(RemarkSeverity::Fails, &format!("NOT TRUE: {why}")))
-            .into_iter()
+        let flaw = self.grantee_flaw().into_iter();
+        let mut all: Vec<_> = flaw
+            .map(|why| ReviewLine::remark(RemarkSeverity::Fails, format!("NOT TRUE: {why}")))
             .collect();
         let many = self.terms.steps.len() > 1;
         for (step, found) in self.granted() {
@@ -377,7 +375,7 @@ impl GrantReview {
             if let Some(reach) = reach(step).filter(|_| is_free(step, found)) {
                 let words =
                     format!("some values of {name} have no bounds, and the runs reach {reach}");
-                all.push(remark(RemarkSeverity::SandboxOff, &words));
+                all.push(ReviewLine::remark(RemarkSeverity::SandboxOff, words));
             }
             let about = if many {
                 format!("{name}: ")
@@ -393,10 +391,7 @@ impl GrantReview {
                 });
             }
         }
-        all.sort_by_key(|line| match line.weight {
-            LineWeight::Remark(severity) => Some(severity),
-            LineWeight::Always => None,
-        });
+        all.sort_by_key(|line| line.weight);
         all
     }
 }
@@ -418,8 +413,8 @@ fn bad(screen: &mut Screen, name: &'static str, words: &str) {
 
 /// Returns true if the step's author calls it a check, and if its runs can change nothing on the host itself.
 fn is_check(step: &GrantedStep, found: &Derived) -> bool {
-    let (sandbox, definition) = (&step.sandbox, found.definition.as_ref());
-    definition.is_some_and(|(definition, _)| definition.check)
+    let sandbox = &step.sandbox;
+    found.definition.as_ref().is_some_and(|(one, _)| one.check)
         && sandbox.write.is_empty()
         && sandbox.sockets.is_empty()
         && sandbox.network.mode != NetworkMode::Host
@@ -454,7 +449,7 @@ fn draw_step(screen: &mut Screen, step: &GrantedStep, found: &Derived) {
         draw(screen, "what varies", &format!("{name}: {}", values.words));
     }
     let definition = found.definition.as_ref();
-    let has_secrets = definition.is_some_and(|(definition, _)| !definition.secrets.is_empty());
+    let has_secrets = definition.is_some_and(|(one, _)| !one.secrets.is_empty());
     if checks && (has_secrets || !step.sandbox.network.hosts.is_empty()) {
         bad(
             screen,
@@ -466,8 +461,8 @@ fn draw_step(screen: &mut Screen, step: &GrantedStep, found: &Derived) {
 
 /// Returns each parameter of a step, with the values that it may have.
 fn values<'g>(step: &'g GrantedStep, found: &Derived) -> Vec<(&'g str, VaryingValues)> {
-    let definition = found.definition.as_ref();
     let values = step.params.keys().map(|(name, declared)| {
+        let definition = found.definition.as_ref();
         let of_step = definition.and_then(|(one, _)| one.params.key(name));
         (name.as_str(), VaryingValues::of(declared, of_step))
     });
@@ -574,15 +569,14 @@ fn so_far(grant: &Grant, view: &GrantView, client: &Client) -> Vec<ReviewLine> {
         } else {
             LineTone::Plain
         };
-        let words = format!(
-            "{} runs of {}, {succeeded} succeeded, {failed} failed, {unknown} with an unknown end; {denied} proposals \
-             were denied",
-            runs.len(),
-            step.reference
-        );
         say(
             tone,
-            format!("{words} (all proposers; the boundary's word)"),
+            format!(
+                "{} runs of {}, {succeeded} succeeded, {failed} failed, {unknown} with an unknown end; {denied} \
+                 proposals were denied (all proposers; the boundary's word)",
+                runs.len(),
+                step.reference
+            ),
         );
     }
     match client.get::<GrantList>("/v1/grants") {
