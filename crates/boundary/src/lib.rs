@@ -72,7 +72,7 @@ pub(crate) use http::{
     events::{NDJSON, SSE},
     operation::{BodyShape, Field, JSON, Reply, RouteAccess, Verb},
     outputs::OCTETS,
-    problem::{MEDIA_TYPE, method_not_allowed},
+    problem::MEDIA_TYPE,
     proposals::PROPOSAL_ID,
     route::Route,
     with_common_headers,

@@ -3,14 +3,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use axum::{
-    Router,
-    body::Body,
-    extract::State,
-    http::{Request, StatusCode, header::ALLOW},
-    response::Response,
-    routing::get,
-};
+use axum::{Router, body::Body, extract::State, http::Request, response::Response, routing::get};
 use hyper::body::Incoming;
 use tokio::{net::TcpListener, sync::watch};
 use tower::Service as _;
@@ -18,7 +11,7 @@ use tower::Service as _;
 use crate::{
     Hosts, Monitoring, Phase,
     http::{call::bytes, caught, connection, problem::refused},
-    method_not_allowed, with_common_headers,
+    with_common_headers,
 };
 use crossing::{fault, refuse};
 use documents::Code;
@@ -64,14 +57,12 @@ async fn answered(
     mut router: Router,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    let mut response = match hosts.check(request.headers(), request.uri()) {
-        Ok(()) => caught(router.call(request.map(Body::new))).await,
-        Err(stopped) => refused(&stopped),
-    };
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        response = method_not_allowed(response.headers_mut().remove(ALLOW));
-    }
-    Ok(with_common_headers(response))
+    Ok(with_common_headers(
+        match hosts.check(request.headers(), request.uri()) {
+            Ok(()) => caught(router.call(request.map(Body::new))).await,
+            Err(stopped) => refused(&stopped),
+        },
+    ))
 }
 
 async fn scrape(State(monitoring): State<Arc<Monitoring>>) -> Response {

@@ -64,9 +64,9 @@ use crate::{
     App, Boundary, HttpConfig, Phase, RequestSummary,
     http::{
         app::{PeerAddress, request_span},
-        problem::{RefusedWith, refused},
+        problem::{RefusedWith, method_not_allowed, refused},
     },
-    method_not_allowed, openapi, routes,
+    openapi, routes,
 };
 use crossing::{Refusal, fault, refuse};
 use documents::{Code, Name};
@@ -149,9 +149,8 @@ struct Face {
 
 /// Builds the handler of all requests. The tools of MCP get a handler that has no route to MCP.
 fn face(app: &Arc<App>, mcp: bool) -> Face {
-    let router = router(app.clone());
     let face = Face {
-        router,
+        router: route::router(routes(), app.clone()).fallback(unknown),
         app: app.clone(),
     };
     if !mcp {
@@ -171,10 +170,6 @@ fn face(app: &Arc<App>, mcp: bool) -> Face {
         router: mcp::with_mcp(others, app.clone(), Arc::new(inner)),
         app: app.clone(),
     }
-}
-
-fn router(app: Arc<App>) -> Router {
-    route::router(routes(), app).fallback(unknown)
 }
 
 /// Expected duration of a restart, in seconds.
@@ -219,16 +214,16 @@ where
             }
         }
     };
-    let mut response = answered.instrument(span.clone()).await;
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        response = method_not_allowed(response.headers_mut().remove(ALLOW));
-    }
-    let response = with_common_headers(response);
+    let response = with_common_headers(answered.instrument(span.clone()).await);
     span.in_scope(|| note(&metrics, &method, &response, began.elapsed(), (peer, host)));
     Ok(response)
 }
 
+/// Adds the headers of all responses. A refusal of the method gets its problem document.
 pub(crate) fn with_common_headers(mut response: Response) -> Response {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response = method_not_allowed(response.headers_mut().remove(ALLOW));
+    }
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers
