@@ -4,10 +4,7 @@ use std::io::{self, Read as _};
 
 use axum::{
     body::{Body, Bytes},
-    http::{
-        HeaderValue,
-        header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY},
-    },
+    http::header::CONTENT_LENGTH,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,8 +12,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     BodyShape, Field, HandlerResult, OCTETS, PROPOSAL_ID, Route, RouteCall,
     http::{
-        call::{answer, bytes},
+        call::answer,
         operation::{field, ok, reply},
+        outputs::attachment,
     },
 };
 use documents::{ArtifactName, ContentDigest, ProposalId, Scope};
@@ -93,14 +91,7 @@ async fn input(call: RouteCall) -> HandlerResult {
             }
         }
     });
-    let mut response = bytes(OCTETS, Body::from_stream(ReceiverStream::new(from)));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_LENGTH, length.into());
-    // A browser must not render the file as a page of this service.
-    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; sandbox"),
-    );
+    let mut response = attachment(Body::from_stream(ReceiverStream::new(from)));
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
     Ok(response)
 }

@@ -88,13 +88,19 @@ async fn output(call: RouteCall) -> HandlerResult {
             .map_err(|_| fault("a digest contains only characters that a header may have"))?,
     );
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    // A browser must not render the output of a step as a page of this service.
+    Ok(response)
+}
+
+/// Returns the response with a file or the output of a step. A browser must not render it as a page of this service.
+pub fn attachment(body: Body) -> Response {
+    let mut response = bytes(OCTETS, body);
+    let headers = response.headers_mut();
     headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     headers.insert(
         CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; sandbox"),
     );
-    Ok(response)
+    response
 }
 
 fn asked(headers: &HeaderMap, tag: &str, length: u64) -> RequestResult<Range> {
@@ -169,7 +175,7 @@ fn ranged(body: Body, range: Range, length: u64) -> RequestResult<Response> {
             Some(format!("bytes {first}-{last}/{length}")),
         ),
     };
-    let mut response = bytes(OCTETS, body);
+    let mut response = attachment(body);
     *response.status_mut() = status;
     response
         .headers_mut()

@@ -55,10 +55,8 @@ pub fn problem(stopped: &Stopped) -> Problem {
                 "give the operator the id {}: the service's log has the details under this id",
                 fault.id
             ),
-            errors: Vec::new(),
-            receipt: None,
-            proposal: None,
             fault: Some(fault.id.clone()),
+            ..Problem::default()
         },
     }
 }
@@ -107,10 +105,7 @@ pub fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
         title: "Method Not Allowed".to_owned(),
         status: StatusCode::METHOD_NOT_ALLOWED.as_u16(),
         detail: format!("this path accepts only {allowed}"),
-        errors: Vec::new(),
-        receipt: None,
-        proposal: None,
-        fault: None,
+        ..Problem::default()
     });
     if let Some(allow) = allow {
         response.headers_mut().insert(ALLOW, allow);

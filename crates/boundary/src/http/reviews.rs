@@ -2,9 +2,12 @@
 
 use crate::{
     HandlerResult, Route, RouteAccess, RouteCall,
-    http::operation::{field, json, ok},
+    http::{
+        denials::CODES,
+        operation::{field, json, ok},
+    },
 };
-use documents::{Code, Envelope, ReceiptId};
+use documents::{Envelope, ReceiptId};
 use wire::{ReviewedView, UnsettledList};
 
 /// Maximum body size in bytes, enough for a signed review of 8 KiB in base64.
@@ -20,15 +23,7 @@ pub static ROUTES: &[Route] = &[
         access: RouteAccess::Signed,
         body: Some(json::<Envelope>()),
         replies: &[ok::<ReviewedView>("the review is in the log")],
-        codes: &[
-            Code::WrongBoundary,
-            Code::UnknownSigner,
-            Code::BadSignature,
-            Code::NotPermittedSigner,
-            Code::SelfApproval,
-            Code::Revoked,
-            Code::WrongState,
-        ],
+        codes: CODES,
         ..Route::post("/v1/receipts/{id}/reviews", "review", &review)
     },
     Route {

@@ -109,7 +109,7 @@ pub struct AdmissionResponse {
 }
 
 /// Problem document (RFC 9457, `application/problem+json`).
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `/problems/<code>`.
     #[serde(rename = "type")]
