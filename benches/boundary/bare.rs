@@ -26,7 +26,7 @@ use crate::service::Service;
 const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// The bare server.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Bundle that the server sends as its answer
     bundle: PathBuf,

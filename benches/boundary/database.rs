@@ -17,7 +17,7 @@ use crate::service::{self, Service};
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::proxy::Proxy;
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Number of pairs with SQLite and with PostgreSQL
     #[arg(long, default_value_t = 5)]

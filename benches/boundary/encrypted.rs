@@ -19,7 +19,7 @@ use crate::clients::{self, Plan};
 use crate::floors::{broken, median};
 use crate::service::{self, Service};
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Seconds of each load.
     #[arg(long, default_value_t = 3)]

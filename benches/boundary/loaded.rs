@@ -15,7 +15,7 @@ use crate::clients::{self, Load, Plan};
 use crate::floors::broken;
 use crate::service::{self, Service};
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Seconds of each load
     #[arg(long, default_value_t = 20)]

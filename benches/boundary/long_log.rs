@@ -25,7 +25,7 @@ use crate::support::postgres::cluster::Cluster;
 use crate::support::shim::shim;
 use crate::support::{bytes_of, id_of};
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Number of runs of the step `bench:often`, beside the few entries of other kinds
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -39,7 +39,7 @@ pub struct Args {
     days: Option<u16>,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct LengthArgs {
     /// Number of runs of the short log
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]

@@ -49,7 +49,7 @@ use crate::service::Service;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures this program on this machine.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "cargo bench --bench boundary --")]
 struct Args {
     #[command(subcommand)]
@@ -62,7 +62,7 @@ struct Args {
     bench: bool,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum What {
     /// Measures crossings of a no-op step over HTTP, synced writes, group commits of nonces and a bare server; a
     /// sandboxed `true` and a plain spawn; the start and the memory

@@ -14,7 +14,7 @@ use crate::clients::Plan;
 use crate::floors::{broken, median};
 use crate::service::{self, Service};
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Number of measurements of each kind; the results are medians
     #[arg(long, default_value_t = 7)]

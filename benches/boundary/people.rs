@@ -18,7 +18,7 @@ use crate::floors::broken;
 use crate::issuer::Issuer;
 use crate::service::{self, Service};
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Number of pairs of loads
     #[arg(long, default_value_t = 5)]

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::floors::{broken, median, run_true, timed};
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Number of measurements of each kind; the results are medians
     #[arg(long, default_value_t = 200)]

@@ -15,7 +15,7 @@ use store::{Ledger, sqlite};
 use crate::floors::broken;
 use crate::{ledger, service};
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Number of entries of the large log
     #[arg(long, default_value_t = 1_000_000)]

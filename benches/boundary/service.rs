@@ -20,7 +20,7 @@ use crate::floors::broken;
 pub const APPROVER: [u8; 32] = [0x5a; 32];
 
 /// The boundary under test.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Configuration file of the boundary
     config: PathBuf,

@@ -20,7 +20,7 @@ use store::NodesReport;
 use verdict::TrustedRoster;
 
 /// Options that name the configuration file.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct ConfigArgs {
     /// The file countersign.toml, or its directory. The default is the file in the working directory
     #[arg(long, global = true, env = "COUNTERSIGN_CONFIG", value_name = "FILE")]

@@ -32,7 +32,7 @@ use reading::{FileProblem, Policy, RegisteredStep, Registry, lines_of};
 use verdict::TrustedRoster;
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign doctor                 # the boundary of this directory, or only the host
   countersign doctor boundary-1

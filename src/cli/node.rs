@@ -21,7 +21,7 @@ use store::StoredLog;
 const TAKEOVER: Duration = Duration::from_secs(15);
 
 /// List the nodes of a boundary, or say that a node will never come back.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign node list
   countersign node lost db-host-2
@@ -34,7 +34,7 @@ pub struct Args {
     command: Option<Command>,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// List the nodes: which one is active, and when each gave its last sign
     List,

@@ -5,7 +5,7 @@ use client::{CommandFailure, CommandResult, Exit, Terminal, fitted};
 use documents::Name;
 
 /// Show and test the targets of messages: [[notify]] in countersign.toml.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign notify list
   countersign notify test phone
@@ -18,7 +18,7 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// List the targets: how many events each has not got, how many were given up, and what is wrong
     List,

@@ -17,7 +17,7 @@ use workbench::{
 };
 
 /// Open a runbook in a browser on this machine, and run or propose its steps there
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign open deploy.md            one runbook
   countersign open runbooks             all runbooks of a directory

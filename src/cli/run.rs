@@ -14,7 +14,7 @@ use workbench::{
 };
 
 /// Run the steps of a runbook yourself, at a terminal. Policy asks you instead of approvers
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign run deploy.md                                every step in order in one session, until one fails
   countersign run deploy.md --from restart                 this step and the steps after it

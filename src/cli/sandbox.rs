@@ -25,7 +25,7 @@ use sandbox::{CancelFlag, Capture, End, LocalSandbox, OutputStream, Plan, Report
 use workbench::Signals;
 
 /// Try a command in a sandbox.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign sandbox -- ls -la /                       # what a step sees
   countersign sandbox --read /srv/app -- cat /srv/app/version

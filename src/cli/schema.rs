@@ -15,7 +15,7 @@ use documents::{
 use reading::PolicyFile;
 
 /// Generate the JSON Schemas and OpenAPI from the types.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign schema check
   countersign schema write --dir .")]
@@ -27,7 +27,7 @@ pub struct Args {
     dir: PathBuf,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// Write the files
     Write,

@@ -9,7 +9,7 @@ use crate::{
 use client::{CommandFailure, CommandResult, Exit, Terminal};
 
 /// Put changed files in force with a new seal.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign seal
   countersign seal --config /etc/countersign

@@ -11,7 +11,7 @@ use crate::{Config, ConfigArgs, LogFormat, Node, RunbookWatch, ServiceManager, S
 use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, value_words::counted};
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again and takes a new certificate.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign serve boundary-1
   countersign serve --config /etc/countersign/countersign.toml

@@ -25,7 +25,7 @@ use store::{Database, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, 
 use wire::{OidcBinding, TokenView};
 
 /// Check, back up and restore the store.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign store check                      # exit code 1: there is a defect
   countersign store backup /backups/monday     # a new directory
@@ -44,7 +44,7 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// Compare every row with the log, the log with its checkpoints, and all bytes with their digests; changes nothing
     Check {
@@ -90,7 +90,7 @@ enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 struct Migrate {
     /// postgres://OWNER@HOST:PORT/DATABASE?schema=SCHEMA, with the owner of the database
     url: String,

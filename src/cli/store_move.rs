@@ -8,7 +8,7 @@ use crate::{Config, node::stored_state::move_store};
 use client::{CommandFailure, CommandResult, Exit, Terminal};
 use store::MoveEnd;
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Move {
     /// The SQLite file of this boundary. `database` in countersign.toml already names the new database
     #[arg(long, value_name = "FILE")]

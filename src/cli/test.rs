@@ -17,7 +17,7 @@ const TESTS: &str = "runbook_test.yml";
 const PAGE: &str = "runbook.mdx";
 
 /// Run the tests of a Gruntwork runbook: its file runbook_test.yml
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign test books/web -y                       all tests of books/web/runbook.mdx
   countersign test books/web/runbook.mdx --test name  one test

@@ -5,7 +5,7 @@ use client::{CommandFailure, CommandResult, Exit, Terminal, eprintln_quietly, fr
 use wire::FreezeView;
 
 /// End a freeze with a new epoch. Everything that was signed before stays void.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign thaw
   countersign thaw --config /etc/countersign

@@ -23,7 +23,7 @@ use reading::duration;
 use wire::{OidcBinding, TokenView, pairs};
 
 /// Make, list and revoke tokens.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign token create deploy-bot --owner carol --step 'service:*' --out deploy-bot.token
   countersign token list
@@ -37,7 +37,7 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// Make a token, and print its secret once or write it to the file of --out
     #[command(after_help = "Examples:
@@ -59,7 +59,7 @@ token for the audience that this command prints (`countersign propose --oidc --b
     },
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 struct CreateArgs {
     /// The name of the token, which is never used twice in one log. The name becomes the name of the proposer
     name: Name,
@@ -85,7 +85,7 @@ struct CreateArgs {
 }
 
 /// The jobs that open a token without a secret.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 struct JobArgs {
     /// The issuer of ID tokens: the token has no secret, and the jobs of this issuer with the claims of --claim open it
     #[arg(long, value_name = "ISSUER", requires = "claims")]

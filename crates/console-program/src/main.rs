@@ -9,7 +9,7 @@ use client::{
 use console::command as pages;
 
 /// The commands of the client, and the pages.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum ConsoleProgram {
     /// The commands of every program.
     #[command(flatten)]

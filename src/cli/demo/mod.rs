@@ -18,7 +18,7 @@ use crate::{DemoReport, DemoResult, DemoSetup};
 use client::{CommandResult, Exit, Terminal};
 
 /// Show a whole run in seconds: propose, review, sign, run and verify offline; then show attacks that are refused.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign demo
   countersign demo --keep demo-1      # keep all files in demo-1

@@ -30,7 +30,7 @@ use verdict::directory_of;
 use workbench::WalkStep;
 
 /// Play the whole story with a step of your own runbook: propose, review, two approvals, run, and verify the receipt
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign try deploy.md                          the first step of the file
   countersign try deploy.md --step restart -p host=web-3

@@ -27,7 +27,7 @@ use reading::Policy;
 use verdict::TrustedRoster;
 
 /// Make the directory of a boundary: configuration, key, roster, policy, sample runbooks and a systemd unit.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign init boundary-1
   countersign init boundary-1 --yes --name prod --approver alice=alice.pub --approver bob=bob.pub

@@ -23,7 +23,7 @@ use workbench::{
 };
 
 /// Option that names the policy.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct PolicyOptions {
     /// The policy file. The default is the nearest file upward: countersign.policy.yaml, .rundownrc, .rundownrc.json,
     /// .rundownrc.yaml, .rundownrc.yml or package.json. Without one, the built-in lists apply
@@ -260,7 +260,7 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// Show every command of a script: its line, the wrappers through which it runs, and the rule that decides about it. If
 /// policy allows only listed programs, also show the list of the script and the origin of each program.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign policy explain deploy.sh
   countersign policy explain runbooks/service.md --runbook deploy/service

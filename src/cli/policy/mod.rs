@@ -5,13 +5,13 @@ mod show;
 use client::{CommandResult, Terminal};
 
 /// Show how policy decides about a script, and show the rules of policy.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// Show what a script would run: every command with its line, and the rule that decides about it
     Explain(answers::Args),

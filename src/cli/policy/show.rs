@@ -10,7 +10,7 @@ use sandbox::always_readable;
 use workbench::Project;
 
 /// Show the rules in force and the source of each rule.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign policy show
   countersign policy show deploy/service:restart

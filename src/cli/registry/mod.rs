@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use client::{CommandResult, GlobalOptions, SealedStepsCommand, Terminal};
 
 /// List and show steps, as sealed by the boundary or as written in files, and check the files.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign registry list                     # what the running boundary has sealed
   countersign registry list 'deploy/**'         # only these steps
@@ -24,7 +24,7 @@ pub struct Args {
     dirs: Vec<PathBuf>,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     #[command(flatten)]
     Steps(SealedStepsCommand),

@@ -23,7 +23,7 @@ use reading::{FileProblem, time};
 use verdict::{Chain, SuccessionTallies, TrustedRoster};
 
 /// Commands that write the draft of the next version of the roster.
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 pub enum DraftCommand {
     /// Add an entry to the draft, or add keys and groups to an entry
     Add(AddArgs),
@@ -333,7 +333,7 @@ fn key_line(key: &str) -> CommandResult<String> {
 }
 
 /// The entry to add.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct AddArgs {
     /// The kind of the entry
     #[arg(value_enum)]
@@ -358,7 +358,7 @@ pub struct AddArgs {
 }
 
 /// The entry to remove.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct RemoveArgs {
     /// The kind of the entry
     #[arg(value_enum)]
@@ -371,7 +371,7 @@ pub struct RemoveArgs {
 }
 
 /// The value to set.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct SetArgs {
     /// The place of the value, such as threshold or groups/ops/presence. Write ~1 for a slash in a name
     #[arg(requires = "value")]

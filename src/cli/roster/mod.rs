@@ -8,7 +8,7 @@ use client::{
 };
 
 /// Show the roster, or draft, sign and merge its next version.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign roster show
   countersign roster show --json > roster.json       # the file for --roster of verifiers
@@ -35,7 +35,7 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// Print a roster and its digest; with --json, print the statement that verifiers take
     Show(ShowArgs),

@@ -25,7 +25,7 @@ use documents::{AuthorizationDigest, Envelope, EnvelopeSignature, Name, Proposal
 use wire::{ProposalStatus, ProposalView, RefusalView, Signatures};
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign approve                                   the only proposal that your signature can advance
   countersign approve 4f2a9c 77a1b3                     one review after the other, each with its own question

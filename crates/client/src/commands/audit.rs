@@ -38,7 +38,7 @@ use documents::{Envelope, Frontier, SealDigest, lines_of_others};
 use verdict::{AuditEvent, Auditor, Expected, LogEntry, SavedAudit, SeenHead, rosters_in};
 
 /// Read a whole log from its first entry and repeat every decision of the boundary.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign audit mirror/ --roster roster.json             a directory that `countersign log export` wrote
   countersign audit http://127.0.0.1:7433 --state prod.audit the next audit continues from the saved state

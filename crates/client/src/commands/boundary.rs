@@ -12,7 +12,7 @@ use crate::{
 use documents::{Code, SealDigest, SshKey};
 
 /// Keep a list of your boundaries, for `--boundary`, `inbox` and `console`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign boundary add prod --url https://boundary.example --roster sha256:…
   countersign inbox --boundary prod
@@ -25,7 +25,7 @@ pub struct Args {
     command: BoundaryCommand,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum BoundaryCommand {
     /// Add the boundary of --url, with its roster, and with the files of --cacert, --cert, --cert-key and --token-file
     #[command(after_help = "Examples:

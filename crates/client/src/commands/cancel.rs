@@ -7,7 +7,7 @@ use crate::{
 use wire::{GrantView, ProposalStatus, ProposalView};
 
 /// Withdraw a proposal or a draft of a grant, or end a run. Only the proposer and operators can cancel; approvers use `deny`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign cancel            the only pending proposal
   countersign cancel 4f2a9c     by the last digits of its id

@@ -25,7 +25,7 @@ use reading::Registry;
 use wire::RegistryView;
 
 /// Print a completion script for a shell.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign completions bash > ~/.local/share/bash-completion/completions/countersign
   countersign completions zsh > ~/.zfunc/_countersign

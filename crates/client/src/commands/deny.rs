@@ -14,7 +14,7 @@ use documents::{Authorization, Denial, Envelope};
 use wire::{DenialView, ProposalView, StatementDenial};
 
 /// Sign a denial: this statement never runs any more, and a run that has started is ended.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign deny 4f2a9c --reason 'not during the release'
   countersign deny --yes                            the only pending proposal, without a question

@@ -11,7 +11,7 @@ use crate::{
 use documents::{RevokedSubject, joined};
 
 /// Stop everything: all proposals and runs end, and nothing runs until an operator of the host thaws the boundary.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign freeze --reason 'the agent deletes data'
   countersign freeze --all --yes                every boundary of your list, without a question

@@ -25,7 +25,7 @@ use verdict::{CheckName, MAY_BE_OPEN, VerifyOptions};
 /// By default every requirement applies, and a check that could not be made fails the gate. Each relaxation is a
 /// separate option. A receipt is evidence of a run, and jobs can use the receipt again until --max-age. Therefore
 /// name the subject of the job (commit, build) in a parameter.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign gate run.bundle.json --boundary sha256:… --step deploy:web --digest sha256:… -p commit=\"$COMMIT\"
   countersign gate - --boundary sha256:… --step deploy:web --digest sha256:… --params expected.json < run.bundle.json

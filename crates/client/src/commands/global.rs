@@ -67,7 +67,7 @@ pub struct GlobalOptions {
 }
 
 /// Options of a CI job.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct JobArgs {
     /// Open the token of the CI job with the ID token of the job, so that no secret is stored: in GitHub Actions with
     /// `permissions: id-token: write`, in GitLab with `id_tokens: COUNTERSIGN_ID_TOKEN`

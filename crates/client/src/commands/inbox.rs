@@ -29,7 +29,7 @@ use wire::{
 
 /// List the pending proposals that your signature can advance: those that still need an approver of one of your groups.
 /// Approved runs that cannot start, proposals that were denied or refused in their window, and a freeze are reported too.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(
     after_help = "Each line has the last digits of the id, the step, its parameters, the proposer, the number of \
 signatures, the remaining time, and after `!` the most important remark of a review.

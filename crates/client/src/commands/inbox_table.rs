@@ -240,7 +240,7 @@ pub fn heaviest(view: &ProposalView) -> PrintableText {
 }
 
 /// Only the proposals of these steps and of this proposer.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct ProposalFilterArgs {
     /// Only proposals of this step, or of the steps that match a pattern, such as 'db/**'
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]

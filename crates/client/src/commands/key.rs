@@ -19,7 +19,7 @@ use crate::{
 use documents::{SecretKey, SshKey};
 
 /// Make keys and show keys.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign key generate                     # your approver's key, in your configuration directory
   countersign key generate --out boundary/key.pem
@@ -29,7 +29,7 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// Make an Ed25519 key without a passphrase: FILE (PKCS#8 v1 PEM, mode 0600) and FILE with .pub (one OpenSSH line)
     #[command(after_help = "Examples:

@@ -11,7 +11,7 @@ use crate::{
 use verdict::SeenHead;
 
 /// Print the signed head of the log, or copy the log.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign log checkpoint                     the signed head, to keep in another place
   countersign log export mirror/                 a copy of everything, with a read token or a rostered key
@@ -33,7 +33,7 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// Print the signed head
     Checkpoint {

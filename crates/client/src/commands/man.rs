@@ -10,7 +10,7 @@ use clap_mangen::{
 use crate::{CommandFailure, CommandResult, Exit, Terminal};
 
 /// Write a man page for each command.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign man ~/.local/share/man/man1")]
 pub struct Args {

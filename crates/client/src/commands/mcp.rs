@@ -44,7 +44,7 @@ use wire::{
 /// the token of the agent and can do nothing else. No tool approves. With --key, `propose` runs a step at once if a
 /// standing grant of this key covers the run. With --boundary all, the tools serve all boundaries of your list, and each call
 /// names its `boundary`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign mcp --print-config claude --token-file ~/.config/countersign/agent.token
   countersign mcp --token-file agent.token --url http://127.0.0.1:7433      the client of the agent starts this

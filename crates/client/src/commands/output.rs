@@ -32,7 +32,7 @@ const PIECE: usize = 256 << 10;
 
 /// Print the output of a run after a check against the digests in its receipt. With -f, print the output live, and
 /// check it at the end.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign output 4f2a9c            the standard output and the standard error
   countersign output 4f2a9c -f         live, while it runs

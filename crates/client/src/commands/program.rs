@@ -5,7 +5,7 @@
 //! The module also prints the long form of `countersign --version`: the exact source, features and dependencies of this
 //! program.
 
-use std::{ffi::OsString, fmt, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, parser::ValueSource};
 use serde_json::json;
@@ -25,7 +25,7 @@ use crate::{
 use documents::{hex, sha256};
 
 /// The commands of a program, with what differs between the client and the whole program.
-pub trait CommandSet: Subcommand + fmt::Debug {
+pub trait CommandSet: Subcommand {
     /// Name of the program.
     const NAME: &'static str = "countersign";
     /// Version in `--version`.
@@ -190,7 +190,7 @@ pub fn lacking_commands<P: CommandSet>() -> Vec<&'static str> {
 
 /// Countersign is a signed-approval execution boundary: agents propose, people sign, a sandbox runs, anyone verifies
 /// the receipt.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = P::NAME,
     version = P::VERSION,
@@ -213,7 +213,7 @@ pub struct Cli<P: CommandSet> {
 }
 
 /// The commands of every program that are the same in each.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum SharedCommand {
     /// Propose to run one step once
     Propose(propose::Args),
@@ -591,7 +591,7 @@ impl SharedCommand {
 }
 
 /// The commands of the client.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum ClientProgram {
     /// The commands of every program.
     #[command(flatten)]
@@ -673,9 +673,8 @@ mod tests {
     fn the_usage_line_omits_optional_options() {
         // The test gives the option on the command line instead of in a variable. For clap there is no difference.
         let words = ["countersign", "propose", "--url", "http://127.0.0.1:1"].map(OsString::from);
-        let text = Cli::read(words.into_iter())
-            .expect_err("no step")
-            .to_string();
+        let error = Cli::read(words.into_iter()).err();
+        let text = error.expect("no step").to_string();
         assert!(
             text.contains("Usage: countersign propose [OPTIONS] <STEP>"),
             "{text}"

@@ -10,7 +10,7 @@ use wire::{ProposalList, ProposalStatus, ProposalView};
 
 /// List your proposals, the newest first: what was proposed, its status, and its result. With a token or a key that may
 /// read everything, the list has the proposals of all proposers.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign proposals                            the last 20 proposals
   countersign proposals --status open              those that wait or run

@@ -27,7 +27,7 @@ use wire::{
 };
 
 /// Propose to run one step once.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign propose nginx:restart -p host=web-3 --reason 'p99 is up' --wait
   countersign propose deploy/web:roll -p count=3 -p 'zones=[\"a\",\"b\"]'     the step's schema gives the types

@@ -13,7 +13,7 @@ use reading::{Pattern, comments};
 use wire::{RegistryView, StepView};
 
 /// List and show steps, as sealed by the boundary or as written in files, and check the files.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign registry list                     # what the running boundary has sealed
   countersign registry show service:restart")]
@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 /// The commands that every program has.
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 pub enum SealedStepsCommand {
     /// List the steps with their digests and their approval rules
     List {

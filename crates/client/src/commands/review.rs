@@ -14,7 +14,7 @@ use documents::{Authorization, AuthorizationDigest, Base64, Code, Envelope, join
 use wire::{DenialsView, ProposalView};
 
 /// Show what a signature would cover; never signs.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign review                        the only pending proposal
   countersign review 4f2a9c                 by the last digits of its id

@@ -20,7 +20,7 @@ use verdict::excluded_words;
 use wire::{ReviewedView, UnsettledList};
 
 /// Sign a review of a run: an emergency, or a run whose end nobody saw. Everybody can verify the review in the log.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign review-run rcp_… --accept --reason 'the disk was full'
   countersign review-run rcp_… --observed succeeded --evidence rcp_… --reason 'the check found it'

@@ -14,7 +14,7 @@ use documents::{Base64, BoundaryRef, Envelope, KeyId, Name, Revocation, RevokedS
 use wire::{GrantView, RevocationView};
 
 /// Revoke a key, a token or a grant with a signed revocation, which everybody can verify in the log.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign revoke SHA256:x8… --reason 'laptop stolen'   the signatures of this key never count again
   countersign revoke token:ci-bot                          the token gives no access, and its proposals end

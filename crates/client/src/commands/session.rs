@@ -8,7 +8,7 @@ use documents::{SessionId, joined};
 use wire::{NewSession, SessionList, SessionView};
 
 /// Create, show, reset and end sessions. A session carries variables, the directory and files from run to run.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign session create deploy/web                       prints the id
   countersign propose deploy/web:build --session ses_… --wait
@@ -23,7 +23,7 @@ pub struct Args {
     key: KeyArgs,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum SessionCommand {
     /// Create a session for the steps of one runbook
     Create {

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Submit an envelope that was signed elsewhere. The step runs at once. The output is printed live, and the exit code
 /// is that of the step.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign submit signed.json
   countersign submit signed.json --bundle run.bundle.json")]

@@ -11,7 +11,7 @@ use wire::{ReviewNeed, RunReviewView, UnsettledList, UnsettledRun};
 
 /// List the runs that people must review: emergencies without their reviews, and then runs whose end nobody has settled.
 /// Runs of one step with the same cause are together.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign unsettled
   countersign unsettled --json          the answer of the boundary, for programs

@@ -25,7 +25,7 @@ use verdict::{
 };
 
 /// Check bundles offline: each check is established, failed or not checked. Nothing is fetched.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign verify run.bundle.json --roster roster.json
   countersign verify run.bundle.json --roster sha256:…      the digest from the person who maintains the roster

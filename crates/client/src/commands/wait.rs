@@ -10,7 +10,7 @@ use wire::ProposalStatus;
 
 /// Wait for the end of a proposal: print its output live, and exit with the exit code of the step. Ctrl-C ends the
 /// wait, not the run.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign wait 4f2a9c                          by the last digits of its id
   countersign wait 4f2a9c --bundle run.bundle.json

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Decide in a browser on this machine, or check evidence there
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign console                       every boundary of your list (`countersign boundary`)
   countersign console --boundary prod       one of them

@@ -27,7 +27,7 @@ const MAX_PEM: usize = 1 << 20;
 const USUAL_PORT: u16 = 443;
 
 /// Name, certificate and address of a desk.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(next_help_heading = "Desk")]
 pub struct DeskOptions {
     /// Serve the pages to phones and other devices. Their passkeys sign, and this program loads no key

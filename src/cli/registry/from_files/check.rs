@@ -27,7 +27,7 @@ use workbench::{Project, RunbookCheck, missing_programs, of_sound_files, to_json
 /// directory without a lock is sound. With --policy, reports for each step what policy asks or refuses at a boundary,
 /// what a list of programs needs, and for which access to the host `serve` and `seal` would refuse the step. With --config,
 /// the policy, the roster, the limits and the secrets of this boundary are read. A line says what was not checked.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign registry check runbooks
   countersign registry check runbooks --policy boundary/policy.yaml

@@ -18,7 +18,7 @@ use reading::{Locks, Pattern, nearest};
 use sandbox::is_carried;
 
 /// Commands that read runbook files.
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 pub enum FilesCommand {
     /// Write the lock of each directory, so that a boundary seals only these steps
     ///
