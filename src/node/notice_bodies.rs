@@ -7,7 +7,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use boundary::Notice;
-use documents::{BoundaryRef, Timestamp};
+use documents::{BoundaryRef, Timestamp, joined};
 
 /// Beginning of a secret of Standard Webhooks.
 const SECRET: &str = "whsec_";
@@ -83,7 +83,7 @@ impl WebhookKeys {
         ]
         .concat();
         let one = |key| format!("v1,{}", STANDARD.encode(hmac::sign(key, &signed)));
-        self.0.iter().map(one).collect::<Vec<_>>().join(" ")
+        joined(self.0.iter().map(one), " ")
     }
 }
 
@@ -124,9 +124,5 @@ pub fn mail(boundary: &BoundaryRef, to: &str, notice: &Notice) -> Vec<u8> {
 }
 
 fn text_of(notice: &Notice) -> String {
-    std::iter::once(&notice.title)
-        .chain(&notice.lines)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join("\n")
+    joined(std::iter::once(&notice.title).chain(&notice.lines), "\n")
 }

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::{ADD_ONLY, CHANGED, Cell, LOG_TABLES, OBJECTS};
+use documents::joined;
 
 /// The values of a row, in the order of [`CopiedTable::columns`].
 pub type CopiedRow = Vec<Cell<'static>>;
@@ -45,7 +46,7 @@ impl CopiedTable {
     pub fn column_list(&self) -> String {
         // `authorization` is a reserved word of PostgreSQL.
         let names = self.columns.iter().map(|(name, _)| format!("\"{name}\""));
-        names.collect::<Vec<_>>().join(", ")
+        joined(names, ", ")
     }
 
     /// Returns the place of a column in a row.

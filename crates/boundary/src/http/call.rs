@@ -32,7 +32,9 @@ use crate::{
     },
 };
 use crossing::{Refusal, RefusalCase, RequestResult, Stopped, fault, refuse};
-use documents::{Code, Envelope, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
+use documents::{
+    Code, Envelope, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical, joined,
+};
 use wire::Signatures;
 
 /// The answer of a handler.
@@ -494,11 +496,7 @@ fn parse_query(
             return Err(refuse(Code::Malformed, detail));
         }
         let Some(field) = fields.iter().find(|field| field.name == key) else {
-            let known = fields
-                .iter()
-                .map(|field| field.name)
-                .collect::<Vec<_>>()
-                .join(", ");
+            let known = joined(fields.iter().map(|field| field.name), ", ");
             let known = if known.is_empty() {
                 "none".to_owned()
             } else {

@@ -22,7 +22,7 @@ use ring::{
 use serde_json::{Map, Value};
 
 use crossing::{Refusal, RequestResult, fault};
-use documents::{Code, SKEW_S, Timestamp, json, locked, sha256};
+use documents::{Code, SKEW_S, Timestamp, joined, json, locked, sha256};
 use store::IdTokenUse;
 
 /// Maximum size of an ID token in bytes. The tokens of GitHub and GitLab have about 2 KiB.
@@ -592,7 +592,7 @@ fn read_keys(
         .as_str()
         .ok_or_else(|| about("`jwks_uri` is missing"))?;
     // Otherwise the document could send this service to any server of its network.
-    let server = |url: &str| url.split('/').take(3).collect::<Vec<_>>().join("/");
+    let server = |url: &str| joined(url.split('/').take(3), "/");
     if server(keys) != server(issuer) {
         return Err(about(
             "`jwks_uri` names another server than the issuer: pin the keys with --jwks FILE",

@@ -339,10 +339,8 @@ fn query(fields: &Fields, page: Option<usize>) -> String {
         .iter()
         .filter_map(|name| Some((*name, fields.get(*name)?.clone())));
     let pairs = filters.filter(|(_, value)| !value.is_empty()).chain(page);
-    pairs
-        .map(|(name, value)| format!("{name}={}", percent_encoded(&value)))
-        .collect::<Vec<_>>()
-        .join("&")
+    let pairs = pairs.map(|(name, value)| format!("{name}={}", percent_encoded(&value)));
+    joined(pairs, "&")
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use client::{
     Client, CommandFailure, CommandResult, Exit, HEADER, cells, details, more_words, outcome_words,
     rules, unsettled::needs,
 };
-use documents::{Code, ProposalId, SessionId, StepDigest, StepRef, to_canonical, visible};
+use documents::{Code, ProposalId, SessionId, StepDigest, StepRef, joined, to_canonical, visible};
 use wire::{
     GrantList, GrantView, ProposalList, RegistryView, SessionList, SessionView, StepView,
     UnsettledList, percent_encoded,
@@ -359,7 +359,7 @@ fn plain_lines(text: &str) -> String {
         Some(signature) => format!("\u{2014} {}", plain(signature)),
         None => plain(line),
     };
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
+    joined(text.lines().map(line), "\n")
 }
 
 /// Returns what a person can do if a page of a boundary can't be read.

@@ -11,7 +11,7 @@ use client::{
     AskedText, Client, CommandResult, GrantReview, ProposalReview, StatementVerdict, check_typed,
     deny,
 };
-use documents::ProposalId;
+use documents::{ProposalId, joined};
 use maud::{Markup, html};
 use wire::ProposalStatus;
 
@@ -267,7 +267,7 @@ impl RefusedReview {
             .into_iter()
             .filter_map(|name| self.sent.get(name))
             .map(|text| text.trim());
-        fields.collect::<Vec<_>>().join(" ")
+        joined(fields, " ")
     }
 
     /// Returns what the person sent in a field.

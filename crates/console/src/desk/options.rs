@@ -11,7 +11,7 @@ use client::{
     CommandFailure, CommandResult, GlobalOptions, Terminal, TrustArgs, now, read_bounded,
     read_private, show_own_letters,
 };
-use documents::check_origin;
+use documents::{check_origin, joined};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use wire::{PairFile, PairText, RenewedServer, ServerPair};
 
@@ -191,7 +191,7 @@ impl DeskFiles<'_> {
                 };
                 format!("{}: {}", file.display(), flaw.message)
             });
-            CommandFailure::usage(flaws.collect::<Vec<_>>().join("; "))
+            CommandFailure::usage(joined(flaws, "; "))
         })?;
         if pair.is_for(name) {
             return Ok(pair);

@@ -20,8 +20,8 @@ use client::{
     PrintableText, denial_words, held_up_words, outcome_words, time_left, trust_advice, with_any,
 };
 use documents::{
-    Blake3Digest, Code, ContentDigest, Name, Outcome, ProposalId, ReceiptId, Status, Stream,
-    Timestamp, refused_parts, refused_words,
+    Blake3Digest, Code, ContentDigest, Outcome, ProposalId, ReceiptId, Status, Stream, Timestamp,
+    joined, refused_parts, refused_words,
 };
 use verdict::{ApprovedFacts, BundleReport, CheckFinding, Facts, VerifyOptions};
 use wire::{ProposalStatus, ProposalView};
@@ -262,7 +262,7 @@ impl RunView<'_> {
                 dt { "Proposer" } dd { (plain(view.proposer.as_str())) }
                 @if !view.status.has_ended() { dt { "Expires" } dd { (view.expires_at.to_string()) ", " (time_left(view, self.now)) " left" } }
                 @if !view.approvals.excluded.is_empty() && !view.status.has_ended() {
-                    dt { "Can't sign" } dd { (joined(&view.approvals.excluded)) ", because they made the proposal, or own its token" }
+                    dt { "Can't sign" } dd { (joined(&view.approvals.excluded, ", ")) ", because they made the proposal, or own its token" }
                 }
                 @if let Some(why) = &view.held_up { dt { "Held up" } dd { (plain(&held_up_words(why))) } }
             }
@@ -338,14 +338,6 @@ impl RunView<'_> {
     }
 }
 
-fn joined<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
-    names
-        .into_iter()
-        .map(|name| name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
 fn is_use(facts: &Facts) -> bool {
     facts
         .approved
@@ -359,7 +351,7 @@ fn checks(receipt: &CheckedReceipt) -> Markup {
         h2 { "Receipt" }
         @if report.verified {
             @if let Some(facts) = &report.facts {
-                p { "The receipt states: " strong { (plain(&(outcome_words(&facts.outcome) + &refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()))))) } @if is_use(facts) { ", under a standing grant that these people signed: " } @else { ", approved by " } strong { (joined(facts.approvers.iter().map(|approver| &approver.name))) } "." }
+                p { "The receipt states: " strong { (plain(&(outcome_words(&facts.outcome) + &refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()))))) } @if is_use(facts) { ", under a standing grant that these people signed: " } @else { ", approved by " } strong { (joined(facts.approvers.iter().map(|approver| &approver.name), ", ")) } "." }
                 @for line in &facts.refused_hosts { div.admonition role="note" { (plain(line)) } }
             }
             p { strong.good { "Verified on this machine" } ", with the roster " code { (report.trust.roster.to_string()) } " (" (plain(&receipt.trusted_from)) ")." }

@@ -4,6 +4,7 @@ use crate::{
     Fields, Link, ServerSettings, StoreResult, differences_of, lock_key,
     postgres::durability::LOG_TABLES, refused,
 };
+use documents::joined;
 
 /// Number of the schema that this program writes. A released migration never changes.
 const NUMBER: i32 = 2;
@@ -147,7 +148,7 @@ fn differences(found: &[String]) -> Vec<String> {
     let found = found.iter().map(String::as_str).collect();
     // `column leaf.idx bigint` and `column leaf.idx integer` are the same object with another definition.
     differences_of(&OBJECTS.lines().collect(), &found, |line| {
-        line.split(' ').take(2).collect::<Vec<_>>().join(" ")
+        joined(line.split(' ').take(2), " ")
     })
 }
 

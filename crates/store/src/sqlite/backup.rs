@@ -15,7 +15,7 @@ use crate::{
         schema::{self, harden},
     },
 };
-use documents::{Blake3Digest, Name, TILE_WIDTH};
+use documents::{Blake3Digest, Name, TILE_WIDTH, joined};
 
 /// Writes a consistent copy of the store at `path` into the new file `into`. A running service can write to the store
 /// during the copy.
@@ -263,12 +263,7 @@ impl BackupUpdate {
 
     fn add_missing(&self, table: &str) -> rusqlite::Result<()> {
         let (key, rest) = self.columns(table)?;
-        let columns = key
-            .iter()
-            .chain(&rest)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(", ");
+        let columns = joined(key.iter().chain(&rest), ", ");
         let same: Vec<String> = key
             .iter()
             .map(|name| format!("m.{name} = s.{name}"))

@@ -1013,8 +1013,8 @@ pub struct AdmittedJob {
 
 /// Returns names with values in one line.
 pub fn pairs(map: &BTreeMap<String, String>) -> String {
-    map.iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    joined(
+        map.iter().map(|(name, value)| format!("{name}={value}")),
+        ", ",
+    )
 }

@@ -29,7 +29,7 @@ use crate::{
     of_value, percent_encoded, visible_detail, visible_json,
 };
 use documents::{
-    Nonce, Outcome, ProposalId, ReceiptId, RefusedPart, Status, StepRef, Timestamp, visible,
+    Nonce, Outcome, ProposalId, ReceiptId, RefusedPart, Status, StepRef, Timestamp, joined, visible,
 };
 
 /// Time limit of every call, because clients end a call after 60 s without an answer.
@@ -603,12 +603,7 @@ impl<A: BoundaryApi> ServedBoundaries<A> {
                     .and_then(Value::as_str)
                     .and_then(|name| self.0.get(name))
                     .ok_or_else(|| {
-                        let names = self
-                            .0
-                            .keys()
-                            .map(String::as_str)
-                            .collect::<Vec<_>>()
-                            .join(", ");
+                        let names = joined(self.0.keys(), ", ");
                         ToolProblem::arguments(format_args!("/{BOUNDARY}: expected one of {names}"))
                     })
             },

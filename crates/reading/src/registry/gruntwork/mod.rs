@@ -29,7 +29,7 @@ use crate::{
     step_ref, step_template,
 };
 use documents::{
-    DeclaredSandbox, Format, Limit, Parameter, ParameterType, StepDefinition, Template,
+    DeclaredSandbox, Format, Limit, Parameter, ParameterType, StepDefinition, Template, joined,
 };
 
 /// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if
@@ -454,11 +454,7 @@ const MAX_STEPS: usize = 500;
 const MAX_OUTPUT: u64 = 4096;
 
 fn title(element: &Element, flaws: &mut Vec<YamlFlaw>) -> Option<String> {
-    let text = element
-        .text("title", flaws)?
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let text = joined(element.text("title", flaws)?.split_whitespace(), " ");
     if text.is_empty() {
         return None;
     }
