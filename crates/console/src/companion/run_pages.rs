@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
-use client::{CommandFailure, now, proposals::list};
+use client::{now, proposals::list};
 use documents::{Code, ProposalId, StepDigest};
 use maud::{Markup, html};
 use wire::ProposalView;
@@ -19,7 +19,7 @@ use crate::{
     companion::{
         boundary_pages,
         compare_view::{self, compare, fields_of},
-        requests::{failed, not_done, ways},
+        requests::{not_done, ways},
         views::{is_live, live_page},
     },
     path_of, plain, proposal_of, sent_bundle,
@@ -37,10 +37,6 @@ pub fn routes() -> Router<Arc<PageState>> {
         .route("/b/{at}/events/{id}", get(events))
         .route("/b/{at}/stop/{id}", post(stop))
         .merge(boundary_pages::routes())
-}
-
-fn after(at: usize, id: &ProposalId) -> Response {
-    Redirect::to(&format!("/b/{at}/run/{id}")).into_response()
 }
 
 async fn side_by_side(
@@ -138,21 +134,12 @@ async fn stop(
         client.post_nothing::<ProposalView>(&format!("/v1/proposals/{asked}/cancellation"))
     });
     match done.await {
-        Ok(_) => Ok(after(at, &id)),
-        Err(failure) if failure.has_code(Code::Forbidden) => {
-            let message = format!("{}; {CANCEL_ADVICE}", failure.message);
-            Err(failed(
-                NavPlace::at(at),
-                "Not cancelled",
-                &CommandFailure { message, ..failure },
-                ways(at, &id),
-            ))
+        Ok(_) => Ok(Redirect::to(&format!("/b/{at}/run/{id}")).into_response()),
+        Err(mut failure) => {
+            if failure.has_code(Code::Forbidden) {
+                failure.message = format!("{}; {CANCEL_ADVICE}", failure.message);
+            }
+            Err(not_done(at, "Not cancelled", ways(at, &id))(failure))
         }
-        Err(failure) => Err(failed(
-            NavPlace::at(at),
-            "Not cancelled",
-            &failure,
-            ways(at, &id),
-        )),
     }
 }
