@@ -4,17 +4,17 @@
 
 use toml::de::{DeTable, DeValue};
 
-use reading::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode};
+use reading::{Key, TextLines, TextPlace, YamlFlaw, YamlKind, YamlNode};
 
 /// Parses a TOML text. The parser continues after a syntax error, so that all errors are reported together.
 pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let places = Places::new(text);
+    let places = TextLines::of(text);
     let mut flaws = Vec::new();
     let entries = entries(table.get_ref(), &places, &mut flaws);
     flaws.extend(errors.iter().map(|error| {
         let span = error.span().unwrap_or_default();
-        let place = places.of(span.start);
+        let place = places.place(span.start);
         let name = text.get(span).unwrap_or_default();
         match first_line(text, &entries, name, place).filter(|_| error.message() == "duplicate key")
         {
@@ -69,21 +69,21 @@ fn nearest_before(entries: &[(Key, YamlNode)], name: &str, before: TextPlace) ->
 
 fn entries(
     table: &DeTable<'_>,
-    places: &Places<'_>,
+    places: &TextLines<'_>,
     flaws: &mut Vec<YamlFlaw>,
 ) -> Vec<(Key, YamlNode)> {
     table
         .iter()
         .map(|(name, value)| {
             let key = Key {
-                place: places.of(name.span().start),
+                place: places.place(name.span().start),
                 name: name.get_ref().to_string(),
             };
             (
                 key,
                 node(
                     value.get_ref(),
-                    places.of(value.span().start),
+                    places.place(value.span().start),
                     places,
                     flaws,
                 ),
@@ -95,7 +95,7 @@ fn entries(
 fn node(
     value: &DeValue<'_>,
     place: TextPlace,
-    places: &Places<'_>,
+    places: &TextLines<'_>,
     flaws: &mut Vec<YamlFlaw>,
 ) -> YamlNode {
     let kind = match value {
@@ -123,36 +123,19 @@ fn node(
         DeValue::Array(items) => YamlKind::List(
             items
                 .iter()
-                .map(|item| node(item.get_ref(), places.of(item.span().start), places, flaws))
+                .map(|item| {
+                    node(
+                        item.get_ref(),
+                        places.place(item.span().start),
+                        places,
+                        flaws,
+                    )
+                })
                 .collect(),
         ),
         DeValue::Table(table) => YamlKind::Map(entries(table, places, flaws)),
     };
     YamlNode { place, kind }
-}
-
-struct Places<'a> {
-    text: &'a str,
-    /// Byte offset at which each line begins.
-    lines: Vec<usize>,
-}
-
-impl<'a> Places<'a> {
-    fn new(text: &'a str) -> Self {
-        let lines = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
-        Self { text, lines }
-    }
-
-    fn of(&self, offset: usize) -> TextPlace {
-        let line = self.lines.partition_point(|start| *start <= offset).max(1);
-        let before = self.text.get(self.lines[line - 1]..offset).unwrap_or("");
-        TextPlace {
-            line,
-            column: before.chars().count() + 1,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -86,7 +86,10 @@ pub use written::{
         with_needed_word,
     },
 };
-pub use yaml::{Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest};
+pub use yaml::{
+    Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest,
+    text_lines::TextLines,
+};
 
 pub(crate) use policy::{
     file::{CompiledPattern, FreezeRule, StandingRule},
@@ -142,4 +145,4 @@ pub(crate) use written::{
     declared_sandbox::{approvals_among, choice, network_of_rule, read_approvals},
     sandbox_permission::check_pattern,
 };
-pub(crate) use yaml::{noted, refuse, text_lines::TextLines};
+pub(crate) use yaml::{noted, refuse};

@@ -9,6 +9,7 @@ pub struct TextLines<'a> {
 }
 
 impl<'a> TextLines<'a> {
+    /// Finds the lines of a text.
     pub fn of(text: &'a str) -> Self {
         let starts = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
