@@ -11,7 +11,7 @@ use crate::{
     FinishRow, GrantClaim, LeafRow, NewProposal, ProposalPrecedent, ProposalState, ProposalStatus,
     ReviewRow, RunRow, Signature, SpentUse, StoreFault, StoreHead, StoreResult, StoredDenial,
     StoredGrant, TileRow, ToldTarget, Window,
-    fields::{observed_number, place, presence_number, status_number},
+    fields::{head_cells, observed_number, place, presence_number, status_number},
     grant_bytes, id_bytes, tile_id,
 };
 use documents::{
@@ -524,14 +524,7 @@ impl<'a> RowList<'a> {
         self.add(CHECKPOINTS, writes.checkpoints, |row| {
             cells![row.size, &row.root, row.note.as_str()]
         });
-        self.add(STATE, &writes.head, |head| {
-            cells![
-                head.boundary.as_ref().map(SealDigest::as_bytes),
-                head.seal.as_ref().map(SealDigest::as_bytes),
-                head.version,
-                head.mark
-            ]
-        });
+        self.add(STATE, &writes.head, head_cells);
     }
 }
 

@@ -8,7 +8,8 @@ use base64::Engine as _;
 
 use crate::{
     AuthorizationCore, CheckpointRow, EntryRow, NonceUse, OwedReview, Proposal, ProposalState,
-    ProposalStatus, Signature, SpentUse, StoreFault, StoreResult, StoredGrant, StoredReview, Token,
+    ProposalStatus, Signature, SpentUse, StoreFault, StoreHead, StoreResult, StoredGrant,
+    StoredReview, Token,
 };
 use documents::{
     AuthorizationDigest, Blake3Digest, ContentDigest, GrantId, LeafHash, ObservedEnd, ParamsDigest,
@@ -548,6 +549,16 @@ pub fn observed_of(number: i16) -> Option<ObservedEnd> {
     ObservedEnd::ALL
         .into_iter()
         .find(|end| observed_number(*end) == number)
+}
+
+/// Returns the columns of the row `state` that each change of the head writes.
+pub fn head_cells(head: &StoreHead) -> [Cell<'_>; 4] {
+    cells![
+        head.boundary.as_ref().map(SealDigest::as_bytes),
+        head.seal.as_ref().map(SealDigest::as_bytes),
+        head.version,
+        head.mark
+    ]
 }
 
 /// Returns the verdict for a stored truth value.

@@ -12,7 +12,6 @@ use wire::{DenialView, DenialsView, StatementDenial};
 
 /// Maximum body size in bytes, enough for a signed denial of 8 KiB and a statement of 25 KiB, both in base64.
 const MAX_BYTES: usize = 64 << 10;
-/// Codes of the refusals with which the boundary may answer a denial.
 /// Codes of the refusals with which the boundary may answer a denial or a review of a run.
 pub const CODES: &[Code] = &[
     Code::WrongBoundary,

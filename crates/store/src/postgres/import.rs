@@ -11,7 +11,9 @@ use crate::{
     CLOSABLE_AFTER_S, CopiedRow, CopiedTable, Fields, Link, MoveEnd, OldFile, PIECE,
     ServerSettings, StoreFault, StoreHead, StoreLock, StoreResult, TABLES, Value,
     copied_tables::OUTPUT,
-    crash_points, lock_key,
+    crash_points,
+    fields::head_cells,
+    lock_key,
     postgres::{
         durability,
         export::{PAGES, cells, count, pages, pieces_of},
@@ -21,7 +23,7 @@ use crate::{
     },
     refused, root_of, sqlite,
 };
-use documents::{Hash, SealDigest};
+use documents::Hash;
 
 const DURING: &str = "copying the store into the database";
 const OPTIONS: &str = "-c lock_timeout=20000 -c statement_timeout=30000 -c synchronous_commit=on \
@@ -405,13 +407,7 @@ impl Target {
     /// Lets services use the schema. All changes are in one commit.
     fn finish(&self, state: &StoreHead) -> StoreResult {
         let sql = "UPDATE state SET boundary = $1, seal = $2, version = $3, mark = $4, term = 0 WHERE one = 1";
-        let values = cells![
-            state.boundary.as_ref().map(SealDigest::as_bytes),
-            state.seal.as_ref().map(SealDigest::as_bytes),
-            state.version,
-            state.mark
-        ];
-        self.commit(sql, boxed(&values))
+        self.commit(sql, boxed(&head_cells(state)))
     }
 }
 

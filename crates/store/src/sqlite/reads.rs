@@ -149,7 +149,7 @@ pub(crate) fn read_only(path: &Path) -> StoreResult<Connection> {
         return Err(wrong("does not exist: name a store or a backup".to_owned()));
     }
     let connection = connect(path).map_err(unusable(path))?;
-    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+
     // If only the database header is readable, the store is damaged. The message must not say that the file is not a
     // store.
     let unreadable = |error: rusqlite::Error| {
@@ -163,8 +163,8 @@ pub(crate) fn read_only(path: &Path) -> StoreResult<Connection> {
         _ => unusable(path)(error),
     }
     };
-    let application = number("application_id").map_err(unreadable)?;
-    let version = number("user_version").map_err(unreadable)?;
+    let application = schema::number(&connection, "application_id").map_err(unreadable)?;
+    let version = schema::number(&connection, "user_version").map_err(unreadable)?;
     if application != APPLICATION_ID {
         return Err(wrong(
             "is not a store of this program: name another file".to_owned(),

@@ -137,14 +137,16 @@ pub fn check_number(connection: &Connection, number: i32, path: &Path) -> StoreR
     )))
 }
 
+/// Reads a number that SQLite keeps in the head of the file.
+pub fn number(connection: &Connection, name: &str) -> rusqlite::Result<i32> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
+}
+
 /// Makes the tables of an empty database, or checks those of a store.
 pub fn prepare(connection: &mut Connection, path: &Path) -> StoreResult {
     const DURING: &str = "making the tables of the store";
-    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let (application, version) = match (number("application_id"), number("user_version")) {
-        (Ok(application), Ok(version)) => (application, version),
-        (Err(error), _) | (_, Err(error)) => return Err(unusable(path)(error)),
-    };
+    let application = number(connection, "application_id").map_err(unusable(path))?;
+    let version = number(connection, "user_version").map_err(unusable(path))?;
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(unusable(path))?;

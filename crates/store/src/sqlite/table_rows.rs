@@ -9,7 +9,9 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::{
     CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Entries, EntryRow, Fields, SqliteReads,
-    StoreFault, StoreHead, StoreResult, read_head, refused, root_of,
+    StoreFault, StoreHead, StoreResult,
+    fields::head_cells,
+    read_head, refused, root_of,
     small_file::sync,
     sqlite::{
         backup::{output_files, writable},
@@ -18,7 +20,7 @@ use crate::{
         schema::{self, MOVED, prepare},
     },
 };
-use documents::{Blake3Digest, Hash, SealDigest, sha256};
+use documents::{Blake3Digest, Hash, sha256};
 
 /// A new SQLite file that a copy fills.
 pub struct NewFile {
@@ -71,14 +73,8 @@ impl NewFile {
         const DURING: &str = "finishing a copy of the store";
         let sql = "UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4, \
                    nonces = (SELECT count(*) FROM nonce)";
-        let values = cells![
-            state.boundary.as_ref().map(SealDigest::as_bytes),
-            state.seal.as_ref().map(SealDigest::as_bytes),
-            state.version,
-            state.mark
-        ];
         self.connection
-            .execute(sql, params_from_iter(values))
+            .execute(sql, params_from_iter(head_cells(state)))
             .map_err(fault(DURING))?;
         self.connection
             .execute_batch("COMMIT")
@@ -102,9 +98,7 @@ impl OldFile {
     /// Returns true if the log of the store at `path` was moved to another engine.
     pub fn is_marked(path: &Path) -> StoreResult<bool> {
         let connection = connect(path).map_err(unusable(path))?;
-        let version =
-            connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
-        version
+        schema::number(&connection, "user_version")
             .map(|version| version == MOVED)
             .map_err(unusable(path))
     }
@@ -112,9 +106,7 @@ impl OldFile {
     /// Opens a store that no other process uses.
     pub fn open(path: &Path) -> StoreResult<Self> {
         let connection = writable(path)?;
-        let number =
-            |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        let version = number("user_version").map_err(unusable(path))?;
+        let version = schema::number(&connection, "user_version").map_err(unusable(path))?;
         let moved = if version == MOVED {
             Some(schema::moved_to(&connection))
         } else {
