@@ -343,10 +343,8 @@ impl SessionAccess {
     /// # Errors
     /// Returns the same refusals as [`Self::show`] and [`Self::create`].
     pub fn reset(&self, caller: &Caller, id: &SessionId) -> RequestResult<SessionView> {
-        let user = self.user(caller)?;
-        // The new session must be possible before the old one ends.
-        self.demand_step(caller, &self.sessions.show(id, Some(&user))?.runbook)?;
-        let ended = self.sessions.end(id, &user)?;
+        // `end` also checks the runbook, so the new session is possible before the old one ends.
+        let ended = self.end(caller, id)?;
         self.create(caller, &ended.runbook)
     }
 

@@ -47,13 +47,19 @@ fn with_one_statement(
 ) -> CommandResult<()> {
     let bytes = payload(fresh)?;
     let by = |name: &str| signature(world, name, &bytes);
+    let by_two = |payload: &[u8], other: &str| -> CommandResult<_> {
+        Ok(Envelope::new(
+            payload,
+            sorted(vec![by("alice")?, by(other)?]),
+        ))
+    };
     let mut changed: Value = serde_json::from_slice(&bytes).or_broken("the proposal")?;
     changed["predicate"]["params"]["name"] = Value::from("billing");
     let changed = canonical::to_canonical(&changed);
     let attacks = [
         (
             "a changed parameter under good signatures",
-            Envelope::new(&changed, sorted(vec![by("alice")?, by("bob")?])),
+            by_two(&changed, "bob")?,
             "bad-signature",
         ),
         (
@@ -63,17 +69,17 @@ fn with_one_statement(
         ),
         (
             "the same person twice, with two keys",
-            Envelope::new(&bytes, sorted(vec![by("alice")?, by("alice-2")?])),
+            by_two(&bytes, "alice-2")?,
             "quorum-missing",
         ),
         (
             "a stranger's key",
-            Envelope::new(&bytes, sorted(vec![by("alice")?, by("mallory")?])),
+            by_two(&bytes, "mallory")?,
             "unknown-signer",
         ),
         (
             "the agent's owner approves",
-            Envelope::new(&bytes, sorted(vec![by("alice")?, by("carol")?])),
+            by_two(&bytes, "carol")?,
             "self-approval",
         ),
     ];

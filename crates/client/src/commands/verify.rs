@@ -378,20 +378,11 @@ pub const VERIFIED: &str = "verified";
 pub const UNDECIDED: &str = "not decided";
 
 /// Results of several bundles.
+#[derive(Default)]
 pub struct Tally {
     pub exit: Exit,
     lines: Vec<(&'static str, String, PrintableText)>,
     receipts: BTreeMap<String, usize>,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            exit: Exit::Done,
-            lines: Vec::new(),
-            receipts: BTreeMap::new(),
-        }
-    }
 }
 
 impl Tally {

@@ -10,9 +10,10 @@ use reading::{FileProblem, Problems};
 use wire::DeniedView;
 
 /// Result of a command, from which the exit code follows.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Exit {
     /// The command succeeded.
+    #[default]
     Done,
     /// A check failed, for example in `verify`.
     CheckSaidNo,
