@@ -266,7 +266,7 @@ impl Reader {
                 Err(error) => self.note(key.place, error.to_string()),
             }
         }
-        found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        found.sort_by(|a, b| a.name.cmp(&b.name));
         found
     }
 

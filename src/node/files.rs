@@ -50,11 +50,9 @@ impl BoundaryFiles {
             Err(found) => (Registry::from_definitions([]).ok(), found),
         };
         let policy = read_policy(config);
-        let key = note(
-            FileSigner::open(&config.key)
-                .map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
-            &mut problems,
-        );
+        let key = FileSigner::open(&config.key)
+            .map_err(|error| problems.push(FileProblem::whole(&config.key, error.to_string())))
+            .ok();
         // After the log has begun, the last seal defines policy and roster. An unfinished or unsigned change of a file
         // must not stop the start. If the database is on a server, the start checks this later, because the server can
         // be down now. A store can exist without a log, if an earlier start was refused.
@@ -135,14 +133,4 @@ pub fn check_key(config: &Config, roster: &TrustedRoster, key: &FileSigner) -> O
             key.key().line()
         ),
     ))
-}
-
-fn note<T>(read: Result<T, Vec<FileProblem>>, problems: &mut Vec<FileProblem>) -> Option<T> {
-    match read {
-        Ok(value) => Some(value),
-        Err(found) => {
-            problems.extend(found);
-            None
-        }
-    }
 }

@@ -64,9 +64,9 @@ impl Proposals {
                 sandbox,
             });
         }
-        steps.sort_by(|one, other| one.reference.as_str().cmp(other.reference.as_str()));
+        steps.sort_by(|one, other| one.reference.cmp(&other.reference));
         let mut artifacts = terms.artifacts;
-        artifacts.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        artifacts.sort_by(|one, other| one.name.cmp(&other.name));
         let (millis, random) = ((self.surroundings.millis)(), self.surroundings.bytes());
         let grant = Grant {
             boundary: sealed.boundary.clone(),

@@ -441,7 +441,12 @@ impl Witnessing {
         status: u16,
         body: &[u8],
     ) -> WitnessNext {
-        let vkey = self.log_vkey().unwrap_or_default();
+        // The verifier key of the log (C2SP signed-note).
+        let vkey = self
+            .ledger
+            .origin()
+            .map(|origin| note::vkey(&origin, &self.key.public()))
+            .unwrap_or_default();
         let log = LogFacts {
             size: self.ledger.state().size,
             vkey: &vkey,
@@ -479,13 +484,6 @@ impl Witnessing {
     pub fn witness_failed(&self, witness: &NamedWitness, why: String) {
         self.witnesses
             .failed(witness, why, (self.surroundings.now)());
-    }
-
-    /// Returns the verifier key of the log (C2SP signed-note), for witnesses and monitors.
-    fn log_vkey(&self) -> Option<String> {
-        self.ledger
-            .origin()
-            .map(|origin| note::vkey(&origin, &self.key.public()))
     }
 
     /// Adds the known cosignatures to the note of a checkpoint.

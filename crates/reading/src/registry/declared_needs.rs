@@ -184,7 +184,7 @@ fn outputs(text: &str) -> Result<Vec<StepOutput>, String> {
             schema: Parameter::new(kind),
         });
     }
-    found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+    found.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
 }
 
@@ -250,7 +250,7 @@ fn declared_secrets(text: &str) -> Result<Vec<StepSecret>, String> {
             "a step has at most {MAX_SECRETS} secrets: remove some of them"
         ));
     }
-    found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 

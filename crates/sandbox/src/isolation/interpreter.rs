@@ -325,7 +325,7 @@ impl CountsByPath {
             })
         };
         let mut paths: Vec<Execution> = named.iter().filter_map(execution).collect();
-        paths.sort_by(|a, b| a.path.as_str().cmp(b.path.as_str()));
+        paths.sort_by(|a, b| a.path.cmp(&b.path));
         Executions { paths, more }
     }
 }

@@ -570,7 +570,7 @@ pub fn add_secrets(
             });
         }
     }
-    found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
 fn is_sign_in(element: &Element) -> bool {
