@@ -462,9 +462,13 @@ impl Builder<'_> {
             None => interpreter.to_owned(),
         };
         let Some(step) = &self.step else { return };
-        let (mut id, mut source) = (step.unit.unit.label.step_id(), block.source.clone());
+        // No name contains a dash, so the id of a dynamic step or substep is never a name.
+        let (mut id, mut source) = (
+            step.unit.unit.label.with_dynamic("N-th"),
+            block.source.clone(),
+        );
         if let Some(substep) = &step.substep {
-            id = format!("{id}.{}", substep.unit.label.substep_id());
+            id = format!("{id}.{}", substep.unit.label.with_dynamic("n-th"));
         }
         if let Some(variable) = step
             .repeat

@@ -76,29 +76,15 @@ pub enum UnitLabel {
 }
 
 impl UnitLabel {
-    /// Returns the label of a step in step references. No name contains a dash, so the id of a dynamic step is
-    /// never a name.
-    pub fn step_id(&self) -> String {
-        if *self == Self::Dynamic {
-            "N-th".to_owned()
-        } else {
-            self.to_string()
-        }
-    }
-
-    /// Returns the label of a substep in step references.
-    pub fn substep_id(&self) -> String {
-        if *self == Self::Dynamic {
-            "n-th".to_owned()
-        } else {
-            self.to_string()
-        }
-    }
-
     /// Returns the label of a substep as in the file.
     pub fn substep_text(&self) -> String {
+        self.with_dynamic("{n}")
+    }
+
+    /// Returns the label, or `dynamic` for a placeholder.
+    pub fn with_dynamic(&self, dynamic: &str) -> String {
         if *self == Self::Dynamic {
-            "{n}".to_owned()
+            dynamic.to_owned()
         } else {
             self.to_string()
         }
