@@ -250,9 +250,10 @@ fn become_step(
             control,
         )?;
     }
-    // The helper has reset all signal handlers to their defaults.
-    syscalls::unblock_signals().at(SetupStage::Processes, "unblock signals")?;
-    syscalls::close_on_exec_from(3).at(SetupStage::Processes, "close descriptors")?;
+    // The helper has reset all signal handlers to their defaults. Programs expect to start with an empty mask.
+    syscalls::mask_all_signals(libc::SIG_UNBLOCK).at(SetupStage::Processes, "unblock signals")?;
+    syscalls::close_range(3, libc::CLOSE_RANGE_CLOEXEC)
+        .at(SetupStage::Processes, "close descriptors")?;
     *outcome = Some(Ok(facts));
     Err(syscalls::execute(&path, &arguments, &environment)).doing(what())
 }

@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
 
 fn service() -> Option<OwnedFd> {
     // The service may have leaked descriptors, so close them before this process opens its own.
-    syscalls::close_from(3).ok()?;
+    syscalls::close_range(3, 0).ok()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
     let ours = peer.uid == process::getuid() && Some(peer.pid) == process::getppid();
@@ -120,7 +120,8 @@ fn serve(service: &OwnedFd) -> SetupResult {
     }
     // Each run needs two descriptors, and a thousand runs at one time are possible.
     confine::raise_descriptor_limit();
-    syscalls::block_signals().at(SetupStage::Processes, "block signals")?;
+    // Blocked signals can be read from a descriptor.
+    syscalls::mask_all_signals(libc::SIG_BLOCK).at(SetupStage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     // If the first process of a run without a pid namespace is killed, its children become children of the helper. The
     // next start of the service then finds them. Any argument except `None` makes this process a subreaper (prctl(2)).

@@ -39,7 +39,7 @@ pub fn confine(leaves: SyscallFilter) -> SetupResult<String> {
     let made = MADE.iter().find(|(known, ..)| *known == leaves);
     let (_, program, digest) =
         made.ok_or_else(|| SetupFailure::new(SetupStage::Seccomp, "no filter has these options"))?;
-    syscalls::set_seccomp_filter(program)
+    syscalls::seccomp_filter(program, 0)
         .at(SetupStage::Seccomp, "install the system-call filter")?;
     let mode = rustix::thread::secure_computing_mode()
         .at(SetupStage::Seccomp, "read the system-call filter back")?;

@@ -20,18 +20,9 @@ use rustix::mm;
 
 use crate::Instruction;
 
-/// Marks all descriptors with the number `first` or a higher number as close-on-exec.
-pub fn close_on_exec_from(first: u32) -> io::Result<()> {
-    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
-}
-
-/// Closes all descriptors with the number `first` or a higher number. Only the start of the helper may call this, when
-/// no value owns a descriptor.
-pub fn close_from(first: u32) -> io::Result<()> {
-    close_range(first, 0)
-}
-
-fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
+/// Closes all descriptors with the number `first` or a higher number, or marks them as close-on-exec with the flag
+/// `CLOSE_RANGE_CLOEXEC`. Without the flag, only the start of the helper may call this, when no value owns a descriptor.
+pub fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
     #[expect(unsafe_code, reason = "there is no safe wrapper of close_range")]
     // SAFETY: The call takes three integers. Callers close descriptors only before any value owns a descriptor. Other
     // callers only set the close-on-exec flag.
@@ -430,13 +421,7 @@ pub fn landlock_abi() -> io::Result<i32> {
     check(result).map(|abi| i32::try_from(abi).unwrap_or(i32::MAX))
 }
 
-/// Installs a seccomp filter for this process and all its future children, permanently. The kernel requires that the
-/// process has set `no_new_privs` before this call.
-pub fn set_seccomp_filter(program: &[Instruction]) -> io::Result<()> {
-    seccomp_filter(program, 0).map(drop)
-}
-
-/// Installs a filter like [`set_seccomp_filter`], and returns its listener, which receives the calls with the verdict
+/// Installs a filter like [`seccomp_filter`], and returns its listener, which receives the calls with the verdict
 /// [`FilterVerdict::NOTIFY`](crate::isolation::bpf::FilterVerdict::NOTIFY).
 pub fn set_notifying_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
     let listen = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
@@ -453,7 +438,9 @@ pub fn set_notifying_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(listener) })
 }
 
-fn seccomp_filter(program: &[Instruction], flags: libc::c_ulong) -> io::Result<libc::c_long> {
+/// Installs a seccomp filter for this process and all its future children, permanently. The kernel requires that the
+/// process has set `no_new_privs` before this call.
+pub fn seccomp_filter(program: &[Instruction], flags: libc::c_ulong) -> io::Result<libc::c_long> {
     let length =
         u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog {
@@ -485,11 +472,6 @@ pub fn join_new_session_keyring() -> io::Result<()> {
     check(result).map(drop)
 }
 
-/// Blocks all signals, so that signals can be read from a [`signal_descriptor`].
-pub fn block_signals() -> io::Result<()> {
-    change_mask(libc::SIG_BLOCK, &full_set()?)
-}
-
 /// Resets all signal handlers to their defaults, which child processes inherit.
 pub fn reset_signals() {
     for signal in 1..=64 {
@@ -500,11 +482,6 @@ pub fn reset_signals() {
             libc::signal(signal, libc::SIG_DFL);
         }
     }
-}
-
-/// Unblocks all signals, because programs expect to start with an empty mask.
-pub fn unblock_signals() -> io::Result<()> {
-    change_mask(libc::SIG_UNBLOCK, &full_set()?)
 }
 
 /// Returns the CPU time of all reaped descendants in microseconds, and the maximum resident set size of one descendant
@@ -542,10 +519,12 @@ fn full_set() -> io::Result<libc::sigset_t> {
     Ok(set)
 }
 
-fn change_mask(how: libc::c_int, set: &libc::sigset_t) -> io::Result<()> {
+/// Blocks or unblocks all signals.
+pub fn mask_all_signals(how: libc::c_int) -> io::Result<()> {
+    let set = full_set()?;
     #[expect(unsafe_code, reason = "there is no safe wrapper of sigprocmask")]
     // SAFETY: The set is alive, and a null pointer for the old mask is allowed.
-    let result = unsafe { libc::sigprocmask(how, ptr::from_ref(set), ptr::null_mut()) };
+    let result = unsafe { libc::sigprocmask(how, &raw const set, ptr::null_mut()) };
     check(result.into()).map(drop)
 }
 
