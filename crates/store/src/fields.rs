@@ -381,7 +381,12 @@ impl<'r> Fields<'r> {
         Ok(Signature {
             keyid: self.text(at)?,
             person: self.text(at + 1)?,
-            presence: presence_of(self.get(at + 2)?),
+            presence: match self.get::<i16>(at + 2)? {
+                1 => Presence::Touched,
+                2 => Presence::Verified,
+                // An unknown number means that the presence is unknown.
+                _ => Presence::Unknown,
+            },
             sig: self.get(at + 3)?,
             at: self.get(at + 4)?,
         })
@@ -455,7 +460,11 @@ impl<'r> Fields<'r> {
             receipt: self.get(1)?,
             proposal: self.get(2)?,
             reviewer: self.text(3)?,
-            verdict: verdict_of(self.get(4)?),
+            verdict: if self.get::<bool>(4)? {
+                ReviewVerdict::Accepted
+            } else {
+                ReviewVerdict::Rejected
+            },
             observed: observed
                 .map(|number| observed_of(number).ok_or_else(|| self.odd(5, "an unknown end")))
                 .transpose()?,
@@ -484,16 +493,17 @@ pub fn tile_id(level: u8, index: u64) -> i64 {
 /// Returns the 16 bytes of the UUIDv7. The bytes begin with the end of the window, so the rows are stored in the order of
 /// their ends.
 pub fn id_bytes(id: &ProposalId) -> [u8; 16] {
-    // A `ProposalId` is always `prp_` and a UUID.
-    uuid::Uuid::try_parse(&id.as_str()[4..])
-        .map(uuid::Uuid::into_bytes)
-        .unwrap_or_default()
+    uuid_bytes(id.as_str())
 }
 
 /// Returns the 16 bytes of the UUIDv7 of a grant.
 pub fn grant_bytes(id: &GrantId) -> [u8; 16] {
-    // A `GrantId` is always `grt_` and a UUID.
-    uuid::Uuid::try_parse(&id.as_str()[4..])
+    uuid_bytes(id.as_str())
+}
+
+/// Returns the bytes of the UUID after `prp_` or `grt_`.
+fn uuid_bytes(id: &str) -> [u8; 16] {
+    uuid::Uuid::try_parse(&id[4..])
         .map(uuid::Uuid::into_bytes)
         .unwrap_or_default()
 }
@@ -559,24 +569,6 @@ pub fn head_cells(head: &StoreHead) -> [Cell<'_>; 4] {
         head.version,
         head.mark
     ]
-}
-
-/// Returns the verdict for a stored truth value.
-pub fn verdict_of(accepted: bool) -> ReviewVerdict {
-    if accepted {
-        ReviewVerdict::Accepted
-    } else {
-        ReviewVerdict::Rejected
-    }
-}
-
-/// Returns the presence for a stored number. An unknown number means that the presence is unknown.
-pub fn presence_of(number: i16) -> Presence {
-    match number {
-        1 => Presence::Touched,
-        2 => Presence::Verified,
-        _ => Presence::Unknown,
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The check compares rows, tiles and checkpoints with the log, and stored bytes with their digests. The check does not
 //! verify the signatures and the decisions in the log, because `audit` verifies them.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -23,7 +23,8 @@ pub struct StoreScope {
 }
 
 /// A difference between the store and the state that the program writes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{place}: {what}; {fix}")]
 pub struct StoreDefect {
     /// Place of the defect: a table and row, a log entry, or a file.
     pub place: String,
@@ -31,12 +32,6 @@ pub struct StoreDefect {
     pub what: String,
     /// Advice for the operator.
     pub fix: &'static str,
-}
-
-impl fmt::Display for StoreDefect {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.place, self.what, self.fix)
-    }
 }
 
 /// Advice for rows that contradict the log, which a person cannot repair by hand.

@@ -107,7 +107,8 @@ impl Exit {
 pub type CommandResult<T = Exit> = Result<T, CommandFailure>;
 
 /// An error that ends a command.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct CommandFailure {
     /// Result, from which the exit code of the process follows.
     pub exit: Exit,
@@ -183,12 +184,6 @@ impl CommandFailure {
             error["problem"] = problem.clone();
         }
         json!({ "error": error })
-    }
-}
-
-impl fmt::Display for CommandFailure {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.message)
     }
 }
 
