@@ -180,10 +180,11 @@ fn the_independent_verifier_imports_only_the_python_standard_library_and_its_own
         }
         own.push(name);
     }
-    const STANDARD: [&str; 17] = [
+    const STANDARD: [&str; 18] = [
         "argparse",
         "base64",
         "calendar",
+        "collections",
         "functools",
         "hashlib",
         "ipaddress",
