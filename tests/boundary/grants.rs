@@ -1152,7 +1152,7 @@ fn the_screen_of_a_grant_has_the_lines_and_remarks_of_a_run_of_its_step() {
         );
         setup.config =
             "[secrets.api-token]\nenv = \"TOKEN_OF_THE_TEST\"\nsteps = [\"deploy:*\"]\n".to_owned();
-        setup.env("TOKEN_OF_THE_TEST", "t");
+        setup.env("TOKEN_OF_THE_TEST", "a secret of the test");
         let release = "release network=host read=/usr/share secrets=\"api-token=env:API_TOKEN\" title=\"Release\"";
         let params = format!("params:\n  service: {{type: string, maxLength: 40}}\n{SMALL}");
         setup.runbook(
@@ -1230,7 +1230,7 @@ fn one_grant_of_checks_and_a_change_shows_the_checks_apart_and_runs_each_step() 
         setup.policy = POLICY.to_owned();
         setup.config =
             "[secrets.api-token]\nenv = \"TOKEN_OF_THE_TEST\"\nsteps = [\"probe:*\"]\n".to_owned();
-        setup.env("TOKEN_OF_THE_TEST", "t");
+        setup.env("TOKEN_OF_THE_TEST", "a secret of the test");
         let steps = [
             ("disk check=true", "echo disk"),
             ("restart", "echo restart"),

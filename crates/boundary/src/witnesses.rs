@@ -16,6 +16,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -500,11 +501,16 @@ impl Witnessing {
         if let Some(cosigned) = self.witnesses.best(index + 1) {
             return Ok(cosigned);
         }
-        let row = self
-            .ledger
-            .checkpoint()?
-            .ok_or_else(|| fault("the log is empty"))?;
-        Ok((row.size, row.note))
+        // The rows of a commit can be read a moment before its tree.
+        let until = Instant::now() + MOST_BEHIND;
+        loop {
+            let row = self.ledger.checkpoint()?;
+            let row = row.ok_or_else(|| fault("the log is empty"))?;
+            if row.size > index || Instant::now() >= until {
+                return Ok((row.size, row.note));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -521,6 +527,8 @@ fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     text
 }
 
+/// Maximum time for which the rows of a commit can be read before its tree.
+const MOST_BEHIND: Duration = Duration::from_secs(1);
 /// Maximum number of cosigned checkpoints in memory. More than one is needed, because the newest checkpoint may not
 /// have its cosignatures yet.
 const KEPT_HEADS: usize = 16;
