@@ -29,7 +29,7 @@ pub fn run(
     let options = global.chosen()?;
     let places = options.into_iter().map(|one| {
         let (options, signing) = (one.clone(), signing.clone());
-        let make = move || options.reviewer(signing.key_options(), &Terminal::new(false));
+        let make = move || options.reviewer(&signing.keys, &Terminal::new(false));
         Arc::new(ReachedBoundary::new(one, trust, make))
     });
     let places: Vec<_> = places.collect();

@@ -47,11 +47,6 @@ impl Signing {
         }
     }
 
-    /// Returns the key options, for the client that reads.
-    pub(super) fn key_options(&self) -> &KeyArgs {
-        &self.keys
-    }
-
     /// Loads the keys.
     pub(super) fn keys(&self) -> CommandResult<Keys> {
         self.keys.find()

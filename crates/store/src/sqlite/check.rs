@@ -441,7 +441,7 @@ impl Look<'_> {
             progress(tree.size(), self.size);
         }
         self.root = tree.root();
-        self.packed_rows(packed)?;
+        self.count("packed", packed, "the number of packed tiles is")?;
         // A low-water mark far ahead of the clock and of the log was probably changed by hand.
         let latest = self.last_at.max(self.scope.now.unix());
         if self.mark > latest.saturating_add(MOST_MARK_AHEAD_S) {

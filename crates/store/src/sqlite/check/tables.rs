@@ -413,11 +413,6 @@ impl Look<'_> {
         Ok(true)
     }
 
-    /// Compares the number of packed tiles with the log.
-    pub(super) fn packed_rows(&mut self, expected: u64) -> StoreResult {
-        self.count("packed", expected, "the number of packed tiles is")
-    }
-
     /// Returns the bytes of an entry. Returns `None` if the entry is missing, or if its packed tile is damaged, because
     /// the check of the log reports this defect.
     pub(super) fn entry_at(&self, index: u64) -> StoreResult<Option<Vec<u8>>> {
