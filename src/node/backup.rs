@@ -30,7 +30,7 @@ use crate::{
 };
 use documents::{Blake3Digest, SealDigest, unhex32};
 use reading::{FileProblem, Problems};
-use store::{Database, Ledger, StoreFault, StoreResult, root_of, small_file};
+use store::{Database, Ledger, StoreFault, StoreResult, refused, root_of, small_file};
 
 /// Time between two reports of the progress.
 const EVERY: Duration = Duration::from_millis(500);
@@ -192,9 +192,7 @@ fn begins_alike(config: &Config, copy: &Path) -> StoreResult<u64> {
     if alike {
         Ok(head.size)
     } else {
-        Err(StoreFault::Unusable {
-            message: message.to_owned(),
-        })
+        Err(refused(message))
     }
 }
 

@@ -14,7 +14,7 @@ use documents::{
 };
 use reading::FileProblem;
 use store::{
-    Database, KeyWait, Ledger, StoreFault, StoreReads, StoreResult, opened, read_revocations,
+    Database, KeyWait, Ledger, StoreReads, StoreResult, opened, read_revocations, refused,
 };
 
 #[must_use]
@@ -127,32 +127,26 @@ fn waits(reads: &StoreReads, keyid: &str) -> StoreResult<Option<KeyWait>> {
         return Ok(None);
     };
     let revoked = read_revocations(reads)?;
-    if revoked
+    let why = if revoked
         .iter()
         .any(|one| matches!(one.subject, RevokedSubject::Key(key) if key.as_str() == keyid))
     {
-        let why = format!(
-            "the key {keyid} of this node is revoked: give the node another key of the roster"
-        );
-        return Ok(Some(KeyWait {
-            why,
-            is_in_force: false,
-        }));
-    }
-    if !seals.have(last.digest, keyid)? {
-        let why = format!(
+        format!("the key {keyid} of this node is revoked: give the node another key of the roster")
+    } else if !seals.have(last.digest, keyid)? {
+        format!(
             "the key {keyid} of this node is not in the roster in force: add it to the boundary with `countersign roster add boundary`, let the \
              approvers sign the roster, and run `countersign seal` at the active node"
-        );
-        return Ok(Some(KeyWait {
-            why,
-            is_in_force: false,
+        )
+    } else {
+        let work = open_work(&mut seals, keyid)?;
+        return Ok(work.map(|what| KeyWait {
+            why: format!("the key {keyid} of this node came later, and only a node with an earlier key can sign {what}"),
+            is_in_force: true,
         }));
-    }
-    let work = open_work(&mut seals, keyid)?;
-    Ok(work.map(|what| KeyWait {
-        why: format!("the key {keyid} of this node came later, and only a node with an earlier key can sign {what}"),
-        is_in_force: true,
+    };
+    Ok(Some(KeyWait {
+        why,
+        is_in_force: false,
     }))
 }
 
@@ -211,7 +205,7 @@ impl<'a> SealKeys<'a> {
                 .transpose()?
                 .flatten();
             let leaf = leaf.ok_or_else(|| {
-                unusable(&format!(
+                refused(format!(
                     "the seal {digest} is not in the log: restore a backup"
                 ))
             })?;
@@ -224,11 +218,5 @@ impl<'a> SealKeys<'a> {
 fn read<P: Predicate>(data: &[u8]) -> StoreResult<P> {
     opened::<P>(data)
         .map(|(_, statement)| statement.predicate)
-        .map_err(|error| unusable(&error))
-}
-
-fn unusable(error: &dyn std::fmt::Display) -> StoreFault {
-    StoreFault::Unusable {
-        message: error.to_string(),
-    }
+        .map_err(|error| refused(error.to_string()))
 }

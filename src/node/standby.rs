@@ -18,7 +18,7 @@ use client::FileSigner;
 use documents::{Checkpoint, Code, Note, SealDigest, SshKey, locked, note};
 use reading::{FileProblem, Problems};
 use store::{
-    Ledger, LedgerConfig, NodeLock, Role, StoreFault, StoreReads, StoreResult, Turn, root_of,
+    Ledger, LedgerConfig, NodeLock, Role, StoreReads, StoreResult, Turn, refused, root_of,
 };
 
 /// Pause between two attempts to become the active node.
@@ -184,12 +184,10 @@ impl ReadHeads {
             }
             // The newer checkpoint must not hide that the log lost entries of the kept checkpoint.
             if root_of(&reads, kept.size)? != Some(kept.root) {
-                return Err(StoreFault::Unusable {
-                    message: format!(
-                        "the log does not contain the checkpoint in {}",
-                        path.display()
-                    ),
-                });
+                return Err(refused(format!(
+                    "the log does not contain the checkpoint in {}",
+                    path.display()
+                )));
             }
         }
         if self
@@ -199,12 +197,8 @@ impl ReadHeads {
         {
             let (reads, head) = self.config.database.at_rest()?;
             let ledger = Ledger::at_rest(reads, head, self.settings.clone(), None)?;
-            let sealed =
-                start::read_seal(&self.config, &ledger, seal.index, None).map_err(|problems| {
-                    StoreFault::Unusable {
-                        message: problems.to_string(),
-                    }
-                })?;
+            let sealed = start::read_seal(&self.config, &ledger, seal.index, None)
+                .map_err(|problems| refused(problems.to_string()))?;
             let keys = sealed.roster.boundary_keys(&self.config.name).to_vec();
             self.keys = Some((seal.digest, keys));
         }
@@ -219,9 +213,8 @@ impl ReadHeads {
                     .any(|key| note::verify_note(&note, &seen.origin, key.public()).is_ok())
         });
         if is_signed && root_of(&reads, row.size)? == Some(row.root) {
-            kept_checkpoint::keep_newer(&path, &row).map_err(|error| StoreFault::Unusable {
-                message: format!("{}: {error}", path.display()),
-            })?;
+            kept_checkpoint::keep_newer(&path, &row)
+                .map_err(|error| refused(format!("{}: {error}", path.display())))?;
         }
         Ok(())
     }

@@ -49,8 +49,8 @@ pub use batch_rows::{Commit, Questions, Writes};
 #[cfg(debug_assertions)]
 pub use crash_points::POINTS;
 pub use database::{BackupFile, Database, NodeLock, OpenStore, Role, RoleCandidate};
-pub use fault::{StoreFault, StoreResult};
-pub(crate) use fault::{refused, waits};
+pub(crate) use fault::waits;
+pub use fault::{StoreFault, StoreResult, refused};
 pub use ledger::{Ledger, Spender};
 pub use metrics::openmetrics::{
     CertificateReading, CrossingStage, MEDIA_TYPE, Metrics, NodeReading, NodeReadings, Readings,
