@@ -17,7 +17,7 @@ use ureq::{Agent, tls::TlsConfig};
 
 use boundary::{Boundary, MAX_DOCUMENT_BYTES, NamedWitness, WitnessNext, WitnessRequest};
 use documents::locked;
-use wire::{ProxyAddress, TlsProblem, client_config, unused_proxy};
+use wire::{ProxyAddress, TlsProblem, agent_config, client_config, unused_proxy};
 
 /// Minimum pause between a cosignature of a witness and the next request to this witness.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -213,21 +213,12 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// Returns a client that follows no redirect. The proxy is for TLS only.
 pub fn agent(tls: Option<TlsConfig>, proxy: Option<&ProxyAddress>) -> Agent {
-    let mut config = Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
+    agent_config(tls, proxy)
         .timeout_connect(Some(CONNECT))
         .timeout_global(Some(ANSWER))
-        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
-    if let Some(tls) = tls {
-        config = config
-            .https_only(true)
-            .tls_config(tls)
-            .proxy(proxy.and_then(ProxyAddress::proxy));
-    }
-    config.build().new_agent()
+        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent()
 }
 
 /// Reads a document over TLS, without redirects and within 10 s. `authorities` is the PEM text of the trusted authorities;

@@ -41,7 +41,7 @@ pub use tls::{
         ClientCertificatePem, ClientConfigError, DatabaseStream, DatabaseTls, TlsProblem,
         client_config,
     },
-    proxy_address::{ProxyAddress, unused_proxy},
+    proxy_address::{ProxyAddress, agent_config, unused_proxy},
     server::{ALERT, EncryptedStream, PairFile, PairText, RenewedServer, ServerPair, TlsServer},
 };
 

@@ -16,11 +16,11 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use serde_json::Value;
-use ureq::{Agent, http::Uri, tls::TlsConfig};
+use ureq::{http::Uri, tls::TlsConfig};
 
 use crate::{CommandFailure, CommandResult, PrintableText, read_bounded, read_private};
 use documents::joined;
-use wire::{ClientCertificatePem, ClientConfigError, ProxyAddress, client_config};
+use wire::{ClientCertificatePem, ClientConfigError, ProxyAddress, agent_config, client_config};
 
 /// Default address of the boundary.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7433";
@@ -238,21 +238,13 @@ fn of_github(
     let server = joined(url.split('/').take(3), "/");
     let address = Address::parse(&server)?;
     address.check_private("the request for an ID token")?;
-    let mut config = Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_global(Some(ANSWER));
-    if address.uses_tls() {
-        let proxy = proxy.and_then(ProxyAddress::proxy);
-        config = config
-            .https_only(true)
-            .tls_config(TlsFiles::default().config()?)
-            .proxy(proxy);
-    }
+    let tls = address
+        .uses_tls()
+        .then(|| TlsFiles::default().config())
+        .transpose()?;
     let between = if url.contains('?') { '&' } else { '?' };
-    let request = config
+    let request = agent_config(tls, proxy)
+        .timeout_global(Some(ANSWER))
         .build()
         .new_agent()
         .get(format!("{url}{between}audience={audience}"));

@@ -23,7 +23,7 @@ use crate::{
     TlsFiles, home::keys, remote::address::JobIdentity,
 };
 use documents::{BlobDigest, Code, Envelope, KeyId, MAX_BUNDLE_BYTES, MEDIA_TYPE, Name};
-use wire::{Problem, ProblemError, ProxyAddress, for_command_line, foreign_answer, may_pass};
+use wire::{Problem, ProblemError, agent_config, for_command_line, foreign_answer, may_pass};
 
 /// Maximum size of an answer in bytes, except for streams.
 const MAX_ANSWER_BYTES: u64 = 32 << 20;
@@ -98,11 +98,8 @@ impl Client {
         if token.is_some() {
             address.check_private("the token")?;
         }
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
+        let tls_config = address.uses_tls().then(|| tls.config()).transpose()?;
+        let config = agent_config(tls_config, tls.proxy.as_ref())
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(ANSWER))
             .timeout_recv_body(Some(whole))
@@ -111,13 +108,6 @@ impl Client {
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
-        if address.uses_tls() {
-            let proxy = tls.proxy.as_ref().and_then(ProxyAddress::proxy);
-            config = config
-                .https_only(true)
-                .tls_config(tls.config()?)
-                .proxy(proxy);
-        }
         let keys = if token.is_some() { None } else { keys };
         Ok(Self {
             address,

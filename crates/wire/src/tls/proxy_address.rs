@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use ureq::{Proxy, ProxyProtocol};
+use ureq::{
+    Agent, Proxy, ProxyProtocol, config::ConfigBuilder, tls::TlsConfig, typestate::AgentScope,
+};
 
 /// The address of an HTTP proxy: `http://HOST:PORT`. TLS runs between the client and the server, through the proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,7 +15,7 @@ pub struct ProxyAddress(String);
 
 impl ProxyAddress {
     /// Returns the setting of an HTTP client.
-    pub fn proxy(&self) -> Option<Proxy> {
+    fn proxy(&self) -> Option<Proxy> {
         Proxy::new(&self.0).ok()
     }
 }
@@ -52,6 +54,26 @@ impl From<ProxyAddress> for String {
 impl AsRef<str> for ProxyAddress {
     fn as_ref(&self) -> &str {
         &self.0
+    }
+}
+
+/// Begins the settings of a client that follows no redirect and ignores the proxy settings of the environment. The proxy is
+/// for TLS only.
+pub fn agent_config(
+    tls: Option<TlsConfig>,
+    proxy: Option<&ProxyAddress>,
+) -> ConfigBuilder<AgentScope> {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false);
+    match tls {
+        Some(tls) => config
+            .https_only(true)
+            .tls_config(tls)
+            .proxy(proxy.and_then(ProxyAddress::proxy)),
+        None => config,
     }
 }
 
