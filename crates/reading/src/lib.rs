@@ -106,7 +106,6 @@ pub(crate) use registry::{
     front_matter::FrontMatter,
     gruntwork::elements::{Element, Variable, YamlSource},
     markdown::check_file_name,
-    rundown::header::is_identifier,
     script_remarks::{
         BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang,
         shebang, step_ref,
@@ -125,7 +124,7 @@ pub(crate) use shell::{
     },
     syntax::{
         ByteOrigin, CommandList, CompoundCommand, Dialect, HOLE, MAX_DEPTH, Parser, Pipeline, Read,
-        Redirect, Script, ShellNode, SimpleCommand, SyntaxFlaw, Word, WordPart,
+        Redirect, Script, ShellNode, SimpleCommand, SyntaxFlaw, Word, WordPart, is_name,
     },
     traps::{is_trap, opens_index},
     words::{QuoteKind, WordBuilder, WordPosition},

@@ -9,11 +9,11 @@ use std::{cell::OnceCell, collections::BTreeSet};
 use crate::{
     ByteOrigin, CommandList, Context, Dialect, FoundKind, HOLE, NOT_NAMED, NotUnderstood, Parser,
     Read, Redirect, Script, ScriptCalls, ScriptFinding, ScriptWalk, Shell, ShellNode, SyntaxFlaw,
-    TextLines, UnknownReason, Word, WordPart, WordPosition,
+    TextLines, UnknownReason, Word, WordPart, WordPosition, is_name,
     shell::{
         script_walk::raw,
         settings,
-        syntax::{self, PendingHereDocument, is_name},
+        syntax::{self, PendingHereDocument},
     },
 };
 

@@ -498,11 +498,10 @@ impl<'t> Parser<'t> {
     }
 }
 
-/// Returns true if `text` is a valid name of a variable.
+/// Returns true if `text` is a letter or `_`, then letters, digits and `_`, for example a valid name of a variable.
 pub fn is_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

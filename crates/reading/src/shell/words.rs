@@ -3,8 +3,8 @@
 //! The file also contains the parser of quotes: single quotes, double quotes, backslashes and `$'…'`.
 
 use crate::{
-    HOLE, Parser, Read, UnknownReason, Word, WordPart, is_trap, opens_index,
-    shell::{settings, syntax::is_name},
+    HOLE, Parser, Read, UnknownReason, Word, WordPart, is_name, is_trap, opens_index,
+    shell::settings,
 };
 
 /// Position of a word in the syntax, which decides how the word is parsed.

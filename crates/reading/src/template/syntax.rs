@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::{TextLines, TextPlace};
+use crate::{TextLines, TextPlace, is_name};
 
 /// Beginning of the names of parameters for outputs.
 pub const OUTPUTS: &str = "outputs_";
@@ -341,12 +341,7 @@ fn literal(action: &str) -> Option<&str> {
 }
 
 fn is_word(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && text.len() <= MAX_NAME
+    is_name(text) && text.len() <= MAX_NAME
 }
 
 fn not_a_name(text: &str) -> String {

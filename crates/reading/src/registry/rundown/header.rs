@@ -1,6 +1,6 @@
 //! Reads the labels of steps: in headings and after `GOTO`.
 
-use crate::{UnitLabel, UnitTarget};
+use crate::{UnitLabel, UnitTarget, is_name};
 
 /// Words that can't be names of steps.
 pub const RESERVED: [&str; 19] = [
@@ -13,12 +13,6 @@ const MAX_NUMBER: u32 = 999_999;
 /// Characters between a label and a title.
 pub fn is_separator(c: char) -> bool {
     c.is_whitespace() || ".:—→-)".contains(c)
-}
-
-/// Returns true if the text is a letter or `_`, then letters, digits and `_`.
-pub fn is_identifier(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
 /// Reads the text of an H2 heading into label and title.
@@ -110,7 +104,7 @@ fn label(text: &str) -> Option<UnitLabel> {
     if !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) {
         return number(text).ok().map(UnitLabel::Number);
     }
-    is_identifier(text).then(|| UnitLabel::Name(text.to_owned()))
+    is_name(text).then(|| UnitLabel::Name(text.to_owned()))
 }
 
 /// Refuses a label that is a word of the format.

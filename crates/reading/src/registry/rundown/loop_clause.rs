@@ -1,6 +1,6 @@
 //! Reads `FOR` lines, and replaces the loop variable in scripts.
 
-use crate::{LoopClause, LoopSource, MAX_ITERATIONS, TextPlace, is_identifier};
+use crate::{LoopClause, LoopSource, MAX_ITERATIONS, TextPlace, is_name};
 use documents::parameter_variable;
 
 /// Reads the text after `FOR`, for example `item IN {{ items }}` or `i IN 1 TO 5`.
@@ -13,7 +13,7 @@ pub fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, String> {
         )
     };
     let (variable, rest) = match text.split_once(char::is_whitespace) {
-        Some((name, rest)) if is_identifier(name) => match rest.trim_start().strip_prefix("IN") {
+        Some((name, rest)) if is_name(name) => match rest.trim_start().strip_prefix("IN") {
             Some(rest) if rest.starts_with(char::is_whitespace) => {
                 (Some(name.to_owned()), rest.trim())
             }
@@ -49,7 +49,7 @@ pub fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, String> {
 
 fn list_name(text: &str) -> Option<&str> {
     let name = text.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
-    is_identifier(name).then_some(name)
+    is_name(name).then_some(name)
 }
 
 /// Reads `1 TO 5`, or `5` for `1 TO 5` if `shorthand` is true.

@@ -1,8 +1,7 @@
 //! Reads transitions such as `PASS: CONTINUE` and `FAIL ANY RETRY 2 STOP "message"`.
 
 use crate::{
-    Aggregation, FinalAction, MAX_ITERATIONS, TextPlace, UnitLabel, YamlFlaw, is_identifier,
-    refuse,
+    Aggregation, FinalAction, MAX_ITERATIONS, TextPlace, UnitLabel, YamlFlaw, is_name, refuse,
     registry::rundown::{
         header::{RESERVED, is_separator, target},
         workflow::{TransitionAction, Transitions},
@@ -195,7 +194,7 @@ fn message(text: &str) -> Result<Option<String>, String> {
     match text {
         "" => Ok(None),
         _ if text.contains('"') => quoted(text).map(Some),
-        _ if is_identifier(text) => Ok(Some(text.to_owned())),
+        _ if is_name(text) => Ok(Some(text.to_owned())),
         _ => Err(format!(
             "the message {text:?} has more than one word: put the message in quotes, \"...\""
         )),
