@@ -21,7 +21,8 @@ use rustix::mm;
 use crate::Instruction;
 
 /// Closes all descriptors with the number `first` or a higher number, or marks them as close-on-exec with the flag
-/// `CLOSE_RANGE_CLOEXEC`. Without the flag, only the start of the helper may call this, when no value owns a descriptor.
+/// `CLOSE_RANGE_CLOEXEC`. Without the flag, only the start of the helper may call this, when no value owns a
+/// descriptor.
 pub fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
     #[expect(unsafe_code, reason = "there is no safe wrapper of close_range")]
     // SAFETY: The call takes three integers. Callers close descriptors only before any value owns a descriptor. Other

@@ -57,8 +57,8 @@ impl AsRef<str> for ProxyAddress {
     }
 }
 
-/// Begins the settings of a client that follows no redirect and ignores the proxy settings of the environment. The proxy is
-/// for TLS only.
+/// Begins the settings of a client that follows no redirect and ignores the proxy settings of the environment. The
+/// proxy is for TLS only.
 pub fn agent_config(
     tls: Option<TlsConfig>,
     proxy: Option<&ProxyAddress>,

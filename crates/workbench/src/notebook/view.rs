@@ -14,7 +14,9 @@ use crate::{
         form::fields,
     },
 };
-use client::{DefinitionDifferences, OutputPainter, Screen, draw_differences};
+use client::{
+    DefinitionDifferences, OutputPainter, Screen, draw_differences, value_words::counted,
+};
 use console::{Door, FieldErrors, OpenForms, Part, coloured, framed};
 use documents::visible;
 use reading::{FileProblem, LoopSource};
@@ -286,7 +288,7 @@ pub fn file_list(files: &[ListedFile], live: &Markup) -> Markup {
             @for (at, file) in files.iter().enumerate() {
                 li {
                     @match &file.page {
-                        Ok(page) => { a href=(format!("/page/{at}/")) { (visible(&file.shown)) } " (" (page.steps.len()) @if page.steps.len() == 1 { " step)" } @else { " steps)" } }
+                        Ok(page) => { a href=(format!("/page/{at}/")) { (visible(&file.shown)) } " (" (counted(page.steps.len(), "step")) ")" }
                         Err(why) => { strong { (visible(&file.shown)) } ": can't be opened" pre tabindex="0" { (visible(why)) } }
                     }
                     @for line in &file.news { p.hint { (visible(line)) } }

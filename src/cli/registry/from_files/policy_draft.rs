@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
 };
 
-use client::{CommandFailure, CommandResult};
+use client::{CommandFailure, CommandResult, value_words::counted};
 use documents::{AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined};
 use reading::{
     Policy, ProgramOrigin, RegisteredStep, Registry, check_program, decide_at_boundary, is_read,
@@ -152,14 +152,9 @@ pub fn text(files: &Registry) -> CommandResult<String> {
 /// Adds the override of a runbook.
 fn add(text: &mut String, path: &str, steps: &[&RegisteredStep], policy: &Policy) {
     let needs = needs(steps, policy);
-    let blocks = if steps.len() == 1 { "block" } else { "blocks" };
+    let blocks = counted(steps.len(), "block");
     // Writing to a string never fails.
-    let _ = writeln!(
-        text,
-        "  # {}: {} {blocks}",
-        path.escape_debug(),
-        steps.len()
-    );
+    let _ = writeln!(text, "  # {}: {blocks}", path.escape_debug());
     let format = steps
         .first()
         .map_or(Format::Markdown, |step| step.definition.format);
