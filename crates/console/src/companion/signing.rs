@@ -19,7 +19,7 @@ use wire::{GrantView, ProposalView, ReviewedView, RevocationView};
 
 /// The keys of the approver.
 pub struct Signing {
-    keys: KeyArgs,
+    pub(super) keys: KeyArgs,
     /// Held during a signature, because a security key or a passphrase prompt can handle only one at a time.
     turn: Mutex<()>,
 }

@@ -415,7 +415,7 @@ fn a_list_is_a_valid_part_of_a_document() {
         .try_list(&["b", "a", "a-b", "{work}/**"], &["a b", "a!"])
         .expect("a list");
     assert_eq!(list.programs().len(), 6);
-    documents::check_sorted("", &list.programs()).expect("sorted");
+    documents::check_sorted("", list.programs()).expect("sorted");
     assert_eq!(
         list.programs().last().expect("own").path.as_str(),
         OWN_PROGRAMS
