@@ -764,6 +764,9 @@ mod found_lists_tests {
         let (first, second) = (lists.files_of(&list), lists.files_of(&list));
         assert!(first.is_ok() && first == second, "{first:?} {second:?}");
         assert_eq!(lists.known.lock().expect("unlocked").lists.len(), 1);
+        // A list of which only the digest is known has no files, although it equals the remembered list.
+        let only_named = ProgramList::from(list.digest());
+        assert!(lists.files_of(&only_named).is_err());
     }
 
     #[test]

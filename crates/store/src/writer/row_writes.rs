@@ -318,7 +318,8 @@ impl<'a> ClaimedUses<'a> {
             });
         }
         if let Some((most, seconds)) = claim.rate {
-            // The times of the uses never decrease, so one use decides: the one that is `most` before the next use.
+            // The times of the uses never decrease. So it is enough to look at one earlier use: from it on, `most` uses
+            // were made before the new one.
             let place = uses.zip((last + 1).checked_sub(most));
             let oldest = place.and_then(|(uses, number)| uses.get(&number));
             let wait_s = oldest.map_or(0, |one| one.at.plus_seconds(seconds).unix() - at.unix());

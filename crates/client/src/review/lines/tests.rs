@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    RemarkSeverity, RosterSource, StatementVerdict,
+    RemarkSeverity, ReviewSources, RosterSource, StatementVerdict,
     review::{
+        derive::comparisons::derive_granted,
         render::brief,
         tests::review_case::{
             ReviewCase, case, fails, is_script, judged, painted, program_list, remarks,
@@ -12,7 +13,7 @@ use crate::{
     },
     terminal::tests::screen_decoder,
 };
-use documents::{Authorization, Group, OWN_PROGRAMS, PresenceRule, to_canonical};
+use documents::{Authorization, Group, OWN_PROGRAMS, PresenceRule, Statement, to_canonical};
 use verdict::TrustedRoster;
 
 #[test]
@@ -300,6 +301,47 @@ fn the_list_of_programs_is_one_line_that_shows_the_file_of_each_link() {
         ),
         "{screen}"
     );
+}
+
+#[test]
+fn nothing_is_signed_if_the_boundary_sends_another_list_of_programs() {
+    let bash = |signed: &mut Authorization| {
+        signed.sandbox.programs = program_list(&[
+            ("bash", "/usr/bin/bash"),
+            ("systemctl", "/usr/bin/systemctl"),
+        ]);
+    };
+    let honest = listed("bash", bash).sources();
+    let signed = Statement::<Authorization>::from_payload(&honest.payload).expect("a statement");
+    let run = signed.predicate;
+    let verdicts = |sources: &ReviewSources| {
+        let of_grant = derive_granted(sources, &run, run.not_before);
+        [judged(sources), of_grant].map(|found| (found.standing, fails(&found)))
+    };
+    for (standing, why) in verdicts(&honest) {
+        assert_eq!(standing, StatementVerdict::Sound, "{why}");
+    }
+    let mut others = vec![Vec::new(); 3];
+    others[0].clone_from(&honest.programs);
+    others[0][1].path = "/usr/bin/true".parse().expect("a path");
+    others[1].clone_from(&honest.programs);
+    others[1].reverse();
+    for programs in others {
+        let sources = ReviewSources {
+            programs,
+            ..listed("bash", bash).sources()
+        };
+        for (standing, why) in verdicts(&sources) {
+            assert_eq!(standing, StatementVerdict::Unsound);
+            assert!(
+                why.contains("the list of programs is the signed list"),
+                "{why}"
+            );
+        }
+    }
+    let mut without = case().sources();
+    without.programs = honest.programs;
+    assert_eq!(judged(&without).standing, StatementVerdict::Unsound);
 }
 
 #[test]
