@@ -19,10 +19,10 @@ use client::{
     CommandFailure, CommandResult, Exit, PrintableText, Signer as _, Terminal, now,
     value_words::counted,
 };
-use documents::{Name, joined};
+use documents::{Name, OidcBinding, joined};
 use reading::FileProblem;
 use store::{Database, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
-use wire::{OidcBinding, TokenView};
+use wire::TokenView;
 
 /// Check, back up and restore the store.
 #[derive(clap::Args)]
@@ -233,7 +233,7 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
          a token that nobody revoked, run its line:",
     );
     let now = now();
-    for TokenView { token, oidc, .. } in tokens {
+    for TokenView { token, .. } in tokens {
         let ends = token
             .expires_at
             .map_or_else(|| "never".to_owned(), |end| end.to_string());
@@ -260,7 +260,7 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
                 .expires_at
                 .map(|end| format!("--expires {}s", (end.unix() - now.unix()).max(1))),
         );
-        match oidc {
+        match &token.oidc {
             None => words.push(format!("--out {}-new.token", token.name)),
             Some(binding) => {
                 let OidcBinding {

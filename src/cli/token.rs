@@ -17,10 +17,11 @@ use crate::{
     cli::seal::{self, texts},
     read_owned,
 };
+use boundary::bearer;
 use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, aligned, now};
-use documents::{Name, Scope, SealedToken, joined};
+use documents::{ContentDigest, Name, OidcBinding, Scope, SealedToken, joined, sha256};
 use reading::duration;
-use wire::{OidcBinding, TokenView, pairs};
+use wire::{TokenView, pairs};
 
 /// Make, list and revoke tokens.
 #[derive(clap::Args)]
@@ -106,9 +107,10 @@ struct JobArgs {
 }
 
 impl JobArgs {
-    fn binding(&self) -> CommandResult<Option<Box<OidcBinding>>> {
+    /// Returns the binding, with the keys and the certificate authorities of the issuer.
+    fn binding(&self) -> CommandResult<(Option<OidcBinding>, [Option<String>; 2])> {
         let Some(issuer) = self.oidc.clone() else {
-            return Ok(None);
+            return Ok((None, [None, None]));
         };
         let map = |option: &str, pairs: &[(String, String)]| {
             let map: BTreeMap<String, String> = pairs.iter().cloned().collect();
@@ -120,13 +122,18 @@ impl JobArgs {
             )))
         };
         let file = |path: &Option<PathBuf>| path.as_deref().map(text_file).transpose();
-        Ok(Some(Box::new(OidcBinding {
+        let files = [file(&self.jwks)?, file(&self.ca)?];
+        let [jwks, ca] = files
+            .each_ref()
+            .map(|file| file.as_ref().map(|file| ContentDigest::of(file.as_bytes())));
+        let binding = OidcBinding {
             issuer,
             claims: map("--claim", &self.claims)?,
             bind: map("--bind", &self.bind)?,
-            jwks: file(&self.jwks)?,
-            ca: file(&self.ca)?,
-        })))
+            jwks,
+            ca,
+        };
+        Ok((Some(binding), files))
     }
 }
 
@@ -178,19 +185,30 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
 
 fn create(config: &Config, args: &CreateArgs, terminal: &Terminal) -> CommandResult<()> {
     let seconds = duration(&args.expires).map_err(CommandFailure::usage)?;
+    let (oidc, [jwks, ca]) = args.jobs.binding()?;
+    let mut random = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *random).map_err(CommandFailure::usage)?;
+    // Only the digest of a digest of the secret leaves this process.
+    let secret = Zeroizing::new(bearer(*random));
+    let credential = match &oidc {
+        Some(binding) => binding.credential().map_err(CommandFailure::usage)?,
+        None => SealedToken::of_secret(&sha256(secret.as_bytes())),
+    };
     let token = SealedToken {
         name: args.name.clone(),
         owners: sorted(&args.owners),
         scopes: sorted(&args.scopes),
         patterns: sorted(&args.patterns),
         expires_at: Some(now().plus(seconds)),
+        credential,
+        oidc,
     };
-    let oidc = args.jobs.binding()?;
     // Create the file first, because the secret is available only once and the name of a token cannot be used again.
     let file = args.out.as_deref().map(SecretFile::create).transpose()?;
     let request = ControlRequest::TokenCreate {
-        token: token.clone(),
-        oidc: oidc.clone(),
+        token: Box::new(token.clone()),
+        jwks,
+        ca,
     };
     let (value, notes) = seal::answer(config, request)?;
     let notes = notes.unwrap_or_else(|| {
@@ -198,32 +216,31 @@ fn create(config: &Config, args: &CreateArgs, terminal: &Terminal) -> CommandRes
         status.map(|status| status.ready.notes).unwrap_or_default()
     });
     tell_of(&token, &notes, terminal);
-    let Some(binding) = oidc else {
-        let secret = value.as_str().unwrap_or_default();
+    let Some(binding) = &token.oidc else {
         if let Some(file) = file {
-            return file.fill(secret, &token, terminal);
+            return file.fill(&secret, &token, terminal);
         }
         if terminal.json {
-            return terminal.object(json!({"token": token, "secret": secret}));
+            return terminal.object(json!({"token": token, "secret": *secret}));
         }
         terminal.say(
             "The secret is shown only once, and anyone with the secret can use the token. Give the secret in \
              COUNTERSIGN_TOKEN or a file of mode 0600.",
         );
         warn_without_owner(&token, terminal);
-        return terminal.line(secret);
+        return terminal.line(&*secret);
     };
     for warning in texts(&value["warnings"]) {
         terminal.say(format!("warning: {warning}"));
     }
     let audience = &value["audience"];
     if terminal.json {
-        return terminal.object(json!({"token": token, "oidc": binding, "audience": audience}));
+        return terminal.object(json!({"token": token, "audience": audience}));
     }
     terminal.say(format!(
         "{} has no secret: {}. Jobs must get their ID tokens for this audience:",
         token.name,
-        binding_words(&binding)
+        binding_words(binding)
     ));
     warn_without_owner(&token, terminal);
     terminal.line(audience.as_str().unwrap_or_default())
@@ -340,8 +357,8 @@ fn list(value: &Value, terminal: &Terminal) -> CommandResult<()> {
     let mut rows = vec![["NAME", "STATE", "SCOPES", "OWNERS", "STEPS", "ENDS"].map(str::to_owned)];
     rows.extend(tokens.iter().map(row));
     terminal.put(aligned(&rows))?;
-    for TokenView { token, oidc, .. } in &tokens {
-        if let Some(binding) = oidc {
+    for TokenView { token, .. } in &tokens {
+        if let Some(binding) = &token.oidc {
             let words = binding_words(binding);
             terminal.line(format!("{} has no secret: {words}", token.name))?;
         }

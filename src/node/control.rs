@@ -29,19 +29,22 @@ use boundary::{Boundary, MonitoringStatus, steps_without_parameter};
 use crossing::Stopped;
 use documents::{Code, Name, SealedToken};
 use reading::FileProblem;
-use wire::{OidcBinding, Ready};
+use wire::Ready;
 
 /// A request on the control socket.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ControlRequest {
-    /// Create a token. The answer contains the secret of the token.
+    /// Create a token. The answer contains the audience for the ID tokens of a token that has no secret.
     TokenCreate {
-        /// Name, owners and scopes of the new token.
-        token: SealedToken,
-        /// Jobs whose ID tokens open the new token. The answer then contains the audience of the ID tokens.
+        /// The new token.
+        token: Box<SealedToken>,
+        /// Keys of the issuer whose digest the token names.
         #[serde(skip_serializing_if = "Option::is_none")]
-        oidc: Option<Box<OidcBinding>>,
+        jwks: Option<String>,
+        /// Certificate authorities of the issuer whose digest the token names.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ca: Option<String>,
     },
     /// List all tokens, also revoked and expired tokens.
     TokenList,
@@ -139,19 +142,10 @@ pub async fn answer(
     request: ControlRequest,
 ) -> ControlReply {
     let done = match request {
-        ControlRequest::TokenCreate { token, oidc } => {
-            let state = boundary.crossing.state();
-            let warnings = oidc
-                .as_deref()
-                .map(|oidc| steps_without_parameter(&token, oidc, &state));
-            boundary
-                .sealing
-                .create_token(token, oidc)
-                .await
-                .map(|secret| match warnings {
-                    Some(warnings) => json!({"audience": secret, "warnings": warnings}),
-                    None => Value::from(secret),
-                })
+        ControlRequest::TokenCreate { token, jwks, ca } => {
+            let warnings = steps_without_parameter(&token, &boundary.crossing.state());
+            let made = boundary.sealing.create_token(*token, jwks, ca).await;
+            made.map(|audience| json!({"audience": audience, "warnings": warnings}))
         }
         ControlRequest::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
         ControlRequest::TokenRevoke { name } => boundary

@@ -68,7 +68,8 @@ impl NextSeal<'_> {
             ));
         }
         let known = self.ledger.reads().tokens()?;
-        let tokens = tokens_in_force(&known, self.ledger.now());
+        let now = self.ledger.now();
+        let tokens = tokens_in_force(&sealed.tokens, self.revoked, now);
         let content = |rosters: Chain, policy: &Policy| {
             let content = SealContent {
                 name: self.config.name.clone(),

@@ -20,8 +20,8 @@ use crate::{
 };
 use boundary::{material_of, tokens_in_force, write_seal};
 use client::{FileSigner, Signer as _, now};
-use crossing::{BoundaryKey, SealPredecessor};
-use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, Timestamp, joined};
+use crossing::{BoundaryKey, SealPredecessor, revocations};
+use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, joined};
 use reading::{FileProblem, Problems};
 use store::{
     BackupFile, CheckpointRow, Database, KNOWN_NODES, Ledger, LedgerConfig, OpenStore, OwedReview,
@@ -178,11 +178,10 @@ fn build(
         .ok_or("its log is empty")
         .at(&source)?;
     notes.extend(unreviewed_runs(&before).at(&source)?);
-    let (all, bindings) = (
-        before.reads().tokens().at(&source)?,
-        before.bindings().at(&source)?,
-    );
-    let chosen = choose_tokens(&all, keep_tokens, now).at(&source)?;
+    let all = before.tokens().at(&source)?;
+    let revoked = revocations(&[], &before.revocations());
+    let valid = tokens_in_force(&sealed.tokens, &revoked, now);
+    let chosen = choose_tokens(&all, valid, keep_tokens).at(&source)?;
     small_file::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).at(from)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
     let fresh = config.database.new_store(work);
@@ -266,14 +265,7 @@ fn build(
              entries are still valid for everyone who has a copy"
         ));
     }
-    let oidc = |name: &Name| {
-        bindings
-            .iter()
-            .find(|(bound, _)| bound == name)
-            .map(|(_, binding)| binding.clone())
-    };
     let view = |token: SealedToken| TokenView {
-        oidc: oidc(&token.name),
         token,
         revoked_at: None,
     };
@@ -316,11 +308,13 @@ struct ChosenTokens {
     left_out: Vec<Name>,
 }
 
-fn choose_tokens(all: &[Token], keep: &[Name], now: Timestamp) -> Result<ChosenTokens, String> {
+fn choose_tokens(
+    all: &[Token],
+    valid: Vec<SealedToken>,
+    keep: &[Name],
+) -> Result<ChosenTokens, String> {
     let keeps = |name: &Name| keep.iter().any(|kept| kept.as_str() == ALL || kept == name);
-    let (kept, void): (Vec<_>, Vec<_>) = tokens_in_force(all, now)
-        .into_iter()
-        .partition(|token| keeps(&token.name));
+    let (kept, void): (Vec<_>, Vec<_>) = valid.into_iter().partition(|token| keeps(&token.name));
     if let Some(name) = keep
         .iter()
         .find(|name| name.as_str() != ALL && !kept.iter().any(|token| token.name == **name))

@@ -20,7 +20,7 @@ use crate::{
 };
 use boundary::{
     Boundary, DataGrowth, NoteSource, Surroundings, check_on_host, restore, secret_sources,
-    tokens_in_force, write_seal,
+    write_seal,
 };
 use client::{Signer as _, now};
 use crossing::{
@@ -28,8 +28,7 @@ use crossing::{
     SealContent, SealError, SealPredecessor, Sealed, Sessions, revocations,
 };
 use documents::{
-    Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, SealedToken,
-    Signed, json,
+    Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, Signed, json,
 };
 use reading::{FileProblem, Problems, Registry};
 use sandbox::{LinuxSandbox, Starter};
@@ -119,7 +118,6 @@ pub async fn assemble<S>(
         }
     };
     let database = &config.database;
-    let tokens = tokens_in_force(&ledger.reads().tokens().in_store(database)?, ledger.now());
     let last = ledger.reads().seals().in_store(database)?.last().copied();
     let next = NextSeal {
         config,
@@ -130,7 +128,7 @@ pub async fn assemble<S>(
         configuration,
     };
     let (sealed, found) = match last {
-        None => next.begin(files, tokens, &key, &around).await?,
+        None => next.begin(files, &key, &around).await?,
         // With several nodes, a start must not seal the files of one node.
         Some(last) if takes == TakenChanges::Nothing || config.database.node().is_some() => {
             next.stay(last.index, &files, takes)?
@@ -255,7 +253,6 @@ impl NextSeal<'_> {
     async fn begin(
         &self,
         files: BoundaryFiles,
-        tokens: Vec<SealedToken>,
         key: &BoundaryKey,
         around: &Surroundings,
     ) -> Result<(Sealed, FileFindings), Problems> {
@@ -286,7 +283,7 @@ impl NextSeal<'_> {
             registry,
             policy,
             rosters,
-            tokens,
+            tokens: Vec::new(),
             configuration,
         };
         let material = self.sound(content, None);

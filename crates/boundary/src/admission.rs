@@ -12,12 +12,12 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{Caller, Surroundings, oidc::id_token::KeyCache};
-use crossing::{Crossing, Refusal, RequestResult, refuse};
+use crossing::{Crossing, Refusal, RequestResult, Sealed, refuse};
 use documents::{
-    Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, locked, pae,
-    sha256, sshsig,
+    Base64, Code, ContentDigest, EnvelopeSignature, KeyId, Name, Scope, SealDigest, SealedToken,
+    Timestamp, hex, locked, pae, sha256, sshsig,
 };
-use store::{Ledger, Token};
+use store::Ledger;
 use verdict::{KeyHolder, SigningProgram, signing_program};
 use wire::{AdmissionResponse, CHALLENGE_TYPE};
 
@@ -88,7 +88,7 @@ struct Open {
     admitted: HashMap<[u8; 32], Opened>,
     /// Number of admissions since the service started.
     number: u64,
-    looked_up: LookedUp,
+    sealed: SealedCallers,
 }
 
 struct Opened {
@@ -108,32 +108,31 @@ pub enum Holder {
     Token(Name),
 }
 
-/// Tokens as they were in the store at one state version. Each change of tokens is a seal or a revocation, which
-/// increases the state version.
+/// The tokens of one seal, by their credentials.
 #[derive(Default)]
-struct LookedUp {
-    version: u64,
-    tokens: HashMap<[u8; 32], (Caller, Option<Timestamp>)>,
+struct SealedCallers {
+    seal: Option<SealDigest>,
+    callers: HashMap<ContentDigest, (Caller, Option<Timestamp>)>,
 }
 
 impl Open {
-    fn holder(&self, secret: &[u8; 32], version: u64) -> Option<(Caller, Option<Timestamp>)> {
-        if self.looked_up.version == version {
-            self.looked_up.tokens.get(secret).cloned()
-        } else {
-            None
-        }
-    }
-
-    /// Stores a token that was valid at the state version `version`. The caller must read the version before the token.
-    fn hold(&mut self, secret: [u8; 32], version: u64, token: (Caller, Option<Timestamp>)) {
-        if self.looked_up.version != version || self.looked_up.tokens.len() >= MOST_OPEN {
-            self.looked_up = LookedUp {
-                version,
-                tokens: HashMap::new(),
+    /// Returns the caller who presents this credential, with the end of the token.
+    fn presented(
+        &mut self,
+        sealed: &Sealed,
+        credential: ContentDigest,
+    ) -> Option<(Caller, Option<Timestamp>)> {
+        let of_token = |token: &SealedToken| {
+            let caller = Caller::new(token.name.clone(), token.scopes.clone(), &token.patterns);
+            (token.credential, (caller.with_token(), token.expires_at))
+        };
+        if self.sealed.seal != Some(sealed.digest) {
+            self.sealed = SealedCallers {
+                seal: Some(sealed.digest),
+                callers: sealed.tokens.iter().map(of_token).collect(),
             };
         }
-        self.looked_up.tokens.insert(secret, token);
+        self.sealed.callers.get(&credential).cloned()
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -189,45 +188,34 @@ impl Admission {
             }
             return Ok(caller);
         }
-        let version = self.ledger.version();
-        if let Some((caller, end)) = locked(&self.admissions.open).holder(&secret, version)
+        let credential = SealedToken::of_secret(&secret);
+        let sealed = self.crossing.state();
+        let presented = locked(&self.admissions.open).presented(&sealed, credential);
+        if let Some((caller, end)) = presented
             && end.is_none_or(|end| now < end)
+            && self
+                .crossing
+                .revoked()
+                .now()
+                .token(caller.demand_name()?)
+                .is_none()
         {
             return Ok(caller);
         }
-        let token = if bearer.starts_with(BEARER_PREFIX) {
-            self.ledger.token(&secret)?
-        } else {
-            None
+        let detail = match self
+            .ledger
+            .tokens()?
+            .iter()
+            .find(|row| row.token.credential == credential)
+        {
+            Some(row) => format!(
+                "the token {} has expired or was revoked; an operator makes tokens with `countersign token create`",
+                row.token.name
+            ),
+            None => "this token does not exist: check the token, or ask an operator for a token"
+                .to_owned(),
         };
-        match token {
-            Some(Token {
-                token,
-                revoked_at: None,
-                ..
-            }) if token.expires_at.is_none_or(|end| now < end)
-                && self.crossing.revoked().now().token(&token.name).is_none() =>
-            {
-                let caller = Caller::new(token.name, token.scopes, &token.patterns).with_token();
-                locked(&self.admissions.open).hold(
-                    secret,
-                    version,
-                    (caller.clone(), token.expires_at),
-                );
-                Ok(caller)
-            }
-            Some(Token { token, .. }) => Err(refuse(
-                Code::Unauthenticated,
-                format!(
-                    "the token {} has expired or was revoked; an operator makes tokens with `countersign token create`",
-                    token.name
-                ),
-            )),
-            None => Err(refuse(
-                Code::Unauthenticated,
-                "this token does not exist: check the token, or ask an operator for a token",
-            )),
-        }
+        Err(refuse(Code::Unauthenticated, detail))
     }
 
     /// Creates a challenge for a key in the roster.
@@ -326,7 +314,7 @@ impl Admission {
         end: Timestamp,
     ) -> RequestResult<AdmissionResponse> {
         let answer = AdmissionResponse {
-            bearer: new_bearer(&self.surroundings),
+            bearer: bearer(self.surroundings.bytes()),
             name: caller.demand_name()?.clone(),
             expires_at: end.min(now.plus(ADMISSION_S)),
         };
@@ -384,8 +372,8 @@ fn too_many() -> Refusal {
     .retry_after(5)
 }
 
-pub fn new_bearer(surroundings: &Surroundings) -> String {
-    let random: [u8; 32] = surroundings.bytes();
+/// Returns a bearer token that contains these random bytes.
+pub fn bearer(random: [u8; 32]) -> String {
     format!("{BEARER_PREFIX}{}", URL_SAFE_NO_PAD.encode(random))
 }
 

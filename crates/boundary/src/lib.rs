@@ -33,6 +33,7 @@ mod witnesses;
 
 pub use assembled::{Boundary, MonitoringStatus, WitnessStatus};
 
+pub use admission::bearer;
 pub use caller::Caller;
 pub use data_growth::{DataGrowth, MeasuredGrowth};
 pub use health::{

@@ -3,10 +3,7 @@
 pub mod binding_rules;
 pub mod id_token;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Admission, Caller, IdToken, IssuerKeys,
@@ -16,12 +13,26 @@ use crate::{
         id_token::refused,
     },
 };
-use crossing::{Refusal, RequestResult, Sealed, Stopped, refuse};
-use documents::{Code, Name, SealedToken, Timestamp};
-use wire::{AdmissionResponse, OidcBinding};
+use crossing::{Refusal, RequestResult, Sealed, Stopped, fault, refuse};
+use documents::{Code, ContentDigest, OidcBinding, SealedToken, Timestamp};
+use store::Token;
+use wire::AdmissionResponse;
 
 /// A token in force that ID tokens open.
 type OpenedToken<'t> = (&'t SealedToken, &'t OidcBinding);
+/// Digests of the files of an issuer: its keys, and its certificate authorities.
+type IssuerFiles = (Option<ContentDigest>, Option<ContentDigest>);
+
+/// Returns the binding of a token that ID tokens of this issuer open.
+fn binding_to<'t>(token: &'t SealedToken, issuer: &str) -> Option<&'t OidcBinding> {
+    token.oidc.as_ref().filter(|oidc| oidc.issuer == issuer)
+}
+
+fn files_of(row: &Token) -> IssuerFiles {
+    let digest =
+        |file: &Option<String>| file.as_ref().map(|file| ContentDigest::of(file.as_bytes()));
+    (digest(&row.jwks), digest(&row.ca))
+}
 
 /// Returns the value that the claim `aud` of an ID token for this boundary must have.
 pub fn audience(sealed: &Sealed) -> String {
@@ -43,57 +54,56 @@ impl Admission {
         charge: impl FnOnce(&str) -> RequestResult,
     ) -> RequestResult<AdmissionResponse> {
         let id_token = IdToken::parse(id_token)?;
-        let (now, sealed, bindings) = (
+        let (now, sealed, rows) = (
             self.crossing.now(),
             self.crossing.state(),
-            self.ledger.bindings()?,
+            self.ledger.tokens()?,
         );
-        let of_issuer: Vec<_> = bindings
-            .iter()
-            .filter(|(_, binding)| binding.issuer == id_token.issuer())
-            .collect();
-        if of_issuer.is_empty() {
-            let why = format!(
-                "is {:?}, and no token of this boundary is for this issuer",
-                id_token.issuer()
-            );
-            return Err(refused("iss", &why).into());
-        }
-        // The store keeps the bindings of revoked and expired tokens, because earlier proposals name their jobs.
         let revoked = self.crossing.revoked();
         let revoked = revoked.now();
-        let in_force = |token: &&SealedToken| {
-            token.expires_at.is_none_or(|end| now < end) && revoked.token(&token.name).is_none()
-        };
-        let in_force: HashMap<&Name, &SealedToken> = sealed
+        let issuer = id_token.issuer();
+        // Only the sealed entry of a token says which jobs open it.
+        let of_issuer: Vec<OpenedToken<'_>> = sealed
             .tokens
             .iter()
-            .filter(in_force)
-            .map(|token| (&token.name, token))
-            .collect();
-        let of_issuer: Vec<OpenedToken<'_>> = of_issuer
-            .into_iter()
-            .filter_map(|(name, binding)| Some((*in_force.get(name)?, binding)))
+            .filter(|token| {
+                token.expires_at.is_none_or(|end| now < end) && revoked.token(&token.name).is_none()
+            })
+            .filter_map(|token| Some((token, binding_to(token, issuer)?)))
             .collect();
         if of_issuer.is_empty() {
-            return Err(
-                refused("iss", "is that of tokens that have expired or were revoked").into(),
-            );
+            let why = match rows
+                .iter()
+                .any(|row| binding_to(&row.token, issuer).is_some())
+            {
+                true => "is that of tokens that have expired or were revoked".to_owned(),
+                false => {
+                    format!("is {issuer:?}, and no token of this boundary is for this issuer")
+                }
+            };
+            return Err(refused("iss", &why).into());
         }
         // Tokens of one issuer can have different keys or authorities, so try each of them. If none verifies and one
         // attempt was `busy`, answer `busy`, because the job can then try again.
-        let (mut signed, mut stopped) = (BTreeMap::new(), None::<Stopped>);
+        let (mut signed, mut stopped) = (BTreeMap::<IssuerFiles, _>::new(), None::<Stopped>);
         let is_busy = |stopped: &Stopped| matches!(stopped, Stopped::Refused(refusal) if refusal.code.is_temporary());
-        for (_, binding) in &of_issuer {
-            let keys = (&binding.jwks, &binding.ca);
-            if signed.contains_key(&keys) {
+        for (token, binding) in &of_issuer {
+            let files = (binding.jwks, binding.ca);
+            if signed.contains_key(&files) {
                 continue;
             }
-            let read = self.keys_of(binding, &id_token, now).await;
+            let row = rows.iter().find(|row| row.token.name == token.name);
+            let row = row.filter(|row| files_of(row) == files).ok_or_else(|| {
+                fault(format!(
+                    "the files of the issuer of the token {} are not those that the seal names",
+                    token.name
+                ))
+            })?;
+            let read = self.keys_of(row, &id_token, now).await;
             let verified = read.and_then(|read| id_token.verify(&read).map_err(Stopped::from));
             let noted =
                 verified.map_err(|error| stopped = stopped.take().filter(is_busy).or(Some(error)));
-            signed.insert(keys, noted.ok());
+            signed.insert(files, noted.ok());
         }
         let Some(claims) = signed.values().copied().flatten().next() else {
             return Err(stopped.unwrap_or_else(|| refused("iss", "has no keys").into()));
@@ -101,7 +111,7 @@ impl Admission {
         let usable = claims.check(&audience(&sealed), now)?;
         let verified = of_issuer
             .iter()
-            .filter(|(_, binding)| signed[&(&binding.jwks, &binding.ca)].is_some());
+            .filter(|(_, binding)| signed[&(binding.jwks, binding.ca)].is_some());
         let (differing, found): (Vec<_>, Vec<_>) = verified
             .map(|token| (differing(token.1, claims), token))
             .partition(|(differs, _)| differs.is_some());
@@ -149,11 +159,11 @@ impl Admission {
 
     async fn keys_of(
         &self,
-        binding: &OidcBinding,
+        row: &Token,
         id_token: &IdToken,
         now: Timestamp,
     ) -> RequestResult<Arc<IssuerKeys>> {
-        match &binding.jwks {
+        match &row.jwks {
             Some(jwks) => {
                 let keys = IssuerKeys::parse(jwks.as_bytes());
                 Ok(Arc::new(keys.map_err(|why| {
@@ -162,7 +172,7 @@ impl Admission {
             }
             None => {
                 self.keys
-                    .keys(&binding.issuer, binding.ca.as_deref(), id_token.kid(), now)
+                    .keys(id_token.issuer(), row.ca.as_deref(), id_token.kid(), now)
                     .await
             }
         }

@@ -142,12 +142,9 @@ impl Proposals {
 
     /// Returns the job that made a proposal, if the token of the proposer has no secret.
     fn job_of(&self, core: &AuthorizationCore) -> RequestResult<Option<AdmittedJob>> {
-        if self
-            .ledger
-            .bindings()?
-            .iter()
-            .all(|(name, _)| *name != core.proposer)
-        {
+        let tokens = self.ledger.tokens()?;
+        let token = tokens.iter().find(|row| row.token.name == core.proposer);
+        if token.is_none_or(|row| row.token.oidc.is_none()) {
             return Ok(None);
         }
         Ok(self

@@ -18,8 +18,8 @@ use documents::{
 };
 use reading::{FileProblem, Policy, Registry, RunbookDirectories, differences};
 use sandbox::{LinuxSandbox, Unavailable};
-use store::{CheckedState, Ledger, SealWrite, StoredGrant, TokenChange, WriteStop};
-use verdict::{StepsInForce, TrustedRoster, steps_to_seal};
+use store::{CheckedState, Ledger, SealWrite, StoredGrant, Token, TokenChange, WriteStop};
+use verdict::{Revocations, StepsInForce, TrustedRoster, steps_to_seal};
 
 /// Maximum number of errors in a note about a failed reseal.
 const MOST_TOLD: usize = 4;
@@ -437,23 +437,15 @@ impl Sealing {
         epoch: Option<Epoch>,
         revocations: Option<usize>,
     ) -> RequestResult<bool> {
-        // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
-        let mut all = self.ledger.tokens()?;
-        match &token {
-            Some(TokenChange::Add(token, _)) => all.push(token.clone()),
-            Some(TokenChange::Revoke { name, at }) => {
-                let found = all
-                    .iter_mut()
-                    .find(|row| row.token.name == *name && row.revoked_at.is_none());
-                let Some(found) = found else {
-                    return Err(refuse(
-                        Code::NotFound,
-                        format!("there is no token {name} that could be revoked"),
-                    ));
-                };
-                found.revoked_at = Some(*at);
+        if let Some(TokenChange::Revoke { name, .. }) = &token {
+            let known = self.ledger.tokens()?;
+            let found = |row: &Token| row.token.name == *name && row.revoked_at.is_none();
+            if !known.iter().any(found) {
+                return Err(refuse(
+                    Code::NotFound,
+                    format!("there is no token {name} that could be revoked"),
+                ));
             }
-            None => {}
         }
         let tokens: Vec<TokenChange> = token.into_iter().collect();
         let mut at = self.crossing.now();
@@ -462,7 +454,17 @@ impl Sealing {
             let before = self.crossing.state();
             let mut material = material_of(&before);
             change(&mut material);
-            material.tokens = tokens_in_force(&all, at);
+            let revoked = self.crossing.revoked();
+            material.tokens = tokens_in_force(&before.tokens, &revoked, at);
+            match tokens.first() {
+                Some(TokenChange::Add(row)) => {
+                    material.tokens.push(row.token.clone());
+                }
+                Some(TokenChange::Revoke { name, .. }) => {
+                    material.tokens.retain(|token| token.name != *name);
+                }
+                None => {}
+            }
             let basis = match &epoch {
                 None => SealPredecessor::After(&before),
                 Some(epoch) => SealPredecessor::NewEpoch(&before, epoch.clone()),
@@ -556,11 +558,16 @@ pub fn material_of(sealed: &Sealed) -> SealContent {
     }
 }
 
-/// Returns the tokens that are valid at the time `now`, for the next seal.
-pub fn tokens_in_force(tokens: &[store::Token], now: Timestamp) -> Vec<SealedToken> {
+/// Returns the tokens of the last seal that are valid at the time `now`, for the next seal. The entry of a token never
+/// changes, so it is never made from a row.
+pub fn tokens_in_force(
+    sealed: &[SealedToken],
+    revoked: &Revocations,
+    now: Timestamp,
+) -> Vec<SealedToken> {
+    let mut tokens = sealed.to_vec();
+    tokens.retain(|token| {
+        revoked.now().token(&token.name).is_none() && token.expires_at.is_none_or(|end| now < end)
+    });
     tokens
-        .iter()
-        .filter(|row| row.revoked_at.is_none() && row.token.expires_at.is_none_or(|end| now < end))
-        .map(store::Token::sealed)
-        .collect()
 }

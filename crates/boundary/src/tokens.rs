@@ -2,14 +2,13 @@
 
 use crate::{
     Sealing,
-    admission::new_bearer,
-    oidc::{audience, binding_rules::check_binding},
+    oidc::{audience, binding_rules::check_files},
 };
 use crossing::{Refusal, RequestResult, Sealed};
-use documents::{Name, SealedToken, StepRef, Timestamp, sha256};
+use documents::{Name, SealedToken, StepRef, Timestamp};
 use reading::Pattern;
 use store::{Token, TokenChange};
-use wire::{OidcBinding, TokenView};
+use wire::TokenView;
 
 impl Sealing {
     /// Returns all tokens, including expired and revoked tokens, sorted by name.
@@ -17,53 +16,45 @@ impl Sealing {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn tokens(&self) -> RequestResult<Vec<TokenView>> {
-        let (tokens, bindings) = (self.ledger.tokens()?, self.ledger.bindings()?);
-        Ok(tokens
-            .into_iter()
-            .map(|row| TokenView {
-                oidc: bindings
-                    .iter()
-                    .find(|(name, _)| *name == row.token.name)
-                    .map(|(_, binding)| binding.clone()),
-                token: row.token,
-                revoked_at: row.revoked_at,
-            })
-            .collect())
+        let views = self.ledger.tokens()?;
+        let views = views.iter().map(|row| TokenView {
+            token: row.token.clone(),
+            revoked_at: row.revoked_at,
+        });
+        Ok(views.collect())
     }
 
-    /// Creates a token and seals the change. Returns the secret of the token, of which the store contains only the
-    /// digest. A token with a binding has no secret, and the function returns the audience of its ID tokens.
+    /// Creates a token and seals the change. Returns the audience of the ID tokens that can open a token with a binding.
     ///
     /// # Errors
-    /// Returns an error if the name is already used, an owner is not in the roster, a pattern can't be parsed, or the
-    /// binding leaves out a claim that it needs.
+    /// Returns an error if the name or the credential is already used, an owner is not in the roster, a pattern can't be
+    /// parsed, or the binding leaves out a claim that it needs or has other files.
     pub async fn create_token(
         &self,
-        token: SealedToken,
-        binding: Option<Box<OidcBinding>>,
+        mut token: SealedToken,
+        jwks: Option<String>,
+        ca: Option<String>,
     ) -> RequestResult<String> {
         // Refuse if the clock is ahead of the log, because the client has computed the end of the token with the same
         // clock.
         let _ = self.crossing.demand_clock()?;
         let now = self.crossing.now();
         check_token(&token, &self.crossing.state(), now)?;
-        binding.as_deref().map_or(Ok(()), check_binding)?;
-        let secret = new_bearer(&self.surroundings);
+        check_files(&token, jwks.as_deref(), ca.as_deref())?;
+        token.scopes.sort();
+        token.scopes.dedup();
+        token.patterns.sort();
+        token.patterns.dedup();
         let row = Token {
             token,
-            // For a token with a binding, nobody gets this secret.
-            secret: sha256(secret.as_bytes()),
+            jwks,
+            ca,
             created_at: now,
             revoked_at: None,
         };
-        let without_secret = binding.is_some();
-        self.put_in_force(|_| {}, Some(TokenChange::Add(row, binding)))
+        self.put_in_force(|_| {}, Some(TokenChange::Add(Box::new(row))))
             .await?;
-        Ok(if without_secret {
-            audience(&self.crossing.state())
-        } else {
-            secret
-        })
+        Ok(audience(&self.crossing.state()))
     }
 
     /// Revokes a token and seals the change.
@@ -117,6 +108,17 @@ fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> RequestR
                 ),
             );
         }
+    }
+    let twin = sealed
+        .tokens
+        .iter()
+        .find(|other| other.credential == token.credential);
+    if let Some(twin) = twin {
+        let message = format!(
+            "the token {} has the same credential: each token has its own",
+            twin.name
+        );
+        return refuse("/credential", message);
     }
     if token.scopes.is_empty() {
         return refuse(

@@ -92,7 +92,7 @@ pub use record::{
     revocation::{Revocation, RevokedSubject, revoked},
     roster::{
         Approver, Group, KeyList, MAX_ROSTER_BYTES, PresenceRule, Proposer, Roster,
-        RosteredApprover, Scope, SealedToken, UserConfiguration, Witness,
+        RosteredApprover, UserConfiguration, Witness,
     },
     run_extensions::{
         Artifact, Artifacts, Emergency, Execution, Executions, GrantUse, MAX_ARTIFACTS_BYTES,
@@ -106,6 +106,7 @@ pub use record::{
         ENGINE, FollowedLog, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary, is_own_engine,
         parses_alike,
     },
+    sealed_token::{OidcBinding, Scope, SealedToken},
     step_definition::{
         Approvals, Configuration, ConfiguredLimits, ConfiguredSandbox, Format, GroupSource,
         MAX_DEFINITION_BYTES, MAX_EACH_GROUPS, MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES,

@@ -13,7 +13,7 @@ use crate::{
 };
 use documents::{
     AuthorizationDigest, Blake3Digest, ContentDigest, GrantId, LeafHash, ObservedEnd, ParamsDigest,
-    Presence, ProposalId, ReviewVerdict, SealDigest, SealedToken, StepDigest, Timestamp,
+    Presence, ProposalId, ReviewVerdict, SealDigest, StepDigest, Timestamp,
 };
 
 /// The columns of a proposal `p`, in the order of [`Fields::proposal`].
@@ -413,16 +413,11 @@ impl<'r> Fields<'r> {
     /// Reads the columns of a token from the first column on.
     pub(super) fn token(&self) -> StoreResult<Token> {
         Ok(Token {
-            token: SealedToken {
-                name: self.text(0)?,
-                owners: self.json(2)?,
-                scopes: self.json(3)?,
-                patterns: self.json(4)?,
-                expires_at: self.get(6)?,
-            },
-            secret: self.get(1)?,
-            created_at: self.get(5)?,
-            revoked_at: self.get(7)?,
+            token: self.json(0)?,
+            jwks: self.get(1)?,
+            ca: self.get(2)?,
+            created_at: self.get(3)?,
+            revoked_at: self.get(4)?,
         })
     }
 

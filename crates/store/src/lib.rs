@@ -126,7 +126,7 @@ pub(crate) use sqlite::{
     schema::differences_of,
     table_rows::OldFile,
 };
-pub(crate) use stored::{ProposalPage, SpentUse, StatusDetail, TokenBindings};
+pub(crate) use stored::{ProposalPage, SpentUse, StatusDetail};
 pub(crate) use stored_event::EventRow;
 pub(crate) use stored_leaf::Leaf;
 pub(crate) use stored_tile::{DURING_TILE, tile_hashes, tile_missing};

@@ -10,13 +10,9 @@ use documents::{Blake3Digest, Name, ProposalId, Timestamp};
 
 batch_statements! {
     TOKEN_NAMES = same("SELECT name FROM token ORDER BY name");
-    NEW_TOKENS = pair("INSERT INTO token (name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        "INSERT INTO token (name, secret, owners, scopes, patterns, created_at, expires_at, \
-        revoked_at) SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], \
-        $8::bigint[])");
-    BINDINGS = pair("INSERT INTO token_binding (name, binding) VALUES (?1, ?2)",
-        "INSERT INTO token_binding (name, binding) SELECT * FROM unnest($1::text[], $2::text[])");
+    NEW_TOKENS = pair("INSERT INTO token (name, entry, jwks, ca, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO token (name, entry, jwks, ca, created_at) \
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])");
     REVOKED = pair("UPDATE token SET revoked_at = coalesce(revoked_at, ?2) WHERE name = ?1",
         "UPDATE token t SET revoked_at = coalesce(t.revoked_at, q.at) \
         FROM unnest($1::text[], $2::bigint[]) AS q(name, at) WHERE t.name = q.name");
@@ -80,10 +76,10 @@ pub fn change_tokens(batch: &dyn OpenBatch, changes: &[TokenChange]) -> StoreRes
         known.push(row.get(0)?);
         Ok(())
     })?;
-    let (mut tokens, mut bindings, mut revoked) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tokens, mut revoked) = (Vec::new(), Vec::new());
     for change in changes {
         let (name, adds) = match change {
-            TokenChange::Add(row, _) => (&row.token.name, true),
+            TokenChange::Add(row) => (&row.token.name, true),
             TokenChange::Revoke { name, .. } => (name, false),
         };
         if known.iter().any(|known| known == name.as_str()) == adds {
@@ -91,28 +87,18 @@ pub fn change_tokens(batch: &dyn OpenBatch, changes: &[TokenChange]) -> StoreRes
         }
         known.push(name.to_string());
         match change {
-            TokenChange::Add(row, binding) => {
-                let token = &row.token;
-                tokens.push(cells![
-                    name.as_str(),
-                    &row.secret,
-                    json(&token.owners)?,
-                    json(&token.scopes)?,
-                    json(&token.patterns)?,
-                    row.created_at,
-                    token.expires_at,
-                    row.revoked_at
-                ]);
-                if let Some(binding) = binding {
-                    bindings.push(cells![name.as_str(), json(binding)?]);
-                }
-            }
+            TokenChange::Add(row) => tokens.push(cells![
+                name.as_str(),
+                json(&row.token)?,
+                row.jwks.as_deref(),
+                row.ca.as_deref(),
+                row.created_at
+            ]),
             TokenChange::Revoke { at, .. } => revoked.push(cells![name.as_str(), *at]),
         }
     }
     let mut rows = RowList::default();
     rows.add(NEW_TOKENS, tokens, |token| token);
-    rows.add(BINDINGS, bindings, |binding| binding);
     rows.add(REVOKED, revoked, |revoked| revoked);
     batch.write(DURING, &rows.0)?;
     Ok(None)

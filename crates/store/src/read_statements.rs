@@ -98,9 +98,6 @@ statements! {
     RUNS_OF_OUTPUT = "SELECT o.proposal, p.proposer, p.step FROM output_of o JOIN proposal p ON p.id = o.proposal \
         WHERE o.name = $1 AND o.proposal < $2 ORDER BY o.proposal DESC LIMIT $3";
     OUTPUT_ORDER = "SELECT data FROM output_order WHERE proposal = $1";
-    TOKENS = "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at FROM token ORDER BY name";
-    TOKEN = "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at \
-        FROM token WHERE secret = $1";
-    TOKEN_BINDINGS = "SELECT name, binding FROM token_binding ORDER BY name";
+    TOKENS = "SELECT entry, jwks, ca, created_at, revoked_at FROM token ORDER BY name";
     JOB_OF = "SELECT job FROM admitted WHERE proposal = $1";
 }

@@ -6,15 +6,14 @@ use crate::{
     Cell, CheckpointRow, ClosedKey, DURING_TILE, EngineStatements, EntryRow, EventFact, Fields,
     LEAVES, Leaf, NonceUse, OutputRow, OwedReview, PROPOSAL, PackedRow, Proposal, ProposalPage,
     ProposalQuery, RunQuery, SIGNATURES_OF, SPENT, Signature, SpentUse, StoreFault, StoreResult,
-    StoredDenial, StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, TokenBindings,
-    ToldTarget, Unfinished,
+    StoredDenial, StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, ToldTarget,
+    Unfinished,
     fields::{CREATED_MS, unplace},
     grant_bytes, id_bytes, payload_of,
     read_statements::{
         BLOB, CHECKPOINT_OVER, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER,
         JOB_OF, LAST_CHECKPOINT, LEAF, NEWEST_EVENT, OUTPUT, OUTPUT_ORDER, OWED, PAYLOAD, REFUSALS,
-        REVIEWS_OF, REVOCATIONS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, TARGETS_TOLD, TOKEN,
-        TOKEN_BINDINGS, WAITING_PROGRAMS,
+        REVIEWS_OF, REVOCATIONS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, TARGETS_TOLD, WAITING_PROGRAMS,
     },
     stored::{OutputRun, SealEntry},
     tile_hashes, tile_id,
@@ -517,18 +516,6 @@ impl StoreReads {
     /// Returns all tokens by name, including revoked and expired tokens.
     pub fn tokens(&self) -> StoreResult<Vec<Token>> {
         self.all("reading tokens", TOKENS, &[], |row| row.token())
-    }
-
-    /// Returns the token whose secret has this SHA-256 digest, including a revoked token.
-    pub fn token(&self, secret: &[u8; 32]) -> StoreResult<Option<Token>> {
-        self.one("reading a token", TOKEN, &cells![secret], |row| row.token())
-    }
-
-    /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
-    pub fn bindings(&self) -> StoreResult<TokenBindings> {
-        self.all("reading tokens", TOKEN_BINDINGS, &[], |row| {
-            Ok((row.text(0)?, row.json(1)?))
-        })
     }
 
     /// Returns what the boundary says about the job that made a proposal.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::{
     CheckpointRow, MOST_CLOCK_DIFFERENCE_S, MOST_MARK_AHEAD_S, Metrics, Objects, OpenProposals,
     StatusChange, StoreFault, StoreHead, StoreReads, StoreResult, StoredRevocation, Subtrees,
-    TokenBindings, TreeEdge, tree::TileCache,
+    Token, TreeEdge, tree::TileCache,
 };
 use documents::{
     BoundaryName, Checkpoint, Hash, KeyId, PublicKey, Timestamp, locked, note, origin,
@@ -121,8 +121,8 @@ pub(crate) struct SharedState {
     pub(super) events: watch::Sender<u64>,
     /// The last checkpoint that a caller requested.
     pub(super) note: Mutex<Option<CheckpointRow>>,
-    /// Cached tokens without a secret, with the version of the state at which they were read.
-    pub(super) bindings: Mutex<Option<(u64, Arc<TokenBindings>)>>,
+    /// Cached tokens, with the version of the state at which they were read.
+    pub(super) tokens: Mutex<Option<(u64, Arc<[Token]>)>>,
 }
 
 impl SharedState {
@@ -149,7 +149,7 @@ impl SharedState {
             announced: AtomicUsize::new(0),
             events: watch::Sender::new(0),
             note: Mutex::new(note),
-            bindings: Mutex::default(),
+            tokens: Mutex::default(),
         }
     }
 

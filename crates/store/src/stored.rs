@@ -8,7 +8,7 @@
 //! - seals: the request to append a seal, and the seals of the log
 //! - tokens without their secrets, and the changes of tokens in a seal
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use crate::{CheckedState, StoreFault, StoreResult, WriteStop};
 use documents::{
@@ -17,7 +17,7 @@ use documents::{
     ProposalId, ProposalIdEnding, ReviewVerdict, SealDigest, SealedToken, SessionReference,
     StepDigest, StepRef, Timestamp, joined,
 };
-use wire::{OidcBinding, ProposalStatus};
+use wire::ProposalStatus;
 
 /// Time in seconds after the end of a run, a denial or a cancellation. Within this time, the same call counts as a
 /// repetition.
@@ -908,8 +908,8 @@ pub struct SealEntry {
 /// A change of the tokens.
 #[derive(Clone)]
 pub enum TokenChange {
-    /// A new token, whose name was never used before, with the jobs whose ID tokens open it.
-    Add(Token, Option<Box<OidcBinding>>),
+    /// A new token, whose name was never used before.
+    Add(Box<Token>),
     /// The revocation of a token.
     Revoke {
         /// Name of the token.
@@ -919,33 +919,20 @@ pub enum TokenChange {
     },
 }
 
-/// A token, without its secret.
-#[derive(Clone, PartialEq)]
+/// A token. Only its entry in the seal decides what it permits.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Token {
-    /// The token as an operator made it.
+    /// The token as the seal names it.
     pub token: SealedToken,
-    /// SHA-256 digest of the secret, or random bytes for a token without a secret.
-    pub secret: [u8; 32],
+    /// Keys of the issuer, if an ID token opens the token.
+    pub jwks: Option<String>,
+    /// Certificate authorities of the issuer, if an ID token opens the token.
+    pub ca: Option<String>,
     /// Time at which the token was created.
     pub created_at: Timestamp,
     /// Time at which the token was revoked.
     pub revoked_at: Option<Timestamp>,
 }
-
-impl Token {
-    /// Returns the token as a seal names it, with sorted scopes and patterns.
-    pub fn sealed(&self) -> SealedToken {
-        let mut token = self.token.clone();
-        token.scopes.sort();
-        token.scopes.dedup();
-        token.patterns.sort();
-        token.patterns.dedup();
-        token
-    }
-}
-
-/// The tokens without a secret, each with the jobs whose ID tokens open it.
-pub type TokenBindings = Vec<(Name, OidcBinding)>;
 
 /// An ID token that was used.
 pub struct IdTokenUse {
@@ -953,17 +940,6 @@ pub struct IdTokenUse {
     pub digest: [u8; 32],
     /// The ID token is not valid from this time on.
     pub expires_at: Timestamp,
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Token")
-            .field("token", &self.token)
-            .field("secret", &"[redacted]")
-            .field("created_at", &self.created_at)
-            .field("revoked_at", &self.revoked_at)
-            .finish()
-    }
 }
 
 /// Returns the text of a column with JSON.

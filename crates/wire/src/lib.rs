@@ -20,11 +20,11 @@ pub use api::{
     view::{
         AdmittedJob, ApprovalsView, BoundaryView, DenialView, DenialsView, DeniedView, DraftStep,
         DraftTerms, Event, FreezeView, GrantList, GrantRequest, GrantStatus, GrantView,
-        IdTokenBody, LastSuccess, NodeView, NodesView, OidcBinding, ProposalList, ProposalStatus,
-        ProposalView, Ready, ReceiptFiles, ReceiptView, RefusalView, RegistryPage, RegistryView,
-        ReviewNeed, ReviewedView, RevocationView, RosterView, RunReviewView, SameRun, SealView,
-        SessionList, SessionRunView, SessionView, StepSummary, StepView, TokenView, UnknownEnd,
-        UnsettledList, UnsettledRun, for_command_line, pairs,
+        IdTokenBody, LastSuccess, NodeView, NodesView, ProposalList, ProposalStatus, ProposalView,
+        Ready, ReceiptFiles, ReceiptView, RefusalView, RegistryPage, RegistryView, ReviewNeed,
+        ReviewedView, RevocationView, RosterView, RunReviewView, SameRun, SealView, SessionList,
+        SessionRunView, SessionView, StepSummary, StepView, TokenView, UnknownEnd, UnsettledList,
+        UnsettledRun, for_command_line, pairs,
     },
 };
 pub use mcp::{

@@ -11,9 +11,9 @@ use crate::{
 use crossing::{Refusal, RequestResult, Sealed, fault};
 use serde_json::Value;
 
-use documents::{SealedToken, StepDefinition, StepRef};
+use documents::{ContentDigest, OidcBinding, SealedToken, StepDefinition, StepRef};
 use reading::Pattern;
-use wire::{AdmittedJob, OidcBinding, client_config};
+use wire::{AdmittedJob, client_config};
 
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 /// Suffix of the issuer of a GitHub Enterprise Server.
@@ -37,19 +37,34 @@ const STARTED_BY: [(&str, &[&str]); 2] = [
 const MOST_ENTRIES: usize = 32;
 const MOST_BYTES: usize = 512;
 
-/// Checks a binding of a new token.
+/// Checks the binding of a new token, if it has one, and the files of the issuer.
 ///
 /// # Errors
 /// Returns `malformed` with the field, and what to write instead.
-pub fn check_binding(binding: &OidcBinding) -> Result<(), Refusal> {
-    let OidcBinding {
+pub fn check_files(
+    token: &SealedToken,
+    jwks: Option<&str>,
+    ca: Option<&str>,
+) -> Result<(), Refusal> {
+    let refuse = |place: &str, detail: String| Err(Refusal::malformed(place, detail));
+    token.check()?;
+    let named = token
+        .oidc
+        .as_ref()
+        .map_or((None, None), |oidc| (oidc.jwks, oidc.ca));
+    let digest = |file: Option<&str>| file.map(|file| ContentDigest::of(file.as_bytes()));
+    if named != (digest(jwks), digest(ca)) {
+        return refuse("/token/oidc", "the binding names other files".to_owned());
+    }
+    let Some(OidcBinding {
         issuer,
         claims,
         bind,
-        jwks,
-        ca,
-    } = binding;
-    let refuse = |place: &str, detail: String| Err(Refusal::malformed(place, detail));
+        ..
+    }) = &token.oidc
+    else {
+        return Ok(());
+    };
     let rest = issuer.strip_prefix("https://").filter(|rest| {
         let plain = rest
             .bytes()
@@ -104,10 +119,7 @@ pub fn check_binding(binding: &OidcBinding) -> Result<(), Refusal> {
             format!("a binding to {issuer} needs the claims {names}"),
         );
     }
-    if let Some(Err(error)) = ca
-        .as_ref()
-        .map(|ca| client_config(Some(ca.as_bytes()), None))
-    {
+    if let Some(Err(error)) = ca.map(|ca| client_config(Some(ca.as_bytes()), None)) {
         return refuse(
             "/oidc/ca",
             format!("the certificate authorities of the issuer can't be used: {error}"),
@@ -135,18 +147,15 @@ pub fn check_binding(binding: &OidcBinding) -> Result<(), Refusal> {
 
 /// Returns a sentence for each parameter of `--bind` that some steps of the new token don't have. Each proposal of
 /// these steps would fail.
-pub fn steps_without_parameter(
-    token: &SealedToken,
-    binding: &OidcBinding,
-    sealed: &Sealed,
-) -> Vec<String> {
+pub fn steps_without_parameter(token: &SealedToken, sealed: &Sealed) -> Vec<String> {
     let patterns: Vec<Pattern> = token
         .patterns
         .iter()
         .filter_map(|text| Pattern::parse(text).ok())
         .collect();
     let mut sentences = Vec::new();
-    for (name, claim) in &binding.bind {
+    let bind = token.oidc.iter().flat_map(|binding| &binding.bind);
+    for (name, claim) in bind {
         let lacks = |definition: &StepDefinition| {
             let reference = definition.reference.as_str();
             let allowed =

@@ -32,6 +32,7 @@ pub mod roster;
 pub mod run_extensions;
 pub mod schema;
 pub mod seal;
+pub mod sealed_token;
 pub mod step_definition;
 pub mod stream_name;
 pub mod validity;

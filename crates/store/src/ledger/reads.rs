@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    CheckpointRow, Ledger, Objects, StoreFault, StoreReads, StoreResult, Subtrees, TokenBindings,
+    CheckpointRow, Ledger, Objects, StoreFault, StoreReads, StoreResult, Subtrees, Token,
     tree::tile, waits,
 };
 use documents::{Blake3Digest, Hash, TilePath, locked, merkle};
@@ -142,20 +142,20 @@ impl Ledger {
         self.shared.config.objects.clone()
     }
 
-    /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
+    /// Returns all tokens by name, including revoked and expired tokens.
     ///
-    /// The bindings stay in memory until the version of the state changes. A new token changes the version, because it
-    /// needs a new seal.
-    pub fn bindings(&self) -> StoreResult<Arc<TokenBindings>> {
+    /// They stay in memory until the version of the state changes. A new token changes the version, because it needs a
+    /// new seal.
+    pub fn tokens(&self) -> StoreResult<Arc<[Token]>> {
         // Read the version first, so that a later change is read again.
         let version = self.version();
-        let mut kept = locked(&self.shared.bindings);
+        let mut kept = locked(&self.shared.tokens);
         match &*kept {
-            Some((known, bindings)) if *known == version => Ok(bindings.clone()),
+            Some((known, tokens)) if *known == version => Ok(tokens.clone()),
             _ => {
-                let bindings = Arc::new(self.shared.reads.bindings()?);
-                *kept = Some((version, bindings.clone()));
-                Ok(bindings)
+                let tokens: Arc<[Token]> = self.shared.reads.tokens()?.into();
+                *kept = Some((version, tokens.clone()));
+                Ok(tokens)
             }
         }
     }

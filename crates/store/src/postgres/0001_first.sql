@@ -167,12 +167,10 @@ CREATE TABLE cosignature (
 
 CREATE TABLE token (
     name       text COLLATE "C" PRIMARY KEY,
-    secret     bytea NOT NULL UNIQUE,    -- SHA-256 of the secret
-    owners     text NOT NULL,            -- JSON array
-    scopes     text NOT NULL,            -- JSON array
-    patterns   text NOT NULL,            -- JSON array
+    entry      text NOT NULL,            -- the entry in the seal, JSON
+    jwks       text,                     -- keys of the issuer, if an ID token opens the token
+    ca         text,                     -- certificate authorities of the issuer
     created_at bigint NOT NULL,
-    expires_at bigint,
     revoked_at bigint
 );
 
@@ -257,8 +255,6 @@ CREATE TABLE review (
     counts_settle boolean NOT NULL       -- for the end of a run
 );
 CREATE INDEX review_receipt ON review (receipt, leaf);
--- Tokens without a secret: the jobs whose ID tokens open them. The row in `token` has random bytes as its secret.
-CREATE TABLE token_binding (name text COLLATE "C" PRIMARY KEY, binding text NOT NULL);  -- JSON
 -- What the boundary says about the jobs that made proposals.
 CREATE TABLE admitted (proposal bytea PRIMARY KEY, job text NOT NULL);                  -- JSON
 -- ID tokens that were used, until nobody can use them again.

@@ -36,7 +36,6 @@ pub const CHANGED: &[&str] = &[
     "standing",
     "standing_use",
     "owed",
-    "token_binding",
     "admitted",
     "id_token",
 ];

@@ -131,12 +131,10 @@ CREATE TABLE output_order (proposal BLOB PRIMARY KEY, data BLOB NOT NULL) STRICT
 
 CREATE TABLE token (
     name       TEXT PRIMARY KEY,
-    secret     BLOB NOT NULL UNIQUE, -- SHA-256 of the secret
-    owners     TEXT NOT NULL,        -- JSON array
-    scopes     TEXT NOT NULL,        -- JSON array
-    patterns   TEXT NOT NULL,        -- JSON array
+    entry      TEXT NOT NULL,        -- the entry in the seal, JSON
+    jwks       TEXT,                 -- keys of the issuer, if an ID token opens the token
+    ca         TEXT,                 -- certificate authorities of the issuer
     created_at INTEGER NOT NULL,
-    expires_at INTEGER,
     revoked_at INTEGER
 ) STRICT;
 
@@ -203,8 +201,6 @@ CREATE TABLE review (
     counts_settle INTEGER NOT NULL    -- for the end of a run
 ) STRICT;
 CREATE INDEX review_receipt ON review (receipt, leaf);
--- Tokens without a secret: the jobs whose ID tokens open them. The row in `token` has random bytes as its secret.
-CREATE TABLE token_binding (name TEXT PRIMARY KEY, binding TEXT NOT NULL) STRICT, WITHOUT ROWID;  -- JSON
 -- What the boundary says about the jobs that made proposals.
 CREATE TABLE admitted (proposal BLOB PRIMARY KEY, job TEXT NOT NULL) STRICT, WITHOUT ROWID;       -- JSON
 -- ID tokens that were used, until nobody can use them again.

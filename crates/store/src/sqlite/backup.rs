@@ -104,14 +104,12 @@ pub fn take_over(old: &Path, new: &Path, void: &[Name]) -> StoreResult {
             "BEGIN IMMEDIATE;
              INSERT INTO blob SELECT * FROM old.blob;
              INSERT INTO token SELECT * FROM old.token;
-             INSERT INTO token_binding SELECT * FROM old.token_binding;
              INSERT INTO nonce SELECT nonce, -1, proposal FROM old.nonce;
              UPDATE state SET mark = (SELECT mark FROM old.state), nonces = (SELECT count(*) FROM nonce);
              COMMIT;
              DETACH old;",
         )?;
         void.iter().try_for_each(|name| {
-            connection.execute("DELETE FROM token_binding WHERE name = ?1", [name.as_str()])?;
             connection
                 .execute("DELETE FROM token WHERE name = ?1", [name.as_str()])
                 .map(drop)

@@ -93,7 +93,7 @@ impl Writer {
         self.head = head;
         self.revoked = revoked;
         // Drop the cached tokens without a secret, so that the next reader reads them again.
-        *locked(&self.shared.bindings) = None;
+        *locked(&self.shared.tokens) = None;
         self.take_held();
         Ok(open)
     }

@@ -260,21 +260,24 @@ impl Seals {
     ) {
         let before: &[SealedToken] = before.map_or(&[], |before| &before.tokens);
         let names: BTreeSet<_> = now.iter().map(|token| &token.name).collect();
-        if check_sorted("", now).is_err() || names.len() < now.len() {
+        let credentials: BTreeSet<_> = now.iter().map(|token| token.credential).collect();
+        if check_sorted("", now).is_err() || names.len().min(credentials.len()) < now.len() {
             flaw(
                 FindingKind::Tokens,
-                "the sealed tokens are not sorted, or a name occurs twice".to_owned(),
+                "the sealed tokens are not sorted, or a name or a credential occurs twice"
+                    .to_owned(),
             );
         }
         for token in now {
             let name = &token.name;
+            if let Err(error) = token.check() {
+                flaw(FindingKind::Tokens, error.to_string());
+            }
             match before.iter().find(|other| other.name == *name) {
                 Some(other) if other != token => {
                     flaw(
                         FindingKind::Tokens,
-                        format!(
-                            "the token {name} was changed, but the owners, scopes and end of a token never change"
-                        ),
+                        format!("the token {name} was changed, but a token never changes"),
                     );
                 }
                 None if self.gone_tokens.contains(name) => {

@@ -481,9 +481,6 @@ pub struct TokenView {
     /// Time at which the token was revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
-    /// Jobs whose ID tokens open the token. Such a token has no secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub oidc: Option<OidcBinding>,
 }
 
 /// Approvals that a proposal has and still needs.
@@ -975,25 +972,6 @@ pub fn for_tools(text: &str) -> String {
 pub struct IdTokenBody {
     /// ID token in the compact form of JWS, at most 16 KiB.
     pub id_token: String,
-}
-
-/// Binding of a token to the jobs whose ID tokens open it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OidcBinding {
-    /// Issuer of the ID tokens: the value of the claim `iss`.
-    pub issuer: String,
-    /// Claims that an ID token must have, with their values.
-    pub claims: BTreeMap<String, String>,
-    /// Parameters that a proposal of the job must have, each with the claim that states the value.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub bind: BTreeMap<String, String>,
-    /// Keys of the issuer as a JWK set. Without it, the boundary reads the keys from the issuer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jwks: Option<String>,
-    /// Certificate authorities of the issuer as PEM. Without it, the boundary trusts the authorities of its system.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<String>,
 }
 
 /// Job that made a proposal, as the boundary read it from an ID token. No signature covers this.

@@ -323,7 +323,7 @@ impl Look<'_> {
                     place,
                     "the row says that the token is revoked, but the token is valid in the last seal"
                 ),
-                Some(said) if *said != row.sealed() => {
+                Some(said) if *said != row.token => {
                     self.defect(place, "the token differs from the last seal");
                 }
                 _ => {}

@@ -1,0 +1,104 @@
+//! Tokens, as a seal names them.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{ContentDigest, Malformed, Name, Timestamp, canonical};
+
+/// A token, as a seal names it. The blob `tokens` of a seal is the sorted array of these entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SealedToken {
+    /// Name of the token, which is the `proposer` of its proposals. A name is never used again after its token was
+    /// removed.
+    pub name: Name,
+    /// People who control the token. Their signatures do not count for its proposals.
+    pub owners: Vec<Name>,
+    /// What the token permits, sorted.
+    pub scopes: Vec<Scope>,
+    /// Globs for the refs of the steps that the token may propose, sorted. An empty list means all steps.
+    pub patterns: Vec<String>,
+    /// The token is valid before this time, and no longer from this time on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// What a caller must present: the digest of the digest of the secret, or of the canonical JSON of `oidc`. Grants to
+    /// the token name it.
+    pub credential: ContentDigest,
+    /// The jobs whose ID tokens open the token, which then has no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<OidcBinding>,
+}
+
+/// The jobs whose ID tokens (OpenID Connect) open a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OidcBinding {
+    /// Issuer of the ID tokens: the value of the claim `iss`.
+    pub issuer: String,
+    /// Claims that an ID token must have, with their values.
+    pub claims: BTreeMap<String, String>,
+    /// Parameters that a proposal of the job must have, each with the claim that states the value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bind: BTreeMap<String, String>,
+    /// Digest of the issuer's keys, a JWK set. Without it, the boundary reads the keys from the issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<ContentDigest>,
+    /// Digest of the issuer's certificate authorities as PEM. Without it, the boundary trusts the authorities of its
+    /// system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<ContentDigest>,
+}
+
+impl SealedToken {
+    /// Returns the credential of a secret. The digest of the secret is not enough to present the secret, and the
+    /// credential is public.
+    pub fn of_secret(digest: &[u8; 32]) -> ContentDigest {
+        ContentDigest::of(digest)
+    }
+
+    /// Checks that the credential is that of the binding, if there is one.
+    ///
+    /// # Errors
+    /// Returns an error if the credential is another one.
+    pub fn check(&self) -> Result<(), Malformed> {
+        match &self.oidc {
+            Some(binding) if binding.credential()? != self.credential => Err(Malformed::at(
+                "/credential",
+                format!(
+                    "the credential of the token {} is not the digest of its binding",
+                    self.name
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl OidcBinding {
+    /// Returns the credential of a token with this binding.
+    ///
+    /// # Errors
+    /// Returns an error if the binding has no canonical form.
+    pub fn credential(&self) -> Result<ContentDigest, Malformed> {
+        let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("/oidc", error))?;
+        Ok(ContentDigest::of(&bytes))
+    }
+}
+
+words! {
+    /// What a token permits.
+    #[derive(
+        Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    )]
+    #[serde(rename_all = "lowercase")]
+    pub enum Scope {
+        /// Read all proposals, receipts and outputs, and cancel proposals.
+        Operate = "operate",
+        /// Propose runs, and read the token's own proposals.
+        Propose = "propose",
+        /// Read everything.
+        Read = "read",
+    }
+}
