@@ -312,7 +312,7 @@ fn plain_address(address: &str, has_path: bool) -> Option<&str> {
 mod tests {
     use serde_json::{Map, Value, json};
 
-    use documents::Code;
+    use documents::{Code, Scope};
 
     use super::*;
 
@@ -328,6 +328,23 @@ mod tests {
             jwks: None,
             ca: None,
         }
+    }
+
+    /// Returns a token that this binding opens.
+    fn token(oidc: OidcBinding) -> SealedToken {
+        SealedToken {
+            name: "ci".parse().expect("a name"),
+            owners: Vec::new(),
+            scopes: vec![Scope::Propose],
+            patterns: Vec::new(),
+            expires_at: None,
+            credential: oidc.credential().expect("a credential"),
+            oidc: Some(oidc),
+        }
+    }
+
+    fn check_binding(oidc: OidcBinding) -> Result<(), Refusal> {
+        check_files(&token(oidc), None, None)
     }
 
     fn map(value: Value) -> Map<String, Value> {
@@ -346,7 +363,7 @@ mod tests {
             (lab, &["sub"]),
         ] {
             assert_eq!(
-                check_binding(&binding(issuer, names)),
+                check_binding(binding(issuer, names)),
                 Ok(()),
                 "{issuer} {names:?}"
             );
@@ -381,24 +398,54 @@ mod tests {
             ("https://git.example/?a=b", &["sub"], "https://"),
             ("https://git.example/#a", &["sub"], "https://"),
         ] {
-            let refusal = check_binding(&binding(issuer, names)).expect_err(issuer);
+            let refusal = check_binding(binding(issuer, names)).expect_err(issuer);
             assert!(
                 refusal.detail.contains(why) && refusal.code == Code::Malformed,
                 "{issuer} {names:?}: {refusal}"
             );
         }
         let pinned = |jwks: &str| {
-            check_binding(&OidcBinding {
-                jwks: Some(jwks.to_owned()),
+            let oidc = OidcBinding {
+                jwks: Some(ContentDigest::of(jwks.as_bytes())),
                 ..binding(lab, &["sub"])
-            })
+            };
+            check_files(&token(oidc), Some(jwks), None).expect_err("no keys")
         };
         let ca = OidcBinding {
-            ca: Some("no PEM".to_owned()),
+            ca: Some(ContentDigest::of(b"no PEM")),
             ..binding(lab, &["sub"])
         };
-        assert!(check_binding(&ca).is_err_and(|refusal| refusal.detail.contains("authorities")));
-        assert!(pinned("{}").is_err() && pinned(r#"{"keys":[{"kid":"a","kty":"oct"}]}"#).is_err());
+        let refusal = check_files(&token(ca), None, Some("no PEM")).expect_err("no PEM");
+        assert!(refusal.detail.contains("authorities"), "{refusal}");
+        for jwks in ["{}", r#"{"keys":[{"kid":"a","kty":"oct"}]}"#] {
+            let refusal = pinned(jwks);
+            assert!(!refusal.detail.contains("other files"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_binding_has_its_own_credential_and_its_own_files() {
+        let plain = binding("https://git.example", &["sub"]);
+        let keys = OidcBinding {
+            jwks: Some(ContentDigest::of(b"keys")),
+            ..plain.clone()
+        };
+        let mut other = token(plain.clone());
+        other.credential = token(keys.clone()).credential;
+        let mut none = token(plain.clone());
+        none.oidc = None;
+        for (token, jwks, ca, why) in [
+            (&other, None, None, "not the digest of its binding"),
+            (&token(keys.clone()), None, None, "other files"),
+            (&token(keys), Some("other keys"), None, "other files"),
+            (&token(plain.clone()), Some("keys"), None, "other files"),
+            (&token(plain), None, Some("authorities"), "other files"),
+            (&none, Some("keys"), None, "other files"),
+        ] {
+            let refusal = check_files(token, jwks, ca).expect_err(why);
+            assert!(refusal.detail.contains(why), "{refusal}");
+        }
+        assert_eq!(check_files(&none, None, None), Ok(()));
     }
 
     #[test]

@@ -665,6 +665,8 @@ mod tests {
             scopes: vec![Scope::Propose],
             patterns,
             expires_at: None,
+            credential: ContentDigest::of(b"agent"),
+            oidc: None,
         };
         let empty = canonical_tokens(&[token(vec![String::new()])])
             .expect("canonical")

@@ -134,7 +134,7 @@ impl ExclusionError {
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::{name, roster};
-    use documents::Scope;
+    use documents::{ContentDigest, Scope};
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
@@ -145,6 +145,8 @@ mod tests {
             scopes: vec![Scope::Propose],
             patterns: Vec::new(),
             expires_at: None,
+            credential: ContentDigest::of(of.as_bytes()),
+            oidc: None,
         }
     }
 

@@ -121,7 +121,7 @@ mod tests {
         },
         quorum,
     };
-    use documents::{Approvals, Roster, SealedToken};
+    use documents::{Approvals, ContentDigest, Roster, SealedToken};
 
     /// Returns the roster after the change `edit`.
     fn edited(edit: impl FnOnce(&mut Roster)) -> TrustedRoster {
@@ -146,6 +146,8 @@ mod tests {
             scopes: Vec::new(),
             patterns: Vec::new(),
             expires_at: Some(end),
+            credential: ContentDigest::of(owner.as_bytes()),
+            oidc: None,
         };
         let bounds =
             |signed: &Authorization, roster: &TrustedRoster, tokens: &[SealedToken], plan_ends| {

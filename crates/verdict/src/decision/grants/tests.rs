@@ -66,6 +66,8 @@ fn world(edit: fn(&mut World)) -> World {
             scopes: vec![Scope::Propose],
             patterns: Vec::new(),
             expires_at: None,
+            credential: ContentDigest::of(b"agent"),
+            oidc: None,
         }],
         revoked: Revocations::default(),
         now: "2026-11-21T09:00:00Z".parse().expect("a time"),
