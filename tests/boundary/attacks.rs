@@ -61,12 +61,7 @@ fn short_token(world: &World, name: &str, seconds: i64) -> String {
         "name": name, "owners": ["carol"], "scopes": ["propose"], "patterns": [],
         "expires_at": stamp(now() + seconds),
     });
-    world
-        .control(&json!({"do": "token-create", "token": token}))
-        .expect("a token")
-        .as_str()
-        .unwrap()
-        .to_owned()
+    world.create_token(&token).expect("a token")
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::support::people::{
     CHALLENGE, Key, alice, bob, boundary_key, carol, dora, envelope, frank, mallory, now, oscar,
     robot, stamp, wrap,
 };
+use crate::support::tokens::credential;
 use crate::support::{
     self, DRAFT, SMALL, World, assert_says, bytes_of, id_of, people, runbook, wait_for,
 };
@@ -693,13 +694,14 @@ fn only_the_hash_of_a_token_is_stored() {
     let mut world = World::new();
     world.stop();
     let database = rusqlite::Connection::open(world.database()).unwrap();
-    let stored: Vec<u8> = database
-        .query_row("SELECT secret FROM token WHERE name = 'agent'", [], |row| {
+    let stored: String = database
+        .query_row("SELECT entry FROM token WHERE name = 'agent'", [], |row| {
             row.get(0)
         })
         .unwrap();
-    let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, people::sha256(world.agent.as_bytes()));
+    let stored: Value = serde_json::from_str(&stored).unwrap();
+    assert_eq!(stored["credential"], json!(credential(&world.agent)));
+    let hex = people::sha256(world.agent.as_bytes());
     drop(database);
     world.start();
     let listed = world
@@ -724,9 +726,7 @@ fn only_the_hash_of_a_token_is_stored() {
         .control(&json!({"do": "token-revoke", "name": "agent"}))
         .unwrap();
     let again = json!({"name": "agent", "owners": [], "scopes": ["propose"], "patterns": []});
-    world
-        .control(&json!({"do": "token-create", "token": again}))
-        .expect_err("used before");
+    world.create_token(&again).expect_err("used before");
 }
 
 #[test]

@@ -28,11 +28,7 @@ fn token_until(world: &World, end: i64) -> String {
     let token = json!({
         "name": "short", "owners": ["carol"], "scopes": ["propose"], "patterns": [], "expires_at": stamp(end),
     });
-    let made = world.control(&json!({"do": "token-create", "token": token}));
-    made.expect("a token")
-        .as_str()
-        .expect("a secret")
-        .to_owned()
+    world.create_token(&token).expect("a token")
 }
 
 /// Asserts that the attempt is refused as malformed at this place, and that nothing is stored or spent. Returns the

@@ -558,13 +558,8 @@ fn a_bearer_of_a_job_ends_at_the_end_of_its_token() {
     let ends = stamp(now() + 4);
     let token = json!({"name": "short", "owners": [], "scopes": ["read"], "patterns": [], "expires_at": ends});
     let oidc = json!({"issuer": issuer.url, "claims": {"sub": "short"}, "ca": issuer.authority()});
-    let audience = world
-        .control(&json!({"do": "token-create", "token": token, "oidc": oidc}))
-        .expect("a token");
-    let id_token = issuer.id_token(
-        audience["audience"].as_str().expect("a text"),
-        &json!({"sub": "short"}),
-    );
+    let audience = world.create_token_of_jobs(&token, &oidc).expect("a token");
+    let id_token = issuer.id_token(&audience, &json!({"sub": "short"}));
     let admitted = admit(&world, &id_token).ok(200);
     assert_eq!(admitted["expires_at"], json!(ends));
     let bearer = admitted["bearer"].as_str().expect("a bearer");

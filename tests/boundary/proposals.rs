@@ -1114,9 +1114,7 @@ fn an_overlong_reason_is_refused_with_the_documented_limit() {
 fn a_token_cannot_have_the_name_of_the_boundary() {
     let world = World::new();
     let token = json!({"name": "prod", "owners": [], "scopes": ["propose"], "patterns": []});
-    let refused = world
-        .control(&json!({"do": "token-create", "token": token}))
-        .expect_err("the boundary's name");
+    let refused = world.create_token(&token).expect_err("the boundary's name");
     assert!(
         refused.contains("prod is the boundary's own name"),
         "{refused}"

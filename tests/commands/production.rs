@@ -238,9 +238,7 @@ fn a_token_for_all_steps_or_without_owner_or_without_end_fails_the_point_tokens(
         if ends {
             token["expires_at"] = json!(stamp(now() + 90 * 86_400));
         }
-        world
-            .control(&json!({"do": "token-create", "token": token}))
-            .expect("a token");
+        world.create_token(&token).expect("a token");
     };
     make(&world, "good", &["carol"], &["say:*"], true);
     assert_finding(
@@ -252,9 +250,7 @@ fn a_token_for_all_steps_or_without_owner_or_without_end_fails_the_point_tokens(
     make(&world, "stars", &["carol"], &["**"], true);
     let long = json!({"name": "long", "owners": [], "scopes": ["read"], "patterns": [],
                       "expires_at": stamp(now() + 400 * 86_400)});
-    world
-        .control(&json!({"do": "token-create", "token": long}))
-        .expect("a token");
+    world.create_token(&long).expect("a token");
     make(&world, "nobodys", &[], &["say:*"], true);
     make(&world, "endless", &["carol"], &["say:*"], false);
     // The result is the same with and without the service.

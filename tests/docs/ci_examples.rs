@@ -847,9 +847,7 @@ fn bound_token(world: &World, issuer: &Issuer, claims: &Value) {
     let token =
         json!({"name": "ci", "owners": ["carol"], "scopes": ["propose"], "patterns": ["deploy:*"]});
     let oidc = json!({"issuer": issuer.url, "claims": claims, "bind": {"commit": "sha"}, "ca": issuer.authority()});
-    world
-        .control(&json!({"do": "token-create", "token": token, "oidc": oidc}))
-        .expect("a token");
+    world.create_token_of_jobs(&token, &oidc).expect("a token");
 }
 
 #[test]

@@ -89,9 +89,7 @@ fn go_on(world: &World, waiting: &[Value]) {
     }
     world.propose("plain:true", json!({}));
     let token = json!({"name": "later", "owners": [], "scopes": ["read"], "patterns": [], "expires_at": null});
-    world
-        .control(&json!({"do": "token-create", "token": token}))
-        .expect("a token");
+    world.create_token(&token).expect("a token");
     world
         .control(&json!({"do": "token-revoke", "name": "later"}))
         .expect("revoked");

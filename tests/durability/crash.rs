@@ -73,10 +73,7 @@ fn attempt(world: &World, round: &str, told: &mut Told) -> Option<()> {
     // A seal: a new token changes the registry.
     let token =
         json!({"name": format!("t{round}"), "owners": [], "scopes": ["read"], "patterns": []});
-    let secret = world
-        .control(&json!({"do": "token-create", "token": token}))
-        .ok()?;
-    told.tokens.push(secret.as_str().unwrap().to_owned());
+    told.tokens.push(world.create_token(&token).ok()?);
     let denied = propose("denied", "plain:true")?;
     told.proposals.push((denied.clone(), "pending"));
     world.try_deny(&denied, &dora()).ok()?.ok(200);
@@ -747,10 +744,7 @@ fn r7_no_token_and_no_window_ends_while_the_clock_is_ahead() {
     world.setup.env("SHIM_CLOCK_WHILE", &mark);
     world.start();
     let token = json!({"name": "short", "owners": [], "scopes": ["read"], "patterns": [], "expires_at": stamp(now() + 600)});
-    let short = world
-        .control(&json!({"do": "token-create", "token": token}))
-        .unwrap();
-    let short = short.as_str().unwrap();
+    let short = &world.create_token(&token).unwrap();
     let proposal = world.propose("plain:true", json!({}));
     let path = format!("/v1/proposals/{}", id_of(&proposal));
     std::fs::write(&mark, "").unwrap();
@@ -760,7 +754,7 @@ fn r7_no_token_and_no_window_ends_while_the_clock_is_ahead() {
     assert_eq!(world.wire.get(&path, short).ok(200)["status"], "pending");
     let late = json!({"name": "late", "owners": [], "scopes": ["read"], "patterns": []});
     let refused = world
-        .control(&json!({"do": "token-create", "token": late}))
+        .create_token(&late)
         .expect_err("its end would be wrong");
     assert!(refused.contains("ahead"), "{refused}");
     world

@@ -25,6 +25,7 @@ use crate::support::people::{
 use crate::support::postgres::cluster::Cluster;
 use crate::support::random::{Random, play_seeds};
 use crate::support::shim::shim;
+use crate::support::tokens;
 use crate::support::{DEADLINE, SMALL, World, bytes_of, exited, runbook, said, said_at_exit};
 
 /// Number of seeds of a plain test run.
@@ -751,9 +752,10 @@ impl Scene {
             self.reference.tokens.insert(name.clone());
             let token =
                 json!({"name": name, "owners": ["carol"], "scopes": ["propose"], "patterns": []});
-            let call = control(Asked::Seal, json!({"do": "token-create", "token": token}));
-            if let Answer::Done(secret) = &self.send(&[call], false)[0] {
-                self.token = (name, text(secret).to_owned());
+            let secret = tokens::secret();
+            let call = control(Asked::Seal, tokens::request(&token, &secret));
+            if let Answer::Done(_) = &self.send(&[call], false)[0] {
+                self.token = (name, secret);
             }
         }
         let grant = self.any_grant();

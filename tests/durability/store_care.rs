@@ -189,8 +189,16 @@ fn store_check_finds_manual_changes() {
         ),
         ("DELETE FROM output", "is missing although"),
         (
-            "UPDATE token SET scopes = '[\"operate\"]'",
+            "UPDATE token SET entry = replace(entry, '\"read\"', '\"operate\"')",
             "differs from the last seal",
+        ),
+        (
+            "UPDATE token SET name = 'agent-2' WHERE name = 'agent'",
+            "the entry of another token",
+        ),
+        (
+            "UPDATE token SET jwks = '{}' WHERE name = 'agent'",
+            "not those that the entry names",
         ),
         (
             "UPDATE token SET revoked_at = 5 WHERE name = 'agent'",
@@ -663,10 +671,7 @@ fn a_restored_token_is_void_unless_the_operator_keeps_it() {
     let ends = |days: i64| stamp(now() + days * 86_400);
     let made = |name: &str, owners: &[&str], patterns: &[&str], ends: String| {
         let token = json!({"name": name, "owners": owners, "scopes": ["propose"], "patterns": patterns, "expires_at": ends});
-        let secret = world
-            .control(&json!({"do": "token-create", "token": token}))
-            .expect("a token");
-        secret.as_str().expect("a secret").to_owned()
+        world.create_token(&token).expect("a token")
     };
     let stolen = made(
         "stolen",
@@ -680,9 +685,7 @@ fn a_restored_token_is_void_unless_the_operator_keeps_it() {
     let token = json!({"name": "jobs", "owners": ["carol"], "scopes": ["propose"], "patterns": []});
     let oidc =
         json!({"issuer": "https://i.example", "claims": {"sub": "a b"}, "bind": {"commit": "sha"}});
-    world
-        .control(&json!({"do": "token-create", "token": token, "oidc": oidc}))
-        .expect("a token");
+    world.create_token_of_jobs(&token, &oidc).expect("a token");
     world
         .control(&json!({"do": "token-revoke", "name": "early"}))
         .expect("revoked");
@@ -801,7 +804,9 @@ fn a_restored_token_is_void_unless_the_operator_keeps_it() {
     assert!(answers(&world, &world.agent) && answers(&world, &world.reader));
     assert!(!answers(&world, &stolen) && !answers(&world, &other));
     world.run("plain:true", json!({}), &[&alice()]);
-    world.control(&json!({"do": "token-create", "token": {"name": "agent", "owners": [], "scopes": ["read"], "patterns": []}}))
+    let again = json!({"name": "agent", "owners": [], "scopes": ["read"], "patterns": []});
+    world
+        .create_token(&again)
         .expect_err("the name of a kept token stays in use");
     world.assert_audited();
     world.stop();

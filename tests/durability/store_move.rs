@@ -337,7 +337,7 @@ fn add_rows(world: &World) {
         "INSERT INTO output_of SELECT zeroblob(32), CAST(i AS BLOB) FROM n",
         "INSERT INTO nonce SELECT unhex(printf('0000003afff00000%032x', i)), -1, zeroblob(16) FROM n",
         "INSERT INTO blob SELECT CAST(i AS BLOB), zeroblob(700) FROM n",
-        "INSERT INTO token SELECT char(i % 997 + 33) || '_' || i, CAST(i AS BLOB), '[]', '[]', '[]', i, NULL, 1 FROM n",
+        "INSERT INTO token SELECT char(i % 997 + 33) || '_' || i, '{}', NULL, NULL, i, 1 FROM n",
         "INSERT INTO denial SELECT CAST(i AS BLOB), char(i % 97 + 33), i, i, i % 2 FROM n",
     ] {
         database

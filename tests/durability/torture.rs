@@ -413,10 +413,7 @@ impl Torture {
 
     fn token_with(&mut self, name: &str) -> Result<(), Gone> {
         let token = json!({"name": name, "owners": [], "scopes": ["read"], "patterns": []});
-        self.world
-            .control(&json!({"do": "token-create", "token": token}))
-            .map(drop)
-            .map_err(|_| Gone)
+        self.world.create_token(&token).map(drop).map_err(|_| Gone)
     }
 
     fn deny(&mut self) -> Result<(), Gone> {

@@ -21,6 +21,7 @@ pub mod postgres;
 pub mod random;
 pub mod reviews;
 pub mod shim;
+pub mod tokens;
 pub mod uploads;
 pub mod wire;
 
@@ -641,10 +642,7 @@ impl World {
         patterns: &[&str],
     ) -> String {
         let token = json!({"name": name, "owners": owners, "scopes": scopes, "patterns": patterns});
-        let made = self
-            .control(&json!({"do": "token-create", "token": token}))
-            .expect("a token");
-        made.as_str().expect("a secret").to_owned()
+        self.create_token(&token).expect("a token")
     }
 
     // Requests

@@ -635,15 +635,12 @@ impl Turn<'_> {
             self.scene.progress.round, self.client.number, self.client.count
         );
         let token = json!({"name": name, "owners": ["carol"], "scopes": ["read"], "patterns": []});
-        let secret = self
-            .world
-            .control(&json!({"do": "token-create", "token": token}))
-            .map_err(|_| Stop::Refused)?;
+        let secret = self.world.create_token(&token).map_err(|_| Stop::Refused)?;
         self.promise("token", &name);
         let revoked = if self.dice.below(2) == 0 {
             Ok(())
         } else {
-            self.revoke(&name, secret.as_str().unwrap())
+            self.revoke(&name, &secret)
         };
         // Each seal lists the tokens that the host did not revoke.
         let _ = self

@@ -517,9 +517,7 @@ impl Scene {
         wait_for("the service writes again", || {
             let name = format!("full{:x}", dice.next());
             let token = json!({"name": name, "owners": [], "scopes": ["read"], "patterns": []});
-            world
-                .control(&json!({"do": "token-create", "token": token}))
-                .is_ok()
+            world.create_token(&token).is_ok()
                 && world
                     .control(&json!({"do": "token-revoke", "name": name}))
                     .is_ok()

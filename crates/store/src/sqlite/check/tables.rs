@@ -296,7 +296,7 @@ impl Look<'_> {
         Ok(one(&now, DURING, sql, [name.as_bytes()], |_| Ok(()))?.is_some())
     }
 
-    /// Compares the tokens with the last seal, to detect a scope that was extended by hand.
+    /// Compares the tokens with the last seal, to detect an entry that was changed by hand.
     pub(super) fn tokens(&mut self) -> StoreResult {
         let Some(seal) = self.in_force.take() else {
             return Ok(());
@@ -305,9 +305,31 @@ impl Look<'_> {
         let sealed = sealed.unwrap_or_default();
         let rows = self.all(TOKENS, [], |row| row.token())?;
         self.counts.push(("tokens", rows.len() as u64));
+        let names = "SELECT name FROM token ORDER BY name";
+        let names = self.all(names, [], |row| row.get::<String>(0))?;
+        for (name, row) in names.iter().zip(&rows) {
+            if name != row.token.name.as_str() {
+                self.defect(
+                    format!("table token, row {name}"),
+                    "the row has the entry of another token",
+                );
+            }
+        }
+        let digest = |file: &Option<String>| {
+            let file = file.as_ref()?;
+            Some(ContentDigest::of(file.as_bytes()))
+        };
         for row in &rows {
             let token = &row.token;
             let place = format!("table token, row {}", token.name);
+            let oidc = token.oidc.as_ref();
+            let named = oidc.map_or((None, None), |oidc| (oidc.jwks, oidc.ca));
+            if named != (digest(&row.jwks), digest(&row.ca)) {
+                self.defect(
+                    place.clone(),
+                    "the files of the issuer are not those that the entry names",
+                );
+            }
             let said = sealed.iter().find(|sealed| sealed.name == token.name);
             let ended =
                 row.revoked_at.is_some() || token.expires_at.is_some_and(|end| end <= seal.at);
