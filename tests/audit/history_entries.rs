@@ -7,8 +7,8 @@ use super::log_mutation::{Told, alike};
 use crate::history::script::{Line, lines, play};
 use crate::history::{ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, Sealed, T0, reference, t};
 use base64::Engine as _;
-use documents::{Note, SecretKey, Timestamp, WitnessKey, canonical_of};
-use serde_json::json;
+use documents::{Note, SecretKey, Timestamp, WitnessKey, canonical_of, to_canonical};
+use serde_json::{Value, json};
 use verdict::{
     AuditEvent, Auditor, EntryVerdict, Expected, FindingKind, LogEntry, Pinned, SavedAudit,
     SeenHead, Summary, rosters_in,
@@ -701,6 +701,40 @@ fn sealed_tokens_are_sorted_and_unique() {
     assert!(found(&twice).contains(&"tokens"));
     let swapped = Log::with(|sealed| sealed.tokens.as_array_mut().unwrap().swap(0, 1));
     assert_eq!(found(&swapped), ["tokens"]);
+}
+
+#[test]
+fn each_sealed_token_has_a_credential_of_its_own_which_is_the_digest_of_its_binding() {
+    // All three tokens stay in their order: the credential is the first field that differs.
+    let with = |change: &dyn Fn(&mut Value)| Log::with(|sealed| change(&mut sealed.tokens));
+    let oidc = json!({"issuer": "https://issuer.example", "claims": {"sub": "a"}});
+    let bound = |tokens: &mut Value, credential: String| {
+        tokens[2]["credential"] = json!(credential);
+        tokens[2]["oidc"] = oidc.clone();
+    };
+    let own = reference(&to_canonical(&oidc));
+    assert!(found(&with(&|tokens| bound(tokens, own.clone()))).is_empty());
+    assert_eq!(
+        found(&with(&|tokens| bound(tokens, reference(b"other")))),
+        ["tokens"]
+    );
+    assert_eq!(
+        found(&with(
+            &|tokens| tokens[1]["credential"] = tokens[0]["credential"].clone()
+        )),
+        ["tokens"]
+    );
+    for missing in [
+        with(&|tokens| drop(tokens[0].as_object_mut().unwrap().remove("credential"))),
+        with(&|tokens| tokens[0]["oidc"] = Value::Null),
+        with(&|tokens| tokens[0]["credential"] = json!("0a".repeat(32))),
+    ] {
+        assert_eq!(found(&missing), ["sealed-state"]);
+    }
+    let mut changed = usual();
+    changed.sealed.tokens[0]["credential"] = json!(format!("sha256:{}", "09".repeat(32)));
+    changed.reseal(60, |_| {});
+    assert_eq!(found(&changed), ["tokens"]);
 }
 
 #[test]

@@ -935,7 +935,12 @@ fn liars() -> Vec<(Told, bool)> {
     log.reseal(70, |_| {});
     push("a token changes its owners", false, log);
     let mut log = honest();
-    log.sealed.tokens = json!([tokens[0], {"name": "alice", "owners": [], "patterns": [], "scopes": ["propose"]}, tokens[1], tokens[2]]);
+    log.sealed.tokens = json!([
+        tokens[0],
+        history::token("alice", &[], "0d"),
+        tokens[1],
+        tokens[2]
+    ]);
     log.sealed
         .tokens
         .as_array_mut()
@@ -943,6 +948,100 @@ fn liars() -> Vec<(Told, bool)> {
         .sort_by_key(to_canonical);
     log.reseal(70, |_| {});
     push("a token with an approver's name", false, log);
+    // The credentials of tokens.
+    let sealed = |change: &dyn Fn(&mut Value)| {
+        let mut log = Log::with(|sealed| {
+            change(&mut sealed.tokens);
+            sealed
+                .tokens
+                .as_array_mut()
+                .expect("tokens")
+                .sort_by_key(to_canonical);
+        });
+        log.run("nginx:restart", 10, &[BOB]);
+        log
+    };
+    let keys = reference(b"keys");
+    let oidc = json!({"issuer": "https://issuer.example", "claims": {"sub": "a"}, "bind": {"text": "b"}, "jwks": keys});
+    let bound = |tokens: &mut Value, oidc: &Value| {
+        tokens[1]["credential"] = json!(reference(&to_canonical(oidc)));
+        tokens[1]["oidc"] = oidc.clone();
+    };
+    push(
+        "a token of jobs",
+        true,
+        sealed(&|tokens| bound(tokens, &oidc)),
+    );
+    let other = reference(b"other");
+    push(
+        "a token of jobs with another credential",
+        false,
+        sealed(&|tokens| {
+            bound(tokens, &oidc);
+            tokens[1]["credential"] = json!(other);
+        }),
+    );
+    let fields = [
+        ("issuer", json!("https://other.example")),
+        ("claims", json!({"sub": "b"})),
+        ("bind", json!({"text": "c"})),
+        ("bind", json!({})),
+        ("jwks", json!(other)),
+        ("jwks", Value::Null),
+        ("ca", json!(other)),
+        ("secret", json!("a")),
+    ];
+    for (field, value) in fields {
+        // With the credential of the old binding, or without a binding of this form.
+        let mut log = sealed(&|tokens| {
+            bound(tokens, &oidc);
+            tokens[1]["oidc"][field] = value.clone();
+        });
+        push(
+            &format!("a token of jobs with another {field}: {value}"),
+            false,
+            log,
+        );
+        if value == json!({}) || value.is_null() || field == "secret" {
+            log = sealed(&|tokens| {
+                let mut oidc = oidc.clone();
+                oidc[field] = value.clone();
+                bound(tokens, &oidc);
+            });
+            let id = format!("a token of jobs with the form {field}: {value}");
+            push(&id, false, log);
+        }
+    }
+    push(
+        "two tokens with one credential",
+        false,
+        sealed(&|tokens| tokens[1]["credential"] = tokens[0]["credential"].clone()),
+    );
+    push(
+        "two tokens with one binding",
+        false,
+        sealed(&|tokens| {
+            bound(tokens, &oidc);
+            tokens[2]["credential"] = tokens[1]["credential"].clone();
+            tokens[2]["oidc"] = tokens[1]["oidc"].clone();
+        }),
+    );
+    push(
+        "a token without a credential",
+        false,
+        sealed(&|tokens| {
+            drop(
+                tokens[1]
+                    .as_object_mut()
+                    .expect("an object")
+                    .remove("credential"),
+            )
+        }),
+    );
+    let mut log = honest();
+    log.sealed.tokens[0]["credential"] = json!(format!("sha256:{}", "09".repeat(32)));
+    log.reseal(70, |_| {});
+    push("a token changes its credential", false, log);
     let mut log = honest();
     log.sealed.tokens[0]["expires_at"] = json!(history::t(100));
     let ends = log.sealed.tokens.clone();

@@ -27,11 +27,10 @@ fn people(sealed: &mut Sealed) {
     sealed.roster["operators"] = json!({"oscar": {"keys": [line(OSCAR)]}});
     sealed.roster["proposers"] = json!({"robot": {"owners": [], "keys": [line(ROBOT)]}});
     sealed.roster["boundaries"]["prod"]["keys"] = json!([line(BOUNDARY), line(BOUNDARY_2)]);
-    let token = |name: &str, owners: Value| json!({"name": name, "owners": owners, "patterns": [], "scopes": ["propose"]});
     sealed.tokens = json!([
-        token("agent", json!(["carol"])),
-        token("free", json!([])),
-        token("shared", json!(["bob", "robot"])),
+        token("agent", &["carol"], "0a"),
+        token("free", &[], "0b"),
+        token("shared", &["bob", "robot"], "0c"),
     ]);
 }
 

@@ -80,6 +80,21 @@ pub fn key(seed: u8) -> SshKey {
     SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "").expect("a key")
 }
 
+/// Returns the sealed entry of a token that may propose every step. The hexadecimal credential repeats `pair`.
+pub fn token(name: &str, owners: &[&str], pair: &str) -> Value {
+    json!({
+        "name": name, "owners": owners, "patterns": [], "scopes": ["propose"],
+        "credential": format!("sha256:{}", pair.repeat(32)),
+    })
+}
+
+/// Returns the object with this field.
+fn with(object: &Value, field: &str, value: Value) -> Value {
+    let mut object = object.clone();
+    object[field] = value;
+    object
+}
+
 pub fn reference(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&sha256(bytes)))
 }
@@ -222,9 +237,9 @@ impl Log {
                 exclusive,
             ],
             tokens: json!([
-                {"name": "agent", "owners": ["carol"], "patterns": [], "scopes": ["propose"]},
-                {"name": "narrow", "owners": [], "patterns": ["two:*"], "scopes": ["propose"]},
-                {"name": "reader", "owners": [], "patterns": [], "scopes": ["read"]},
+                token("agent", &["carol"], "0a"),
+                with(&token("narrow", &[], "0b"), "patterns", json!(["two:*"])),
+                with(&token("reader", &[], "0c"), "scopes", json!(["read"])),
             ]),
             configuration: serde_json::to_value(configuration).expect("a configuration"),
             roster: json!({

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{World, people};
+use super::{World, people};
 
 /// Returns an unused secret.
 pub fn secret() -> String {

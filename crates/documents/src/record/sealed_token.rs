@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{ContentDigest, Malformed, Name, Timestamp, canonical};
 
@@ -40,7 +40,12 @@ pub struct OidcBinding {
     /// Claims that an ID token must have, with their values.
     pub claims: BTreeMap<String, String>,
     /// Parameters that a proposal of the job must have, each with the claim that states the value.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "not_empty"
+    )]
+    #[schemars(extend("minProperties" = 1))]
     pub bind: BTreeMap<String, String>,
     /// Digest of the issuer's keys, a JWK set. Without it, the boundary reads the keys from the issuer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +54,15 @@ pub struct OidcBinding {
     /// system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<ContentDigest>,
+}
+
+/// Each binding has one form, and one credential.
+fn not_empty<'d, D: Deserializer<'d>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let map = BTreeMap::deserialize(from)?;
+    if map.is_empty() {
+        return Err(D::Error::custom("expected a parameter, or no field `bind`"));
+    }
+    Ok(map)
 }
 
 impl SealedToken {
