@@ -30,6 +30,7 @@ mod terminal;
 mod attacks;
 mod behind_proxies;
 mod changed_rows;
+mod changed_tokens;
 mod companion;
 mod companion_grants;
 mod companion_pages;
