@@ -80,6 +80,12 @@ def reason(value, place):
         raise wrong(place, "more than 1,024 characters, or more than 6 KiB")
 
 
+def bound_claims(value, place):
+    named(text(), text())(value, place)
+    if not value:
+        raise wrong(place, "left out when it is empty")
+
+
 def profile(value, place):
     PROFILE(value, place)
     if "programs" in value["require"] and "programs" not in value:
@@ -380,8 +386,15 @@ TOKEN = obj(
         "owners": arr(NAME),
         "scopes": arr(one_of("operate", "propose", "read"), ordered=True),
         "patterns": arr(text(), ordered=True),
+        "credential": DIGEST,
     },
-    {"expires_at": time},
+    {
+        "expires_at": time,
+        "oidc": obj(
+            {"issuer": text(), "claims": named(text(), text())},
+            {"bind": bound_claims, "jwks": DIGEST, "ca": DIGEST},
+        ),
+    },
 )
 STEP = obj(
     {

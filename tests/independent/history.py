@@ -310,7 +310,11 @@ class History:
             self.unguarded.add(sealed.roster.version)
         if sealed.tokens is None:
             return
+        if len({token["credential"] for token in sealed.tokens.values()}) < len(sealed.tokens):
+            self.say(index, "tokens", "two tokens have one credential")
         for name, token in sealed.tokens.items():
+            if "oidc" in token and token["credential"] != reference(canonical(token["oidc"])):
+                self.say(index, "tokens", f"the credential of the token {name} is not the digest of its binding")
             known = self.last_tokens.get(name)
             if known is not None and known != token:
                 self.say(index, "tokens", f"the token {name} was changed")

@@ -738,7 +738,7 @@ mod tests {
     const GOLDEN: &str = include_str!("../../../../tests/conformance/golden/valid/log/checkpoint");
     const PROOF: &str =
         include_str!("../../../../tests/conformance/golden/valid/log/proof/receipt.tlog-proof");
-    const ORIGIN: &str = "prod-eu/d363c67c13917a7b";
+    const ORIGIN: &str = "prod-eu/99ea8cfc9ae177e1";
 
     fn boundary() -> SecretKey {
         SecretKey::from_seed([3; 32])
@@ -898,7 +898,7 @@ mod cosignature_tests {
     use proptest::prelude::*;
 
     const GOLDEN: &str = include_str!("../../../../tests/conformance/golden/valid/log/checkpoint");
-    const ORIGIN: &str = "prod-eu/d363c67c13917a7b";
+    const ORIGIN: &str = "prod-eu/99ea8cfc9ae177e1";
 
     fn witness(name: &str, seed: u8) -> (WitnessKey, SecretKey) {
         let secret = SecretKey::from_seed([seed; 32]);
