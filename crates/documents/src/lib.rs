@@ -42,9 +42,9 @@ pub use crypto::{
 pub use mutex::locked;
 pub use record::{
     authorization::{
-        Authorization, BoundaryRef, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES,
+        Authorization, BoundaryRef, MAX_AUTHORIZATION_BYTES, MAX_JTI_BYTES, MAX_PARAMS_BYTES,
         MAX_PERMISSION_BYTES, MAX_PERMISSIONS, MAX_REASON_BYTES, MAX_REASON_CHARS, Permission,
-        PermissionKind, PermissionReason, StepReference, authorization_digest, check_end,
+        PermissionKind, PermissionReason, StepReference, TokenUse, authorization_digest, check_end,
         check_reason,
     },
     bundle::{self, Bundle, MAX_BUNDLE_BYTES, MEDIA_TYPE, StepProof},
@@ -66,7 +66,7 @@ pub use record::{
         self, Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified,
         VerifiedSignature, VerifyError,
     },
-    grant::{Grant, GrantRate, GrantedSession, GrantedStep, Grantee},
+    grant::{Grant, GrantRate, GrantedSession, GrantedStep, Grantee, GranteeKey, GranteeToken},
     hidden_character::{HiddenCharacter, push_escape, push_visible, visible},
     ident::{
         ArtifactName, BoundaryName, Epoch, GenesisSalt, GrantId, GroupName, HostPath, IdentError,

@@ -24,6 +24,9 @@ pub const MAX_PERMISSIONS: usize = 64;
 /// Maximum length of the name of a permission, in bytes.
 pub const MAX_PERMISSION_BYTES: usize = 128;
 
+/// Maximum length of the claim `jti` in an authorization, in bytes.
+pub const MAX_JTI_BYTES: usize = 128;
+
 /// The statement that approvers sign for one proposal: one step with these parameters and this nonce, at one boundary,
 /// for one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -70,9 +73,24 @@ pub struct Authorization {
     /// Digest of the payload of the grant that the run uses. Then only the grantee signs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
+    /// The token that uses the grant. Then the boundary signs, and the use is its word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<TokenUse>,
     /// True for an emergency. Then the rule `emergency` of policy takes the place of its approval rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emergency: Option<Emergency>,
+}
+
+/// A use of a grant by a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenUse {
+    /// Name of the token.
+    pub token: Name,
+    /// Claim `jti` of the ID token that opened the token, if its jobs have ID tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_JTI_BYTES))]
+    pub jti: Option<String>,
 }
 
 /// The boundary for which a statement is valid.
@@ -222,6 +240,17 @@ impl Predicate for Authorization {
                 return Err(Malformed::at("/predicate/emergency", why));
             }
         }
+        if let Some(by) = &self.by {
+            if self.grant.is_none() || by.token != self.proposer {
+                let why = "only the proposer of the use of a grant can be a token";
+                return Err(Malformed::at("/predicate/by/token", why));
+            }
+            let jti = by.jti.as_deref().unwrap_or("-");
+            if jti.is_empty() || jti.len() > MAX_JTI_BYTES || jti.chars().any(char::is_control) {
+                let why = format!("expected 1 to {MAX_JTI_BYTES} bytes without control characters");
+                return Err(Malformed::at("/predicate/by/jti", why));
+            }
+        }
         if let Some(artifacts) = &self.artifacts {
             artifacts
                 .check()
@@ -238,7 +267,7 @@ impl Predicate for Authorization {
         Err(Malformed::at(
             "/signatures",
             format!(
-                "found {found} signatures, expected one: only the grantee signs the use of a grant"
+                "found {found} signatures, expected one: only the grantee, or the boundary for a token, signs the use of a grant"
             ),
         ))
     }

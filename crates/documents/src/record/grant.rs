@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Artifact, BoundaryRef, GrantId, KeyId, MAX_GRANT_S, MAX_REASON_CHARS, MAX_USES, Malformed,
+    Artifact, BoundaryRef, ContentDigest, GrantId, KeyId, MAX_GRANT_S, MAX_REASON_CHARS, MAX_USES, Malformed,
     Name, Parameter, ParameterType, Permission, Predicate, Profile, Statement, StepDigest, StepRef,
     Subject, Timestamp, check_by, check_count, check_range, check_subjects,
     record::{
@@ -27,7 +27,7 @@ pub struct Grant {
     pub boundary: BoundaryRef,
     /// Id of the grant: `grt_` and a UUID of version 7.
     pub grant: GrantId,
-    /// The proposer that may use the grant.
+    /// The party that may use the grant.
     pub grantee: Grantee,
     /// The steps that the grant permits, sorted by `ref`, each `ref` once.
     #[schemars(length(min = 1, max = MAX_STEPS))]
@@ -56,14 +56,52 @@ pub struct Grant {
     pub expires_at: Timestamp,
 }
 
-/// The proposer that may use a grant, with one of its keys.
+/// The party that may use a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Grantee {
+    /// A proposer, whose key signs each use.
+    Key(GranteeKey),
+    /// A token. The boundary signs each use, so the use is the boundary's word.
+    Token(GranteeToken),
+}
+
+/// A proposer that may use a grant, with one of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Grantee {
+pub struct GranteeKey {
     /// Name of the proposer in the roster.
     pub name: Name,
     /// Id of the only key with which the proposer may use the grant.
     pub key: KeyId,
+}
+
+/// A token that may use a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GranteeToken {
+    /// Name of the token.
+    pub token: Name,
+    /// What a caller must present, as the sealed entry of the token states it.
+    pub credential: ContentDigest,
+}
+
+impl Grantee {
+    /// Returns the name of the proposer or of the token.
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Key(grantee) => &grantee.name,
+            Self::Token(grantee) => &grantee.token,
+        }
+    }
+
+    /// Returns the only key that may use the grant, or `None` for a token.
+    pub fn key(&self) -> Option<&KeyId> {
+        match self {
+            Self::Key(grantee) => Some(&grantee.key),
+            Self::Token(_) => None,
+        }
+    }
 }
 
 /// A step that a grant permits.

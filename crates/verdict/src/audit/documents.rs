@@ -228,9 +228,8 @@ pub fn verify_authorization(
         || "the signatures are not sorted by key id, or a key occurs twice",
     )?;
     let verified = signed.verify(|keyid| match roster.statement_signer(keyid)? {
-        (KeyHolder::Approver(_), key) | (KeyHolder::Proposer(_), key @ StatementKey::Ssh(_)) => {
-            Some(key)
-        }
+        (KeyHolder::Approver(_), key) => Some(key),
+        (KeyHolder::Proposer(_) | KeyHolder::Boundary(_), key @ StatementKey::Ssh(_)) => Some(key),
         _ => None,
     })?;
     let authorization = verified.predicate();
@@ -238,6 +237,9 @@ pub fn verify_authorization(
         let fits = match (roster.statement_signer(keyid), &authorization.grant) {
             (Some((KeyHolder::Approver(_), _)), None) => true,
             (Some((KeyHolder::Proposer(name), _)), Some(_)) => *name == authorization.proposer,
+            (Some((KeyHolder::Boundary(name), _)), Some(_)) => {
+                authorization.by.is_some() && *name == authorization.boundary.name
+            }
             _ => false,
         };
         ensure(fits, || match authorization.grant {

@@ -85,6 +85,8 @@ pub struct Stands<'g> {
     signers: Vec<Name>,
     /// The quorum of each step.
     steps: Vec<QuorumMet>,
+    /// Ids of the keys that can sign a use.
+    keys: Vec<KeyId>,
 }
 
 /// Proof that a standing grant covers a run. Only [`covers`] constructs this proof.
@@ -180,7 +182,7 @@ pub fn stands<'g>(
     let _place = check_place(&terms.boundary, boundary).map_err(GrantError::Place)?;
     check_revoked(&grant.digest, terms, revoked)?;
     check_grant_window(terms, at)?;
-    check_grantee(terms, roster)?;
+    check_grantee(terms, roster, tokens)?;
     let excluded = judge_excluded(terms, tokens, roster)?;
     let signers = signers_of(signatures, roster);
     check_nobody(&signers, &excluded)?;
@@ -213,6 +215,7 @@ pub fn stands<'g>(
         excluded,
         signers,
         steps,
+        keys: keys_of_use(terms, roster),
     })
 }
 
@@ -228,7 +231,7 @@ pub fn covers(
     parties: &ExcludedSigners,
 ) -> Result<Covered, GrantError> {
     let (grant, terms) = (stands.grant, stands.grant.document.predicate());
-    let index = check_use(terms, &grant.digest, signed, signer)?;
+    let index = check_use(terms, &grant.digest, signed, (signer, &stands.keys))?;
     let (met, schema) = (&stands.steps[index], &grant.schemas.0[index]);
     check_granted_parameters(schema, signed)?;
     check_nobody(&stands.signers, parties)?;
@@ -251,7 +254,7 @@ pub fn revocable<'s>(
         .filter_map(|granted| step(&granted.reference));
     let groups = held.flat_map(|held| held.rules.groups().into_iter().cloned());
     RevocableGrant {
-        grantee: grant.grantee.name.clone(),
+        grantee: grant.grantee.name().clone(),
         groups: groups.collect(),
     }
 }
@@ -270,11 +273,11 @@ pub fn judge_excluded(
         .approver(&grant.proposer)
         .map(|approver| approver.name.clone());
     let proposer = if approver.is_some() {
-        &grant.grantee.name
+        grant.grantee.name()
     } else {
         &grant.proposer
     };
-    let excluded = exclusion::judge(&grant.grantee.name, proposer, tokens, roster)
+    let excluded = exclusion::judge(grant.grantee.name(), proposer, tokens, roster)
         .map_err(GrantError::Exclusion)?;
     Ok(excluded.with(approver.as_slice()))
 }
@@ -315,22 +318,26 @@ fn check_nobody(signers: &[Name], excluded: &ExcludedSigners) -> Result<(), Gran
     }
 }
 
-/// Checks that neither the grant nor the key of the grantee nor the epoch is revoked.
+/// Checks that neither the grant nor the key or the token of the grantee nor the epoch is revoked.
 fn check_revoked(
     digest: &ContentDigest,
     grant: &Grant,
     revoked: RevokedBefore<'_>,
 ) -> Result<(), GrantError> {
-    let key = grant.grantee.key;
+    let grantee = match &grant.grantee {
+        Grantee::Key(GranteeKey { name, key }) => {
+            (format!("the key {key} of {name}"), revoked.key(key))
+        }
+        Grantee::Token(GranteeToken { token, .. }) => {
+            (format!("the token {token}"), revoked.token(token))
+        }
+    };
     for (what, entry) in [
         (
             format!("the grant {}", grant.grant),
             revoked.subject(&RevokedSubject::Grant(*digest)),
         ),
-        (
-            format!("the key {key} of {}", grant.grantee.name),
-            revoked.key(&key),
-        ),
+        grantee,
         (
             format!("the epoch {}", grant.boundary.epoch),
             revoked.epoch(&grant.boundary.epoch),
@@ -370,18 +377,45 @@ pub fn check_grant_window(grant: &Grant, at: Timestamp) -> Result<(), GrantError
     Err(GrantError::Window(error))
 }
 
-/// Checks that the roster gives the key to the grantee.
+/// Checks that the roster gives the key to the grantee, or that a sealed token has the credential. Without a list of
+/// tokens, the credential is not checked.
 ///
 /// # Errors
-/// Returns an error if the grantee is no proposer of the roster with this key.
-pub fn check_grantee(grant: &Grant, roster: &TrustedRoster) -> Result<(), GrantError> {
-    let grantee = &grant.grantee;
-    match roster.signer(&grantee.key) {
-        Some((KeyHolder::Proposer(name), _)) if *name == grantee.name => Ok(()),
-        _ => Err(GrantError::Grantee {
-            name: grantee.name.clone(),
-            keyid: grantee.key,
-        }),
+/// Returns an error if the grantee is no proposer of the roster with this key, or no token with this credential.
+pub fn check_grantee(
+    grant: &Grant,
+    roster: &TrustedRoster,
+    tokens: Tokens<'_>,
+) -> Result<(), GrantError> {
+    match &grant.grantee {
+        Grantee::Key(GranteeKey { name, key }) => match roster.signer(key) {
+            Some((KeyHolder::Proposer(holder), _)) if holder == name => Ok(()),
+            _ => Err(GrantError::Grantee {
+                name: name.clone(),
+                keyid: *key,
+            }),
+        },
+        Grantee::Token(GranteeToken { token, credential }) => match tokens {
+            Tokens::Sealed(list, _) => {
+                let found = list.iter().find(|sealed| sealed.name == *token);
+                if found.is_some_and(|sealed| sealed.credential == *credential) {
+                    return Ok(());
+                }
+                Err(GrantError::Token {
+                    token: token.clone(),
+                })
+            }
+            Tokens::Unknown => Ok(()),
+        },
+    }
+}
+
+/// Returns the ids of the keys that can sign a use of the grant: that of the grantee, or those of the boundary for a
+/// token.
+pub fn keys_of_use(grant: &Grant, roster: &TrustedRoster) -> Vec<KeyId> {
+    match &grant.grantee {
+        Grantee::Key(grantee) => vec![grantee.key],
+        Grantee::Token(_) => roster.boundary_keyids(&grant.boundary.name),
     }
 }
 
@@ -466,7 +500,7 @@ pub fn check_use(
     grant: &Grant,
     digest: &ContentDigest,
     signed: &Authorization,
-    signer: &KeyId,
+    (signer, keys): (&KeyId, &[KeyId]),
 ) -> Result<usize, GrantError> {
     let index = grant
         .steps
@@ -489,14 +523,19 @@ pub fn check_use(
             "the grant is for another boundary or epoch",
         ),
         (
-            signed.proposer == grant.grantee.name,
+            signed.proposer == *grant.grantee.name(),
             "/predicate/proposer",
             "only the grantee can use the grant",
         ),
         (
-            *signer == grant.grantee.key,
+            signed.by.is_some() == grant.grantee.key().is_none(),
+            "/predicate/by",
+            "only the use of a grant to a token names the token",
+        ),
+        (
+            keys.contains(signer),
             "/signatures/0/keyid",
-            "only the key that the grant names can use the grant",
+            "only the key that the grant names, or the boundary for a token, can sign the use of the grant",
         ),
         (
             signed.step.digest == granted.digest,
