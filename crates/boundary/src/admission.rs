@@ -124,7 +124,8 @@ impl Open {
     ) -> Option<(Caller, Option<Timestamp>)> {
         let of_token = |token: &SealedToken| {
             let caller = Caller::new(token.name.clone(), token.scopes.clone(), &token.patterns);
-            (token.credential, (caller.with_token(), token.expires_at))
+            let caller = caller.with_token(token.credential);
+            (token.credential, (caller, token.expires_at))
         };
         if self.sealed.seal != Some(sealed.digest) {
             self.sealed = SealedCallers {

@@ -10,7 +10,10 @@ use crossing::{
     Crossing, Refusal, RequestResult, Sealed, SessionFacts, SessionUser, Sessions, refuse,
     session_user,
 };
-use documents::{Code, MAX_SESSION_S, Name, Scope, SessionId, SessionUse, StepRef, Timestamp};
+use documents::{
+    Code, ContentDigest, GranteeToken, MAX_JTI_BYTES, MAX_SESSION_S, Name, Scope, SessionId,
+    SessionUse, StepRef, Timestamp, TokenUse,
+};
 use reading::Pattern;
 use wire::{SessionList, SessionRunView, SessionView};
 
@@ -20,8 +23,8 @@ pub struct Caller {
     name: Option<Name>,
     scopes: Vec<Scope>,
     patterns: Vec<Pattern>,
-    /// True if the caller presented a token. The value is false for a caller whose key answered a challenge.
-    by_token: bool,
+    /// Credential of the token that the caller presented. `None` for a caller whose key answered a challenge.
+    credential: Option<ContentDigest>,
     /// Facts from the caller's ID token. `None` if the caller was not admitted by an ID token.
     admitted: Option<Arc<AdmittedCaller>>,
 }
@@ -33,7 +36,7 @@ impl Caller {
             name: None,
             scopes: Vec::new(),
             patterns: Vec::new(),
-            by_token: false,
+            credential: None,
             admitted: None,
         }
     }
@@ -56,7 +59,7 @@ impl Caller {
             name: Some(name),
             scopes,
             patterns: compiled,
-            by_token: false,
+            credential: None,
             admitted: None,
         }
     }
@@ -95,17 +98,17 @@ impl Caller {
     }
 
     /// Marks the caller as authenticated by a token.
-    pub fn with_token(self) -> Self {
+    pub fn with_token(self, credential: ContentDigest) -> Self {
         Self {
-            by_token: true,
+            credential: Some(credential),
             ..self
         }
     }
 
     /// Marks the caller as admitted by the ID token of a job.
-    pub fn with_id_token(self, admitted: AdmittedCaller) -> Self {
+    pub fn with_id_token(self, admitted: AdmittedCaller, credential: ContentDigest) -> Self {
         Self {
-            by_token: true,
+            credential: Some(credential),
             admitted: Some(Arc::new(admitted)),
             ..self
         }
@@ -123,13 +126,40 @@ impl Caller {
             .transpose()
     }
 
+    /// Returns the part of an authorization that names the token of the caller, who uses a grant to this token.
+    ///
+    /// # Errors
+    /// Returns `not-granted` if the caller did not present the token, and `malformed` if the claim `jti` of the ID token is
+    /// too long.
+    pub fn token_use(&self, grantee: &GranteeToken) -> Result<TokenUse, Refusal> {
+        if self.name.as_ref() != Some(&grantee.token) || self.credential != Some(grantee.credential)
+        {
+            let detail = format!(
+                "the grant is to the token {}, which this call did not present: use the token, or ask for a grant",
+                grantee.token
+            );
+            return Err(Refusal::new(Code::NotGranted, detail).at("/grant", "of another token"));
+        }
+        let jti = self.admitted.as_ref().map(|admitted| admitted.jti.clone());
+        if jti.as_ref().is_some_and(|jti| jti.len() > MAX_JTI_BYTES) {
+            let detail =
+                format!("the claim jti of the ID token has more than {MAX_JTI_BYTES} bytes");
+            return Err(Refusal::malformed("/grant", detail));
+        }
+        Ok(TokenUse {
+            token: grantee.token.clone(),
+            jti,
+        })
+    }
+
     /// Returns true if the caller's token is still valid. Responses that take a long time repeat this check.
     pub fn still(&self, sealed: &Sealed, now: Timestamp) -> bool {
         let mut tokens = sealed
             .tokens
             .iter()
             .filter(|token| Some(&token.name) == self.name.as_ref());
-        !self.by_token || tokens.any(|token| token.expires_at.is_none_or(|end| now < end))
+        self.credential.is_none()
+            || tokens.any(|token| token.expires_at.is_none_or(|end| now < end))
     }
 
     /// Returns true if the caller may see that a step exists.
@@ -219,6 +249,8 @@ impl Caller {
 pub struct AdmittedCaller {
     /// The boundary's description of the job, as JSON.
     pub job: Arc<str>,
+    /// Claim `jti` of the ID token.
+    pub jti: String,
     /// The parameters that a proposal of the job must have.
     pub bound: Vec<BoundParameter>,
 }

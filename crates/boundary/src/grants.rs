@@ -553,7 +553,7 @@ fn demand_drafter<'c>(
 fn sees(caller: &Caller, grant: &Grant) -> bool {
     let named = caller
         .name()
-        .is_some_and(|name| *name == grant.proposer || *name == grant.grantee.name);
+        .is_some_and(|name| *name == grant.proposer || name == grant.grantee.name());
     named
         || grant
             .steps

@@ -143,7 +143,7 @@ impl Admission {
             }
         };
         let caller = Caller::new(token.name.clone(), token.scopes.clone(), &token.patterns);
-        let caller = caller.with_id_token(admitted(binding, claims)?);
+        let caller = caller.with_id_token(admitted(binding, claims)?, token.credential);
         charge(id_token.issuer())?;
         // After a crash here, the ID token is used up and has opened nothing. The job can get another ID token.
         if !self.ledger.admit(usable).await? {

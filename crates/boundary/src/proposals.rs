@@ -87,6 +87,13 @@ impl Proposals {
     ) -> RequestResult<(ProposalView, bool)> {
         let request = canonical::canonical_of(&body).map_err(fault)?;
         let outcome = self.record(caller, body).await;
+        let outcome = match outcome {
+            Ok((view, is_new)) if view.status == ProposalStatus::Pending => {
+                let used = self.sign_for_token(caller, view).await;
+                used.map(|view| (view, is_new))
+            }
+            outcome => outcome,
+        };
         if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
             self.refusals
                 .note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
@@ -155,6 +162,10 @@ impl Proposals {
             .as_ref()
             .map(|id| self.grant_in_use(id, body.nonce.is_some()))
             .transpose()?;
+        let by = match grant {
+            Some((digest, _)) => self.token_use(caller, &digest, &sealed)?,
+            None => None,
+        };
         // A proposal can't run after the end of its token, its grant or its session.
         let ends = sealed
             .tokens
@@ -213,6 +224,7 @@ impl Proposals {
             artifacts,
             plan,
             grant: grant.map(|(digest, _)| digest),
+            by,
             emergency: body.emergency.then(Emergency::yes),
         };
         let payload = authorization

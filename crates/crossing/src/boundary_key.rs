@@ -28,12 +28,13 @@ impl BoundaryKey {
     /// # Errors
     /// Returns an error if the envelope has no canonical form.
     pub fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
+        Envelope::new(payload, vec![self.signature(payload)]).to_canonical()
+    }
+
+    /// Returns the signature over a payload.
+    pub fn signature(&self, payload: &[u8]) -> EnvelopeSignature {
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, payload));
-        let envelope = Envelope::new(
-            payload,
-            vec![EnvelopeSignature::new(self.keyid, &signature)],
-        );
-        envelope.to_canonical()
+        EnvelopeSignature::new(self.keyid, &signature)
     }
 
     /// Signs a statement of this boundary.

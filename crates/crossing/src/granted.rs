@@ -172,7 +172,7 @@ impl Crossing {
         );
         let proof = proof.map_err(|why| why.0)?;
         let [signature] = document.signatures() else {
-            let detail = "a run under a grant has exactly one signature, by the key of the grantee";
+            let detail = "a run under a grant has exactly one signature, by the key of the grantee or, for a token, by the boundary";
             return Err(Refusal::new(Code::Malformed, detail)
                 .at("/signatures", "expected exactly one")
                 .into());
@@ -208,7 +208,8 @@ impl Crossing {
         let proof = self
             .stands_or_why(&grant, sealed, now)
             .map_err(|why| why.0)?;
-        let signer = &grant.document().predicate().grantee.key;
+        let keyid = self.keyid();
+        let signer = grant.document().predicate().grantee.key().unwrap_or(&keyid);
         covers(&proof, signed, signer, parties)
             .map(drop)
             .map_err(|error| refused(&error).into())

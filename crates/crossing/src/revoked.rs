@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{Crossing, Refusal, RequestResult, Sealed, fault};
-use documents::{Code, Envelope, KeyId, Name, Revocation, Timestamp, json};
+use documents::{Code, Envelope, EnvelopeSignature, KeyId, Name, Revocation, Timestamp, json};
 use store::{EntryEvent, EventFact, StoredEvent, opened};
 use verdict::{NotRevoked, Revocations, RevokedRun, check_not_revoked};
 
@@ -16,6 +16,11 @@ impl Crossing {
     /// Returns the revocations of the log.
     pub fn revoked(&self) -> Arc<Revocations> {
         self.seal.revoked(&self.ledger.revocations())
+    }
+
+    /// Signs a run under a grant to a token. The caller has checked that the token was presented.
+    pub fn sign_token_use(&self, payload: &[u8]) -> EnvelopeSignature {
+        self.key.signature(payload)
     }
 
     /// Returns the id of the key with which this boundary signs.

@@ -245,8 +245,10 @@ pub fn admitted(binding: &OidcBinding, claims: SignedClaims<'_>) -> RequestResul
         bind,
     };
     let job = serde_json::to_string(&job).map_err(fault)?;
+    let jti = claims.string("jti").unwrap_or_default().to_owned();
     Ok(AdmittedCaller {
         job: Arc::from(job),
+        jti,
         bound,
     })
 }

@@ -6,7 +6,8 @@ use crate::{Caller, Proposals, proposals::advance_refused, verified_of};
 use crossing::{CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed, refuse};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
-    InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
+    Grantee, InputDigest, KeyId, ProposalId, Scope, Signed, Statement, TokenUse, Verified,
+    VerifiedSignature,
 };
 use store::{Proposal, Signature};
 use verdict::{NotCounted, quorum};
@@ -161,6 +162,44 @@ impl Proposals {
             self.start_approved(id).await?;
         }
         self.view(&self.row(id)?)
+    }
+
+    /// Returns the part of an authorization that names the token which uses the grant, or `None` if a key may use it.
+    ///
+    /// # Errors
+    /// Returns `not-granted` if the caller did not present the token of the grant.
+    pub(super) fn token_use(
+        &self,
+        caller: &Caller,
+        grant: &ContentDigest,
+        sealed: &Sealed,
+    ) -> RequestResult<Option<TokenUse>> {
+        let grant = self.crossing.logged_grant(grant, sealed)?;
+        Ok(match &grant.document().predicate().grantee {
+            Grantee::Key(_) => None,
+            Grantee::Token(grantee) => Some(caller.token_use(grantee)?),
+        })
+    }
+
+    /// Signs the run of a grant to the token that the caller presented, with the key of the boundary. Returns the view of
+    /// every other proposal unchanged.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::sign`].
+    pub(super) async fn sign_for_token(
+        self: &Arc<Self>,
+        caller: &Caller,
+        view: ProposalView,
+    ) -> RequestResult<ProposalView> {
+        let payload = self.payload(&view.id)?;
+        let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
+        let (Some(grant), Some(_)) = (&signed.grant, &signed.by) else {
+            return Ok(view);
+        };
+        // The call may repeat an earlier call, so the presented token is compared again.
+        self.token_use(caller, grant, &self.crossing.state())?;
+        let signature = self.crossing.sign_token_use(&payload);
+        self.sign(&view.id, &[signature], |_| Ok(())).await
     }
 
     /// Accepts the signature of the grantee over a run under a standing grant, and starts the run.

@@ -97,6 +97,9 @@ pub struct Args {
     /// Accept a run that approvers allowed by a standing grant, without a signature for this run
     #[arg(long)]
     allow_grant: bool,
+    /// With --allow-grant: also accept a run that a token started under its grant, by the word of the boundary
+    #[arg(long, requires = "allow_grant")]
+    allow_token_grant: bool,
     /// Accept a run in an emergency, for which other people signed than normally. A bundle does not show the reviews
     /// of the run
     #[arg(long)]
@@ -217,6 +220,7 @@ fn demands(args: &Args) -> CommandResult<GateRequirements> {
         age: args.max_age,
         unchecked: args.allow_unchecked.iter().copied().collect(),
         granted: args.allow_grant,
+        by_token: args.allow_token_grant,
         emergency: args.allow_emergency,
         unguarded: args.allow_unguarded,
     })

@@ -233,7 +233,7 @@ impl<'a> InboxReader<'a> {
         let mut grants = waiting_grants(client, self.mine.as_ref());
         grants.retain(|view| {
             let mut steps = view.grant.steps.iter();
-            steps.any(|step| filter.takes(step.reference.as_str(), &view.grant.grantee.name))
+            steps.any(|step| filter.takes(step.reference.as_str(), view.grant.grantee.name()))
                 && self.told.insert(view.id.to_string())
         });
         let frozen =
@@ -401,7 +401,7 @@ pub fn grant_words(view: &GrantView) -> PrintableText {
     let steps = grant.steps.iter().map(|step| &step.reference);
     PrintableText::text(&format!(
         "STANDING GRANT for {}: {} runs of {} until {}",
-        grant.grantee.name,
+        grant.grantee.name(),
         grant.max_uses,
         joined(steps, ", "),
         grant.expires_at

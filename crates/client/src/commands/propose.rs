@@ -88,7 +88,7 @@ pub struct Args {
     /// The receipt of the plan that the step applies, for a step that declares a plan
     #[arg(long, value_name = "RECEIPT")]
     plan: Option<ReceiptId>,
-    /// Run the step at once under this standing grant, with the key of its grantee (--key)
+    /// Run the step at once under this standing grant, with the key of its grantee (--key) or with its token
     #[arg(long, value_name = "GRANT", conflicts_with = "offline")]
     grant: Option<String>,
     /// Propose an emergency: the people of the rule `emergency` of policy approve the run, and people must review it
@@ -206,6 +206,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let mut view: ProposalView = client.post("/v1/proposals", &wish)?;
     if let (Some(grant), Some(nonce)) = (&grant, &wish.nonce)
         && view.status == ProposalStatus::Pending
+        && grant.grant.grantee.key().is_some()
     {
         let wanted = WantedUse {
             step: reference.as_str(),
@@ -470,6 +471,7 @@ fn offline(
         plan: None,
         grant: None,
         emergency: None,
+        by: None,
     };
     let id = signed.proposal.clone();
     let payload = signed

@@ -155,7 +155,7 @@ pub fn sign_end(
 ) -> CommandResult<Envelope> {
     let subject = RevokedSubject::Grant(view.digest);
     // The grantee may end the grant, but may have no right to read the roster of the boundary.
-    if let Some(signer) = keys.first(|key| key.keyid() == view.grant.grantee.key) {
+    if let Some(signer) = keys.first(|key| view.grant.grantee.key() == Some(&key.keyid())) {
         agree(&view.grant.boundary)?;
         return revocation::sign(view.grant.boundary.clone(), subject, reason, signer);
     }

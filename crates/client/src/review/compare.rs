@@ -21,7 +21,7 @@ use crate::{
 use documents::{
     Approvals, Authorization, AuthorizationDigest, ContentDigest, Envelope, EnvelopeSignature,
     KeyId, Layer, ListedProgram, MAX_DEFINITION_BYTES, Name, Permission, PermissionKind, Profile,
-    ProgramList, Statement, StepDefinition, StepDigest, canonical, json,
+    ProgramList, SealedToken, Statement, StepDefinition, StepDigest, canonical, json,
 };
 use reading::{EmergencyRule, PasskeysRule, comments};
 use verdict::TrustedRoster;
@@ -430,6 +430,8 @@ pub struct Derived {
     pub passkeys: Option<PasskeysRule>,
     /// What policy says about the emergency. `None` if the run is no emergency, or if policy permits none.
     pub emergency: Option<EmergencyApproval>,
+    /// Tokens of the seal, if the review needs them.
+    pub tokens: Option<Vec<SealedToken>>,
     /// Sandbox profile that this program derived from the sealed documents.
     pub profile: Option<Profile>,
     /// Approvers whose signatures over this payload were verified.
@@ -517,6 +519,8 @@ pub struct ReviewSources {
     pub session_runs: Option<Vec<String>>,
     /// Seal in force.
     pub seal: Option<Envelope>,
+    /// Tokens that the seal names, if the review needs them.
+    pub tokens: Option<Vec<u8>>,
     /// Policy that the seal names.
     pub policy: Option<Vec<u8>>,
     /// Built-in lists that the seal names.

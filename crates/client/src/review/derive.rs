@@ -98,6 +98,7 @@ impl Derived {
             rules: Vec::new(),
             passkeys: None,
             emergency: None,
+            tokens: None,
             profile: None,
             signers: Vec::new(),
             strangers: Vec::new(),

@@ -9,7 +9,8 @@ use crate::{
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryName, Code, Envelope,
     MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, Profile,
-    RosterDigest, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, canonical, joined, json,
+    RosterDigest, Seal, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, canonical, joined,
+    json,
 };
 use verdict::{Chain, SeenHead, TrustedRoster};
 use wire::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
@@ -118,13 +119,18 @@ pub fn gather(
     Ok(documents(sources, &signed, may_be_gone, client, trust))
 }
 
-/// Collects the documents about the runs of a step under a grant, like [`gather`].
+/// Collects the documents about the runs of a step under a grant, like [`gather`]. `by_token` is true if the grant is to a
+/// token.
 pub fn gather_granted(
-    run: &Authorization,
+    (run, by_token): (&Authorization, bool),
     client: &Client,
     trust: &[ChosenTrust],
 ) -> ReviewSources {
-    documents(ReviewSources::default(), run, true, client, trust)
+    let mut sources = documents(ReviewSources::default(), run, true, client, trust);
+    if by_token && let Some(seal) = &sources.seal {
+        sources.tokens = sealed_tokens(client, seal);
+    }
+    sources
 }
 
 fn documents(
@@ -302,8 +308,15 @@ fn files_of(definition: &[u8]) -> Vec<StepFile> {
     files
 }
 
+/// Returns the list of tokens that a seal names. Neither the seal nor the list is verified.
+pub fn sealed_tokens(client: &Client, seal: &Envelope) -> Option<Vec<u8>> {
+    let payload = Base64::Strict.decode("", &seal.payload).ok()?;
+    let seal = Statement::<Seal>::from_payload(&payload).ok()?;
+    client.blob(seal.predicate.tokens.as_bytes()).ok()
+}
+
 /// Returns the log entry of a seal.
-fn seal_entry(client: &Client, index: u64) -> CommandResult<Vec<u8>> {
+pub fn seal_entry(client: &Client, index: u64) -> CommandResult<Vec<u8>> {
     let odd = |what: &str| CommandFailure::unreachable(format!("the boundary's log: {what}"));
     let log = LogSource::Served(Box::new(client.clone()));
     let head = log.head()?.ok_or_else(|| odd("it has no checkpoint"))?;

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Artifact, BoundaryRef, ContentDigest, GrantId, KeyId, MAX_GRANT_S, MAX_REASON_CHARS, MAX_USES, Malformed,
-    Name, Parameter, ParameterType, Permission, Predicate, Profile, Statement, StepDigest, StepRef,
-    Subject, Timestamp, check_by, check_count, check_range, check_subjects,
+    Artifact, BoundaryRef, ContentDigest, GrantId, KeyId, MAX_GRANT_S, MAX_REASON_CHARS, MAX_USES,
+    Malformed, Name, Parameter, ParameterType, Permission, Predicate, Profile, Statement,
+    StepDigest, StepRef, Subject, Timestamp, check_by, check_count, check_range, check_subjects,
     record::{
         authorization::{check_permissions, check_reason},
         run_extensions::{MAX_ARTIFACTS, check_artifact_bytes},
@@ -92,6 +92,14 @@ impl Grantee {
         match self {
             Self::Key(grantee) => &grantee.name,
             Self::Token(grantee) => &grantee.token,
+        }
+    }
+
+    /// Returns the name of the token, or `None` for a proposer with a key.
+    pub fn token(&self) -> Option<&Name> {
+        match self {
+            Self::Key(_) => None,
+            Self::Token(grantee) => Some(&grantee.token),
         }
     }
 

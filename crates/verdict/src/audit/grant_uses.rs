@@ -21,7 +21,7 @@ use crate::{
         granted_parameters::GrantedSchemas,
         grants::{
             RecentUses, check_grant_window, check_granted_parameters, check_granted_step,
-            check_standing, check_use,
+            check_standing, check_use, keys_of_use,
         },
     },
     stands, verify_grant,
@@ -101,7 +101,10 @@ impl GrantUses {
         let terms = verified.predicate();
         let _schemas = GrantedSchemas::of(terms)?;
         let _place = check_place(&terms.boundary, here)?;
-        check_grantee(terms, &in_force.roster)?;
+        let tokens = in_force.state.as_deref().map_or(Tokens::Unknown, |state| {
+            Tokens::Sealed(&state.tokens, Timestamp::from_unix(0))
+        });
+        check_grantee(terms, &in_force.roster, tokens)?;
         let digest = ContentDigest::of(payload);
         if let Some(earlier) = self
             .0
@@ -143,6 +146,7 @@ impl GrantUses {
             max_uses: terms.max_uses,
             expires_at: terms.expires_at,
             signatures: signed.signature_count() as u64,
+            token: terms.grantee.token().cloned(),
         })
     }
 
@@ -235,7 +239,7 @@ impl GrantUses {
         let line = |(digest, grant): (&ContentDigest, &LoggedGrant)| GrantLine {
             grant: grant.terms.grant.clone(),
             digest: *digest,
-            grantee: grant.terms.grantee.name.clone(),
+            grantee: grant.terms.grantee.name().clone(),
             proposer: grant.terms.proposer.clone(),
             signers: grant.signers.clone(),
             until: grant.terms.expires_at,
@@ -472,11 +476,12 @@ impl BundledGrant {
     ) -> Result<String, CheckStop> {
         let (terms, signed) = (self.verified.predicate(), authorization.predicate());
         check_grant_window(terms, consumption.at)?;
-        check_grantee(terms, roster)?;
+        check_grantee(terms, roster, Tokens::Unknown)?;
         let [signature] = authorization.signatures() else {
             return Err(failed("the authorization has another signer"));
         };
-        let index = check_use(terms, &self.digest(), signed, &signature.keyid)?;
+        let signer = (&signature.keyid, &*keys_of_use(terms, roster));
+        let index = check_use(terms, &self.digest(), signed, signer)?;
         check_granted_step(terms, index, step)?;
         let schema = self
             .schemas
@@ -491,11 +496,13 @@ impl BundledGrant {
                 terms.max_uses
             )
         })?;
-        let others = if terms.steps.len() > 1 {
-            "; the other steps of the grant are not checked"
-        } else {
-            ""
-        };
+        let mut others = String::new();
+        if terms.steps.len() > 1 {
+            others.push_str("; the other steps of the grant are not checked");
+        }
+        if terms.grantee.key().is_none() {
+            others.push_str("; that the token was presented is the boundary's word");
+        }
         Ok(format!(
             "{}, use {used} of {}{others}",
             terms.grant, terms.max_uses
@@ -518,6 +525,7 @@ impl BundledGrant {
             max_uses: terms.max_uses,
             expires_at: terms.expires_at,
             signatures: self.signatures as u64,
+            token: terms.grantee.token().cloned(),
         }
     }
 }

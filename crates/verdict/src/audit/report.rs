@@ -400,6 +400,9 @@ pub struct UsedGrant {
     pub expires_at: Timestamp,
     /// Number of signatures of the grant.
     pub signatures: u64,
+    /// The token that used the grant, if the grant is to a token. The use is the word of the boundary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Name>,
 }
 
 impl UsedGrant {
@@ -408,6 +411,9 @@ impl UsedGrant {
         let used = self.use_number.map_or_else(String::new, |number| {
             format!(", use {number} of {}", self.max_uses)
         });
-        format!("standing grant {}{used}", self.grant)
+        let by = self.token.as_ref().map_or(String::new(), |token| {
+            format!(", by the token {token} as the boundary says")
+        });
+        format!("standing grant {}{used}{by}", self.grant)
     }
 }

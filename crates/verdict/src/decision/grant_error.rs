@@ -31,6 +31,14 @@ pub enum GrantError {
         /// The key.
         keyid: KeyId,
     },
+    /// No sealed token has this name and the credential that the grant names.
+    #[error(
+        "no valid token {token} has the credential that the grant names, so nobody can use the grant: ask for a new grant"
+    )]
+    Token {
+        /// The token.
+        token: Name,
+    },
     /// A step of the grant is not sealed with this definition.
     #[error("the grant: {0}")]
     Step(StepError),
@@ -121,7 +129,7 @@ impl GrantError {
             Self::Place(error) => error.code(),
             Self::Window(error) => error.code(),
             Self::Revoked { .. } => Code::Revoked,
-            Self::Grantee { .. } => Code::UnknownSigner,
+            Self::Grantee { .. } | Self::Token { .. } => Code::UnknownSigner,
             Self::Step(error) => error.code(),
             Self::NotGrantable { .. } => Code::NotGrantable,
             Self::Policy { .. } => Code::PolicyDenied,

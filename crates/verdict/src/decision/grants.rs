@@ -19,9 +19,9 @@ use crate::{
     exclusion, quorum,
 };
 use documents::{
-    Authorization, BoundaryRef, ContentDigest, Grant, GrantRate, GrantedSession, GroupName, KeyId,
-    Name, Profile, RevokedSubject, SKEW_S, Signed, StepRef, Timestamp, Verified, VerifiedSignature,
-    VerifyError, WindowError,
+    Authorization, BoundaryRef, ContentDigest, Grant, GrantRate, GrantedSession, Grantee,
+    GranteeKey, GranteeToken, GroupName, KeyId, Name, Profile, RevokedSubject, SKEW_S, Signed,
+    StepRef, Timestamp, Verified, VerifiedSignature, VerifyError, WindowError,
 };
 use reading::{ParameterSchema, Ruling};
 

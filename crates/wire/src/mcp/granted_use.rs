@@ -90,7 +90,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 .steps
                 .iter()
                 .find(|step| step.reference.as_str() == args.step);
-            let ours = view.grant.grantee.key == key.keyid() && view.status != GrantStatus::Pending;
+            let ours = view.grant.grantee.key() == Some(&key.keyid())
+                && view.status != GrantStatus::Pending;
             let Some(granted) = granted.filter(|_| ours) else {
                 continue;
             };

@@ -185,6 +185,7 @@ impl PreviewRules {
             plan: None,
             grant: None,
             emergency: None,
+            by: None,
         })
     }
 

@@ -104,7 +104,11 @@ pub fn decide_gate(
     );
     if let Some(grant) = approved.and_then(|approved| approved.grant.as_ref()) {
         let words = format!("approvers did not sign this run, but the {}", grant.words());
-        say("grant", accepted(demands.granted, &words, "--allow-grant"));
+        let (taken, option) = match grant.token {
+            Some(_) => (demands.by_token, "--allow-grant --allow-token-grant"),
+            None => (demands.granted, "--allow-grant"),
+        };
+        say("grant", accepted(taken, &words, option));
     }
     if approved.is_some_and(|approved| approved.emergency) {
         let words = "other people approved the run than normally, because it was an emergency; a bundle does not show its reviews";
@@ -473,6 +477,8 @@ pub struct GateRequirements {
     pub unchecked: BTreeSet<CheckName>,
     /// True if the gate accepts a run under a standing grant.
     pub granted: bool,
+    /// True if the gate also accepts a run that a token started under a standing grant.
+    pub by_token: bool,
     /// True if the gate accepts a run in an emergency.
     pub emergency: bool,
     /// True if the gate accepts a roster version that needed no signatures.
@@ -583,6 +589,7 @@ mod tests {
             age: AgeLimit::Seconds(24 * 3600),
             unchecked: BTreeSet::new(),
             granted: false,
+            by_token: false,
             emergency: false,
             unguarded: false,
         }

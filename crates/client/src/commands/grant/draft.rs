@@ -6,16 +6,21 @@ use serde_json::Value;
 
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal,
-    TrustArgs, commands::grant::grant_review::all_of, named, now, read_predicate,
-    remote::proposals::list, roster_in_force, step_parameters, typed, with_any,
+    TrustArgs,
+    commands::grant::grant_review::all_of,
+    named, now, read_predicate,
+    remote::proposals::list,
+    review::gather::{seal_entry, sealed_tokens},
+    roster_in_force, step_parameters, typed, with_any,
 };
 use documents::{
-    Authorization, Bundle, GrantRate, GrantedSession, Grantee, KeyId, Name, Parameter,
-    PermissionReason, Receipt, SshKey, Status, StepRef, canonical, joined,
+    Authorization, Bundle, GrantRate, GrantedSession, Grantee, GranteeKey, GranteeToken, KeyId,
+    Name, Parameter, PermissionReason, Receipt, SealedToken, SshKey, Status, StepRef, canonical,
+    joined,
 };
 use reading::duration;
 use verdict::VerifyOptions;
-use wire::{DraftStep, DraftTerms, GrantRequest, GrantView, StepView};
+use wire::{DraftStep, DraftTerms, GrantRequest, GrantView, RegistryView, StepView};
 
 /// Draft a standing grant.
 #[derive(Debug, clap::Args)]
@@ -34,7 +39,7 @@ of its owners do not count.")]
 pub struct Args {
     /// The step
     step: StepRef,
-    /// The proposer of the roster that may use the grant
+    /// The proposer of the roster, or the token, that may use the grant
     #[arg(long, value_name = "NAME")]
     grantee: Name,
     /// The key with which the grantee uses the grant, if the roster gives it several keys
@@ -131,10 +136,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let required = properties.keys().cloned().collect();
     let params = Parameter::object(properties, required);
     let terms = DraftTerms {
-        grantee: Grantee {
-            name: args.grantee.clone(),
-            key: grantee_key(args, &client, global)?,
-        },
+        grantee: grantee(args, &client, global)?,
         steps: vec![DraftStep {
             step: args.step.clone(),
             params,
@@ -174,13 +176,19 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     Ok(Exit::Done)
 }
 
-/// Returns the key of the grantee.
-fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> CommandResult<KeyId> {
+/// Returns the grantee: a proposer with its key, or a token with its credential.
+fn grantee(args: &Args, client: &Client, global: &GlobalOptions) -> CommandResult<Grantee> {
+    let by_key = |key| {
+        Grantee::Key(GranteeKey {
+            name: args.grantee.clone(),
+            key,
+        })
+    };
     let own = client
         .admitted_key()
         .filter(|_| client.name().as_ref() == Some(&args.grantee));
     if let Some(key) = args.grantee_key.or(own) {
-        return Ok(key);
+        return Ok(by_key(key));
     }
     let trust = global.trust(&args.trust).find()?;
     let mut pinned = trust
@@ -204,21 +212,39 @@ fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> CommandR
         })?),
     };
     let Some(proposer) = proposer else {
-        let words = format!(
-            "{} is no proposer of the roster: only a proposer with a key of its own can use a grant",
-            args.grantee
-        );
-        return Err(CommandFailure::usage(words));
+        let token = tokens_in_force(client)?
+            .into_iter()
+            .find(|token| token.name == args.grantee);
+        let token = token.ok_or_else(|| {
+            let name = &args.grantee;
+            CommandFailure::usage(format!(
+                "{name} is neither a proposer of the roster nor a token"
+            ))
+        })?;
+        return Ok(Grantee::Token(GranteeToken {
+            token: token.name,
+            credential: token.credential,
+        }));
     };
     match &proposer.keys[..] {
         [only] => SshKey::parse(only)
-            .map(|key| key.keyid())
+            .map(|key| by_key(key.keyid()))
             .map_err(CommandFailure::usage),
         _ => Err(CommandFailure::usage(format!(
             "{} has several keys: choose one with --grantee-key",
             args.grantee
         ))),
     }
+}
+
+/// Returns the tokens of the seal in force. A review checks them.
+fn tokens_in_force(client: &Client) -> CommandResult<Vec<SealedToken>> {
+    let registry: RegistryView = client.get("/v1/registry")?;
+    let entry = seal_entry(client, registry.seal.index)?;
+    let seal = serde_json::from_slice(&entry).ok();
+    let tokens = seal.and_then(|seal| sealed_tokens(client, &seal));
+    let list = tokens.and_then(|tokens| serde_json::from_slice(&tokens).ok());
+    list.ok_or_else(|| CommandFailure::refused("the sealed list of tokens can't be read"))
 }
 
 /// Returns the declarations of the named parameters.

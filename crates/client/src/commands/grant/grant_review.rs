@@ -20,10 +20,11 @@ use crate::{
     text_lines,
 };
 use documents::{
-    Authorization, Base64, ContentDigest, Grant, GrantedStep, NetworkMode, Nonce, ProposalId,
-    RenderedDigest, Status, StepRef, StepReference, Timestamp, joined, json,
+    Authorization, Base64, ContentDigest, Grant, GrantedStep, Grantee, NetworkMode, Nonce,
+    ProposalId, RenderedDigest, SealedToken, Status, StepRef, StepReference, Timestamp, joined,
+    json,
 };
-use verdict::{TrustedRoster, check_grantee};
+use verdict::{Tokens, TrustedRoster, check_grantee};
 use wire::{GrantList, GrantStatus, GrantView};
 
 /// Number of hex digits of the digest that a person must type.
@@ -79,7 +80,7 @@ impl GrantReview {
             let run = run_of(&grant, granted, digest);
             let sources = ReviewSources {
                 told: Some(told.clone()),
-                ..gather_granted(&run, client, trust)
+                ..gather_granted((&run, grant.grantee.key().is_none()), client, trust)
             };
             let found = derive_granted(&sources, &run, now());
             (sources, found)
@@ -131,11 +132,84 @@ impl GrantReview {
         format!("{} {}", self.terms.max_uses, &hex[hex.len() - DIGITS..])
     }
 
-    /// Returns why the roster does not give the key of the grant to the grantee.
+    /// Returns the sealed entry of the token that may use the grant.
+    fn token(&self) -> Option<&SealedToken> {
+        let tokens = self.steps.first()?.1.tokens.as_ref()?;
+        tokens
+            .iter()
+            .find(|token| token.name == *self.terms.grantee.name())
+    }
+
+    /// Returns why the grantee can't be the holder of the key, or the token with the credential.
     fn grantee_flaw(&self) -> Option<String> {
-        check_grantee(&self.terms, self.known_roster()?)
-            .err()
-            .map(|error| error.to_string())
+        let roster = self.known_roster()?;
+        let token = self.token();
+        if let Err(error) = token.map_or(Ok(()), SealedToken::check) {
+            return Some(error.to_string());
+        }
+        let tokens = Tokens::Sealed(
+            token.map_or(&[], std::slice::from_ref),
+            self.terms.issued_at,
+        );
+        let checked = check_grantee(&self.terms, roster, tokens);
+        checked.err().map(|error| error.to_string())
+    }
+
+    /// Returns who may use the grant, in words.
+    fn grantee_words(&self) -> String {
+        let name = self.terms.grantee.name();
+        let owners = match self.token() {
+            Some(token) => Some(&token.owners),
+            None => {
+                let roster = self.known_roster();
+                let proposer = roster.and_then(|roster| roster.proposer(name));
+                proposer.map(|proposer| &proposer.owners)
+            }
+        };
+        let owners = owners.map_or(String::new(), |owners| {
+            format!(" (owner {})", listed(&owners.iter().collect::<Vec<_>>()))
+        });
+        match (&self.terms.grantee, self.token()) {
+            (Grantee::Key(_), _) => format!("\"{name}\"{owners}"),
+            (Grantee::Token(_), Some(SealedToken { oidc: Some(_), .. })) => {
+                format!("each CI job that opens the token \"{name}\"{owners}")
+            }
+            (Grantee::Token(_), _) => format!("whoever holds the token \"{name}\"{owners}"),
+        }
+    }
+
+    /// Draws what the grantee must present.
+    fn draw_grantee(&self, screen: &mut Screen) {
+        let credential = match &self.terms.grantee {
+            Grantee::Key(grantee) => return field(screen, "grantee key", grantee.key.as_str()),
+            Grantee::Token(grantee) => grantee.credential,
+        };
+        bad(
+            screen,
+            "uses",
+            "each use is the word of the boundary: no key signs it",
+        );
+        field(screen, "credential", &credential.to_string());
+        let Some(binding) = self.token().and_then(|token| token.oidc.as_ref()) else {
+            return;
+        };
+        field(screen, "issuer", &binding.issuer);
+        for (name, value) in &binding.claims {
+            field(screen, "claim", &format!("{name} is {value}"));
+        }
+        for (parameter, claim) in &binding.bind {
+            field(
+                screen,
+                "bind",
+                &format!("the parameter {parameter} is the claim {claim}"),
+            );
+        }
+        for (what, file) in [("issuer keys", binding.jwks), ("issuer ca", binding.ca)] {
+            let words = file.map_or("as the boundary reads them".to_owned(), |file| {
+                file.to_string()
+            });
+            field(screen, what, &words);
+        }
     }
 
     /// Returns whether the approver may sign.
@@ -246,24 +320,12 @@ impl GrantReview {
     /// Draws the decision, which stays on the screen with the question.
     fn block(&self, now: Timestamp) -> Screen {
         let mut screen = Screen::default();
-        let (grant, grantee) = (&self.terms, &self.terms.grantee);
+        let grant = &self.terms;
         screen.push(LineTone::Bad, "", HEADING);
-        let owners = self
-            .known_roster()
-            .and_then(|roster| roster.proposer(&grantee.name));
-        let owners = owners.map_or(String::new(), |proposer| {
-            format!(
-                " (owner {})",
-                listed(&proposer.owners.iter().collect::<Vec<_>>())
-            )
-        });
-        let boundary = &grant.boundary.name;
+        let (grantee, boundary) = (self.grantee_words(), &grant.boundary.name);
         screen.say(
             LineTone::Bad,
-            &format!(
-                "after this, \"{}\"{owners} may run WITHOUT ASKING at {boundary}",
-                grantee.name
-            ),
+            &format!("after this, {grantee} may run WITHOUT ASKING at {boundary}"),
         );
         let (checks, changes): (Vec<_>, Vec<_>) = self
             .granted()
@@ -277,7 +339,7 @@ impl GrantReview {
             }
         }
         screen.heading("all runs together");
-        field(&mut screen, "grantee key", grantee.key.as_str());
+        self.draw_grantee(&mut screen);
         bad(&mut screen, "how often", &self.limits(now));
         if !grant.artifacts.is_empty() {
             let each = grant
@@ -307,7 +369,8 @@ impl GrantReview {
         }
         let stop = format!(
             "countersign revoke {} (an approver of a step, {}, or an operator)",
-            grant.grant, grantee.name
+            grant.grant,
+            grant.grantee.name()
         );
         field(&mut screen, "to stop it", &stop);
         remarks(&mut screen, &self.remarks);
@@ -491,7 +554,7 @@ fn run_of(grant: &Grant, granted: &GrantedStep, digest: ContentDigest) -> Author
         rendered: RenderedDigest::of(b""),
         permissions: granted.permissions.clone(),
         sandbox: granted.sandbox.clone(),
-        proposer: grant.grantee.name.clone(),
+        proposer: grant.grantee.name().clone(),
         reason: String::new(),
         issued_at: grant.issued_at,
         not_before: grant.not_before,
@@ -501,6 +564,7 @@ fn run_of(grant: &Grant, granted: &GrantedStep, digest: ContentDigest) -> Author
         plan: None,
         grant: Some(digest),
         emergency: None,
+        by: None,
     }
 }
 

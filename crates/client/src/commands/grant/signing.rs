@@ -9,7 +9,8 @@ use crate::{
     terminal::streams::wrapped,
 };
 use documents::{
-    Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Name, Nonce, joined,
+    Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Grantee, Name, Nonce,
+    joined,
 };
 use wire::{ApprovalsView, GrantStatus, GrantView, ProposalView, Signatures};
 
@@ -190,7 +191,11 @@ pub fn sign_use(
             .iter()
             .all(|(name, value)| signed.params.get(name) == Some(value))
     });
-    let grantee = &wanted.grant.grant.grantee;
+    let Grantee::Key(grantee) = &wanted.grant.grant.grantee else {
+        return Err(CommandFailure::usage(
+            "the grant is to a token, so no key can use it",
+        ));
+    };
     for (holds, what) in [
         (signed.step.reference.as_str() == wanted.step, "the step"),
         (same_params, "a parameter"),

@@ -10,8 +10,8 @@ use crate::{
     review::{compare::compare, coverage, value_words::signed_paths},
 };
 use documents::{
-    Approvals, Authorization, GroupName, Name, Profile, RenderedDigest, StepDefinition, Timestamp,
-    joined,
+    Approvals, Authorization, BlobDigest, GroupName, MAX_BLOB_BYTES, Name, Profile, RenderedDigest,
+    StepDefinition, Timestamp, joined, json,
 };
 use reading::{ParameterSchema, Ruling};
 use verdict::{KeyHolder, NotCounted, QuorumRules, rules_of_run};
@@ -79,6 +79,14 @@ pub fn derive_granted(sources: &ReviewSources, run: &Authorization, now: Timesta
     found.definition(sources, run);
     let seal = found.sealed(sources, run);
     found.context(sources, run, seal.as_ref());
+    found.tokens = sources
+        .tokens
+        .as_deref()
+        .zip(seal)
+        .and_then(|(bytes, seal)| {
+            let list = json::parse_as(bytes, MAX_BLOB_BYTES).ok();
+            list.filter(|_| BlobDigest::of(bytes) == seal.tokens)
+        });
     // Passkeys sign no grant.
     found.passkeys = None;
     let mut lines = Lines {
