@@ -17,7 +17,9 @@ pub(crate) fn world() -> Option<(World, Issuer)> {
     world_with(|_| {})
 }
 
-fn world_with(change: impl FnOnce(&mut crate::support::Setup)) -> Option<(World, Issuer)> {
+pub(crate) fn world_with(
+    change: impl FnOnce(&mut crate::support::Setup),
+) -> Option<(World, Issuer)> {
     able("ID tokens of CI jobs")?;
     let issuer = Issuer::new();
     let world = World::with(|setup| {
