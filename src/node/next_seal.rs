@@ -81,7 +81,9 @@ impl NextSeal<'_> {
             };
             self.sound(content, Some(sealed.steps()))
         };
-        let names: Vec<Name> = known.into_iter().map(|row| row.token.name).collect();
+        let names = known.into_iter().map(|row| row.token.name);
+        let sealed_names = sealed.tokens.iter().map(|token| token.name.clone());
+        let names: Vec<Name> = names.chain(sealed_names).collect();
         // Use the newest usable version of the roster. An unusable version must not block an earlier version.
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {
             let content = content(signed.until(version), policy);

@@ -531,6 +531,7 @@ fn the_gate_refuses_a_run_under_a_grant_unless_the_user_allows_it() {
         age: AgeLimit::Any,
         unchecked: MAY_BE_OPEN.into_iter().collect(),
         granted,
+        by_token: false,
         emergency: false,
         unguarded: false,
     };

@@ -6,7 +6,7 @@ use super::history_entries::{Case, as_expected, cases_of, found, kept_of, resume
 use super::log_mutation::{Told, alike, answers_trusting};
 use crate::fuzz_corpus::Random;
 use crate::history::script::FOREIGN;
-use crate::history::{ALICE, Approved, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, Sealed, key};
+use crate::history::{ALICE, Approved, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, Sealed, key, token};
 use documents::sha256;
 use serde_json::{Value, json};
 use verdict::{AuditEvent, Auditor, Expected, LogEntry, Pinned, rosters_in};

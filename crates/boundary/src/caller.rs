@@ -11,7 +11,7 @@ use crossing::{
     session_user,
 };
 use documents::{
-    Code, ContentDigest, GranteeToken, MAX_JTI_BYTES, MAX_SESSION_S, Name, Scope, SessionId,
+    Code, ContentDigest, GranteeToken, MAX_SESSION_S, Name, Scope, SealedToken, SessionId,
     SessionUse, StepRef, Timestamp, TokenUse,
 };
 use reading::Pattern;
@@ -129,8 +129,8 @@ impl Caller {
     /// Returns the part of an authorization that names the token of the caller, who uses a grant to this token.
     ///
     /// # Errors
-    /// Returns `not-granted` if the caller did not present the token, and `malformed` if the claim `jti` of the ID token is
-    /// too long.
+    /// Returns `not-granted` if the caller did not present the token, and `malformed` if an authorization can't name the
+    /// claim `jti` of the ID token.
     pub fn token_use(&self, grantee: &GranteeToken) -> Result<TokenUse, Refusal> {
         if self.name.as_ref() != Some(&grantee.token) || self.credential != Some(grantee.credential)
         {
@@ -140,26 +140,22 @@ impl Caller {
             );
             return Err(Refusal::new(Code::NotGranted, detail).at("/grant", "of another token"));
         }
-        let jti = self.admitted.as_ref().map(|admitted| admitted.jti.clone());
-        if jti.as_ref().is_some_and(|jti| jti.len() > MAX_JTI_BYTES) {
-            let detail =
-                format!("the claim jti of the ID token has more than {MAX_JTI_BYTES} bytes");
-            return Err(Refusal::malformed("/grant", detail));
-        }
-        Ok(TokenUse {
+        let used = TokenUse {
             token: grantee.token.clone(),
-            jti,
-        })
+            jti: self.admitted.as_ref().map(|admitted| admitted.jti.clone()),
+        };
+        used.check()
+            .map_err(|error| Refusal::malformed("/grant", error.message))?;
+        Ok(used)
     }
 
     /// Returns true if the caller's token is still valid. Responses that take a long time repeat this check.
     pub fn still(&self, sealed: &Sealed, now: Timestamp) -> bool {
-        let mut tokens = sealed
-            .tokens
-            .iter()
-            .filter(|token| Some(&token.name) == self.name.as_ref());
-        self.credential.is_none()
-            || tokens.any(|token| token.expires_at.is_none_or(|end| now < end))
+        let is_own = |token: &&SealedToken| {
+            Some(&token.name) == self.name.as_ref() && Some(token.credential) == self.credential
+        };
+        let mut own = sealed.tokens.iter().filter(is_own);
+        self.credential.is_none() || own.any(|token| token.expires_at.is_none_or(|end| now < end))
     }
 
     /// Returns true if the caller may see that a step exists.
@@ -441,6 +437,7 @@ mod admitted_caller_tests {
     fn a_bound_parameter_has_exactly_the_text_of_the_claim() {
         let stated = |value: Value| AdmittedCaller {
             job: "{}".into(),
+            jti: "1".to_owned(),
             bound: vec![BoundParameter {
                 name: "n".into(),
                 claim: "sha".into(),

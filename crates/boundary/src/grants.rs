@@ -1,6 +1,6 @@
 //! Standing grants: drafts, their signatures, and the grants of the log.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -10,14 +10,17 @@ use crate::{
 use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refuse, refused};
 use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
-    GrantedStep, KeyId, Name, Scope, Signed, StepRef, Timestamp, Verified,
+    GrantedStep, Grantee, GranteeKey, GranteeToken, KeyId, Name, Scope, Signed, StepRef, Timestamp,
+    Verified,
 };
 use store::{ConsumeStop, GrantWrite, StoredGrant, WriteStop};
 use verdict::{
     EligibleApprovers, GrantError, NotCounted, PreparedGrant, RevocableGrant, Tokens, check_usable,
     count_unrevoked, judge_excluded, quorum, revocable,
 };
-use wire::{ApprovalsView, DraftTerms, GrantList, GrantStatus, GrantView, RefusalView};
+use wire::{
+    ApprovalsView, DraftGrantee, DraftTerms, GrantList, GrantStatus, GrantView, RefusalView,
+};
 
 /// Maximum number of grants in a list.
 pub const MOST_LISTED: usize = 1000;
@@ -71,7 +74,7 @@ impl Proposals {
         let grant = Grant {
             boundary: sealed.boundary.clone(),
             grant: GrantId::new(millis, random),
-            grantee: terms.grantee,
+            grantee: grantee_of(terms.grantee, &sealed)?,
             steps,
             max_uses: terms.max_uses,
             rate: terms.rate,
@@ -243,9 +246,7 @@ impl Proposals {
         }
     }
 
-    /// Returns the digest and the end of a grant under which a run is proposed. The crossing decides whether the grant
-    /// covers the run. If the grant has ended, the returned end is one second from now, because the window of a
-    /// statement must not be empty.
+    /// Returns the grant under which a run is proposed. The crossing decides whether the grant covers the run.
     ///
     /// # Errors
     /// Returns `malformed` without a nonce, and `not-granted` if the log has no such grant.
@@ -253,7 +254,8 @@ impl Proposals {
         &self,
         id: &GrantId,
         has_nonce: bool,
-    ) -> RequestResult<(ContentDigest, Timestamp)> {
+        sealed: &Sealed,
+    ) -> RequestResult<Arc<PreparedGrant>> {
         if !has_nonce {
             return Err(Refusal::new(
                 Code::Malformed,
@@ -262,21 +264,16 @@ impl Proposals {
             .at("/nonce", "missing")
             .into());
         }
-        match self
-            .ledger
-            .grant(id)?
-            .filter(|stored| stored.leaf.is_some())
-        {
-            Some(stored) => Ok((
-                stored.digest,
-                stored.expires_at.max(self.crossing.now().plus(1)),
-            )),
-            None => Err(
-                Refusal::new(Code::NotGranted, format!("the log has no grant {id}"))
-                    .at("/grant", "unknown")
-                    .into(),
-            ),
+        let unknown = || {
+            let detail = format!("the log has no grant {id}");
+            Refusal::new(Code::NotGranted, detail).at("/grant", "unknown")
+        };
+        let stored = self.ledger.grant(id)?.ok_or_else(unknown)?;
+        let grant = self.crossing.logged_grant(&stored.digest, sealed)?;
+        if grant.document().predicate().grant != *id {
+            return Err(unknown().into());
         }
+        Ok(grant)
     }
 
     async fn take_grant(&self, envelope: &Envelope) -> RequestResult<GrantView> {
@@ -532,6 +529,26 @@ impl Proposals {
         view.approvers = approvers.into_iter().collect();
         view.missing = missing.into_iter().collect();
         view
+    }
+}
+
+/// Returns the grantee of a draft, with the credential of a token.
+fn grantee_of(asked: DraftGrantee, sealed: &Sealed) -> RequestResult<Grantee> {
+    match (asked.name, asked.key, asked.token) {
+        (Some(name), Some(key), None) => Ok(Grantee::Key(GranteeKey { name, key })),
+        (None, None, Some(token)) => {
+            let found = sealed.tokens.iter().find(|sealed| sealed.name == token);
+            let credential = found.map(|sealed| sealed.credential).ok_or_else(|| {
+                let detail =
+                    format!("there is no token {token}: name a proposer with its key, or a token");
+                Refusal::new(Code::UnknownSigner, detail).at("/draft/grantee/token", "unknown")
+            })?;
+            Ok(Grantee::Token(GranteeToken { token, credential }))
+        }
+        _ => {
+            let detail = "expected `name` and `key` of a proposer, or `token`";
+            Err(Refusal::malformed("/draft/grantee", detail).into())
+        }
     }
 }
 

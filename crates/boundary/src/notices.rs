@@ -394,8 +394,7 @@ fn of_draft(event: FeedEvent, boundary: &BoundaryName, view: &GrantView) -> Noti
         1,
         format!(
             "for: {}, at most {} runs without asking",
-            grant.grantee.name(),
-            grant.max_uses
+            grant.grantee, grant.max_uses
         ),
     );
     lines.extend(of_content(grant.expires_at, denied, view.digest.as_bytes()));

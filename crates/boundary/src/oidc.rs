@@ -92,14 +92,14 @@ impl Admission {
             if signed.contains_key(&files) {
                 continue;
             }
-            let row = rows.iter().find(|row| row.token.name == token.name);
-            let row = row.filter(|row| files_of(row) == files).ok_or_else(|| {
-                fault(format!(
-                    "the files of the issuer of the token {} are not those that the seal names",
+            // The files of any row are good, because the seal names their digests.
+            let read = match rows.iter().find(|row| files_of(row) == files) {
+                Some(row) => self.keys_of(row, &id_token, now).await,
+                None => Err(fault(format!(
+                    "the store lacks the files of the issuer that the seal names for the token {}",
                     token.name
-                ))
-            })?;
-            let read = self.keys_of(row, &id_token, now).await;
+                ))),
+            };
             let verified = read.and_then(|read| id_token.verify(&read).map_err(Stopped::from));
             let noted =
                 verified.map_err(|error| stopped = stopped.take().filter(is_busy).or(Some(error)));

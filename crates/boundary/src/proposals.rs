@@ -26,10 +26,10 @@ use crossing::{
     refuse, secret_permits, session_user,
 };
 use documents::{
-    Artifact, ArtifactName, Artifacts, Authorization, Code, Emergency, InputDigest, MAX_WINDOW_S,
-    Malformed, Name, Nonce, ParamsDigest, Permission, PlanReference, ProposalId, ReceiptId, Scope,
-    SessionId, SessionReference, StepDefinition, StepDigest, StepRef, StepReference, Timestamp,
-    VerifiedSignature, canonical, joined, json, locked,
+    Artifact, ArtifactName, Artifacts, Authorization, Code, ContentDigest, Emergency, Grantee,
+    InputDigest, MAX_WINDOW_S, Malformed, Name, Nonce, ParamsDigest, Permission, PlanReference,
+    ProposalId, ReceiptId, Scope, SessionId, SessionReference, StepDefinition, StepDigest, StepRef,
+    StepReference, Timestamp, VerifiedSignature, canonical, joined, json, locked,
 };
 use sandbox::LinuxSandbox;
 use store::{
@@ -87,25 +87,28 @@ impl Proposals {
     ) -> RequestResult<(ProposalView, bool)> {
         let request = canonical::canonical_of(&body).map_err(fault)?;
         let outcome = self.record(caller, body).await;
-        let outcome = match outcome {
-            Ok((view, is_new)) if view.status == ProposalStatus::Pending => {
-                let used = self.sign_for_token(caller, view).await;
-                used.map(|view| (view, is_new))
-            }
-            outcome => outcome,
-        };
         if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
             self.refusals
                 .note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
         }
-        outcome
+        let ((mut view, is_new), asked) = outcome?;
+        if asked.by.is_some() && view.status == ProposalStatus::Pending {
+            let used = self.sign_for_token(&view.id, asked).await?;
+            view = ProposalView {
+                existing: view.existing,
+                reason_not_taken: view.reason_not_taken,
+                ..used
+            };
+        }
+        Ok((view, is_new))
     }
 
+    /// Stores the proposal, unless the call repeats an earlier proposal. Also returns what the call asks for.
     async fn record(
         &self,
         caller: &Caller,
         mut body: Propose,
-    ) -> RequestResult<(ProposalView, bool)> {
+    ) -> RequestResult<((ProposalView, bool), Authorization)> {
         let named = body.step.split('@').next().unwrap_or_default();
         let parsed = parse_step(&body.step);
         let (reference, insisted) = parsed
@@ -160,18 +163,20 @@ impl Proposals {
         let grant = body
             .grant
             .as_ref()
-            .map(|id| self.grant_in_use(id, body.nonce.is_some()))
+            .map(|id| self.grant_in_use(id, body.nonce.is_some(), &sealed))
             .transpose()?;
-        let by = match grant {
-            Some((digest, _)) => self.token_use(caller, &digest, &sealed)?,
-            None => None,
+        let terms = grant.as_ref().map(|grant| grant.document().predicate());
+        let by = match terms.map(|terms| &terms.grantee) {
+            Some(Grantee::Token(grantee)) => Some(caller.token_use(grantee)?),
+            _ => None,
         };
         // A proposal can't run after the end of its token, its grant or its session.
         let ends = sealed
             .tokens
             .ends([&proposer, &proposer])
             .into_iter()
-            .chain(grant.map(|(_, end)| end))
+            // The crossing refuses a grant that has ended. The window of a statement must not be empty.
+            .chain(terms.map(|terms| terms.expires_at.max(now.plus(1))))
             .chain(body.session.as_ref().map(SessionId::end));
         let latest = ends.fold(now.plus(MAX_WINDOW_S), Timestamp::min);
         let expires_at = window::end_of_window(&body, held, now, latest)?;
@@ -223,7 +228,9 @@ impl Proposals {
             session,
             artifacts,
             plan,
-            grant: grant.map(|(digest, _)| digest),
+            grant: grant
+                .as_ref()
+                .map(|grant| ContentDigest::from_bytes(grant.document().digest())),
             by,
             emergency: body.emergency.then(Emergency::yes),
         };
@@ -258,7 +265,8 @@ impl Proposals {
             // An earlier proposal of the same run can make a new one impossible, for example an emergency without its
             // review. In this case, the answer is the earlier proposal.
             let earlier = self.earlier(&new)?.ok_or(stopped)?;
-            return self.repeated(caller, &earlier, &authorization.reason);
+            let repeated = self.repeated(caller, &earlier, &authorization.reason)?;
+            return Ok((repeated, authorization));
         }
         let result = self.ledger.propose(new).await?;
         let Authorization {
@@ -273,7 +281,8 @@ impl Proposals {
         if result == ProposeResult::New && (session.is_some() || grant.is_some() || changed()) {
             self.end_if_overtaken(id, session.clone()).await;
         }
-        self.answer_to(caller, result, &authorization, now)
+        let answer = self.answer_to(caller, result, &authorization, now)?;
+        Ok((answer, authorization))
     }
 
     /// Returns the milliseconds of a new proposal. They increase with each proposal, also while the boundary's own time is

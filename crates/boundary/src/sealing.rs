@@ -7,7 +7,7 @@ use std::{
 
 use tokio::task::JoinError;
 
-use crate::{Health, NoteSource, Proposals, Surroundings, grants, not_logged};
+use crate::{Health, NoteSource, Proposals, Surroundings, grants, not_logged, tokens::check_new};
 use crossing::{
     BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, RequestResult, SealContent,
     SealDraft, SealError, SealPredecessor, Sealed, check_files, fault, refuse,
@@ -18,7 +18,7 @@ use documents::{
 };
 use reading::{FileProblem, Policy, Registry, RunbookDirectories, differences};
 use sandbox::{LinuxSandbox, Unavailable};
-use store::{CheckedState, Ledger, SealWrite, StoredGrant, Token, TokenChange, WriteStop};
+use store::{CheckedState, Ledger, SealWrite, StoredGrant, TokenChange, WriteStop};
 use verdict::{Revocations, StepsInForce, TrustedRoster, steps_to_seal};
 
 /// Maximum number of errors in a note about a failed reseal.
@@ -437,16 +437,6 @@ impl Sealing {
         epoch: Option<Epoch>,
         revocations: Option<usize>,
     ) -> RequestResult<bool> {
-        if let Some(TokenChange::Revoke { name, .. }) = &token {
-            let known = self.ledger.tokens()?;
-            let found = |row: &Token| row.token.name == *name && row.revoked_at.is_none();
-            if !known.iter().any(found) {
-                return Err(refuse(
-                    Code::NotFound,
-                    format!("there is no token {name} that could be revoked"),
-                ));
-            }
-        }
         let tokens: Vec<TokenChange> = token.into_iter().collect();
         let mut at = self.crossing.now();
         for _ in 0..MOST_TRIES {
@@ -458,10 +448,17 @@ impl Sealing {
             material.tokens = tokens_in_force(&before.tokens, &revoked, at);
             match tokens.first() {
                 Some(TokenChange::Add(row)) => {
+                    check_new(&row.token, &material.tokens)?;
                     material.tokens.push(row.token.clone());
                 }
                 Some(TokenChange::Revoke { name, .. }) => {
-                    material.tokens.retain(|token| token.name != *name);
+                    // A seal decides which tokens are valid, also if the database has lost a row.
+                    let Some(at) = material.tokens.iter().position(|token| token.name == *name)
+                    else {
+                        let detail = format!("there is no token {name} that could be revoked");
+                        return Err(refuse(Code::NotFound, detail));
+                    };
+                    material.tokens.remove(at);
                 }
                 None => {}
             }

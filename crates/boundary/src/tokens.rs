@@ -11,17 +11,30 @@ use store::{Token, TokenChange};
 use wire::TokenView;
 
 impl Sealing {
-    /// Returns all tokens, including expired and revoked tokens, sorted by name.
+    /// Returns all tokens, including expired and revoked tokens, sorted by name. A token of the seal in force is as the seal
+    /// names it, whatever its row says.
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn tokens(&self) -> RequestResult<Vec<TokenView>> {
-        let views = self.ledger.tokens()?;
-        let views = views.iter().map(|row| TokenView {
+        let (rows, sealed) = (self.ledger.tokens()?, self.crossing.state());
+        let in_force = sealed.tokens.iter().map(|token| TokenView {
+            token: token.clone(),
+            revoked_at: None,
+        });
+        let is_over = |row: &&Token| {
+            sealed
+                .tokens
+                .iter()
+                .all(|token| token.name != row.token.name)
+        };
+        let over = rows.iter().filter(is_over).map(|row| TokenView {
             token: row.token.clone(),
             revoked_at: row.revoked_at,
         });
-        Ok(views.collect())
+        let mut views: Vec<_> = in_force.chain(over).collect();
+        views.sort_by(|one, other| one.token.name.cmp(&other.token.name));
+        Ok(views)
     }
 
     /// Creates a token and seals the change. Returns the audience of the ID tokens that can open a token with a binding.
@@ -75,6 +88,27 @@ impl Sealing {
     }
 }
 
+/// Checks that no token in force has the name or the credential of a new token.
+///
+/// # Errors
+/// Returns `malformed` with the token that has it.
+pub fn check_new(token: &SealedToken, in_force: &[SealedToken]) -> RequestResult {
+    let Some(other) = in_force
+        .iter()
+        .find(|other| other.name == token.name || other.credential == token.credential)
+    else {
+        return Ok(());
+    };
+    let (place, what) = match (other.name == token.name, &token.oidc) {
+        (true, _) => ("/name", "name"),
+        (false, Some(_)) => ("/oidc", "binding"),
+        (false, None) => ("/credential", "credential"),
+    };
+    let name = &other.name;
+    let detail = format!("the token {name} has this {what} already: revoke {name} first");
+    Err(Refusal::malformed(place, detail).into())
+}
+
 fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> RequestResult {
     let refuse = |pointer: &str, detail: String| Err(Refusal::malformed(pointer, detail).into());
     if let Err(error) = sealed.roster.check_token_name(&token.name) {
@@ -108,17 +142,6 @@ fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> RequestR
                 ),
             );
         }
-    }
-    let twin = sealed
-        .tokens
-        .iter()
-        .find(|other| other.credential == token.credential);
-    if let Some(twin) = twin {
-        let message = format!(
-            "the token {} has the same credential: each token has its own",
-            twin.name
-        );
-        return refuse("/credential", message);
     }
     if token.scopes.is_empty() {
         return refuse(

@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use crate::{Crossing, Refusal, RequestResult, Sealed, fault};
-use documents::{Code, Envelope, EnvelopeSignature, KeyId, Name, Revocation, Timestamp, json};
+use documents::{
+    Authorization, Code, Envelope, EnvelopeSignature, KeyId, Name, Revocation, Timestamp, json,
+};
 use store::{EntryEvent, EventFact, StoredEvent, opened};
 use verdict::{NotRevoked, Revocations, RevokedRun, check_not_revoked};
 
@@ -19,8 +21,15 @@ impl Crossing {
     }
 
     /// Signs a run under a grant to a token. The caller has checked that the token was presented.
-    pub fn sign_token_use(&self, payload: &[u8]) -> EnvelopeSignature {
-        self.key.signature(payload)
+    ///
+    /// # Errors
+    /// Returns a fault if the run is for another boundary or uses no grant to a token.
+    pub fn sign_token_use(&self, asked: Authorization) -> RequestResult<EnvelopeSignature> {
+        if asked.by.is_none() || asked.boundary != self.state().boundary {
+            return Err(fault("the run is no use of a token at this boundary"));
+        }
+        let payload = asked.into_statement()?.to_payload()?;
+        Ok(self.key.signature(&payload))
     }
 
     /// Returns the id of the key with which this boundary signs.

@@ -42,7 +42,7 @@ pub use crypto::{
 pub use mutex::locked;
 pub use record::{
     authorization::{
-        Authorization, BoundaryRef, MAX_AUTHORIZATION_BYTES, MAX_JTI_BYTES, MAX_PARAMS_BYTES,
+        Authorization, BoundaryRef, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES,
         MAX_PERMISSION_BYTES, MAX_PERMISSIONS, MAX_REASON_BYTES, MAX_REASON_CHARS, Permission,
         PermissionKind, PermissionReason, StepReference, TokenUse, authorization_digest, check_end,
         check_reason,

@@ -78,23 +78,22 @@ pub fn change_tokens(batch: &dyn OpenBatch, changes: &[TokenChange]) -> StoreRes
     })?;
     let (mut tokens, mut revoked) = (Vec::new(), Vec::new());
     for change in changes {
-        let (name, adds) = match change {
-            TokenChange::Add(row) => (&row.token.name, true),
-            TokenChange::Revoke { name, .. } => (name, false),
-        };
-        if known.iter().any(|known| known == name.as_str()) == adds {
-            return Ok(Some(name.clone()));
-        }
-        known.push(name.to_string());
         match change {
-            TokenChange::Add(row) => tokens.push(cells![
-                name.as_str(),
-                json(&row.token)?,
-                row.jwks.as_deref(),
-                row.ca.as_deref(),
-                row.created_at
-            ]),
-            TokenChange::Revoke { at, .. } => revoked.push(cells![name.as_str(), *at]),
+            TokenChange::Add(row) => {
+                let name = row.token.name.as_str();
+                if known.iter().any(|known| known == name) {
+                    return Ok(Some(row.token.name.clone()));
+                }
+                known.push(name.to_owned());
+                tokens.push(cells![
+                    name,
+                    json(&row.token)?,
+                    row.jwks.as_deref(),
+                    row.ca.as_deref(),
+                    row.created_at
+                ]);
+            }
+            TokenChange::Revoke { name, at } => revoked.push(cells![name.as_str(), *at]),
         }
     }
     let mut rows = RowList::default();

@@ -18,13 +18,13 @@ pub use api::{
     },
     feed::{FeedEvent, FeedKind, SignedBy},
     view::{
-        AdmittedJob, ApprovalsView, BoundaryView, DenialView, DenialsView, DeniedView, DraftStep,
-        DraftTerms, Event, FreezeView, GrantList, GrantRequest, GrantStatus, GrantView,
-        IdTokenBody, LastSuccess, NodeView, NodesView, ProposalList, ProposalStatus, ProposalView,
-        Ready, ReceiptFiles, ReceiptView, RefusalView, RegistryPage, RegistryView, ReviewNeed,
-        ReviewedView, RevocationView, RosterView, RunReviewView, SameRun, SealView, SessionList,
-        SessionRunView, SessionView, StepSummary, StepView, TokenView, UnknownEnd, UnsettledList,
-        UnsettledRun, for_command_line, pairs,
+        AdmittedJob, ApprovalsView, BoundaryView, DenialView, DenialsView, DeniedView,
+        DraftGrantee, DraftStep, DraftTerms, Event, FreezeView, GrantList, GrantRequest,
+        GrantStatus, GrantView, IdTokenBody, LastSuccess, NodeView, NodesView, ProposalList,
+        ProposalStatus, ProposalView, Ready, ReceiptFiles, ReceiptView, RefusalView, RegistryPage,
+        RegistryView, ReviewNeed, ReviewedView, RevocationView, RosterView, RunReviewView, SameRun,
+        SealView, SessionList, SessionRunView, SessionView, StepSummary, StepView, TokenView,
+        UnknownEnd, UnsettledList, UnsettledRun, for_command_line, pairs,
     },
 };
 pub use mcp::{

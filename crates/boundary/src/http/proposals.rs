@@ -64,7 +64,8 @@ pub const PROPOSAL_ID: Field = field("id", "the proposal's id, `prp_…`");
 pub static ROUTES: &[Route] = &[
     Route {
         summary: "Propose to run a step once; the answer contains the bytes to sign",
-        about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat until \
+        about: "Nothing runs before enough approvers have signed `payload`, except under a grant to the token of the caller: \
+             the boundary signs this run itself, and the answer comes when the run has begun, or can't begin. A nonce makes the call safe to repeat until \
              its end: for the same nonce and the same run, the answer is the existing proposal. Without a nonce and without \
              `new`, a call that asks for the same run as an earlier proposal of the caller is answered with that \
              proposal, while it is open and for 10 minutes after it ran, was denied or was cancelled, unless the \
@@ -84,9 +85,15 @@ pub static ROUTES: &[Route] = &[
             Code::InvalidParams,
             Code::PolicyDenied,
             Code::NonceReplayed,
+            Code::NotGranted,
+            Code::GrantExhausted,
+            Code::GrantPaused,
+            Code::Expired,
+            Code::Revoked,
             Code::QuorumMissing,
             Code::SandboxUnavailable,
             Code::ContextChanged,
+            Code::SessionStale,
             Code::WrongState,
         ],
         ..Route::post("/v1/proposals", "propose", &propose)
@@ -185,6 +192,9 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
     let written =
         json::parse_written(&body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
     let wish: Propose = json::typed(&written).map_err(unreadable)?;
+    // The boundary itself signs the run of a grant to a token.
+    let capacity = call.app.boundary.crossing.capacity();
+    let _permit = wish.grant.as_ref().map(|_| capacity.permit()).transpose()?;
     let (view, created) = call
         .finish(|boundary, caller| async move { boundary.proposals.propose(&caller, wish).await })
         .await?;

@@ -6,8 +6,7 @@ use crate::{Caller, Proposals, proposals::advance_refused, verified_of};
 use crossing::{CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed, refuse};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
-    Grantee, InputDigest, KeyId, ProposalId, Scope, Signed, Statement, TokenUse, Verified,
-    VerifiedSignature,
+    InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
 };
 use store::{Proposal, Signature};
 use verdict::{NotCounted, quorum};
@@ -164,42 +163,34 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Returns the part of an authorization that names the token which uses the grant, or `None` if a key may use it.
+    /// Signs a run that the caller `asked` for under a grant to its token, with the key of the boundary, and starts it.
+    /// The call may repeat the call that made the proposal `id`.
     ///
     /// # Errors
-    /// Returns `not-granted` if the caller did not present the token of the grant.
-    pub(super) fn token_use(
-        &self,
-        caller: &Caller,
-        grant: &ContentDigest,
-        sealed: &Sealed,
-    ) -> RequestResult<Option<TokenUse>> {
-        let grant = self.crossing.logged_grant(grant, sealed)?;
-        Ok(match &grant.document().predicate().grantee {
-            Grantee::Key(_) => None,
-            Grantee::Token(grantee) => Some(caller.token_use(grantee)?),
-        })
-    }
-
-    /// Signs the run of a grant to the token that the caller presented, with the key of the boundary. Returns the view of
-    /// every other proposal unchanged.
-    ///
-    /// # Errors
-    /// Returns the errors of [`Self::sign`].
+    /// Returns `nonce-replayed` if the stored proposal is for another run, and the errors of [`Self::sign`].
     pub(super) async fn sign_for_token(
         self: &Arc<Self>,
-        caller: &Caller,
-        view: ProposalView,
+        id: &ProposalId,
+        asked: Authorization,
     ) -> RequestResult<ProposalView> {
-        let payload = self.payload(&view.id)?;
-        let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
-        let (Some(grant), Some(_)) = (&signed.grant, &signed.by) else {
-            return Ok(view);
+        // A database can state any run, so the boundary signs only what this call asked for.
+        let stored = self.statement(id)?.predicate;
+        let asked = Authorization {
+            proposal: id.clone(),
+            reason: stored.reason.clone(),
+            issued_at: stored.issued_at,
+            not_before: stored.not_before,
+            ..asked
         };
-        // The call may repeat an earlier call, so the presented token is compared again.
-        self.token_use(caller, grant, &self.crossing.state())?;
-        let signature = self.crossing.sign_token_use(&payload);
-        self.sign(&view.id, &[signature], |_| Ok(())).await
+        if asked != stored {
+            let detail = "the stored proposal with this nonce is for another run or another ID token: make a new nonce";
+            return Err(Refusal::new(Code::NonceReplayed, detail)
+                .about(id)
+                .at("/nonce", "used by another proposal")
+                .into());
+        }
+        let signature = self.crossing.sign_token_use(asked)?;
+        self.sign(id, &[signature], |_| Ok(())).await
     }
 
     /// Accepts the signature of the grantee over a run under a standing grant, and starts the run.

@@ -401,7 +401,7 @@ pub fn grant_words(view: &GrantView) -> PrintableText {
     let steps = grant.steps.iter().map(|step| &step.reference);
     PrintableText::text(&format!(
         "STANDING GRANT for {}: {} runs of {} until {}",
-        grant.grantee.name(),
+        grant.grantee,
         grant.max_uses,
         joined(steps, ", "),
         grant.expires_at

@@ -203,7 +203,29 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         emergency: args.emergency,
         new: args.new.then_some(true),
     };
-    let mut view: ProposalView = client.post("/v1/proposals", &wish)?;
+    let sent = client.post("/v1/proposals", &wish);
+    let sent = match (sent, &wish.nonce) {
+        // The boundary may have received the call, and a call with the same nonce is the same run.
+        (
+            Err(CommandFailure {
+                exit: Exit::Unreachable,
+                problem: None,
+                ..
+            }),
+            Some(nonce),
+        ) => {
+            let again = client.post("/v1/proposals", &wish);
+            again.map_err(|failure| CommandFailure {
+                message: format!(
+                    "{}; the boundary may have received it: repeat the command with --nonce {nonce}",
+                    failure.message
+                ),
+                ..failure
+            })
+        }
+        (sent, _) => sent,
+    };
+    let mut view: ProposalView = sent?;
     if let (Some(grant), Some(nonce)) = (&grant, &wish.nonce)
         && view.status == ProposalStatus::Pending
         && grant.grant.grantee.key().is_some()

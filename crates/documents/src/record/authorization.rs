@@ -25,7 +25,7 @@ pub const MAX_PERMISSIONS: usize = 64;
 pub const MAX_PERMISSION_BYTES: usize = 128;
 
 /// Maximum length of the claim `jti` in an authorization, in bytes.
-pub const MAX_JTI_BYTES: usize = 128;
+const MAX_JTI_BYTES: usize = 128;
 
 /// The statement that approvers sign for one proposal: one step with these parameters and this nonce, at one boundary,
 /// for one run.
@@ -91,6 +91,23 @@ pub struct TokenUse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_JTI_BYTES))]
     pub jti: Option<String>,
+}
+
+impl TokenUse {
+    /// Checks the claim `jti`.
+    ///
+    /// # Errors
+    /// Returns an error if the claim is empty or too long, or has control characters.
+    pub fn check(&self) -> Result<(), Malformed> {
+        let jti = self.jti.as_deref().unwrap_or("-");
+        if jti.is_empty() || jti.len() > MAX_JTI_BYTES || jti.chars().any(char::is_control) {
+            let why = format!(
+                "expected a claim jti of 1 to {MAX_JTI_BYTES} bytes without control characters"
+            );
+            return Err(Malformed::at("/jti", why));
+        }
+        Ok(())
+    }
 }
 
 /// The boundary for which a statement is valid.
@@ -245,11 +262,7 @@ impl Predicate for Authorization {
                 let why = "only the proposer of the use of a grant can be a token";
                 return Err(Malformed::at("/predicate/by/token", why));
             }
-            let jti = by.jti.as_deref().unwrap_or("-");
-            if jti.is_empty() || jti.len() > MAX_JTI_BYTES || jti.chars().any(char::is_control) {
-                let why = format!("expected 1 to {MAX_JTI_BYTES} bytes without control characters");
-                return Err(Malformed::at("/predicate/by/jti", why));
-            }
+            by.check().map_err(|error| error.below("/predicate/by"))?;
         }
         if let Some(artifacts) = &self.artifacts {
             artifacts

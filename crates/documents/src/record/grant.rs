@@ -1,5 +1,7 @@
 //! Grant: a signed authorization for several runs, with limits.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +60,8 @@ pub struct Grant {
 
 /// The party that may use a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, try_from = "GranteeFields")]
+#[schemars(!try_from)]
 pub enum Grantee {
     /// A proposer, whose key signs each use.
     Key(GranteeKey),
@@ -86,6 +89,30 @@ pub struct GranteeToken {
     pub credential: ContentDigest,
 }
 
+/// The fields of both forms. The error of an untagged enumeration would not name the field.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GranteeFields {
+    name: Option<Name>,
+    key: Option<KeyId>,
+    token: Option<Name>,
+    credential: Option<ContentDigest>,
+}
+
+impl TryFrom<GranteeFields> for Grantee {
+    type Error = &'static str;
+
+    fn try_from(fields: GranteeFields) -> Result<Self, Self::Error> {
+        match (fields.name, fields.key, fields.token, fields.credential) {
+            (Some(name), Some(key), None, None) => Ok(Self::Key(GranteeKey { name, key })),
+            (None, None, Some(token), Some(credential)) => {
+                Ok(Self::Token(GranteeToken { token, credential }))
+            }
+            _ => Err("expected `name` and `key` of a proposer, or `token` and `credential`"),
+        }
+    }
+}
+
 impl Grantee {
     /// Returns the name of the proposer or of the token.
     pub fn name(&self) -> &Name {
@@ -108,6 +135,15 @@ impl Grantee {
         match self {
             Self::Key(grantee) => Some(&grantee.key),
             Self::Token(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Grantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(grantee) => grantee.name.fmt(f),
+            Self::Token(grantee) => write!(f, "the token {}", grantee.token),
         }
     }
 }

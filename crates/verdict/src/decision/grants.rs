@@ -183,6 +183,8 @@ pub fn stands<'g>(
     check_revoked(&grant.digest, terms, revoked)?;
     check_grant_window(terms, at)?;
     check_grantee(terms, roster, tokens)?;
+    let mut keys = keys_of_use(terms, roster);
+    keys.retain(|keyid| revoked.key(keyid).is_none());
     let excluded = judge_excluded(terms, tokens, roster)?;
     let signers = signers_of(signatures, roster);
     check_nobody(&signers, &excluded)?;
@@ -215,7 +217,7 @@ pub fn stands<'g>(
         excluded,
         signers,
         steps,
-        keys: keys_of_use(terms, roster),
+        keys,
     })
 }
 

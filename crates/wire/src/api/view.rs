@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use documents::{
     Approvals, Artifact, AuthorizationDigest, BlobDigest, BoundaryName, Code, ContentDigest,
-    Envelope, Epoch, Grant, GrantId, GrantRate, GrantedSession, Grantee, GroupName, ListedProgram,
+    Envelope, Epoch, Grant, GrantId, GrantRate, GrantedSession, GroupName, KeyId, ListedProgram,
     ManifestEntry, Name, ObservedEnd, Outcome, Parameter, ParamsDigest, Permission, PolicyDigest,
     Profile, ProposalId, ReceiptId, RefusedPart, RegistryRoot, ReviewVerdict, RevokedSubject,
     RosterDigest, RosteredApprover, SealDigest, SessionId, StepDigest, StepRef, StreamName,
@@ -559,8 +559,8 @@ pub struct GrantRequest {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DraftTerms {
-    /// The proposer that may use the grant, with the only key for it.
-    pub grantee: Grantee,
+    /// The party that may use the grant.
+    pub grantee: DraftGrantee,
     /// The steps, in any order.
     #[schemars(length(min = 1, max = 32))]
     pub steps: Vec<DraftStep>,
@@ -580,6 +580,21 @@ pub struct DraftTerms {
     pub reason: String,
     /// Seconds from now to the end of the grant, at most 90 days.
     pub expires_in_s: i64,
+}
+
+/// The party that may use the drafted grant: `name` and `key` of a proposer, or `token`.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DraftGrantee {
+    /// A proposer of the roster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// The only key with which the proposer may use the grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
+    /// A token. The boundary adds its credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Name>,
 }
 
 /// A step of a draft.

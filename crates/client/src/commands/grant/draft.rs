@@ -6,21 +6,16 @@ use serde_json::Value;
 
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal,
-    TrustArgs,
-    commands::grant::grant_review::all_of,
-    named, now, read_predicate,
-    remote::proposals::list,
-    review::gather::{seal_entry, sealed_tokens},
-    roster_in_force, step_parameters, typed, with_any,
+    TrustArgs, commands::grant::grant_review::all_of, named, now, read_predicate,
+    remote::proposals::list, roster_in_force, step_parameters, typed, with_any,
 };
 use documents::{
-    Authorization, Bundle, GrantRate, GrantedSession, Grantee, GranteeKey, GranteeToken, KeyId,
-    Name, Parameter, PermissionReason, Receipt, SealedToken, SshKey, Status, StepRef, canonical,
-    joined,
+    Authorization, Bundle, GrantRate, GrantedSession, KeyId, Name, Parameter, PermissionReason,
+    Receipt, SshKey, Status, StepRef, canonical, joined,
 };
 use reading::duration;
 use verdict::VerifyOptions;
-use wire::{DraftStep, DraftTerms, GrantRequest, GrantView, RegistryView, StepView};
+use wire::{DraftGrantee, DraftStep, DraftTerms, GrantRequest, GrantView, StepView};
 
 /// Draft a standing grant.
 #[derive(Debug, clap::Args)]
@@ -176,13 +171,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     Ok(Exit::Done)
 }
 
-/// Returns the grantee: a proposer with its key, or a token with its credential.
-fn grantee(args: &Args, client: &Client, global: &GlobalOptions) -> CommandResult<Grantee> {
-    let by_key = |key| {
-        Grantee::Key(GranteeKey {
-            name: args.grantee.clone(),
-            key,
-        })
+/// Returns the grantee: a proposer with its key, or a token.
+fn grantee(args: &Args, client: &Client, global: &GlobalOptions) -> CommandResult<DraftGrantee> {
+    let by_key = |key| DraftGrantee {
+        name: Some(args.grantee.clone()),
+        key: Some(key),
+        token: None,
     };
     let own = client
         .admitted_key()
@@ -191,60 +185,29 @@ fn grantee(args: &Args, client: &Client, global: &GlobalOptions) -> CommandResul
         return Ok(by_key(key));
     }
     let trust = global.trust(&args.trust).find()?;
-    let mut pinned = trust
-        .iter()
-        .filter_map(|one| one.roster()?.proposer(&args.grantee));
-    let source;
-    let proposer = match roster_in_force(client, &trust) {
-        Ok((_, roster)) => {
-            source = roster;
-            source
-                .roster()
-                .and_then(|roster| roster.proposer(&args.grantee))
-        }
-        // A grantee may have no right to read the roster of the boundary, so use a roster that this user has pinned.
-        Err(failure) => Some(pinned.next().ok_or_else(|| CommandFailure {
-            message: format!(
-                "{}; or name the key of the grantee with --grantee-key",
-                failure.message
-            ),
-            ..failure
-        })?),
-    };
-    let Some(proposer) = proposer else {
-        let token = tokens_in_force(client)?
-            .into_iter()
-            .find(|token| token.name == args.grantee);
-        let token = token.ok_or_else(|| {
-            let name = &args.grantee;
-            CommandFailure::usage(format!(
-                "{name} is neither a proposer of the roster nor a token"
-            ))
-        })?;
-        return Ok(Grantee::Token(GranteeToken {
-            token: token.name,
-            credential: token.credential,
-        }));
-    };
-    match &proposer.keys[..] {
-        [only] => SshKey::parse(only)
+    let in_force = roster_in_force(client, &trust).ok();
+    let in_force = in_force.as_ref().and_then(|(_, roster)| roster.roster());
+    // A grantee may have no right to read the roster of the boundary, so also use the rosters that this user has pinned.
+    let pinned = trust.iter().filter_map(|one| one.roster());
+    let proposer = in_force
+        .into_iter()
+        .chain(pinned)
+        .find_map(|roster| roster.proposer(&args.grantee));
+    match proposer.map(|proposer| &proposer.keys[..]) {
+        Some([only]) => SshKey::parse(only)
             .map(|key| by_key(key.keyid()))
             .map_err(CommandFailure::usage),
-        _ => Err(CommandFailure::usage(format!(
+        Some(_) => Err(CommandFailure::usage(format!(
             "{} has several keys: choose one with --grantee-key",
             args.grantee
         ))),
+        // Proposers and tokens have different names. The boundary knows its tokens.
+        None => Ok(DraftGrantee {
+            name: None,
+            key: None,
+            token: Some(args.grantee.clone()),
+        }),
     }
-}
-
-/// Returns the tokens of the seal in force. A review checks them.
-fn tokens_in_force(client: &Client) -> CommandResult<Vec<SealedToken>> {
-    let registry: RegistryView = client.get("/v1/registry")?;
-    let entry = seal_entry(client, registry.seal.index)?;
-    let seal = serde_json::from_slice(&entry).ok();
-    let tokens = seal.and_then(|seal| sealed_tokens(client, &seal));
-    let list = tokens.and_then(|tokens| serde_json::from_slice(&tokens).ok());
-    list.ok_or_else(|| CommandFailure::refused("the sealed list of tokens can't be read"))
 }
 
 /// Returns the declarations of the named parameters.

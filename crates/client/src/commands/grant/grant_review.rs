@@ -20,9 +20,9 @@ use crate::{
     text_lines,
 };
 use documents::{
-    Authorization, Base64, ContentDigest, Grant, GrantedStep, Grantee, NetworkMode, Nonce,
-    ProposalId, RenderedDigest, SealedToken, Status, StepRef, StepReference, Timestamp, joined,
-    json,
+    Authorization, Base64, ContentDigest, Grant, GrantedStep, Grantee, GranteeKey, GranteeToken,
+    NetworkMode, Nonce, ProposalId, RenderedDigest, SealedToken, Status, StepRef, StepReference,
+    Timestamp, joined, json,
 };
 use verdict::{Tokens, TrustedRoster, check_grantee};
 use wire::{GrantList, GrantStatus, GrantView};
@@ -144,6 +144,13 @@ impl GrantReview {
     fn grantee_flaw(&self) -> Option<String> {
         let roster = self.known_roster()?;
         let token = self.token();
+        let known = self
+            .steps
+            .first()
+            .and_then(|(_, found)| found.tokens.as_ref());
+        if self.terms.grantee.token().is_some() && known.is_none() {
+            return Some("the sealed list of tokens can't be read".to_owned());
+        }
         if let Err(error) = token.map_or(Ok(()), SealedToken::check) {
             return Some(error.to_string());
         }
@@ -367,11 +374,15 @@ impl GrantReview {
         for line in &self.so_far {
             draw(&mut screen, line);
         }
-        let stop = format!(
-            "countersign revoke {} (an approver of a step, {}, or an operator)",
-            grant.grant,
-            grant.grantee.name()
-        );
+        let revoke = format!("countersign revoke {}", grant.grant);
+        let stop = match &grant.grantee {
+            Grantee::Key(GranteeKey { name, .. }) => {
+                format!("{revoke} (an approver of a step, {name}, or an operator)")
+            }
+            Grantee::Token(GranteeToken { token, .. }) => format!(
+                "{revoke} (an approver of a step, or an operator), or countersign token revoke {token} on the host"
+            ),
+        };
         field(&mut screen, "to stop it", &stop);
         remarks(&mut screen, &self.remarks);
         not_to_be_signed(&mut screen, self.standing());

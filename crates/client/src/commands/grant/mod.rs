@@ -146,7 +146,7 @@ pub fn cells(view: &GrantView) -> [String; 6] {
     [
         view.id.to_string(),
         status,
-        view.grant.grantee.name().to_string(),
+        view.grant.grantee.to_string(),
         format!("{} of {}", view.uses, view.grant.max_uses),
         view.grant.expires_at.to_string(),
         joined(steps, " "),

@@ -232,6 +232,7 @@ impl ReviewCase {
             artifacts: None,
             plan: None,
             grant: None,
+            by: None,
             emergency: None,
         };
         (self.spoil)(&mut signed);
@@ -255,6 +256,7 @@ impl ReviewCase {
             ),
             session_runs: None,
             seal: Some(Envelope::new(&seal, vec![signature(self.sealer, &seal)])),
+            tokens: None,
             policy: Some(policy),
             builtins: Some(self.builtins.clone()),
             configuration: Some(configuration),

@@ -26,7 +26,7 @@ const WHOLE_TABLES: [&str; 5] = [
 ];
 /// Tables with few rows: the runs in progress (also as `c`), a seal for each change of the registry, one row of state, the
 /// tokens, and the unsigned proposals of one proposer in the last hour (`p`).
-const SMALL_TABLES: [&str; 8] = ["c", "crossing", "p", "seal", "state", "token", "told"];
+const SMALL_TABLES: [&str; 7] = ["c", "crossing", "p", "seal", "state", "token", "told"];
 /// Scans of a table that grows, each with the reason why it is short.
 const ALLOWED: [(&str, &str); 6] = [
     // The index has only the revocations.
