@@ -71,6 +71,7 @@ class NotChecked:
 # What rests on the boundary's word alone, whatever is established.
 BOUNDARY_SAYS = (
     "who is excluded as an owner of a token, and who handed in",
+    "that a token was presented, where its use of a grant is signed by the boundary",
     "what the step did and printed beyond the signed digests",
     "CPU and memory used",
     "how the sandbox held its layers, beyond their names, which files the listed programs are, and what was started and refused",
@@ -233,11 +234,11 @@ class _Bundle:
 
     def check_authorization_signatures(self):
         """Each by a rostered approver, in one order, and it holds: pairs of person and whether they touched the key. Of a use of
-        a grant the one of the grantee holds, and nobody is counted."""
+        a grant the one of the grantee or of the boundary holds, and nobody is counted."""
         envelope, found, last = self.authorization_envelope, [], ""
         message = pae(envelope.payload)
         if "grant" in self.authorization:
-            check_grantee_signature(envelope, self.authorization, self.chain.last)
+            check_use_signature(envelope, self.authorization, self.chain.last)
             self.check_programs()
             return found
         for keyid, raw in envelope.signatures:
@@ -294,7 +295,7 @@ class _Bundle:
         terms, at = self.used.terms, seconds(self.consumption["at"])
         self.used.check_window(at)
         self.used.check_grantee(self.chain.last)
-        place = self.used.check_use(self.authorization, self.authorization_envelope.signatures[0][0])
+        place = self.used.check_use(self.authorization, self.authorization_envelope.signatures[0][0], self.chain.last)
         self.used.check_step(place, self.bundle["step"], policy)
         items = self.consumption["spent"]
         item = self.receipt["consumption"]["item"]
@@ -335,7 +336,7 @@ class _Bundle:
         return policy
 
     def excluded(self):
-        more = (self.used.terms["grantee"]["name"], self.used.terms["proposer"]) if self.used else ()
+        more = (self.used.grantee, self.used.terms["proposer"]) if self.used else ()
         return who_may_not(self.authorization["proposer"], self.receipt["decision"], self.chain.last, None, more)
 
     def people(self, policy):
@@ -451,12 +452,11 @@ class _Bundle:
 
     def check_still_rostered(self):
         newest, used = self.chain.newest, self.chain.last
-        signed = [self.receipt_envelope, self.seal_envelope, self.authorization_envelope]
+        # Who uses a grant approves nothing.
+        signed = [self.receipt_envelope, self.seal_envelope] + ([] if self.used else [self.authorization_envelope])
         keyids = {keyid for envelope in signed for keyid, _ in envelope.signatures}
         if self.used:
             keyids |= self.counted
-            # The grantee approves nothing.
-            keyids -= {keyid for keyid, _ in self.authorization_envelope.signatures}
         def who(roster, keyid):
             role, entry, _ = roster.statement_holder(keyid)
             return role and (role, entry["name"])
@@ -499,12 +499,15 @@ def logged(index, envelope):
 def read_authorization(envelope):
     predicate = documents.read("authorization", envelope.payload)
     if "grant" in predicate and len(envelope.signatures) != 1:
-        raise wrong("/signatures", "a use of a grant is signed by the grantee alone")
+        raise wrong("/signatures", "a use of a grant is signed once: by the grantee, or by the boundary for a token")
     return envelope, predicate
 
 
-def check_grantee_signature(envelope, authorization, roster):
-    """The only one, by a key of the proposer."""
+def check_use_signature(envelope, authorization, roster):
+    """The only one, by a key of the proposer; by the boundary where a token is the proposer."""
+    if "by" in authorization:
+        check_boundary_signature(envelope, roster, authorization["boundary"]["name"])
+        return
     [(keyid, raw)] = envelope.signatures
     if roster.holder(keyid) != ("proposer", authorization["proposer"]):
         raise Bad(f"{keyid} is no key of the proposer {authorization['proposer']}")

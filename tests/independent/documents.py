@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import re
 
 import parts
 import programs
@@ -84,6 +85,13 @@ def bound_claims(value, place):
     named(text(), text())(value, place)
     if not value:
         raise wrong(place, "left out when it is empty")
+
+
+def grantee(value, place):
+    """A proposer with one of its keys, or a token with its credential."""
+    obj({}, {"name": NAME, "key": KEYID, "token": NAME, "credential": DIGEST})(value, place)
+    if set(value) not in ({"name", "key"}, {"token", "credential"}):
+        raise wrong(place, "neither name and key, nor token and credential")
 
 
 def profile(value, place):
@@ -343,7 +351,7 @@ KINDS = {
         {
             "boundary": BOUNDARY_OF,
             "grant": GRANT_ID,
-            "grantee": obj({"name": NAME, "key": KEYID}),
+            "grantee": grantee,
             "steps": arr(
                 obj({"ref": path_ref, "digest": DIGEST, "params": parts.parameter, "permissions": PERMISSIONS, "sandbox": profile}),
                 low=1,
@@ -490,6 +498,13 @@ def more_of_authorization(predicate, _):
     check_session_end(predicate, "/predicate")
     if "emergency" in predicate and "grant" in predicate:
         raise wrong("/predicate/emergency", "not together with a grant")
+    by = predicate.get("by")
+    if by is None:
+        return
+    if "grant" not in predicate or by["token"] != predicate["proposer"]:
+        raise wrong("/predicate/by/token", "only the proposer of the use of a grant")
+    if not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f]+", by.get("jti", "-")) or len(by.get("jti", "").encode()) > 128:
+        raise wrong("/predicate/by/jti", "no text of 1 to 128 bytes without control characters")
 
 
 def more_of_seal(predicate, _):

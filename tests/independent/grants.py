@@ -47,9 +47,18 @@ class Grant:
         if issued > at + rules.SKEW or begin > at or at >= end:
             raise Bad("the grant is not valid at this time")
 
-    def check_grantee(self, roster):
+    @property
+    def grantee(self):
+        """The name of the proposer or of the token."""
+        return grantee_of(self.terms)
+
+    def check_grantee(self, roster, tokens=None):
+        """`tokens`: the sealed ones by name; None where nobody can say, as in a bundle."""
         grantee = self.terms["grantee"]
-        if roster.holder(grantee["key"]) != ("proposer", grantee["name"]):
+        if "token" in grantee:
+            if tokens is not None and tokens.get(self.grantee, {}).get("credential") != grantee["credential"]:
+                raise Bad(f"no sealed token {self.grantee} has the credential of the grant")
+        elif roster.holder(grantee["key"]) != ("proposer", grantee["name"]):
             raise Bad(f"no proposer {grantee['name']} has the key {grantee['key']}")
 
     def check_step(self, at, step, policy):
@@ -71,9 +80,10 @@ class Grant:
         if terms["session"] == "fresh" and standing.get("session") == "none":
             raise Bad("a wider session than policy permits")
 
-    def check_use(self, authorization, keyid):
+    def check_use(self, authorization, keyid, roster):
         """What an authorization may be under this grant, besides its parameters; the place of its step."""
-        terms = self.terms
+        terms, grantee = self.terms, self.terms["grantee"]
+        keys = [grantee["key"]] if "key" in grantee else roster.boundary_keys(terms["boundary"]["name"])
         places = [at for at, one in enumerate(terms["steps"]) if one["ref"] == authorization["step"]["ref"]]
         if not places:
             raise Bad("the grant does not name this step")
@@ -81,8 +91,9 @@ class Grant:
         for holds, why in (
             (authorization.get("grant") == self.digest, "another grant"),
             (authorization["boundary"] == terms["boundary"], "another boundary or epoch"),
-            (authorization["proposer"] == terms["grantee"]["name"], "another proposer"),
-            (keyid == terms["grantee"]["key"], "another key"),
+            (authorization["proposer"] == self.grantee, "another proposer"),
+            (("by" in authorization) == ("token" in grantee), "a token and no key, or a key and no token"),
+            (keyid in keys, "another key"),
             (authorization["step"]["digest"] == granted["digest"], "another definition"),
             (all(one in granted["permissions"] for one in authorization["permissions"]), "more permissions"),
             (authorization["sandbox"] == granted["sandbox"], "another sandbox"),
@@ -94,6 +105,11 @@ class Grant:
                 raise Bad(f"not covered by the grant: {why}")
         self.schemas[places[0]].check(authorization["params"])
         return places[0]
+
+
+def grantee_of(terms):
+    grantee = terms["grantee"]
+    return grantee["token"] if "token" in grantee else grantee["name"]
 
 
 def rules_digest(step):
@@ -132,13 +148,13 @@ class Uses:
     def __init__(self):
         self.grants = {}
 
-    def add(self, index, envelope, here, roster):
+    def add(self, index, envelope, here, roster, tokens):
         grant = Grant(envelope)
         if grant.terms["boundary"] != here:
             raise Bad("the grant is of another boundary or epoch")
         if len(grant.signers(roster)) != len(envelope.signatures):
             raise Bad("a signature is of nobody who approves")
-        grant.check_grantee(roster)
+        grant.check_grantee(roster, tokens)
         if any(one["grant"].terms["grant"] == grant.terms["grant"] for one in self.grants.values()):
             raise Bad(f"{grant.terms['grant']} is in the log already")
         self.grants[grant.digest] = {"grant": grant, "entry": index, "used": 0, "times": collections.deque(), "unsettled": {}}

@@ -12,7 +12,6 @@ from bundle import (
     NotChecked,
     check_boundary_signature,
     check_decision,
-    check_grantee_signature,
     check_outcome,
     check_plan,
     check_receipt_subjects,
@@ -22,6 +21,7 @@ from bundle import (
     check_item,
     check_spent,
     check_step,
+    check_use_signature,
     count_people,
     logged,
     plan_of,
@@ -525,7 +525,8 @@ class History:
     def read_grant(self, index, envelope, _):
         """By approvers of the roster in force. Whether they are enough is decided at each use, since a grant states no time."""
         here = {"name": self.name, "id": self.id, "epoch": self.sealed.seal["epoch"]}
-        self.attempt(index, "grant", lambda: self.grants.add(index, envelope, here, self.sealed.roster))
+        work = lambda: self.grants.add(index, envelope, here, self.sealed.roster, self.sealed.tokens)
+        self.attempt(index, "grant", work)
 
     def read_review(self, index, envelope, review):
         """By an approver of the roster in force, dated by the latest entry that has a time."""
@@ -648,16 +649,19 @@ class History:
             here = {"name": self.name, "id": self.id, "epoch": sealed.seal["epoch"]}
             if grant.terms["boundary"] != here:
                 raise Bad("the grant is of another boundary or epoch")
-            if self.revocations.key(grant.terms["grantee"]["key"], consumed_at) is not None:
+            grantee = grant.terms["grantee"]
+            if "token" in grantee and self.revocations.token(grantee["token"], consumed_at) is not None:
+                raise Bad("the token of the grant was revoked", "revoked")
+            if "key" in grantee and self.revocations.key(grantee["key"], consumed_at) is not None:
                 raise Bad("the key of the grantee was revoked", "revoked")
             ended = self.revocations.grant(grant.digest, consumed_at), self.revocations.epoch(here["epoch"], consumed_at)
             if ended != (None, None):
                 # The consumption has the finding.
                 return
             grant.check_window(at)
-            grant.check_grantee(sealed.roster)
+            grant.check_grantee(sealed.roster, tokens)
             signers = grant.signers(sealed.roster)
-            parties = (grant.terms["grantee"]["name"], grant.terms["proposer"])
+            parties = (grant.grantee, grant.terms["proposer"])
             excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, tokens, parties)
             check_nobody(signers, excluded)
             revoked = lambda keyid: self.revocations.key(keyid, consumed_at) is not None
@@ -677,7 +681,7 @@ class History:
                     check_decision(counted, combined, receipt["decision"])
             if policy.mode == "deny" and not policy.allows:
                 raise Bad("policy denies this: it allows no command")
-            grant.check_use(authorization, signed.signatures[0][0])
+            grant.check_use(authorization, signed.signatures[0][0], sealed.roster)
 
         def check_profile(ref, signed_one):
             """What a grant says of the sandbox of a step, as far as it follows."""
@@ -692,7 +696,7 @@ class History:
             at = seconds(consumption["at"])
             tokens = {name: token for name, token in (sealed.tokens or {}).items() if sealed.token(name, at)}
             if "grant" in authorization:
-                check_grantee_signature(signed, authorization, sealed.roster)
+                check_use_signature(signed, authorization, sealed.roster)
                 decide_grant(policy, at, tokens)
                 return
             combined = rules.of_run(policy, sealed.steps[ref], authorization)

@@ -4,6 +4,7 @@ from shapes import (
     ARTIFACT_NAME,
     BLAKE3,
     DIGEST,
+    NAME,
     OUTPUT_NAME,
     SECRET_NAME,
     SESSION_ID,
@@ -49,6 +50,7 @@ def only_true(value, place):
 OF_AUTHORIZATION = {
     "emergency": only_true,
     "grant": DIGEST,
+    "by": obj({"token": NAME}, {"jti": text()}),
     "session": SESSION,
     "artifacts": artifacts(1),
     "plan": obj({"receipt": DIGEST, "output": DIGEST}),

@@ -1,6 +1,7 @@
 """Revocations: who may revoke what, and what is revoked before an entry. From `formats.md`, section 22.3."""
 
 import rules
+from grants import grantee_of
 from keys import foreign
 from passkeys import by_passkey
 from wire import Bad, pae, sha256, strict, unbase64
@@ -78,7 +79,7 @@ class Revocations:
 def may_end(terms, role, name, sealed):
     """The grantee, and who could count for a step of the grant."""
     if role == "proposer":
-        return name == terms["grantee"]["name"]
+        return name == grantee_of(terms)
     if role != "approver" or sealed.steps is None or sealed.policy is None:
         return False
     groups = set(sealed.roster.role_of(name)[1]["groups"])
