@@ -57,6 +57,14 @@ fn both_verifiers_accept_every_valid_bundle() {
             ("valid/bundle-files.json", "valid/roster.json"),
             ("valid/bundle-outputs.json", "valid/roster.json"),
             ("valid/bundle-plan.json", "valid/roster.json"),
+            (
+                "valid/bundle-token-grant.json",
+                "valid/roster-token-grant.json",
+            ),
+            (
+                "valid/bundle-token-grant-job.json",
+                "valid/roster-token-grant.json",
+            ),
         ];
         let newer = newer
             .into_iter()

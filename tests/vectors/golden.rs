@@ -73,6 +73,14 @@ pub fn check(dir: &Path) -> Vec<Outcome> {
         ("valid/bundle-outputs.json", "valid/roster.json"),
         ("valid/bundle-plan.json", "valid/roster.json"),
         ("valid/bundle-programs.json", "valid/roster-programs.json"),
+        (
+            "valid/bundle-token-grant.json",
+            "valid/roster-token-grant.json",
+        ),
+        (
+            "valid/bundle-token-grant-job.json",
+            "valid/roster-token-grant.json",
+        ),
     ] {
         // Golden documents of other directories can be older than these parts.
         let newer = [
@@ -82,6 +90,8 @@ pub fn check(dir: &Path) -> Vec<Outcome> {
             "files",
             "outputs",
             "plan",
+            "token-grant",
+            "token-grant-job",
         ];
         let is_newer = newer
             .iter()
