@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use crate::cosigner::{Witness, vkey_of_log};
 use crate::issuer::Issuer;
-use crate::support::people::alice;
+use crate::support::grants::{self, as_holder};
+use crate::support::people::{alice, dora};
 use crate::support::wire::Wire;
 use crate::support::{self, PROGRAM, SMALL, Setup, World, has_all, runbook, said, said_at_exit};
 use serde_json::{Value, json};
@@ -776,12 +777,20 @@ fn the_examples_follow_their_own_rules() {
         "github/action.yml",
         "github/workflow.yml",
         "gitlab/.gitlab-ci.yml",
+        "github/staging.yml",
+        "gitlab/staging.yml",
     ]
     .map(|file| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("examples/ci")
             .join(file);
-        (file, fs::read_to_string(path).expect(file))
+        let text = fs::read_to_string(path).expect(file);
+        // Only the jobs of staging accept a run that nobody signed.
+        let text = match file.contains("staging") {
+            true => text.replace("--allow-grant --allow-token-grant", ""),
+            false => text,
+        };
+        (file, text)
     });
     for job in example("github/workflow.yml")["jobs"]
         .as_object()
@@ -937,6 +946,142 @@ fn the_gitlab_pipeline_proposes_with_the_id_token_of_its_job() {
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec();
     let output = runner.approving(|runner| runner.bash(&script, &[]));
+    succeeded(&output);
+    assert!(
+        said(&output).contains("gate          open"),
+        "{}",
+        said(&output)
+    );
+}
+
+/// Makes a runner whose boundary has the step `staging:web`, a token that jobs with these claims open, and a grant to this
+/// token for a week. People drafted and signed the grant with the commands of the page.
+fn runner_with_grant(issuer: &Issuer, claims: &Value) -> Runner {
+    let mut runner = Runner::with(|setup| {
+        setup.policy = grants::POLICY.to_owned();
+        let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n";
+        let staging = runbook(&format!("{params}{SMALL}"), &[("web", ":")]);
+        setup.runbook("staging.md", staging);
+    });
+    let world = &runner.world;
+    let token = json!({"name": "shop-staging", "owners": ["carol"], "scopes": ["propose"], "patterns": ["staging:*"]});
+    let oidc = json!({"issuer": issuer.url, "claims": claims, "bind": {"commit": "sha"}, "ca": issuer.authority()});
+    world.create_token_of_jobs(&token, &oidc).expect("a token");
+    let draft = [
+        "grant",
+        "draft",
+        "staging:web",
+        "--grantee",
+        "shop-staging",
+        "--match",
+        "commit=^[0-9a-f]{40}$",
+        "--uses",
+        "20",
+        "--rate",
+        "10/1h",
+        "--for",
+        "7d",
+    ];
+    let drafted = as_holder(world, &dora(), &draft);
+    succeeded(&drafted);
+    let grant = String::from_utf8_lossy(&drafted.stdout).trim().to_owned();
+    succeeded(&as_holder(world, &alice(), &["approve", &grant, "--yes"]));
+    let view = world
+        .wire
+        .get("/v1/steps/staging:web", &world.reader)
+        .ok(200);
+    let digest = view["digest"].as_str().expect("a digest").to_owned();
+    for (name, value) in [
+        ("vars.COUNTERSIGN_GRANT", grant),
+        ("vars.COUNTERSIGN_STAGING_DIGEST", digest),
+    ] {
+        runner.context.insert(name.to_owned(), value);
+    }
+    runner
+}
+
+#[test]
+fn the_github_workflow_deploys_to_staging_under_a_grant_without_a_stored_secret() {
+    let Some(()) = has_all("the examples of CI", &["bash", "python3", "openssl"]) else {
+        return;
+    };
+    let issuer = Issuer::new();
+    let claims =
+        json!({"repository_id": "1234", "repository_owner_id": "56", "environment": "staging"});
+    let mut runner = runner_with_grant(&issuer, &claims);
+    let workflow = example("github/staging.yml");
+    let steps = workflow["jobs"]["staging"]["steps"]
+        .as_array()
+        .expect("steps")
+        .clone();
+    let [install, deploy, gate] = &steps[..] else {
+        panic!("{steps:#?}");
+    };
+    assert_eq!(
+        install["run"],
+        example("github/workflow.yml")["jobs"]["deploy"]["steps"][0]["run"]
+    );
+    let job = |change: &Value| {
+        issuer
+            .job(change)
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec()
+    };
+    for environment in ["production", "staging"] {
+        runner.variables = job(&json!({"environment": environment}));
+        let output = runner.step(deploy);
+        let expected = if environment == "staging" { 0 } else { 126 };
+        assert_eq!(output.status.code(), Some(expected), "{}", said(&output));
+    }
+    let output = runner.step(gate);
+    succeeded(&output);
+    assert!(
+        said(&output).contains("gate          open"),
+        "{}",
+        said(&output)
+    );
+    // A job of another commit uses the grant only for that commit.
+    runner.variables = job(&json!({"environment": "staging", "sha": "f".repeat(40)}));
+    said_at_exit(runner.step(deploy), 2, "`sha`");
+}
+
+#[test]
+fn the_gitlab_pipeline_deploys_to_staging_under_a_grant_without_a_stored_secret() {
+    let Some(()) = has_all("the examples of CI", &["bash", "python3", "openssl"]) else {
+        return;
+    };
+    let issuer = Issuer::new();
+    let claims = json!({"project_id": "7", "ref_protected": "true"});
+    let mut runner = runner_with_grant(&issuer, &claims);
+    let pipeline = example("gitlab/staging.yml");
+    assert_eq!(
+        pipeline["staging"]["before_script"],
+        example("gitlab/.gitlab-ci.yml")["default"]["before_script"]
+    );
+    let lines = pipeline["staging"]["script"]
+        .as_array()
+        .expect("a script")
+        .iter();
+    let script: String = lines
+        .map(|line| format!("{}\n", line.as_str().expect("a line")))
+        .collect();
+    let audience = format!(
+        "countersign:{}",
+        runner.context["vars.COUNTERSIGN_BOUNDARY"]
+    );
+    let known = |name: &str| runner.context[&format!("vars.COUNTERSIGN_{name}")].clone();
+    runner.variables = [
+        ("COUNTERSIGN_URL", known("URL")),
+        ("COUNTERSIGN_ID_TOKEN", issuer.id_token(&audience, &claims)),
+        ("BOUNDARY", known("BOUNDARY")),
+        ("ROSTER", known("ROSTER")),
+        ("DIGEST", known("STAGING_DIGEST")),
+        ("GRANT", known("GRANT")),
+        ("CI_COMMIT_SHA", COMMIT.to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec();
+    let output = runner.bash(&script, &[]);
     succeeded(&output);
     assert!(
         said(&output).contains("gate          open"),
