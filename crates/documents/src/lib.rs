@@ -31,7 +31,7 @@ pub use crypto::{
     passkey::{PASSKEY, Passkey},
     passkey_signing::{BrowserAnswer, PasskeyMessage, enrolled},
     secret_value::SecretValue,
-    signature::{PAYLOAD_TYPE, PemError, PublicKey, SecretKey, pae},
+    signature::{PAYLOAD_TYPE, PemError, PublicKey, SIGNATURE_BYTES, SecretKey, pae},
     ssh_key::{ForeignKey, SshKey, SshKeyError},
     ssh_wire::WireReader,
     sshsig::{

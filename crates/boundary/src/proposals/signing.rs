@@ -6,7 +6,8 @@ use crate::{Caller, Proposals, proposals::advance_refused, verified_of};
 use crossing::{CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed, refuse};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
-    InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
+    InputDigest, KeyId, ProposalId, Scope, SealedToken, Signed, Statement, Verified,
+    VerifiedSignature,
 };
 use store::{Proposal, Signature};
 use verdict::{NotCounted, quorum};
@@ -171,17 +172,19 @@ impl Proposals {
     pub(super) async fn sign_for_token(
         self: &Arc<Self>,
         id: &ProposalId,
-        asked: Authorization,
+        mut asked: Authorization,
     ) -> RequestResult<ProposalView> {
         // A database can state any run, so the boundary signs only what this call asked for.
         let stored = self.statement(id)?.predicate;
-        let asked = Authorization {
-            proposal: id.clone(),
-            reason: stored.reason.clone(),
-            issued_at: stored.issued_at,
-            not_before: stored.not_before,
-            ..asked
-        };
+        if asked.proposal != *id {
+            asked = Authorization {
+                proposal: id.clone(),
+                reason: stored.reason.clone(),
+                issued_at: stored.issued_at,
+                not_before: stored.not_before,
+                ..asked
+            };
+        }
         if asked != stored {
             let detail = "the stored proposal with this nonce is for another run or another ID token: make a new nonce";
             return Err(Refusal::new(Code::NonceReplayed, detail)
@@ -267,17 +270,9 @@ impl Proposals {
     }
 
     /// Checks that an envelope agrees with the caller's ID token. For a token without a secret, also checks that one of
-    /// its jobs proposed the statement. Otherwise, approvers could sign a commit that no issuer stated.
+    /// its jobs proposed the statement. Otherwise, approvers could sign a commit that no issuer stated. Refuses the use of
+    /// a grant to a token, because only the token's own call of `propose` makes one.
     fn check_job(&self, caller: &Caller, envelope: &Envelope) -> RequestResult {
-        let sealed = self.crossing.state();
-        let mut bound = sealed
-            .tokens
-            .iter()
-            .filter(|token| token.oidc.is_some())
-            .peekable();
-        if bound.peek().is_none() {
-            return Ok(());
-        }
         // The crossing refuses an envelope that can't be read.
         let Ok(payload) = Base64::Lenient.decode("", &envelope.payload) else {
             return Ok(());
@@ -286,9 +281,16 @@ impl Proposals {
             return Ok(());
         };
         let signed = statement.predicate;
+        if signed.by.is_some() {
+            let detail = "a run under a grant to a token begins with a proposal of this token: use `POST /v1/proposals`";
+            return Err(Refusal::new(Code::Forbidden, detail)
+                .about(&signed.proposal)
+                .into());
+        }
         caller.job_of(&signed.params)?;
+        let is_bound = |token: &SealedToken| token.oidc.is_some() && token.name == signed.proposer;
         if caller.name() == Some(&signed.proposer)
-            || bound.all(|token| token.name != signed.proposer)
+            || !self.crossing.state().tokens.iter().any(is_bound)
         {
             return Ok(());
         }

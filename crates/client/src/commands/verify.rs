@@ -398,11 +398,7 @@ impl Tally {
         if let Some(approved) = facts.and_then(|facts| facts.approved.as_ref()) {
             words = format!("{words}: {} of {}", approved.receipt, approved.step);
             if let Some(used) = &approved.grant {
-                let number = used.use_number.unwrap_or_default();
-                words = format!(
-                    "{words}, under standing grant {}, use {number} of {}",
-                    used.grant, used.max_uses
-                );
+                words = format!("{words}, under {}", used.words());
             }
             if approved.emergency {
                 words.push_str(", an EMERGENCY");

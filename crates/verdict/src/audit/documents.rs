@@ -6,8 +6,8 @@ use crate::{
 };
 use documents::{
     Authorization, Base64, BlobDigest, BoundaryRef, Bundle, Checkpoint, Consumption, Envelope,
-    Hash, Note, Predicate, Receipt, Seal, SealDigest, Signed, Spent, SshKey, StatementKey,
-    TlogProof, Verified, canonical, checkpoint, merkle,
+    Hash, Note, Predicate, Receipt, SIGNATURE_BYTES, Seal, SealDigest, Signed, Spent, SshKey,
+    StatementKey, TlogProof, Verified, VerifiedSignature, canonical, checkpoint, merkle,
     note::{self, NoteError},
 };
 
@@ -233,16 +233,22 @@ pub fn verify_authorization(
         _ => None,
     })?;
     let authorization = verified.predicate();
-    for keyid in &claimed {
-        let fits = match (roster.statement_signer(keyid), &authorization.grant) {
-            (Some((KeyHolder::Approver(_), _)), None) => true,
-            (Some((KeyHolder::Proposer(name), _)), Some(_)) => *name == authorization.proposer,
-            (Some((KeyHolder::Boundary(name), _)), Some(_)) => {
-                authorization.by.is_some() && *name == authorization.boundary.name
+    for VerifiedSignature { keyid, sig, .. } in verified.signatures() {
+        let holder = roster.statement_signer(keyid).map(|(holder, _)| holder);
+        let fits = match (holder, &authorization.grant, &authorization.by) {
+            (Some(KeyHolder::Approver(_)), None, None) => true,
+            (Some(KeyHolder::Proposer(name)), Some(_), None) => *name == authorization.proposer,
+            (Some(KeyHolder::Boundary(name)), Some(_), Some(_)) => {
+                *name == authorization.boundary.name && sig.len() == SIGNATURE_BYTES
             }
             _ => false,
         };
         ensure(fits, || match authorization.grant {
+            Some(_) if authorization.by.is_some() => {
+                format!(
+                    "the signature is no raw signature by a key of the boundary, but by {keyid}"
+                )
+            }
             Some(_) => {
                 format!(
                     "the key {keyid} is no key of the proposer {}, who uses a grant",

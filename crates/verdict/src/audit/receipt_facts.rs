@@ -132,6 +132,10 @@ pub fn boundary_says(witnesses: &[WitnessFacts], facts: Option<&Facts>) -> Vec<S
                 .to_owned(),
         );
     }
+    let used = approved.and_then(|approved| approved.grant.as_ref());
+    if let Some(token) = used.and_then(|used| used.token.as_ref()) {
+        says.push(format!("that the token {token} was presented"));
+    }
     if approved.is_some_and(|approved| approved.emergency) {
         says.push(
             "whether people reviewed the emergency afterwards: only the whole log shows it"

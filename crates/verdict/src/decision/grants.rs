@@ -397,18 +397,17 @@ pub fn check_grantee(
                 keyid: *key,
             }),
         },
-        Grantee::Token(GranteeToken { token, credential }) => match tokens {
-            Tokens::Sealed(list, _) => {
-                let found = list.iter().find(|sealed| sealed.name == *token);
-                if found.is_some_and(|sealed| sealed.credential == *credential) {
-                    return Ok(());
-                }
-                Err(GrantError::Token {
-                    token: token.clone(),
-                })
-            }
-            Tokens::Unknown => Ok(()),
-        },
+        Grantee::Token(GranteeToken { token, credential }) => {
+            let is_token = match tokens {
+                Tokens::Sealed(list, _) => list
+                    .iter()
+                    .any(|sealed| sealed.name == *token && sealed.credential == *credential),
+                Tokens::Unknown => roster.check_token_name(token).is_ok(),
+            };
+            is_token.then_some(()).ok_or_else(|| GrantError::Token {
+                token: token.clone(),
+            })
+        }
     }
 }
 
