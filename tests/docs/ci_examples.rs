@@ -985,7 +985,13 @@ fn runner_with_grant(issuer: &Issuer, claims: &Value) -> Runner {
     let drafted = as_holder(world, &dora(), &draft);
     succeeded(&drafted);
     let grant = String::from_utf8_lossy(&drafted.stdout).trim().to_owned();
-    succeeded(&as_holder(world, &alice(), &["approve", &grant, "--yes"]));
+    let view = world
+        .wire
+        .get(&format!("/v1/grants/{grant}"), &world.reader)
+        .ok(200);
+    let expected = view["digest"].as_str().expect("a digest");
+    let approve = ["approve", &grant, "--yes", "--expect", expected];
+    succeeded(&as_holder(world, &alice(), &approve));
     let view = world
         .wire
         .get("/v1/steps/staging:web", &world.reader)

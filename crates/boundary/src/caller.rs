@@ -11,8 +11,8 @@ use crossing::{
     session_user,
 };
 use documents::{
-    Code, ContentDigest, GranteeToken, MAX_SESSION_S, Name, Scope, SealedToken, SessionId,
-    SessionUse, StepRef, Timestamp, TokenUse,
+    Code, ContentDigest, MAX_SESSION_S, Name, Scope, SealedToken, SessionId, SessionUse, StepRef,
+    Timestamp, TokenGrantee, TokenUse,
 };
 use reading::Pattern;
 use wire::{SessionList, SessionRunView, SessionView};
@@ -131,7 +131,7 @@ impl Caller {
     /// # Errors
     /// Returns `not-granted` if the caller did not present the token, and `malformed` if an authorization can't name the
     /// claim `jti` of the ID token.
-    pub fn token_use(&self, grantee: &GranteeToken) -> Result<TokenUse, Refusal> {
+    pub fn token_use(&self, grantee: &TokenGrantee) -> Result<TokenUse, Refusal> {
         if self.name.as_ref() != Some(&grantee.token) || self.credential != Some(grantee.credential)
         {
             let detail = format!(

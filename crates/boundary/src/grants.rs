@@ -10,7 +10,7 @@ use crate::{
 use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refuse, refused};
 use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
-    GrantedStep, Grantee, GranteeKey, GranteeToken, KeyId, Name, Scope, Signed, StepRef, Timestamp,
+    GrantedStep, Grantee, KeyGrantee, KeyId, Name, Scope, Signed, StepRef, Timestamp, TokenGrantee,
     Verified,
 };
 use store::{ConsumeStop, GrantWrite, StoredGrant, WriteStop};
@@ -535,7 +535,7 @@ impl Proposals {
 /// Returns the grantee of a draft, with the credential of a token.
 fn grantee_of(asked: DraftGrantee, sealed: &Sealed) -> RequestResult<Grantee> {
     match (asked.name, asked.key, asked.token) {
-        (Some(name), Some(key), None) => Ok(Grantee::Key(GranteeKey { name, key })),
+        (Some(name), Some(key), None) => Ok(Grantee::Key(KeyGrantee { name, key })),
         (None, None, Some(token)) => {
             let found = sealed.tokens.iter().find(|sealed| sealed.name == token);
             let credential = found.map(|sealed| sealed.credential).ok_or_else(|| {
@@ -543,7 +543,7 @@ fn grantee_of(asked: DraftGrantee, sealed: &Sealed) -> RequestResult<Grantee> {
                     format!("there is no token {token}: name a proposer with its key, or a token");
                 Refusal::new(Code::UnknownSigner, detail).at("/draft/grantee/token", "unknown")
             })?;
-            Ok(Grantee::Token(GranteeToken { token, credential }))
+            Ok(Grantee::Token(TokenGrantee { token, credential }))
         }
         _ => {
             let detail = "expected `name` and `key` of a proposer, or `token`";

@@ -42,6 +42,7 @@ use verdict::{
 };
 use wire::{ProposalView, Propose, ProposedArtifact, RefusalView};
 
+mod inputs;
 mod lookup;
 mod repetition;
 mod signing;
@@ -234,19 +235,7 @@ impl Proposals {
             by,
             emergency: body.emergency.then(Emergency::yes),
         };
-        let payload = authorization
-            .clone()
-            .into_statement()?
-            .to_payload()
-            .map_err(|error| {
-                // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.
-                let pointer = error
-                    .pointer
-                    .strip_prefix("/predicate")
-                    .unwrap_or(&error.pointer)
-                    .to_owned();
-                Refusal::from(documents::Malformed { pointer, ..error })
-            })?;
+        let payload = payload_of(&authorization)?;
         let new = NewProposal {
             core: AuthorizationCore::of(&authorization, &payload)?,
             payload: payload.into(),
@@ -443,6 +432,20 @@ pub fn excluded(
     exclusion::judge(proposer, proposer, tokens, &sealed.roster).map_err(refusal_of)
 }
 
+/// Returns the payload of a new statement. The places of its errors are those in the body of the request.
+fn payload_of(authorization: &Authorization) -> RequestResult<Vec<u8>> {
+    let made = authorization.clone().into_statement()?.to_payload();
+    Ok(made.map_err(|error| {
+        // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.
+        let pointer = error
+            .pointer
+            .strip_prefix("/predicate")
+            .unwrap_or(&error.pointer)
+            .to_owned();
+        Malformed { pointer, ..error }
+    })?)
+}
+
 /// Returns the milliseconds after `last`, at `at` at the earliest, and in the second of `at`.
 fn after(last: u64, at: u64) -> u64 {
     at.max(last + 1).min(at - at % 1000 + 999)
@@ -559,96 +562,6 @@ pub fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
 }
 
 impl Proposals {
-    /// Returns the artifacts of a proposal, which the proposer must have uploaded.
-    pub(super) fn proposed_artifacts(
-        &self,
-        proposer: &Name,
-        given: &[ProposedArtifact],
-    ) -> RequestResult<Option<Artifacts>> {
-        let mut found = Vec::new();
-        for (at, one) in given.iter().enumerate() {
-            let stored = self.artifacts.size(proposer, &one.digest)?;
-            let Some(bytes) = stored else {
-                return Err(Refusal::new(
-                    Code::NotFound,
-                    format!(
-                        "{proposer} has not uploaded {}: upload the file, then propose again",
-                        one.digest
-                    ),
-                )
-                .at(format!("/artifacts/{at}/digest"), "not stored")
-                .into());
-            };
-            if one.name.as_str() == PLAN_ARTIFACT {
-                return Err(Refusal::malformed(
-                    format!("/artifacts/{at}/name"),
-                    format!(
-                        "{PLAN_ARTIFACT:?} is the name of the plan's output: choose another name"
-                    ),
-                )
-                .into());
-            }
-            found.push(Artifact {
-                name: one.name.clone(),
-                digest: one.digest,
-                bytes,
-            });
-        }
-        found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
-        let artifacts = (!found.is_empty()).then_some(Artifacts(found));
-        if let Some(artifacts) = &artifacts {
-            artifacts.check().map_err(|error| Malformed {
-                pointer: format!("/artifacts{}", error.pointer),
-                ..error
-            })?;
-        }
-        Ok(artifacts)
-    }
-
-    /// Returns the plan of a proposal, whose receipt the caller must be allowed to see.
-    pub(super) fn proposed_plan(
-        &self,
-        caller: &Caller,
-        step: &StepDefinition,
-        given: Option<&ReceiptId>,
-        params: &ParamsDigest,
-        now: Timestamp,
-    ) -> RequestResult<Option<PlanReference>> {
-        let (plan, receipt) = match (&step.plan, given) {
-            (None, None) => return Ok(None),
-            (Some(plan), Some(receipt)) => (plan, receipt),
-            (Some(plan), None) => {
-                let detail = format!(
-                    "{} applies a plan: run {} with the same parameters, then propose with its receipt as `plan`",
-                    step.reference, plan.step
-                );
-                return Err(Refusal::new(Code::Malformed, detail)
-                    .at("/plan", "missing")
-                    .into());
-            }
-            (None, Some(_)) => {
-                return Err(Refusal::new(
-                    Code::Malformed,
-                    format!("{} applies no plan: leave the plan out", step.reference),
-                )
-                .at("/plan", "not used by this step")
-                .into());
-            }
-        };
-        let row = self.visible(caller, &receipt.proposal())?;
-        let run = PlanRun::of(&self.ledger, &row)?.ok_or_else(|| {
-            Refusal::new(
-                Code::WrongState,
-                format!("{receipt}: its run has no receipt yet"),
-            )
-            .at("/plan", "not finished")
-        })?;
-        let reference = run.reference();
-        run.check(plan, &reference, *params, now)
-            .map_err(|refusal| refusal.at("/plan", "can't be carried out"))?;
-        Ok(Some(reference))
-    }
-
     /// Returns a file that the run of a proposal gets, with its size.
     ///
     /// # Errors

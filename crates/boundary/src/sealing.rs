@@ -7,7 +7,7 @@ use std::{
 
 use tokio::task::JoinError;
 
-use crate::{Health, NoteSource, Proposals, Surroundings, grants, not_logged, tokens::check_new};
+use crate::{Health, NoteSource, Proposals, Surroundings, grants, not_logged};
 use crossing::{
     BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, RequestResult, SealContent,
     SealDraft, SealError, SealPredecessor, Sealed, check_files, fault, refuse,
@@ -567,4 +567,25 @@ pub fn tokens_in_force(
         revoked.now().token(&token.name).is_none() && token.expires_at.is_none_or(|end| now < end)
     });
     tokens
+}
+
+/// Checks that no token in force has the name or the credential of a new token.
+///
+/// # Errors
+/// Returns `malformed` with the token that has it.
+fn check_new(token: &SealedToken, in_force: &[SealedToken]) -> RequestResult {
+    let Some(other) = in_force
+        .iter()
+        .find(|other| other.name == token.name || other.credential == token.credential)
+    else {
+        return Ok(());
+    };
+    let (place, what) = match (other.name == token.name, &token.oidc) {
+        (true, _) => ("/name", "name"),
+        (false, Some(_)) => ("/oidc", "binding"),
+        (false, None) => ("/credential", "credential"),
+    };
+    let name = &other.name;
+    let detail = format!("the token {name} has this {what} already: revoke {name} first");
+    Err(Refusal::malformed(place, detail).into())
 }

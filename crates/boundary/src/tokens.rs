@@ -88,27 +88,6 @@ impl Sealing {
     }
 }
 
-/// Checks that no token in force has the name or the credential of a new token.
-///
-/// # Errors
-/// Returns `malformed` with the token that has it.
-pub fn check_new(token: &SealedToken, in_force: &[SealedToken]) -> RequestResult {
-    let Some(other) = in_force
-        .iter()
-        .find(|other| other.name == token.name || other.credential == token.credential)
-    else {
-        return Ok(());
-    };
-    let (place, what) = match (other.name == token.name, &token.oidc) {
-        (true, _) => ("/name", "name"),
-        (false, Some(_)) => ("/oidc", "binding"),
-        (false, None) => ("/credential", "credential"),
-    };
-    let name = &other.name;
-    let detail = format!("the token {name} has this {what} already: revoke {name} first");
-    Err(Refusal::malformed(place, detail).into())
-}
-
 fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> RequestResult {
     let refuse = |pointer: &str, detail: String| Err(Refusal::malformed(pointer, detail).into());
     if let Err(error) = sealed.roster.check_token_name(&token.name) {

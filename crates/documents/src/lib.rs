@@ -66,7 +66,7 @@ pub use record::{
         self, Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified,
         VerifiedSignature, VerifyError,
     },
-    grant::{Grant, GrantRate, GrantedSession, GrantedStep, Grantee, GranteeKey, GranteeToken},
+    grant::{Grant, GrantRate, GrantedSession, GrantedStep, Grantee, KeyGrantee, TokenGrantee},
     hidden_character::{HiddenCharacter, push_escape, push_visible, visible},
     ident::{
         ArtifactName, BoundaryName, Epoch, GenesisSalt, GrantId, GroupName, HostPath, IdentError,

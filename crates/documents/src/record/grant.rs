@@ -64,15 +64,15 @@ pub struct Grant {
 #[schemars(!try_from)]
 pub enum Grantee {
     /// A proposer, whose key signs each use.
-    Key(GranteeKey),
+    Key(KeyGrantee),
     /// A token. The boundary signs each use, so the use is the boundary's word.
-    Token(GranteeToken),
+    Token(TokenGrantee),
 }
 
 /// A proposer that may use a grant, with one of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct GranteeKey {
+pub struct KeyGrantee {
     /// Name of the proposer in the roster.
     pub name: Name,
     /// Id of the only key with which the proposer may use the grant.
@@ -82,7 +82,7 @@ pub struct GranteeKey {
 /// A token that may use a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct GranteeToken {
+pub struct TokenGrantee {
     /// Name of the token.
     pub token: Name,
     /// What a caller must present, as the sealed entry of the token states it.
@@ -104,9 +104,9 @@ impl TryFrom<GranteeFields> for Grantee {
 
     fn try_from(fields: GranteeFields) -> Result<Self, Self::Error> {
         match (fields.name, fields.key, fields.token, fields.credential) {
-            (Some(name), Some(key), None, None) => Ok(Self::Key(GranteeKey { name, key })),
+            (Some(name), Some(key), None, None) => Ok(Self::Key(KeyGrantee { name, key })),
             (None, None, Some(token), Some(credential)) => {
-                Ok(Self::Token(GranteeToken { token, credential }))
+                Ok(Self::Token(TokenGrantee { token, credential }))
             }
             _ => Err("expected `name` and `key` of a proposer, or `token` and `credential`"),
         }

@@ -20,8 +20,8 @@ use crate::{
 };
 use documents::{
     Authorization, BoundaryRef, ContentDigest, Grant, GrantRate, GrantedSession, Grantee,
-    GranteeKey, GranteeToken, GroupName, KeyId, Name, Profile, RevokedSubject, SKEW_S, Signed,
-    StepRef, Timestamp, Verified, VerifiedSignature, VerifyError, WindowError,
+    GroupName, KeyGrantee, KeyId, Name, Profile, RevokedSubject, SKEW_S, Signed, StepRef,
+    Timestamp, TokenGrantee, Verified, VerifiedSignature, VerifyError, WindowError,
 };
 use reading::{ParameterSchema, Ruling};
 
@@ -327,10 +327,10 @@ fn check_revoked(
     revoked: RevokedBefore<'_>,
 ) -> Result<(), GrantError> {
     let grantee = match &grant.grantee {
-        Grantee::Key(GranteeKey { name, key }) => {
+        Grantee::Key(KeyGrantee { name, key }) => {
             (format!("the key {key} of {name}"), revoked.key(key))
         }
-        Grantee::Token(GranteeToken { token, .. }) => {
+        Grantee::Token(TokenGrantee { token, .. }) => {
             (format!("the token {token}"), revoked.token(token))
         }
     };
@@ -390,14 +390,14 @@ pub fn check_grantee(
     tokens: Tokens<'_>,
 ) -> Result<(), GrantError> {
     match &grant.grantee {
-        Grantee::Key(GranteeKey { name, key }) => match roster.signer(key) {
+        Grantee::Key(KeyGrantee { name, key }) => match roster.signer(key) {
             Some((KeyHolder::Proposer(holder), _)) if holder == name => Ok(()),
             _ => Err(GrantError::Grantee {
                 name: name.clone(),
                 keyid: *key,
             }),
         },
-        Grantee::Token(GranteeToken { token, credential }) => {
+        Grantee::Token(TokenGrantee { token, credential }) => {
             let is_token = match tokens {
                 Tokens::Sealed(list, _) => list
                     .iter()

@@ -20,9 +20,9 @@ use crate::{
     text_lines,
 };
 use documents::{
-    Authorization, Base64, ContentDigest, Grant, GrantedStep, Grantee, GranteeKey, GranteeToken,
-    NetworkMode, Nonce, ProposalId, RenderedDigest, SealedToken, Status, StepRef, StepReference,
-    Timestamp, joined, json,
+    Authorization, Base64, ContentDigest, Grant, GrantedStep, Grantee, KeyGrantee, NetworkMode,
+    Nonce, ProposalId, RenderedDigest, SealedToken, Status, StepRef, StepReference, Timestamp,
+    TokenGrantee, joined, json,
 };
 use verdict::{Tokens, TrustedRoster, check_grantee};
 use wire::{GrantList, GrantStatus, GrantView};
@@ -376,10 +376,10 @@ impl GrantReview {
         }
         let revoke = format!("countersign revoke {}", grant.grant);
         let stop = match &grant.grantee {
-            Grantee::Key(GranteeKey { name, .. }) => {
+            Grantee::Key(KeyGrantee { name, .. }) => {
                 format!("{revoke} (an approver of a step, {name}, or an operator)")
             }
-            Grantee::Token(GranteeToken { token, .. }) => format!(
+            Grantee::Token(TokenGrantee { token, .. }) => format!(
                 "{revoke} (an approver of a step, or an operator), or countersign token revoke {token} on the host"
             ),
         };

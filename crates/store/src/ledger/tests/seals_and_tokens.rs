@@ -73,17 +73,18 @@ async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
                 "nothing half done"
             );
         }
-        let nobody = TokenChange::Revoke {
-            name: "nobody".parse().expect("name"),
+        // The row of a sealed token may be lost, and the token is then revoked all the same.
+        let lost = TokenChange::Revoke {
+            name: "lost".parse().expect("name"),
             at: t(5),
         };
         let stop = ledger
             .seal(SealWrite {
-                tokens: vec![nobody],
+                tokens: vec![lost],
                 ..seal_write(&ledger, 4)
             })
             .await;
-        assert!(matches!(stop, Err(WriteStop::Token(_))));
+        assert!(stop.is_ok(), "{stop:?}");
     }
 }
 

@@ -145,9 +145,9 @@ fn a_schema_that_somebody_changed_by_hand_is_refused() {
             "index more was added by hand",
         ),
         (
-            "ALTER TABLE token ALTER COLUMN owners DROP NOT NULL",
-            "ALTER TABLE token ALTER COLUMN owners SET NOT NULL",
-            "token.owners has another definition",
+            "ALTER TABLE token ALTER COLUMN entry DROP NOT NULL",
+            "ALTER TABLE token ALTER COLUMN entry SET NOT NULL",
+            "token.entry has another definition",
         ),
         (
             "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER t BEFORE INSERT ON nonce FOR EACH ROW EXECUTE FUNCTION f()",

@@ -5,14 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{EvidenceFiles, SealedTokens, StepInForce, TrustedRoster, Unreadable, steps_in_force};
 use documents::{
     BlobDigest, Configuration, ConfiguredLimits, ConfiguredSandbox, Layer, Level, Limits,
     MAX_BLOB_BYTES, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf, RegistryRoot, Seal,
-    SealedToken, StepDefinition, StepRef, canonical, json, sha256,
+    SealedToken, StepDefinition, StepRef, canonical, check_no_null, json, sha256,
 };
 use reading::{Builtins, ParameterSchema, PasskeysRule, Policy, Registry};
 
@@ -98,7 +98,7 @@ pub fn read(
             ))),
         }
     };
-    fn document<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Unread> {
+    fn document<T: DeserializeOwned + Serialize>(what: &str, bytes: &[u8]) -> Result<T, Unread> {
         canonical_document(what, bytes, MAX_BLOB_BYTES)
             .map_err(|message| Unread::Refused(vec![message]))
     }
@@ -282,12 +282,14 @@ pub fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
     }
 }
 
-pub fn canonical_document<T: DeserializeOwned>(
+pub fn canonical_document<T: DeserializeOwned + Serialize>(
     what: &str,
     bytes: &[u8],
     most: usize,
 ) -> Result<T, String> {
     let value = canonical::parse_canonical(bytes, most)
         .map_err(|error| format!("the sealed {what}: {error}"))?;
-    json::typed(&value).map_err(|error| format!("the sealed {what}: {error}"))
+    let read = json::typed(&value).map_err(|error| format!("the sealed {what}: {error}"))?;
+    check_no_null(&value, &read).map_err(|error| format!("the sealed {what}: {error}"))?;
+    Ok(read)
 }
