@@ -176,7 +176,7 @@ fn an_id_token_opens_nothing_with_other_keys_or_authorities_than_those_of_the_se
         for key in [&key, &other] {
             assert_eq!(sent(&world, key).status, 500, "{jwks:?} {ca:?}");
         }
-        let words = "the files of the issuer of the token ci are not those that the seal names";
+        let words = "the store lacks the files of the issuer that the seal names for the token ci";
         assert_says(world.service_log(), words);
         // A new seal does not take them either.
         let _ = world.token(&format!("late{number}"), &[], &["read"]);

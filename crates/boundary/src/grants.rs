@@ -540,7 +540,7 @@ fn grantee_of(asked: DraftGrantee, sealed: &Sealed) -> RequestResult<Grantee> {
             let found = sealed.tokens.iter().find(|sealed| sealed.name == token);
             let credential = found.map(|sealed| sealed.credential).ok_or_else(|| {
                 let detail =
-                    format!("there is no token {token}: name a proposer with its key, or a token");
+                    format!("there is no token {token}: name a token, or a proposer with its key (--grantee-key)");
                 Refusal::new(Code::UnknownSigner, detail).at("/draft/grantee/token", "unknown")
             })?;
             Ok(Grantee::Token(TokenGrantee { token, credential }))

@@ -26,10 +26,10 @@ use crossing::{
     refuse, secret_permits, session_user,
 };
 use documents::{
-    Artifact, ArtifactName, Artifacts, Authorization, Code, ContentDigest, Emergency, Grantee,
-    InputDigest, MAX_WINDOW_S, Malformed, Name, Nonce, ParamsDigest, Permission, PlanReference,
-    ProposalId, ReceiptId, Scope, SessionId, SessionReference, StepDefinition, StepDigest, StepRef,
-    StepReference, Timestamp, VerifiedSignature, canonical, joined, json, locked,
+    ArtifactName, Artifacts, Authorization, Code, ContentDigest, Emergency, Grantee, InputDigest,
+    MAX_WINDOW_S, Malformed, Name, Nonce, Permission, ProposalId, Scope, SessionId,
+    SessionReference, StepDigest, StepRef, StepReference, Timestamp, VerifiedSignature, canonical,
+    joined, json, locked,
 };
 use sandbox::LinuxSandbox;
 use store::{
@@ -40,7 +40,7 @@ use verdict::{
     EligibleApprovers, ExcludedSigners, StepInForce, Tokens, check_permissions, check_profile,
     exclusion,
 };
-use wire::{ProposalView, Propose, ProposedArtifact, RefusalView};
+use wire::{ProposalView, Propose, RefusalView};
 
 mod inputs;
 mod lookup;
@@ -87,20 +87,30 @@ impl Proposals {
         body: Propose,
     ) -> RequestResult<(ProposalView, bool)> {
         let request = canonical::canonical_of(&body).map_err(fault)?;
-        let outcome = self.record(caller, body).await;
+        let outcome = self.propose_alone(caller, body).await;
         if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
             self.refusals
                 .note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
         }
-        let ((mut view, is_new), asked) = outcome?;
-        if asked.by.is_some() && view.status == ProposalStatus::Pending {
-            let used = self.sign_for_token(&view.id, asked).await?;
-            view = ProposalView {
-                existing: view.existing,
-                reason_not_taken: view.reason_not_taken,
-                ..used
-            };
+        outcome
+    }
+
+    /// Does the same as [`Self::propose`], and notes no refusal.
+    async fn propose_alone(
+        self: &Arc<Self>,
+        caller: &Caller,
+        body: Propose,
+    ) -> RequestResult<(ProposalView, bool)> {
+        let ((view, is_new), asked) = self.record(caller, body).await?;
+        if asked.by.is_none() || view.status != ProposalStatus::Pending {
+            return Ok((view, is_new));
         }
+        let used = self.sign_for_token(&view.id, asked).await?;
+        let view = ProposalView {
+            existing: view.existing,
+            reason_not_taken: view.reason_not_taken,
+            ..used
+        };
         Ok((view, is_new))
     }
 

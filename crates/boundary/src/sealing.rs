@@ -448,7 +448,7 @@ impl Sealing {
             material.tokens = tokens_in_force(&before.tokens, &revoked, at);
             match tokens.first() {
                 Some(TokenChange::Add(row)) => {
-                    check_new(&row.token, &material.tokens)?;
+                    check_new(&row.token, &material.tokens, &revoked)?;
                     material.tokens.push(row.token.clone());
                 }
                 Some(TokenChange::Revoke { name, .. }) => {
@@ -569,11 +569,22 @@ pub fn tokens_in_force(
     tokens
 }
 
-/// Checks that no token in force has the name or the credential of a new token.
+/// Checks that no revoked token has the name of a new token, and no token in force its name or credential.
 ///
 /// # Errors
 /// Returns `malformed` with the token that has it.
-fn check_new(token: &SealedToken, in_force: &[SealedToken]) -> RequestResult {
+fn check_new(
+    token: &SealedToken,
+    in_force: &[SealedToken],
+    revoked: &Revocations,
+) -> RequestResult {
+    if revoked.now().token(&token.name).is_some() {
+        let detail = format!(
+            "a token {} was revoked: give the token another name",
+            token.name
+        );
+        return Err(Refusal::malformed("/name", detail).into());
+    }
     let Some(other) = in_force
         .iter()
         .find(|other| other.name == token.name || other.credential == token.credential)

@@ -40,6 +40,10 @@ impl Crossing {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
         let parties = exclusion::judge(proposer, verified.handed_in_by(), tokens, &sealed.roster);
         let parties = parties.map_err(|error| about(error.into()))?;
+        if document.predicate().by.is_some() && !verified.is_stored() {
+            let detail = "a run under a grant to a token begins with a proposal of this token: use `POST /v1/proposals`";
+            return Err(Refusal::new(Code::NotGranted, detail).about(id).into());
+        }
         if let Some(digest) = &document.predicate().grant {
             let (grant, covered) =
                 self.covered(digest, document, sealed, &parties, Some(here), now)?;

@@ -20,16 +20,21 @@ impl Crossing {
         self.seal.revoked(&self.ledger.revocations())
     }
 
-    /// Signs a run under a grant to a token. The caller has checked that the token was presented.
+    /// Signs a run under a grant to a token, and returns the payload with the signature. The caller has checked that the
+    /// token was presented.
     ///
     /// # Errors
-    /// Returns a fault if the run is for another boundary or uses no grant to a token.
-    pub fn sign_token_use(&self, asked: Authorization) -> RequestResult<EnvelopeSignature> {
+    /// Returns a fault if the run is for another boundary, or no use of a token.
+    pub fn sign_token_use(
+        &self,
+        asked: Authorization,
+    ) -> RequestResult<(Vec<u8>, EnvelopeSignature)> {
         if asked.by.is_none() || asked.boundary != self.state().boundary {
             return Err(fault("the run is no use of a token at this boundary"));
         }
         let payload = asked.into_statement()?.to_payload()?;
-        Ok(self.key.signature(&payload))
+        let signature = self.key.signature(&payload);
+        Ok((payload, signature))
     }
 
     /// Returns the id of the key with which this boundary signs.

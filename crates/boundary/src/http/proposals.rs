@@ -79,23 +79,7 @@ pub static ROUTES: &[Route] = &[
             },
             ok::<ProposalView>("the earlier proposal that this call repeats, with `existing`"),
         ],
-        codes: &[
-            Code::UnknownStep,
-            Code::StepChanged,
-            Code::InvalidParams,
-            Code::PolicyDenied,
-            Code::NonceReplayed,
-            Code::NotGranted,
-            Code::GrantExhausted,
-            Code::GrantPaused,
-            Code::Expired,
-            Code::Revoked,
-            Code::QuorumMissing,
-            Code::SandboxUnavailable,
-            Code::ContextChanged,
-            Code::SessionStale,
-            Code::WrongState,
-        ],
+        codes: JUDGED,
         ..Route::post("/v1/proposals", "propose", &propose)
     },
     Route {
@@ -194,9 +178,13 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
     let wish: Propose = json::typed(&written).map_err(unreadable)?;
     // The boundary itself signs the run of a grant to a token.
     let capacity = call.app.boundary.crossing.capacity();
-    let _permit = wish.grant.as_ref().map(|_| capacity.permit()).transpose()?;
+    let permit = wish.grant.as_ref().map(|_| capacity.permit()).transpose()?;
     let (view, created) = call
-        .finish(|boundary, caller| async move { boundary.proposals.propose(&caller, wish).await })
+        .finish(|boundary, caller| async move {
+            let proposed = boundary.proposals.propose(&caller, wish).await;
+            drop(permit);
+            proposed
+        })
         .await?;
     answer_with(
         if created {

@@ -200,6 +200,7 @@ impl Proposals {
                     && stored.params == asked.params
                     && has_same_inputs(stored, asked)
                     && stored.grant == asked.grant
+                    && stored.by == asked.by
                     && stored.emergency == asked.emergency
             })
     }

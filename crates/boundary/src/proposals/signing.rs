@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{Caller, Proposals, proposals::advance_refused, verified_of};
-use crossing::{CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed, refuse};
+use crossing::{
+    CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed, Stopped, refuse,
+};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
-    InputDigest, KeyId, ProposalId, Scope, SealedToken, Signed, Statement, Verified,
-    VerifiedSignature,
+    InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
 };
 use store::{Proposal, Signature};
 use verdict::{NotCounted, quorum};
@@ -179,21 +180,33 @@ impl Proposals {
         if asked.proposal != *id {
             asked = Authorization {
                 proposal: id.clone(),
-                reason: stored.reason.clone(),
                 issued_at: stored.issued_at,
                 not_before: stored.not_before,
                 ..asked
             };
         }
-        if asked != stored {
-            let detail = "the stored proposal with this nonce is for another run or another ID token: make a new nonce";
+        let (true, Some(grant)) = (asked == stored, asked.grant) else {
+            let detail = "the stored proposal with this nonce is for another run, another reason or another ID token, or \
+                 something changed since: make a new nonce";
             return Err(Refusal::new(Code::NonceReplayed, detail)
                 .about(id)
                 .at("/nonce", "used by another proposal")
                 .into());
+        };
+        let (row, sealed) = (self.row(id)?, self.crossing.state());
+        let (payload, signature) = self.crossing.sign_token_use(asked)?;
+        let signed = Signed::<Authorization>::from_parts(&payload, &[signature], Base64::Lenient)?;
+        let document = signed
+            .verify(|keyid| sealed.statement_key(keyid))
+            .map_err(|error| sealed.unverified(error))?;
+        let used = self.sign_use(&row, &grant, &document, &sealed, |_| Ok(()));
+        match used.await {
+            // A repeated call may come while the first call starts the run.
+            Err(Stopped::Refused(refusal)) if refusal.code == Code::WrongState => {}
+            Err(stopped) => return Err(stopped),
+            Ok(_) => {}
         }
-        let signature = self.crossing.sign_token_use(asked)?;
-        self.sign(id, &[signature], |_| Ok(())).await
+        self.decided(id).await
     }
 
     /// Accepts the signature of the grantee over a run under a standing grant, and starts the run.
@@ -270,9 +283,17 @@ impl Proposals {
     }
 
     /// Checks that an envelope agrees with the caller's ID token. For a token without a secret, also checks that one of
-    /// its jobs proposed the statement. Otherwise, approvers could sign a commit that no issuer stated. Refuses the use of
-    /// a grant to a token, because only the token's own call of `propose` makes one.
+    /// its jobs proposed the statement. Otherwise, approvers could sign a commit that no issuer stated.
     fn check_job(&self, caller: &Caller, envelope: &Envelope) -> RequestResult {
+        let sealed = self.crossing.state();
+        let mut bound = sealed
+            .tokens
+            .iter()
+            .filter(|token| token.oidc.is_some())
+            .peekable();
+        if bound.peek().is_none() {
+            return Ok(());
+        }
         // The crossing refuses an envelope that can't be read.
         let Ok(payload) = Base64::Lenient.decode("", &envelope.payload) else {
             return Ok(());
@@ -281,16 +302,9 @@ impl Proposals {
             return Ok(());
         };
         let signed = statement.predicate;
-        if signed.by.is_some() {
-            let detail = "a run under a grant to a token begins with a proposal of this token: use `POST /v1/proposals`";
-            return Err(Refusal::new(Code::Forbidden, detail)
-                .about(&signed.proposal)
-                .into());
-        }
         caller.job_of(&signed.params)?;
-        let is_bound = |token: &SealedToken| token.oidc.is_some() && token.name == signed.proposer;
         if caller.name() == Some(&signed.proposer)
-            || !self.crossing.state().tokens.iter().any(is_bound)
+            || bound.all(|token| token.name != signed.proposer)
         {
             return Ok(());
         }

@@ -215,12 +215,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             Some(nonce),
         ) => {
             let again = client.post("/v1/proposals", &wish);
-            again.map_err(|failure| CommandFailure {
-                message: format!(
-                    "{}; the boundary may have received it: repeat the command with --nonce {nonce}",
-                    failure.message
-                ),
-                ..failure
+            again.map_err(|mut failure| {
+                if failure.problem.is_none() {
+                    let advice = format!("; the boundary may have received it: repeat the command with --nonce {nonce}");
+                    failure.message.push_str(&advice);
+                }
+                failure
             })
         }
         (sent, _) => sent,

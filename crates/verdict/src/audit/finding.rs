@@ -501,8 +501,8 @@ pub struct GrantLine {
     pub grant: GrantId,
     /// Digest of its payload, which an authorization names.
     pub digest: ContentDigest,
-    /// The proposer that may use the grant.
-    pub grantee: Name,
+    /// The proposer that may use the grant, or `the token NAME`.
+    pub grantee: String,
     /// Token or proposer that asked for the grant.
     pub proposer: Name,
     /// Approvers who signed the grant.

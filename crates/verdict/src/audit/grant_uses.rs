@@ -239,7 +239,7 @@ impl GrantUses {
         let line = |(digest, grant): (&ContentDigest, &LoggedGrant)| GrantLine {
             grant: grant.terms.grant.clone(),
             digest: *digest,
-            grantee: grant.terms.grantee.name().clone(),
+            grantee: grant.terms.grantee.to_string(),
             proposer: grant.terms.proposer.clone(),
             signers: grant.signers.clone(),
             until: grant.terms.expires_at,
@@ -480,8 +480,8 @@ impl BundledGrant {
         let [signature] = authorization.signatures() else {
             return Err(failed("the authorization has another signer"));
         };
-        let signer = (&signature.keyid, &*keys_of_use(terms, roster));
-        let index = check_use(terms, &self.digest(), signed, signer)?;
+        let has_signer = keys_of_use(terms, roster).contains(&signature.keyid);
+        let index = check_use(terms, &self.digest(), signed, has_signer)?;
         check_granted_step(terms, index, step)?;
         let schema = self
             .schemas
