@@ -158,7 +158,7 @@ fn an_id_token_opens_nothing_with_other_keys_or_authorities_than_those_of_the_se
     let audience = world.create_token_of_jobs(&jobs, &oidc).expect("a token");
     let sent = |world: &World, key: &SigningKey| admit(world, &id_token(key, &audience, "a"));
     sent(&world, &key).ok(200);
-    sent(&world, &other).problem("unauthenticated");
+    sent(&world, &other).problem("bad-signature");
     let good = key_set(&key);
     let both = json!({"keys": [key.jwk("a"), other.jwk("b")]}).to_string();
     let set = "UPDATE token SET jwks = ?1, ca = ?2 WHERE name = 'ci'";

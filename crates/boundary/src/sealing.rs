@@ -572,29 +572,23 @@ pub fn tokens_in_force(
 /// Checks that no revoked token has the name of a new token, and no token in force its name or credential.
 ///
 /// # Errors
-/// Returns `malformed` with the token that has it.
+/// Returns `wrong-state` for the name, and `malformed` with the token that has the credential.
 fn check_new(
     token: &SealedToken,
     in_force: &[SealedToken],
     revoked: &Revocations,
 ) -> RequestResult {
-    if revoked.now().token(&token.name).is_some() {
-        let detail = format!(
-            "a token {} was revoked: give the token another name",
-            token.name
-        );
-        return Err(Refusal::malformed("/name", detail).into());
+    let is_used = in_force.iter().any(|other| other.name == token.name);
+    if is_used || revoked.now().token(&token.name).is_some() {
+        return Err(not_logged(WriteStop::Token(token.name.clone())));
     }
-    let Some(other) = in_force
-        .iter()
-        .find(|other| other.name == token.name || other.credential == token.credential)
-    else {
+    let same = |other: &&SealedToken| other.credential == token.credential;
+    let Some(other) = in_force.iter().find(same) else {
         return Ok(());
     };
-    let (place, what) = match (other.name == token.name, &token.oidc) {
-        (true, _) => ("/name", "name"),
-        (false, Some(_)) => ("/oidc", "binding"),
-        (false, None) => ("/credential", "credential"),
+    let (place, what) = match &token.oidc {
+        Some(_) => ("/oidc", "binding"),
+        None => ("/credential", "credential"),
     };
     let name = &other.name;
     let detail = format!("the token {name} has this {what} already: revoke {name} first");

@@ -1,5 +1,7 @@
 //! The tokens of proposers. Each change of tokens creates a new seal.
 
+use std::collections::BTreeMap;
+
 use crate::{
     Sealing,
     oidc::{audience, binding_rules::check_files},
@@ -18,23 +20,17 @@ impl Sealing {
     /// Returns an error if the store can't be read.
     pub fn tokens(&self) -> RequestResult<Vec<TokenView>> {
         let (rows, sealed) = (self.ledger.tokens()?, self.crossing.state());
-        let in_force = sealed.tokens.iter().map(|token| TokenView {
-            token: token.clone(),
-            revoked_at: None,
-        });
-        let is_over = |row: &&Token| {
-            sealed
-                .tokens
-                .iter()
-                .all(|token| token.name != row.token.name)
-        };
-        let over = rows.iter().filter(is_over).map(|row| TokenView {
-            token: row.token.clone(),
-            revoked_at: row.revoked_at,
-        });
-        let mut views: Vec<_> = in_force.chain(over).collect();
-        views.sort_by(|one, other| one.token.name.cmp(&other.token.name));
-        Ok(views)
+        let sealed = sealed.tokens.iter().map(|token| (token, None));
+        let rows = rows.iter().map(|row| (&row.token, row.revoked_at));
+        let mut views = BTreeMap::new();
+        for (token, revoked_at) in sealed.chain(rows) {
+            let new = TokenView {
+                token: token.clone(),
+                revoked_at,
+            };
+            views.entry(&token.name).or_insert(new).revoked_at = revoked_at;
+        }
+        Ok(views.into_values().collect())
     }
 
     /// Creates a token and seals the change. Returns the audience of the ID tokens that can open a token with a binding.

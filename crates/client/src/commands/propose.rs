@@ -203,28 +203,17 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         emergency: args.emergency,
         new: args.new.then_some(true),
     };
-    let sent = client.post("/v1/proposals", &wish);
-    let sent = match (sent, &wish.nonce) {
-        // The boundary may have received the call, and a call with the same nonce is the same run.
-        (
-            Err(CommandFailure {
-                exit: Exit::Unreachable,
-                problem: None,
-                ..
-            }),
-            Some(nonce),
-        ) => {
-            let again = client.post("/v1/proposals", &wish);
-            again.map_err(|mut failure| {
-                if failure.problem.is_none() {
-                    let advice = format!("; the boundary may have received it: repeat the command with --nonce {nonce}");
-                    failure.message.push_str(&advice);
-                }
-                failure
-            })
+    let sent = client.post("/v1/proposals", &wish).map_err(|mut failure| {
+        if let (Exit::Unreachable, None, Some(nonce)) =
+            (failure.exit, &failure.problem, &wish.nonce)
+        {
+            let advice = format!(
+                "; the boundary may have received it: repeat the command with --nonce {nonce}"
+            );
+            failure.message.push_str(&advice);
         }
-        (sent, _) => sent,
-    };
+        failure
+    });
     let mut view: ProposalView = sent?;
     if let (Some(grant), Some(nonce)) = (&grant, &wish.nonce)
         && view.status == ProposalStatus::Pending
