@@ -98,6 +98,7 @@ mod step_files;
 mod steps;
 mod tls;
 mod tls_client;
+mod token_grant_attacks;
 mod token_grants;
 mod tried_runbook;
 mod watch;

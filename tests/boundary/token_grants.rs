@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use crate::oidc;
 use crate::support::grants::{POLICY, as_holder, bearer, draft, granted, sign, terms, wish};
+use crate::support::nodes::{node, start};
 use crate::support::people::{alice, carol, robot};
+use crate::support::postgres::cluster::Cluster;
 use crate::support::wire::Reply;
 use crate::support::{World, bytes_of, id_of, said};
 
@@ -23,7 +25,7 @@ fn token(world: &World, name: &str) -> Value {
 }
 
 /// Returns the terms of a grant to this token.
-fn to_token(name: &str) -> Value {
+pub(crate) fn to_token(name: &str) -> Value {
     let mut terms = terms();
     terms["grantee"] = json!({ "token": name });
     terms
@@ -38,11 +40,10 @@ fn world() -> World {
     World::with(|setup| setup.policy = POLICY.to_owned())
 }
 
-#[test]
-fn a_token_uses_its_grant_without_a_key_and_each_document_says_that_the_boundary_signed() {
-    let mut world = world();
-    let grant = granted(&world, &to_token("agent"));
-    let view = use_as(&world, &world.agent, &grant, "one").ok(201);
+/// Uses a grant of the token `agent` before and after a restart.
+fn use_before_and_after_a_restart(world: &mut World) {
+    let grant = granted(world, &to_token("agent"));
+    let view = use_as(world, &world.agent, &grant, "one").ok(201);
     let finished = world.until(id_of(&view), "finished");
     assert_eq!(world.output(&finished, "stdout"), "one\n");
     let signed: Value = serde_json::from_slice(&bytes_of(&finished)).expect("JSON");
@@ -61,9 +62,25 @@ fn a_token_uses_its_grant_without_a_key_and_each_document_says_that_the_boundary
     );
     world.assert_verified(&finished);
     world.restart();
-    let again = use_as(&world, &world.agent, &grant, "two").ok(201);
+    let again = use_as(world, &world.agent, &grant, "two").ok(201);
     world.until(id_of(&again), "finished");
     world.assert_audited();
+}
+
+#[test]
+fn a_token_uses_its_grant_without_a_key_and_each_document_says_that_the_boundary_signed() {
+    use_before_and_after_a_restart(&mut world());
+}
+
+#[test]
+fn a_token_uses_its_grant_with_postgresql_too() {
+    let Some(server) = Cluster::start("a grant to a token", "") else {
+        return;
+    };
+    let mut one = node(&server, "one", |setup| setup.policy = POLICY.to_owned());
+    server.migrate(&one);
+    start(&mut one);
+    use_before_and_after_a_restart(&mut one);
 }
 
 #[test]
@@ -79,7 +96,6 @@ fn only_who_presents_the_token_of_the_grant_uses_it() {
             "/grant"
         );
     }
-    // Not even the key of a proposer or of an approver signs the waiting use.
     let view = use_as(&world, &world.agent, &grant, "yes").ok(201);
     world.until(id_of(&view), "finished");
     // The owner of the token can't sign a grant to it.

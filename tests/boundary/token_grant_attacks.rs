@@ -1,0 +1,219 @@
+//! Attacks on grants to tokens: repeated calls, changed rows, and signed uses that somebody hands in.
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::oidc;
+use crate::support::grants::{POLICY, arm, bearer, granted, start_after_the_kill, wish};
+use crate::support::people::{
+    alice, authorization, boundary_key, canonical, carol, envelope, predicate_of, renew, robot,
+};
+use crate::support::wire::{Reply, pointers};
+use crate::support::{World, bytes_of, id_of};
+use crate::token_grants::to_token;
+
+fn world() -> World {
+    World::with(|setup| setup.policy = POLICY.to_owned())
+}
+
+fn propose(world: &World, bearer: &str, wish: &Value) -> Reply {
+    world.wire.post("/v1/proposals", bearer, wish)
+}
+
+/// Asserts that the log has this number of consumptions and of receipts.
+#[track_caller]
+fn assert_spent(world: &World, number: usize) {
+    let counts = [world.count("consumption"), world.count("receipt")];
+    assert_eq!(counts, [number, number]);
+}
+
+/// Makes the boundary die after it has stored the proposal, before it has signed the use. Starts the boundary again, and
+/// returns the proposal, which waits.
+fn interrupted(world: &mut World, wish: &Value, bearer: impl FnOnce(&World) -> String) -> Value {
+    let point = "after-proposal-commit";
+    arm(world, point);
+    let bearer = bearer(world);
+    let unanswered = world.wire.try_post("/v1/proposals", &bearer, wish);
+    assert!(unanswered.is_err(), "the boundary has died");
+    start_after_the_kill(world, point);
+    let waiting = world.list("pending");
+    assert_eq!(waiting.len(), 1, "{waiting:#?}");
+    world.show(id_of(&waiting[0]))
+}
+
+#[test]
+fn a_call_is_repeated_only_with_the_id_token_that_made_the_use() {
+    let Some((mut world, issuer)) = oidc::world_with(|setup| setup.policy = POLICY.to_owned())
+    else {
+        return;
+    };
+    let audience = oidc::ci(&world, &issuer);
+    let mut terms = to_token("ci");
+    let commit = json!({"type": "string", "pattern": "^[0-9a-f]{40}$"});
+    terms["steps"] = json!([{"step": "deploy:web", "params": {
+        "type": "object", "properties": {"commit": commit}, "required": ["commit"]}}]);
+    let grant = granted(&world, &terms);
+    let job = |world: &World, jti: &str| {
+        oidc::bearer(world, &issuer.id_token(&audience, &json!({"jti": jti})))
+    };
+    let deploy = || wish(&grant, "deploy:web", json!({"commit": oidc::COMMIT}));
+    let (first, other, done) = (job(&world, "job-1"), job(&world, "job-2"), deploy());
+    let made = propose(&world, &first, &done).ok(201);
+    world.until(id_of(&made), "finished");
+    let repeated = propose(&world, &first, &done).ok(200);
+    assert_eq!(
+        (&repeated["id"], &repeated["existing"], &repeated["status"]),
+        (&made["id"], &json!(true), &json!("finished"))
+    );
+    let refused = world.unchanged(|| propose(&world, &other, &done));
+    assert_eq!(pointers(&refused.problem("nonce-replayed")), ["/nonce"]);
+    assert_spent(&world, 1);
+    // A use that waits for the signature of the boundary.
+    let started = deploy();
+    let waiting = interrupted(&mut world, &started, |world| job(world, "job-3"));
+    let other = job(&world, "job-4");
+    let refused = world.unchanged(|| propose(&world, &other, &started));
+    assert_eq!(pointers(&refused.problem("nonce-replayed")), ["/nonce"]);
+    assert_eq!(world.show(id_of(&waiting))["status"], "pending");
+    assert_spent(&world, 1);
+    // With a nonce of its own, the other job uses the grant.
+    let view = propose(&world, &other, &deploy()).ok(201);
+    world.until(id_of(&view), "finished");
+    assert_spent(&world, 2);
+    world.assert_audited();
+}
+
+#[test]
+fn an_interrupted_call_is_finished_by_the_same_call_and_by_no_key() {
+    let mut world = world();
+    let grant = granted(&world, &to_token("agent"));
+    let wish = wish(&grant, "say:echo", json!({"text": "one"}));
+    let agent = world.agent.clone();
+    let waiting = interrupted(&mut world, &wish, |_| agent.clone());
+    for key in [&robot(), &alice(), &carol()] {
+        let refused = world.unchanged(|| world.sign(&waiting, &[key]));
+        let problem = refused.problem("not-granted");
+        assert_eq!(pointers(&problem), ["/signatures/0/keyid"], "{problem:#}");
+    }
+    // Another token can't continue the run either.
+    let refused = world.unchanged(|| propose(&world, &world.courier, &wish));
+    assert_eq!(pointers(&refused.problem("not-granted")), ["/grant"]);
+    assert_spent(&world, 0);
+    for _ in 0..2 {
+        let view = propose(&world, &agent, &wish).ok(200);
+        assert_eq!(
+            (&view["id"], &view["existing"]),
+            (&waiting["id"], &json!(true))
+        );
+        let finished = world.until(id_of(&view), "finished");
+        assert_eq!(world.output(&finished, "stdout"), "one\n");
+        assert_spent(&world, 1);
+    }
+    // The same nonce for another run.
+    let mut other = wish.clone();
+    other["params"]["text"] = json!("two");
+    let refused = world.unchanged(|| propose(&world, &agent, &other));
+    assert_eq!(pointers(&refused.problem("nonce-replayed")), ["/nonce"]);
+    assert_spent(&world, 1);
+    world.assert_audited();
+}
+
+#[test]
+fn a_use_that_the_boundary_signed_is_taken_only_from_the_call_of_the_token() {
+    let world = world();
+    let grant = granted(&world, &to_token("agent"));
+    let wish = wish(&grant, "say:echo", json!({"text": "one"}));
+    let view = propose(&world, &world.agent, &wish).ok(201);
+    let finished = world.until(id_of(&view), "finished");
+    let bundle: Value = serde_json::from_slice(&world.bundle(&finished)).expect("JSON");
+    let used = &bundle["authorization"];
+    assert_eq!(predicate_of(used)["by"], json!({"token": "agent"}));
+    // Somebody with the key of the boundary signs a use that no call asked for.
+    let mut predicate = predicate_of(used);
+    renew(&mut predicate);
+    let unasked = envelope(&authorization(&predicate), &[&boundary_key()]);
+    let robot_bearer = bearer(&world, &robot());
+    for bearer in [&world.agent, &world.courier, &robot_bearer] {
+        for signed in [used, &unasked] {
+            let refused = world.unchanged(|| world.submit_as(bearer, signed));
+            refused.problem("not-granted");
+            assert_spent(&world, 1);
+        }
+    }
+    world.assert_audited();
+}
+
+/// Puts this payload into the row of the proposal that waits. If `also_digests` is true, the digests in the row fit the
+/// payload.
+fn store(world: &World, payload: &[u8], also_digests: bool) {
+    let database = Connection::open(world.database()).expect("store");
+    let of_waiting = "(SELECT id FROM proposal WHERE status = 2)";
+    let update = format!("UPDATE payload SET data = ?1 WHERE proposal = {of_waiting}");
+    let changed = database.execute(&update, [payload]).expect("changed");
+    assert_eq!(changed, 1);
+    if also_digests {
+        let statement: Value = serde_json::from_slice(payload).expect("JSON");
+        let params = canonical(&statement["predicate"]["params"]);
+        let digests = [payload, &params].map(|bytes| Sha256::digest(bytes).to_vec());
+        let update = "UPDATE proposal SET digest = ?1, params_digest = ?2 WHERE status = 2";
+        assert_eq!(database.execute(update, digests).expect("changed"), 1);
+    }
+}
+
+#[test]
+fn the_boundary_does_not_sign_a_use_that_somebody_changed_in_the_database() {
+    let mut world = world();
+    let grant = granted(&world, &to_token("agent"));
+    let wish = wish(&grant, "say:echo", json!({"text": "one"}));
+    let agent = world.agent.clone();
+    let waiting = interrupted(&mut world, &wish, |_| agent.clone());
+    let good = bytes_of(&waiting);
+    let statement: Value = serde_json::from_slice(&good).expect("JSON");
+    let mut changed = statement["predicate"].clone();
+    // The grant permits this text too.
+    changed["params"]["text"] = json!("two");
+    for also_digests in [false, true] {
+        store(&world, &authorization(&changed), also_digests);
+        for _ in 0..2 {
+            let refused = propose(&world, &agent, &wish);
+            assert!(refused.status >= 400, "{}", refused.text());
+            assert_eq!(world.count("authorization"), 0);
+            assert_spent(&world, 0);
+        }
+        let database = Connection::open(world.database()).expect("store");
+        let signatures: i64 = database
+            .query_row("SELECT count(*) FROM signature", [], |row| row.get(0))
+            .expect("a number");
+        assert_eq!(signatures, 0);
+    }
+    store(&world, &good, true);
+    let view = propose(&world, &agent, &wish).ok(200);
+    let finished = world.until(id_of(&view), "finished");
+    assert_eq!(world.output(&finished, "stdout"), "one\n");
+    assert_spent(&world, 1);
+    world.assert_audited();
+}
+
+#[test]
+fn a_token_that_is_made_again_does_not_use_the_grant_of_the_earlier_token() {
+    let mut world = world();
+    let old = granted(&world, &to_token("agent"));
+    world
+        .control(&json!({"do": "token-revoke", "name": "agent"}))
+        .expect("revoked");
+    // The name of a token is never used again.
+    let again =
+        json!({"name": "agent", "owners": ["carol"], "scopes": ["propose"], "patterns": []});
+    world.create_token(&again).expect_err("a used name");
+    world.agent = world.token("again", &["carol"], &["propose"]);
+    let own = granted(&world, &to_token("again"));
+    let echo = |grant: &Value| wish(grant, "say:echo", json!({"text": "one"}));
+    let refused = world.unchanged(|| propose(&world, &world.agent, &echo(&old)));
+    assert_eq!(pointers(&refused.problem("not-granted")), ["/grant"]);
+    assert_spent(&world, 0);
+    let view = propose(&world, &world.agent, &echo(&own)).ok(201);
+    world.until(id_of(&view), "finished");
+    assert_spent(&world, 1);
+    world.assert_audited();
+}
