@@ -11,6 +11,7 @@ use crate::history::grants::{
     Edit, Granted, OSCAR, OTHER, PLAIN, ROBOT, ROBOT_2, Use, authorize, end, grant, permit_grants,
     run,
 };
+use crate::history::script::play;
 use crate::history::{ALICE, BOB, CAROL, Log, MALLORY, Place, key, t};
 use documents::to_canonical;
 use serde_json::{Value, json};
@@ -101,13 +102,15 @@ fn two_uses_at_once() -> Vec<Case> {
     vec![("two uses in one consumption", &[], log)]
 }
 
-const SECTIONS: [&str; 6] = ["entries", "uses", "people", "series", "steps", "policies"];
+const SECTIONS: [&str; 7] = [
+    "entries", "uses", "people", "series", "tokens", "steps", "policies",
+];
 
 #[test]
 fn both_auditors_judge_grants_and_their_uses_alike() {
     let cases = SECTIONS.map(of_text).concat();
     let cases = [cases, changed_signatures(), two_uses_at_once()].concat();
-    assert!(cases.len() >= 95, "{}", cases.len());
+    assert!(cases.len() >= 160, "{}", cases.len());
     let (told, _): (Vec<Told>, Vec<bool>) = as_expected(cases).into_iter().unzip();
     let _ = alike(&told, entries_found, entries_told);
 }
@@ -287,6 +290,45 @@ fn a_resumed_audit_knows_the_grants_and_their_uses() {
         "the grant again"
     );
     assert!(go_on(&|log| log.revoke(("grant", digest_of(&granted)), ROBOT)).is_empty());
+}
+
+#[test]
+fn a_resumed_audit_knows_the_token_of_a_grant() {
+    let begin = "grant to agent; use";
+    let kept = kept_of(&play(permit_grants, begin));
+    let go_on = |more: &str| resumed(&play(permit_grants, &format!("{begin}; {more}")), &kept);
+    assert!(go_on("use").is_empty());
+    for (more, what) in [
+        ("use 1", "grant-use"),
+        ("use a:-by", "approval-signatures"),
+        ("use by robot", "approval-signatures"),
+        ("use by robot a:proposer=robot a:-by", "grant"),
+        ("revoke token agent by oscar; use", "revoked"),
+        ("set -tokens.agent; seal; use", "proposer"),
+    ] {
+        assert_eq!(go_on(more), [what], "{more}");
+    }
+}
+
+#[test]
+fn the_summary_says_that_a_grant_ends_with_its_token() {
+    let line = |ops: &str| {
+        let summary = play(permit_grants, ops).audit().1;
+        summary.grants.into_iter().next().expect("a grant")
+    };
+    let used = line("grant to agent; use");
+    assert_eq!((used.grantee.as_str(), used.uses), ("agent", 1));
+    assert_eq!(used.unusable, None);
+    for ops in [
+        "grant to agent; set -tokens.agent; seal",
+        "grant to agent; revoke token agent by oscar",
+    ] {
+        let unusable = line(ops).unusable;
+        let says = unusable
+            .as_ref()
+            .is_some_and(|why| why.contains("token agent"));
+        assert!(says, "{ops}: {unusable:?}");
+    }
 }
 
 #[test]

@@ -135,7 +135,11 @@ pub fn end(log: &mut Log, (place, approved): &(Place, Approved), edit: &dyn Fn(&
     log.receipt_but(*place, approved, |of| {
         of["decision"]["approvers"] = json!(["alice", "bob"]);
         of["decision"]["groups"] = json!(["ops", "security"]);
-        of["decision"]["excluded"] = json!(["agent", "carol", "rita", "robot"]);
+        // The token `agent` proposes each grant. It may also be the grantee.
+        of["decision"]["excluded"] = match approved.predicate["proposer"].as_str() {
+            Some("agent") => json!(["agent", "carol"]),
+            _ => json!(["agent", "carol", "rita", "robot"]),
+        };
         edit(of);
     });
 }

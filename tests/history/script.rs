@@ -412,7 +412,11 @@ impl Player {
             "sandbox": self.log.sandbox.get("db:migrate"),
         });
         let signers = op.named("by").unwrap_or("alice,bob");
+        let grantee = op.named("to").map(|name| self.token(name));
         let granted = grant(&mut self.log, &seeds(signers), |of| {
+            if let Some(grantee) = grantee {
+                of["grantee"] = grantee;
+            }
             if op.has("two") {
                 of["steps"].as_array_mut().expect("steps").insert(0, second);
             }
@@ -421,22 +425,38 @@ impl Player {
         self.grants.push((granted, 0));
     }
 
-    /// Uses the newest grant. With the word `open`, `close` adds the receipt.
+    /// The sealed token of this name, as the grantee of a grant.
+    fn token(&self, name: &str) -> Value {
+        let mut tokens = self.log.sealed.tokens.as_array().expect("tokens").iter();
+        let token = tokens.find(|one| one["name"] == name).expect("a token");
+        json!({"token": name, "credential": token["credential"]})
+    }
+
+    /// Uses the newest grant. With the word `open`, `close` adds the receipt. The boundary signs for a token.
     fn use_grant(&mut self, op: &Operation<'_>, at: i64) {
+        let own = self.log.key;
         let (granted, last) = self.grants.last_mut().expect("a grant");
+        let token = granted.predicate["grantee"].get("token").cloned();
+        let signer = op.named("by").map(seed);
         let given = op.words.get(1).and_then(|word| word.parse().ok());
         *last = given.unwrap_or(*last + 1);
         let used = Use {
             number: *last,
             at,
-            signer: seed(op.named("by").unwrap_or("robot")),
+            signer: signer.unwrap_or(if token.is_some() { own } else { seed("robot") }),
             ..PLAIN
         };
         let begun = begin(
             &mut self.log,
             granted,
             &used,
-            &|of| op.edit("a:", of),
+            &|of| {
+                if let Some(token) = &token {
+                    of["proposer"] = token.clone();
+                    of["by"] = json!({ "token": token });
+                }
+                op.edit("a:", of);
+            },
             &|of| op.edit("i:", of),
         );
         self.begun.push(begun);
