@@ -4,7 +4,7 @@ use documents::{Statement, StepDigest, to_canonical};
 use serde_json::json;
 
 use super::*;
-use crate::review::tests::review_case::{NOW, case, signature};
+use crate::review::tests::review_case::{NOW, ReviewCase, case, signature};
 
 /// Line of a check that reaches hosts or gets secrets.
 const LET: &str = "can change what these hosts and secrets let it change";
@@ -322,4 +322,106 @@ fn the_worst_case_is_the_most_uses_within_a_day() {
     let lasts = json!(Timestamp::from_unix(NOW - 60 + 3 * 3600));
     free["expires_at"] = lasts;
     assert_eq!(review(&free).expect("a review").worst_case(), words);
+}
+
+/// Returns the sealed entry of the token `ci`.
+fn token(credential: ContentDigest) -> Value {
+    json!({"name": "ci", "owners": ["carol"], "scopes": ["propose"], "patterns": [], "credential": credential})
+}
+
+/// Returns the sealed entry of the token `ci` for jobs with this subject. The credential is that of the subject `of`.
+fn token_of_jobs(subject: &str, of: &str) -> Value {
+    let oidc =
+        |subject: &str| json!({"issuer": "https://issuer.example", "claims": {"sub": subject}});
+    let mut token = token(ContentDigest::of(&to_canonical(&oidc(of))));
+    token["oidc"] = oidc(subject);
+    token
+}
+
+/// Returns the review of a grant to the token `ci` with this credential. The seal names the list `sealed`, and the
+/// boundary shows the list `shown`.
+fn review_to_token(credential: &Value, sealed: &Value, shown: Option<&Value>) -> GrantReview {
+    let case = ReviewCase {
+        tokens: sealed.clone(),
+        ..case()
+    };
+    let mut sources = case.sources();
+    sources.tokens = shown.map(to_canonical);
+    let run = Statement::<Authorization>::from_payload(&sources.payload)
+        .expect("an authorization")
+        .predicate;
+    let mut grant = grant();
+    grant["boundary"] = json!(run.boundary);
+    grant["grantee"] = json!({"token": "ci", "credential": credential});
+    reviewed(
+        serde_json::from_value(grant).expect("a grant"),
+        vec![sources],
+    )
+}
+
+#[test]
+fn a_grant_to_a_token_is_signed_only_if_the_sealed_entry_has_its_credential() {
+    let (own, other) = (
+        token(ContentDigest::of(b"own")),
+        token(ContentDigest::of(b"other")),
+    );
+    let of_jobs = token_of_jobs("a", "a");
+    let painted = |review: &GrantReview| review.screen(review.terms.not_before).paint(1000, false);
+    for entry in [&own, &of_jobs] {
+        let list = json!([entry]);
+        let review = review_to_token(&entry["credential"], &list, Some(&list));
+        assert_eq!(review.grantee_flaw(), None);
+        assert_eq!(review.standing(), StatementVerdict::Sound);
+        assert!(review.check_sound().is_ok());
+        let screen = painted(&review);
+        assert!(!screen.contains("NOT TRUE"), "{screen}");
+        let is_of_jobs = screen.contains("sub is a");
+        assert_eq!(is_of_jobs, entry == &of_jobs, "{screen}");
+    }
+    let named = |name: &str| {
+        let mut entry = own.clone();
+        entry["name"] = json!(name);
+        json!([entry])
+    };
+    let mut unknown_field = own.clone();
+    unknown_field["secret"] = json!("x");
+    const OTHER: &str = "no valid token ci has the credential that the grant names";
+    const BINDING: &str = "the credential of the token ci is not the digest of its binding";
+    const LIST: &str = "the sealed list of tokens can't be read";
+    let list = json!([own]);
+    let cases = [
+        // The sealed entry has another credential, or another name.
+        (&own, json!([other]), Some(json!([other])), OTHER),
+        (&own, json!([]), Some(json!([])), OTHER),
+        (&own, named("ci2"), Some(named("ci2")), OTHER),
+        (&own, json!([of_jobs]), Some(json!([of_jobs])), OTHER),
+        // The grant names the credential of the sealed entry, but other jobs open the token.
+        (
+            &of_jobs,
+            json!([token_of_jobs("b", "a")]),
+            Some(json!([token_of_jobs("b", "a")])),
+            BINDING,
+        ),
+        // The boundary shows no list, or another list than the seal names, whatever that list contains.
+        (&own, list.clone(), None, LIST),
+        (&own, list.clone(), Some(json!([other])), LIST),
+        (&own, json!([other]), Some(list.clone()), LIST),
+        (&own, list.clone(), Some(json!([own, other])), LIST),
+        // The seal names a list that has another form.
+        (&own, json!({}), Some(json!({})), LIST),
+        (
+            &own,
+            json!([unknown_field]),
+            Some(json!([unknown_field])),
+            LIST,
+        ),
+    ];
+    for (entry, sealed, shown, why) in cases {
+        let review = review_to_token(&entry["credential"], &sealed, shown.as_ref());
+        assert_eq!(review.standing(), StatementVerdict::Unsound, "{sealed}");
+        let refused = review.check_sound().expect_err("nothing is signed").message;
+        assert!(refused.contains(why), "{sealed} {shown:?}: {refused}");
+        let screen = painted(&review);
+        assert!(screen.contains(&format!("NOT TRUE: {why}")), "{screen}");
+    }
 }
