@@ -28,8 +28,8 @@ fn assert_spent(world: &World, number: usize) {
     assert_eq!(counts, [number, number]);
 }
 
-/// Makes the boundary die after it has stored the proposal, before it has signed the use. Starts the boundary again, and
-/// returns the proposal, which waits.
+/// Makes the boundary die after it has stored the proposal, before it has signed the use. Starts the boundary again,
+/// and returns the proposal, which waits.
 fn interrupted(world: &mut World, wish: &Value, bearer: impl FnOnce(&World) -> String) -> Value {
     let point = "after-proposal-commit";
     arm(world, point);

@@ -63,8 +63,8 @@ pub struct ReviewCase {
     pub definition: Value,
     pub policy: Value,
     pub builtins: Vec<u8>,
-    /// Tokens that the seal names. The sources do not contain them.
-    pub tokens: Value,
+    /// The list of tokens that the seal names. The sources do not contain it.
+    pub tokens: Vec<u8>,
     pub configuration: Value,
     pub reason: String,
     pub params: Value,
@@ -88,7 +88,7 @@ pub fn case() -> ReviewCase {
             "mode": "prompted", "run": {"allow": ["set", "systemctl"]}, "approvals": {"required": 1, "from": ["ops", "security"], "each": true},
         }}),
         builtins: CANONICAL.to_vec(),
-        tokens: json!([]),
+        tokens: b"tokens".to_vec(),
         configuration: json!({
             "limits": {"default": Limits::default(), "maximum": Limits::default()},
             "sandbox": {"level": "strict", "require": ["capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp"]},
@@ -198,7 +198,7 @@ impl ReviewCase {
             builtins: BlobDigest::of(&self.builtins),
             roster: roster.digest(),
             rosters: None,
-            tokens: BlobDigest::of(&to_canonical(&self.tokens)),
+            tokens: BlobDigest::of(&self.tokens),
             configuration: BlobDigest::of(&configuration),
             keys: vec![ssh(3, "").keyid()],
             engine: "countersign 0.2.0".into(),

@@ -342,7 +342,7 @@ fn token_of_jobs(subject: &str, of: &str) -> Value {
 /// boundary shows the list `shown`.
 fn review_to_token(credential: &Value, sealed: &Value, shown: Option<&Value>) -> GrantReview {
     let case = ReviewCase {
-        tokens: sealed.clone(),
+        tokens: to_canonical(sealed),
         ..case()
     };
     let mut sources = case.sources();
