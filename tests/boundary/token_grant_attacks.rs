@@ -155,7 +155,7 @@ fn store(world: &World, payload: &[u8], also_digests: bool) {
     if also_digests {
         let statement: Value = serde_json::from_slice(payload).expect("JSON");
         let params = canonical(&statement["predicate"]["params"]);
-        let digests = [payload, &params].map(|bytes| Sha256::digest(bytes).to_vec());
+        let digests = [payload, &params[..]].map(|bytes| Sha256::digest(bytes).to_vec());
         let update = "UPDATE proposal SET digest = ?1, params_digest = ?2 WHERE status = 2";
         assert_eq!(database.execute(update, digests).expect("changed"), 1);
     }
