@@ -187,6 +187,6 @@ fn an_id_token_opens_nothing_with_other_keys_or_authorities_than_those_of_the_se
     sql(&world, set, (&good, None::<&str>));
     world.restart();
     sent(&world, &key).ok(200);
-    sent(&world, &other).problem("unauthenticated");
+    sent(&world, &other).problem("bad-signature");
     world.assert_audited();
 }

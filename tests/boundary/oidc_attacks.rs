@@ -295,7 +295,7 @@ fn each_id_token_that_an_attacker_made_is_refused_by_the_name_of_what_is_wrong()
     }
     // A second token for the same jobs makes the choice unclear.
     exited(create(&world, &issuer, "second", &MAIN), 0);
-    admit(&world, &id_token(json!({}))).refuses("unauthenticated", "two tokens, second and ci");
+    admit(&world, &id_token(json!({}))).refuses("unauthenticated", "its claims fit two tokens");
 }
 
 #[test]

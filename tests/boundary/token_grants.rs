@@ -136,12 +136,19 @@ fn a_gate_takes_the_use_of_a_token_only_if_it_is_asked_to() {
         &String::from_utf8(world.bundle(&finished)).expect("JSON"),
     );
     let roster = world.started["roster"].as_str().expect("a digest");
-    let boundary = world.started["boundary"]["id"].as_str().expect("an id");
+    let boundary = world.started["id"].as_str().expect("an id");
     let gate = |more: &[&str]| {
         let mut gate = world.program(&["gate"]);
         gate.arg(world.path("one.bundle.json"))
             .args(["--step", "say:echo", "--any-digest", "--any-params"])
-            .args(["--roster", roster, "--max-age", "1d", "--boundary", boundary])
+            .args([
+                "--roster",
+                roster,
+                "--max-age",
+                "1d",
+                "--boundary",
+                boundary,
+            ])
             .args(["--allow-unchecked", "keys-still-rostered"])
             .args(["--allow-unchecked", "seal-in-force"])
             .args(["--allow-unchecked", "revocations"])

@@ -139,16 +139,7 @@ impl Proposals {
                 .at("/step", "not registered")
                 .into());
         };
-        if let Some(insisted) = insisted.filter(|insisted| *insisted != step.digest) {
-            let detail = format!(
-                "{reference} is sealed with the digest {}, not {insisted}: check what changed, then propose the \
-                 sealed definition",
-                step.digest
-            );
-            return Err(Refusal::new(Code::StepChanged, detail)
-                .at("/step", "another definition is sealed")
-                .into());
-        }
+        check_digest(&reference, &step.digest, insisted)?;
         // The errors about a secret parameter do not repeat its value, because it may be the secret itself.
         let params = step.schema.complete(body.params.take()).map_err(|errors| {
             let detail = joined(&errors, "; ");
@@ -440,6 +431,21 @@ pub fn excluded(
 ) -> Result<ExcludedSigners, Refusal> {
     let tokens = Tokens::Sealed(&sealed.tokens, now);
     exclusion::judge(proposer, proposer, tokens, &sealed.roster).map_err(refusal_of)
+}
+
+/// Checks that a step has the digest on which a call insists.
+fn check_digest(
+    step: &StepRef,
+    sealed: &StepDigest,
+    insisted: Option<StepDigest>,
+) -> Result<(), Refusal> {
+    let Some(insisted) = insisted.filter(|insisted| insisted != sealed) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "{step} is sealed with the digest {sealed}, not {insisted}: check what changed, then propose the sealed definition"
+    );
+    Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed"))
 }
 
 /// Returns the payload of a new statement. The places of its errors are those in the body of the request.

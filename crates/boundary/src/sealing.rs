@@ -437,7 +437,6 @@ impl Sealing {
         epoch: Option<Epoch>,
         revocations: Option<usize>,
     ) -> RequestResult<bool> {
-        let tokens: Vec<TokenChange> = token.into_iter().collect();
         let mut at = self.crossing.now();
         for _ in 0..MOST_TRIES {
             let now = self.ledger.revocations().len();
@@ -446,7 +445,7 @@ impl Sealing {
             change(&mut material);
             let revoked = self.crossing.revoked();
             material.tokens = tokens_in_force(&before.tokens, &revoked, at);
-            match tokens.first() {
+            match &token {
                 Some(TokenChange::Add(row)) => {
                     check_new(&row.token, &material.tokens, &revoked)?;
                     material.tokens.push(row.token.clone());
@@ -469,14 +468,14 @@ impl Sealing {
             let draft = material
                 .draft(basis, at.max(before.seal.at))
                 .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
-            if draft.same_as(&before.seal) && tokens.is_empty() && epoch.is_none() {
+            if draft.same_as(&before.seal) && token.is_none() && epoch.is_none() {
                 return Ok(false);
             }
             match write_seal(
                 &self.ledger,
                 &self.key,
                 draft,
-                tokens.clone(),
+                token.clone().into_iter().collect(),
                 revocations.unwrap_or(now),
             )
             .await

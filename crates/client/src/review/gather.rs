@@ -119,17 +119,17 @@ pub fn gather(
     Ok(documents(sources, &signed, may_be_gone, client, trust))
 }
 
-/// Collects the documents about the runs of a step under a grant, like [`gather`]. `by_token` is true if the grant is to a
-/// token.
+/// Collects the documents about the runs of a step under a grant, like [`gather`].
 pub fn gather_granted(
-    (run, by_token): (&Authorization, bool),
+    run: &Authorization,
     client: &Client,
     trust: &[ChosenTrust],
 ) -> ReviewSources {
     let mut sources = documents(ReviewSources::default(), run, true, client, trust);
-    if by_token && let Some(seal) = &sources.seal {
-        sources.tokens = sealed_tokens(client, seal);
-    }
+    sources.tokens = sources
+        .seal
+        .as_ref()
+        .and_then(|seal| sealed_tokens(client, seal));
     sources
 }
 
@@ -309,14 +309,14 @@ fn files_of(definition: &[u8]) -> Vec<StepFile> {
 }
 
 /// Returns the list of tokens that a seal names. Neither the seal nor the list is verified.
-pub fn sealed_tokens(client: &Client, seal: &Envelope) -> Option<Vec<u8>> {
+fn sealed_tokens(client: &Client, seal: &Envelope) -> Option<Vec<u8>> {
     let payload = Base64::Strict.decode("", &seal.payload).ok()?;
     let seal = Statement::<Seal>::from_payload(&payload).ok()?;
     client.blob(seal.predicate.tokens.as_bytes()).ok()
 }
 
 /// Returns the log entry of a seal.
-pub fn seal_entry(client: &Client, index: u64) -> CommandResult<Vec<u8>> {
+fn seal_entry(client: &Client, index: u64) -> CommandResult<Vec<u8>> {
     let odd = |what: &str| CommandFailure::unreachable(format!("the boundary's log: {what}"));
     let log = LogSource::Served(Box::new(client.clone()));
     let head = log.head()?.ok_or_else(|| odd("it has no checkpoint"))?;

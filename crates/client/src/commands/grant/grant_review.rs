@@ -80,7 +80,7 @@ impl GrantReview {
             let run = run_of(&grant, granted, digest);
             let sources = ReviewSources {
                 told: Some(told.clone()),
-                ..gather_granted((&run, grant.grantee.key().is_none()), client, trust)
+                ..gather_granted(&run, client, trust)
             };
             let found = derive_granted(&sources, &run, now());
             (sources, found)
@@ -132,32 +132,29 @@ impl GrantReview {
         format!("{} {}", self.terms.max_uses, &hex[hex.len() - DIGITS..])
     }
 
+    /// Returns the tokens of the seal.
+    fn tokens(&self) -> Option<&[SealedToken]> {
+        self.steps.first()?.1.tokens.as_deref()
+    }
+
     /// Returns the sealed entry of the token that may use the grant.
     fn token(&self) -> Option<&SealedToken> {
-        let tokens = self.steps.first()?.1.tokens.as_ref()?;
-        tokens
-            .iter()
-            .find(|token| token.name == *self.terms.grantee.name())
+        let name = self.terms.grantee.token()?;
+        self.tokens()?.iter().find(|token| token.name == *name)
     }
 
     /// Returns why the grantee can't be the holder of the key, or the token with the credential.
     fn grantee_flaw(&self) -> Option<String> {
         let roster = self.known_roster()?;
-        let token = self.token();
-        let known = self
-            .steps
-            .first()
-            .and_then(|(_, found)| found.tokens.as_ref());
-        if self.terms.grantee.token().is_some() && known.is_none() {
-            return Some("the sealed list of tokens can't be read".to_owned());
-        }
-        if let Err(error) = token.map_or(Ok(()), SealedToken::check) {
+        let tokens = match self.tokens() {
+            None if self.terms.grantee.token().is_some() => {
+                return Some("the sealed list of tokens can't be read".to_owned());
+            }
+            tokens => Tokens::Sealed(tokens.unwrap_or_default(), self.terms.issued_at),
+        };
+        if let Some(Err(error)) = self.token().map(SealedToken::check) {
             return Some(error.to_string());
         }
-        let tokens = Tokens::Sealed(
-            token.map_or(&[], std::slice::from_ref),
-            self.terms.issued_at,
-        );
         let checked = check_grantee(&self.terms, roster, tokens);
         checked.err().map(|error| error.to_string())
     }
