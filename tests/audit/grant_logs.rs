@@ -317,7 +317,7 @@ fn the_summary_says_that_a_grant_ends_with_its_token() {
         summary.grants.into_iter().next().expect("a grant")
     };
     let used = line("grant to agent; use");
-    assert_eq!((used.grantee.as_str(), used.uses), ("agent", 1));
+    assert_eq!((used.grantee.as_str(), used.uses), ("the token agent", 1));
     assert_eq!(used.unusable, None);
     for ops in [
         "grant to agent; set -tokens.agent; seal",
