@@ -21,7 +21,7 @@ use wire::{
 const DIGITS: usize = 8;
 
 /// The events that a target wants.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NoticeFilter {
     /// Kinds of events.
     pub events: Vec<FeedKind>,

@@ -602,7 +602,7 @@ pub struct DenialPrecedent {
 
 /// All rows that a batch writes. A backend writes the lists in the order of the fields, because a later row can change an
 /// earlier one.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Writes<'a> {
     /// Index of the first leaf.
     pub first: u64,
@@ -660,7 +660,6 @@ impl Writes<'_> {
 }
 
 /// A signature to store.
-#[derive(Debug)]
 pub struct SignatureRow<'a> {
     /// The signed proposal.
     pub proposal: &'a ProposalId,
@@ -671,7 +670,6 @@ pub struct SignatureRow<'a> {
 }
 
 /// A denial to store.
-#[derive(Debug)]
 pub struct DenialRow<'a> {
     /// The denied authorization.
     pub authorization: &'a AuthorizationDigest,
@@ -682,7 +680,6 @@ pub struct DenialRow<'a> {
 }
 
 /// A change of a proposal's status, other than the start and the end of a run.
-#[derive(Debug)]
 pub struct StepRow<'a> {
     /// Id of the proposal.
     pub proposal: ProposalId,

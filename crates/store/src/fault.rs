@@ -3,7 +3,7 @@
 use std::io;
 
 /// Internal failure of the store. The log of the service gets the details, and the caller gets an id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StoreFault {
     /// The disk is full. The store contains nothing of the failed batch.
     #[error(

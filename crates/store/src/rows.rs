@@ -72,7 +72,6 @@ pub struct PackedRow {
 }
 
 /// A leaf to append.
-#[derive(Debug)]
 pub struct LeafRow {
     /// Kind of the leaf.
     pub kind: LeafKind,
@@ -85,7 +84,6 @@ pub struct LeafRow {
 }
 
 /// A tile that the current batch completed.
-#[derive(Debug)]
 pub struct TileRow {
     /// Level in the tree, counted in tiles.
     pub level: u8,
@@ -96,7 +94,6 @@ pub struct TileRow {
 }
 
 /// A run whose nonce is spent in the current batch.
-#[derive(Debug)]
 pub struct RunRow<'a> {
     /// Fields of the authorization.
     pub core: &'a AuthorizationCore,
@@ -121,7 +118,6 @@ pub struct RunRow<'a> {
 }
 
 /// A run that ended.
-#[derive(Debug)]
 pub struct FinishRow<'a> {
     /// Id of the proposal.
     pub proposal: &'a ProposalId,
@@ -144,7 +140,6 @@ pub struct FinishRow<'a> {
 }
 
 /// A run that ended and needs a review.
-#[derive(Debug)]
 pub struct OwedEnd<'a> {
     /// True if nobody saw the end.
     pub unknown: bool,
@@ -153,7 +148,6 @@ pub struct OwedEnd<'a> {
 }
 
 /// A review to store. Its row contains the leaf index of the review.
-#[derive(Debug)]
 pub struct ReviewRow {
     /// The review.
     pub review: StoredReview,

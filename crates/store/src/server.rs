@@ -121,7 +121,7 @@ pub struct NodesReport {
 }
 
 /// What the active node knows about its role.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum RoleState {
     /// This node has the role.
     Held,

@@ -23,7 +23,7 @@ pub struct StoreScope {
 }
 
 /// A difference between the store and the state that the program writes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Debug, PartialEq, Serialize, thiserror::Error)]
 #[error("{place}: {what}; {fix}")]
 pub struct StoreDefect {
     /// Place of the defect: a table and row, a log entry, or a file.

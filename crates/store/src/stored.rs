@@ -67,7 +67,7 @@ impl AuthorizationCore {
 }
 
 /// A proposal to store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewProposal {
     /// Fields of the authorization.
     pub core: AuthorizationCore,
@@ -204,7 +204,7 @@ fn seconds(millis: u64) -> Timestamp {
 }
 
 /// A verified signature over the payload of a proposal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Signature {
     /// Id of the key.
     pub keyid: KeyId,
@@ -452,7 +452,7 @@ pub struct SpentNonce {
 }
 
 /// The place in the log at which a nonce was spent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NonceUse {
     /// Leaf index of the consumption.
     pub index: u64,
@@ -463,7 +463,7 @@ pub struct NonceUse {
 }
 
 /// Reason why a nonce is not spent. Nothing is stored.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConsumeStop {
     /// The seal or the state version changed after the verification of the authorization. The caller must verify the
     /// authorization again.
@@ -632,7 +632,7 @@ pub struct Finish {
 pub const MAX_INLINE_BYTES: usize = 64 << 10;
 
 /// A recorded output.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct OutputRow {
     /// BLAKE3 digest of the output, which is also its name.
     pub name: Blake3Digest,
@@ -783,7 +783,6 @@ pub struct DenialWrite {
 }
 
 /// A stored denial.
-#[derive(Debug)]
 pub struct StoredDenial {
     /// Name of the approver.
     pub approver: Name,
@@ -836,7 +835,7 @@ impl OwedReview {
 }
 
 /// A review in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StoredReview {
     /// Leaf index of the review.
     pub leaf: u64,

@@ -7,7 +7,6 @@ use crate::{
 use documents::{GrantId, KeyId, Name, ProposalId, StepRef, Timestamp};
 
 /// An event that the current batch adds. The database gives the number, and copies step and proposer from the proposal.
-#[derive(Debug)]
 pub struct EventRow {
     /// Time of the change.
     pub at: Timestamp,

@@ -28,7 +28,7 @@ const MOST: usize = 64;
 const RETRY_S: u64 = 5;
 
 /// The reason why a node is not active.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct StandbyReason {
     /// `standby` if the node waits for other nodes or for its key, `database` if it waits for the database.
     pub code: Code,

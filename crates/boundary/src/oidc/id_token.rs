@@ -48,7 +48,7 @@ pub struct IdToken {
 }
 
 /// The claims of an ID token that its issuer signed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct SignedClaims<'t>(pub(super) &'t Map<String, Value>);
 
 /// Returns the refusal of an ID token because of a claim.

@@ -21,7 +21,7 @@ use documents::SealDigest;
 use wire::RegistryView;
 
 /// Options of every command.
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct GlobalOptions {
     /// Print JSON for programs
@@ -80,7 +80,7 @@ pub struct JobArgs {
 }
 
 /// What `--boundary` chose from the list of boundaries.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub enum BoundaryChoice {
     /// The option is missing.
     #[default]
@@ -94,7 +94,7 @@ pub enum BoundaryChoice {
 }
 
 /// Options that a person gave. An entry of the list of boundaries replaces only options that the person did not give.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct GivenOptions {
     /// Ids of the options on the command line.
     pub on_line: BTreeSet<&'static str>,

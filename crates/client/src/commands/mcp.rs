@@ -557,7 +557,7 @@ impl GranteeKey for McpGrantee {
 }
 
 /// A client of MCP.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, clap::ValueEnum)]
 pub enum McpClient {
     /// Claude Code: .mcp.json of a project
     Claude,

@@ -61,7 +61,7 @@ pub struct Args {
     key: KeyArgs,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum ReviewRunArgument {
     Receipt(ReceiptId),
     File(PathBuf),

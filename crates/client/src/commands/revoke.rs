@@ -41,7 +41,7 @@ pub struct Args {
     key: KeyArgs,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum RevokeArgument {
     Subject(RevokedSubject, String),
     Grant(String),

@@ -141,7 +141,7 @@ const MAX_ANSWER_BYTES: u64 = 64 << 10;
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// Where the client gets the ID token of its job.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum JobIdentity {
     /// The ID token itself.
     Given(Secret),
@@ -281,7 +281,7 @@ const MAX_CERTIFICATES_BYTES: usize = 1 << 20;
 const MAX_KEY_BYTES: usize = 64 << 10;
 
 /// The files and the proxy for `https://` addresses.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Clone, Default, Args)]
 pub struct TlsFiles {
     /// For https: a PEM file with the certificate authorities to trust, instead of those of this system
     #[arg(long, global = true, env = "COUNTERSIGN_CACERT", value_name = "FILE")]

@@ -40,7 +40,7 @@ const WHOLE: Duration = Duration::from_secs(180);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// HTTP client for one boundary.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     address: Address,
     agent: Agent,

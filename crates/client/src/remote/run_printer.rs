@@ -13,7 +13,7 @@ use documents::{ContentDigest, Output, Sha256Stream, StreamName};
 use wire::{Event, RefusalView};
 
 /// Options for the output of a run.
-#[derive(Debug, Clone, Copy, Default, clap::Args)]
+#[derive(Clone, Copy, Default, clap::Args)]
 pub struct OutputForm {
     /// Print output to a terminal unchanged, including control characters
     #[arg(long)]

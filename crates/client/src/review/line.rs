@@ -61,7 +61,7 @@ impl RemarkSeverity {
 }
 
 /// Line of a review.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ReviewLine {
     /// Weight of the line.
     pub weight: LineWeight,

@@ -17,7 +17,7 @@ use documents::{KeyId, Timestamp};
 use wire::{ProposalStatus, ProposalView};
 
 /// Option for long texts.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Clone, Copy, clap::Args)]
 pub struct PagerChoice {
     /// Print everything directly. Without this option, a script of more than 60 lines opens in $PAGER at a terminal
     #[arg(long)]

@@ -23,7 +23,7 @@ use crate::{DisplayScripts, terminal::letters::first_piece};
 use documents::push_escape;
 
 /// Text of printable ASCII (0x20 to 0x7E) and of words that prose shows, from which the original text can be decoded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PrintableText(String);
 
 impl PrintableText {

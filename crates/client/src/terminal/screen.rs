@@ -13,7 +13,7 @@ use crate::{PrintableText, first_token, leaves};
 use documents::joined;
 
 /// Emphasis of a line. The text contains all information, so a reader needs no colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LineTone {
     /// Normal text.
     Plain,

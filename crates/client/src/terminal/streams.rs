@@ -40,7 +40,7 @@ pub struct AnswerButton {
 }
 
 /// The standard streams of this process and their settings.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Terminal {
     /// True if the command prints JSON for programs.
     pub json: bool,

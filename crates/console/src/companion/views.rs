@@ -34,7 +34,7 @@ const SECTIONS: [(&str, &str); 6] = [
 ];
 
 /// Place of a page in the navigation.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct NavPlace {
     /// Place of the boundary in the list. `None` if the page is about several boundaries.
     pub boundary: Option<usize>,

@@ -32,7 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Address of the browser at the other end of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct BrowserAddress(pub IpAddr);
 
 /// Serves the pages forever. A connection from one of the `proxies` begins with a header of the PROXY protocol, which

@@ -16,7 +16,6 @@ pub struct Heading {
 }
 
 /// A part of a page in the order of the file.
-#[derive(Debug)]
 pub enum Part {
     /// Prose.
     Prose(Markup),

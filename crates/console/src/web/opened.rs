@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Where and how the pages open.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Clone, Copy, clap::Args)]
 pub struct OpenOptions {
     /// Also start the browser of this desktop
     #[arg(long = "open")]

@@ -250,7 +250,7 @@ const LAST_OFFERS: usize = 60;
 
 /// Limits how long a receipt waits while the service is ending. In normal operation there is no
 /// limit.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Patience {
     offers: usize,
     last: usize,

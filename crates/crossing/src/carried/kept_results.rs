@@ -42,7 +42,6 @@ pub fn wants_results(step: &StepDefinition, files: &[PlannedFile]) -> bool {
 }
 
 /// A captured file with its entry in the manifest.
-#[derive(Debug)]
 pub struct KeptFile {
     /// Entry in the manifest.
     pub entry: ManifestEntry,
@@ -56,7 +55,7 @@ enum FileContent {
 }
 
 /// The results of a run.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct KeptResults {
     /// The captured files, sorted by path.
     pub files: Vec<KeptFile>,

@@ -49,7 +49,7 @@ pub struct RunsInProgress {
     runs: Arc<Mutex<Runs>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Runs {
     living: HashMap<ProposalId, Arc<Recording>>,
     /// Proposals whose runs were asked to stop between the commit of the nonce and the start of the recording.
@@ -58,7 +58,6 @@ struct Runs {
 
 /// Run in progress, with its recording. Dropping the value removes the run from [`RunsInProgress`], because the store
 /// then has the output. A reader with a handle to the recording can still read the whole output.
-#[derive(Debug)]
 pub struct RunInProgress {
     proposal: ProposalId,
     recording: Arc<Recording>,
@@ -144,7 +143,6 @@ impl RunsInProgress {
 }
 
 /// Recorded output of one run, while the run writes it.
-#[derive(Debug)]
 pub struct Recording {
     state: Mutex<State>,
     /// Number of changes to the recording. Readers wait for the next change.
@@ -393,7 +391,7 @@ pub struct Piece {
 }
 
 /// The recorded output of a run that has ended.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RecordedOutput {
     /// Standard output.
     pub stdout: Stream,

@@ -26,7 +26,7 @@ pub struct Outputs {
 
 /// Outputs of a run before the store contains them. The boundary does not remove their files until this value is
 /// dropped.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct RecordedRows {
     /// Output rows for the store.
     pub rows: Vec<OutputRow>,

@@ -68,7 +68,7 @@ struct Session {
 }
 
 /// A run of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct SessionRun {
     /// The proposal of the run.
     pub proposal: ProposalId,

@@ -21,7 +21,7 @@ pub enum Stopped {
 pub type RequestResult<T = ()> = Result<T, Stopped>;
 
 /// Answer to a request that a rule forbids, with a stable code.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{code}: {detail}")]
 pub struct Refusal {
     /// The reason, for programs.
@@ -41,7 +41,7 @@ pub struct Refusal {
 }
 
 /// A special case of a refusal code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RefusalCase {
     /// A case of `not-found`: the resource existed but is no longer stored.
     Gone,
@@ -50,7 +50,7 @@ pub enum RefusalCase {
 }
 
 /// A place in the request at which an error was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RequestPlace {
     /// The JSON Pointer (RFC 6901) to the place.
     pub pointer: String,

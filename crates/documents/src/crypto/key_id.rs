@@ -61,7 +61,7 @@ impl fmt::Debug for KeyId {
 }
 
 /// The error for a text that is not a key id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error(
     "a key id must have the form SHA256:<43 characters of base64>, as `ssh-keygen -lf` prints the id"
 )]

@@ -403,7 +403,7 @@ pub struct WitnessKey {
 }
 
 /// A verified cosignature. Only a verification by [`WitnessKey`] constructs this value.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub struct VerifiedCosignature(u64);
 

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 /// Bytes of a secret. The memory is overwritten when the value is dropped. The type has no text form, and its `Debug`
 /// form does not contain the bytes.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct SecretValue(Zeroizing<Vec<u8>>);
 
 impl SecretValue {

@@ -140,7 +140,7 @@ pub fn push_step(pointer: &mut String, step: &str) {
 }
 
 /// A JSON value that is read as a struct only if the value is an object.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Strict<'de>(pub &'de Value);
 
 impl<'de> Strict<'de> {

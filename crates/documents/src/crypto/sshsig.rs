@@ -176,7 +176,7 @@ impl KeyProof {
 }
 
 /// Presence of a person, as a signature states it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Presence {
     /// A person touched the security key, and the key verified the person by PIN or fingerprint.
     Verified,

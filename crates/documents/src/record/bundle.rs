@@ -18,7 +18,7 @@ pub const MEDIA_TYPE: &str = "application/vnd.countersign.bundle.v1+json";
 pub const MAX_BUNDLE_BYTES: usize = 4 << 20;
 
 /// A receipt with all data that its verification needs, except the roster that the verifier trusts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bundle {
     /// Always `application/vnd.countersign.bundle.v1+json`.
@@ -66,7 +66,7 @@ pub struct Bundle {
 }
 
 /// The proof that a step is in the registry (inclusion proof, RFC 6962).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepProof {
     /// Index of the step's leaf, from 0.
@@ -80,7 +80,7 @@ pub struct StepProof {
 
 /// The proofs that the receipt, the authorization, the consumption and the seal are in the log. Each proof is a C2SP
 /// tlog-proof, and all contain the same checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proofs {
     /// The proof for the receipt.

@@ -23,7 +23,7 @@ pub fn origin(name: &BoundaryName, id: &SealDigest) -> String {
 }
 
 /// Content of a checkpoint, without signatures. The `note` of the checkpoint contains the signatures.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     /// The name of the log.
     pub origin: String,

@@ -15,7 +15,7 @@ pub const MAX_ITEMS: usize = 16;
 
 /// The boundary's statement that nonces are spent. One consumption contains all or some of the nonces that the boundary
 /// spent in one commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Consumption {
     /// Digest of the seal in force.
@@ -28,7 +28,7 @@ pub struct Consumption {
 }
 
 /// An authorization whose nonce is spent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spent {
     /// The log entry of the authorization. The entries of all authorizations are directly before the consumption, in the
@@ -52,7 +52,7 @@ pub struct Spent {
 }
 
 /// The log entry of an authorization.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthorizationRef {
     /// Digest of the payload of the authorization.

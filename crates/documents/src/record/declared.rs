@@ -19,7 +19,7 @@ pub enum DeclaredNetwork<H = String> {
 
 /// The part of the sandbox that a step declares. For an absent field, policy or the configuration of the boundary
 /// decides.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredSandbox {
     /// Limits that differ from the defaults of the boundary.
@@ -64,7 +64,7 @@ macro_rules! limits {
         }
 
         /// Limit of a run. The step, policy and the boundary's configuration can set the limit.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Limit {
             $($(#[$doc])* $limit,)*
         }

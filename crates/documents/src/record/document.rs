@@ -59,7 +59,7 @@ fn predicate_kind(predicate_type: &str) -> Option<&str> {
 }
 
 /// A subject of the statement: a name, and the digest of the named bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
     /// The digests of the subject.
@@ -70,7 +70,7 @@ pub struct Subject {
 
 /// Digests in lower-case hexadecimal, by algorithm (in-toto DigestSet). SHA-256 is the only algorithm, because other
 /// readers of in-toto refuse a statement with an algorithm that they do not know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DigestSet {
     /// SHA-256 digest: 64 lower-case hexadecimal digits, without a prefix.
@@ -242,7 +242,7 @@ pub fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) -> Result
 }
 
 /// Predicate with its subjects.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Statement<P> {
     #[serde(rename = "_type")]

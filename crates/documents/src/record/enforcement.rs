@@ -13,7 +13,7 @@ use crate::{
 /// The sandbox of a run as it was enforced. Example:
 /// `{"layers":["landlock"],"level":"best-effort","missing":["namespaces"]}`. The other fields are present only if the
 /// boundary checked these facts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Enforcement {
     /// Short name for the enforced layers. Only `layers` and `missing` state what was enforced.
@@ -72,7 +72,7 @@ pub struct Enforcement {
 pub const MAX_REFUSED_HOSTS: usize = 8;
 
 /// A host to which a run got no connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefusedHost {
     /// Place of the host in `network.hosts` of the signed profile, from 0.
@@ -97,7 +97,7 @@ impl RefusedHost {
 
 words! {
     /// A level: a short name for several layers.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "kebab-case")]
     pub enum Level {
         /// All layers that the program has for every run.
@@ -193,7 +193,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// The Landlock rules of a run. The run could not remove them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LandlockFacts {
     /// Version of the kernel's Landlock interface (ABI).
@@ -206,7 +206,7 @@ pub struct LandlockFacts {
 }
 
 /// Whether Landlock restricted every access right of its ABI.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LandlockStatus {
     /// Landlock restricted every access right.
@@ -216,7 +216,7 @@ pub enum LandlockStatus {
 }
 
 /// The filter of system calls.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SeccompFacts {
     /// SHA-256 digest of the filter's instructions, 8 bytes each, little-endian, as 64 lower-case hexadecimal digits.
@@ -225,7 +225,7 @@ pub struct SeccompFacts {
 }
 
 /// The capabilities of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Capabilities {
     /// The run had no capability in any set, and could not gain one.
@@ -233,7 +233,7 @@ pub enum Capabilities {
 }
 
 /// The files of the host that a run could access.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilesystemFacts {
     /// How the run got its work directory.
@@ -255,7 +255,7 @@ pub struct FilesystemFacts {
 }
 
 /// The root directory of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Root {
     /// The run had its own root directory, with only the files that the profile allows.
@@ -265,7 +265,7 @@ pub enum Root {
 }
 
 /// Whether hidden names stayed hidden during a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Masks {
     /// No process of the host could show a hidden name again.
@@ -275,7 +275,7 @@ pub enum Masks {
 }
 
 /// The limits that were enforced. An absent limit was not enforced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitFacts {
     /// CPU time. With `cgroup2`, `max` is in thousandths of one CPU. With `rlimit`, `max` is in seconds for each
@@ -350,7 +350,7 @@ impl LimitFacts {
 }
 
 /// A limit, and the mechanism that enforced it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Held")]
 pub struct HeldLimit {
@@ -361,7 +361,7 @@ pub struct HeldLimit {
 }
 
 /// The mechanism that enforced a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Holder")]
 pub enum LimitHolder {

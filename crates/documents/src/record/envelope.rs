@@ -43,7 +43,7 @@ use crate::{
 pub const MAX_SIGNATURES: usize = 16;
 
 /// A DSSE v1 envelope: the exact signed bytes, and the signatures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
     /// The signed bytes in base64 (standard alphabet, with padding).
@@ -80,7 +80,7 @@ impl EnvelopeSignature {
 }
 
 /// Accepted forms of base64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Base64 {
     /// Standard alphabet with padding and without stray bits at the end, for bundles, receipts and the log.
     Strict,

@@ -182,9 +182,7 @@ pub struct GrantRate {
 
 words! {
     /// Which sessions the runs under a grant may use.
-    #[derive(
-        Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-    )]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum GrantedSession {
         /// The runs use no session.

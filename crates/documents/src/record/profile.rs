@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 words! {
     /// A layer: one mechanism of the sandbox. The list of layers is closed. A level such as `strict` is a short name for
     /// several layers.
-    #[derive(
-        Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-    )]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum Layer {
         /// The run has no capabilities, cannot gain any (`no_new_privs`), and has its own user id.

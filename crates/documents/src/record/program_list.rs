@@ -29,7 +29,7 @@ pub struct ProgramList {
 }
 
 /// A program that a run may execute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListedProgram {
     /// Name of the program, for example `curl`. Or `{work}/**`, for every file in the directories that the run may

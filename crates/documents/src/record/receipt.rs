@@ -63,7 +63,7 @@ pub struct ConsumptionRef {
 }
 
 /// The approvers who counted, and the people who could not count.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
     /// Names of the approvers whose signatures counted, sorted.
@@ -113,7 +113,7 @@ impl Decision {
 pub struct RoomInReceipt(());
 
 /// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// The status of the run.
@@ -132,7 +132,7 @@ pub struct Outcome {
 
 words! {
     /// The status of a run that has ended.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "snake_case")]
     pub enum Status {
         /// The exit code was 0.
@@ -232,7 +232,7 @@ fn is_limit(name: &str) -> bool {
 }
 
 /// The output of a run, by stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
     /// Standard output.
@@ -242,7 +242,7 @@ pub struct Output {
 }
 
 /// The bytes that a run wrote to one stream. The digests are over the recorded bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stream {
     /// Number of bytes that the run wrote.
@@ -274,7 +274,7 @@ impl Stream {
 }
 
 /// The files that a run left. The manifest is a blob `[{path, bytes, sha256, blake3, executable}]`, sorted by path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
     /// Number of files.
@@ -314,7 +314,7 @@ impl Files {
 }
 
 /// The resources that a run used.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Usage {
     /// CPU time of all processes of the run, in milliseconds.

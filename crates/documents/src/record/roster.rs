@@ -20,7 +20,7 @@ pub const MAX_ROSTER_BYTES: usize = 256 << 10;
 
 /// The signed list of people, programs and their public keys. A verifier trusts one version of the roster, and derives
 /// all other trust from it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Roster {
     /// Name of the roster for people. Any text.
@@ -54,7 +54,7 @@ pub struct Roster {
 }
 
 /// A person who may approve runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Approver {
     /// Groups of the approver. Each group is in `groups` of the roster.
@@ -70,7 +70,7 @@ pub struct Approver {
 }
 
 /// An approver of a roster, with the name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RosteredApprover {
     /// Name of the approver.
     pub name: Name,
@@ -87,7 +87,7 @@ impl Deref for RosteredApprover {
 }
 
 /// A group of approvers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// Which signatures count for this group. If absent, every valid signature counts.
@@ -97,7 +97,7 @@ pub struct Group {
 
 words! {
     /// What a security key must prove, so that a signature counts.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum PresenceRule {
         /// A person touched the security key: only signatures of `sk-` keys with the flag 0x01 (user presence) count.
@@ -109,7 +109,7 @@ words! {
 }
 
 /// A proposer that has its own keys.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proposer {
     /// Names of the people who control the proposer. Their signatures do not count for its proposals.
@@ -119,7 +119,7 @@ pub struct Proposer {
 }
 
 /// The keys of an operator or of a boundary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyList {
     /// Public keys, as lines in the format of OpenSSH.
@@ -127,7 +127,7 @@ pub struct KeyList {
 }
 
 /// A witness that signs checkpoints of the log (C2SP tlog-witness).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Witness {
     /// Public key of the witness as `NAME+HEX+BASE64` (C2SP signed-note). HEX is 8 lower-case hexadecimal digits.

@@ -55,7 +55,7 @@ impl Emergency {
 }
 
 /// Number of the use of a grant: 1 for the first use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Use")]
 pub struct GrantUse(#[schemars(range(min = 1, max = MAX_USES))] pub u64);
 
@@ -164,7 +164,7 @@ pub struct PlanReference {
 }
 
 /// A file that a run left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestEntry {
     /// Path of the file, relative to the directory in which the run leaves files.
@@ -180,7 +180,7 @@ pub struct ManifestEntry {
 }
 
 /// The manifest: the files that a run left, sorted by path. The receipt contains the digest of the manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest(
     #[schemars(length(min = 1, max = MAX_MANIFEST_ENTRIES))] pub Vec<ManifestEntry>,
 );
@@ -228,7 +228,7 @@ pub const SEARCHED: [&str; 6] = [
 ];
 
 /// The programs that a run executed, as far as the boundary recorded them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramFacts {
     /// Whether the run could execute only the programs of a list.
@@ -257,7 +257,7 @@ words! {
 }
 
 /// Numbers of executions, by path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Executions {
     /// Paths with the number of their executions, sorted by path, each path once.
@@ -267,7 +267,7 @@ pub struct Executions {
 }
 
 /// A path and the number of its executions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Execution {
     /// Path of the program.

@@ -14,7 +14,7 @@ use crate::{
 pub const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
 
 /// The boundary's statement about the rules in force, from this log entry until the next seal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Seal {
     /// The boundary.
@@ -57,7 +57,7 @@ pub struct Seal {
 }
 
 /// The boundary of a seal. Its id is the digest of the first seal, so the first seal cannot contain the id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SealedBoundary {
     /// Name of the boundary.
@@ -68,7 +68,7 @@ pub struct SealedBoundary {
 }
 
 /// The beginning of a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum Genesis {
     /// The log of a new boundary: 32 random bytes in hexadecimal.
@@ -81,7 +81,7 @@ pub enum Genesis {
 }
 
 /// A log that a restore closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Followed")]
 pub struct FollowedLog {

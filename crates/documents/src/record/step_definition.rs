@@ -17,7 +17,7 @@ use crate::{
 
 /// The definition of a step. The SHA-256 digest of its canonical JSON is the step digest. The definition contains no
 /// text of the runbook outside of the step, and nothing of policy, roster or host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepDefinition {
     /// Ref of the step: path of the runbook without its ending, `:`, and id of the step. Example:
@@ -186,7 +186,7 @@ pub const OWN_VARIABLES: [&str; 7] = [
 ];
 
 /// A secret that a step may use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepSecret {
     /// Name of the secret in the configuration of the boundary.
@@ -201,7 +201,7 @@ pub struct StepSecret {
 }
 
 /// How a run gets the value of a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretAs {
     /// In the file `/run/step/secrets/NAME`, which only the run can read.
@@ -211,7 +211,7 @@ pub enum SecretAs {
 }
 
 /// A value that a run leaves for later steps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepOutput {
     /// Name of the value.
@@ -221,7 +221,7 @@ pub struct StepOutput {
 }
 
 /// The step whose output is the plan of this step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepPlan {
     /// Ref of the step that makes the plan. Never the ref of this step.
@@ -232,7 +232,7 @@ pub struct StepPlan {
 }
 
 /// Format of a runbook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Countersign's Markdown: `*.md`.
@@ -246,7 +246,7 @@ pub enum Format {
 }
 
 /// Whether the script of a step is a template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Template {
     /// The script is no template. A run gets its parameters in environment variables and in a file.
@@ -256,7 +256,7 @@ pub enum Template {
 }
 
 /// Whether variables and the working directory persist from run to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionUse {
     /// Each run starts without a session.
@@ -362,7 +362,7 @@ pub const MAX_FILES_BYTES: u64 = 4 << 20;
 pub const SCRIPT_NAMES: [&str; 2] = ["countersign-script", "countersign-script.go"];
 
 /// A file that each run of a step receives. The definition contains the digest. A blob of the log contains the content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepFile {
     /// Path, relative to the directory in which the step starts: 1 to 1,024 bytes, without `.` and `..` as segments.
@@ -420,7 +420,7 @@ pub fn inside_a_file<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Option
 }
 
 /// The blob `configuration` of a seal: what the boundary gives every run, and what a step may ask for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
     /// Limits of runs.
@@ -430,7 +430,7 @@ pub struct Configuration {
 }
 
 /// Limits of runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfiguredLimits {
     /// Limits of a step that declares none.
@@ -458,7 +458,7 @@ impl Default for ConfiguredLimits {
 }
 
 /// The sandbox of every run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfiguredSandbox {
     /// Level that the operator chose.

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use crate::Code;
 
 /// A signed time: whole seconds UTC, written exactly `YYYY-MM-DDTHH:MM:SSZ`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
@@ -120,7 +120,7 @@ pub const MAX_SESSION_S: i64 = 7 * MAX_WINDOW_S;
 pub const DEFAULT_WINDOW_S: i64 = 3600;
 
 /// Proof that a time is within the signed window. Only [`judge`] constructs this proof.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[must_use]
 pub struct OpenWindow(Timestamp);
 

@@ -26,7 +26,7 @@ use documents::Program;
 pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
 
 /// Compiled built-in lists. The default value contains no patterns.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct Builtins {
     /// The lists of each kind.
     pub lists: Arc<AllPermissionLists>,
@@ -87,11 +87,11 @@ const MAX_PROGRAMS: usize = 512;
 const MAX_SOURCE: usize = 512;
 
 /// Closures by the name of the program. The default value contains no closures.
-#[derive(Debug, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Default)]
 pub struct Closures(BTreeMap<Program, Closure>);
 
 /// The programs that one program starts.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Closure {
     /// The document that names the started programs: a manual page, a page of the project or a source file.
     pub source: String,

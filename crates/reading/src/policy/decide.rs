@@ -60,7 +60,7 @@ pub struct Flags {
 }
 
 /// Grants of the command line, as patterns of an allow list.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Granted(AllPermissionLists);
 
 impl Granted {

@@ -50,7 +50,7 @@ pub struct CompiledPattern {
 }
 
 /// The policy file: which approvals a step needs, and what its runs may do. A person writes the file in YAML or JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
     /// Version of the format: 1.
@@ -80,7 +80,7 @@ pub struct PolicyFile {
 }
 
 /// The lists that a policy extends.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Extends")]
 pub enum BasePolicy {
@@ -174,7 +174,7 @@ pub struct AllowDeny {
 }
 
 /// A pattern that a person allowed permanently.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Grant")]
 pub struct PolicyGrant {
@@ -196,7 +196,7 @@ pub struct PolicyGrant {
 }
 
 /// Duration of a grant.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Scope")]
 pub enum GrantScope {
@@ -336,7 +336,7 @@ pub struct EmergencyRule {
 }
 
 /// What happens to the running steps when the boundary is frozen.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FreezeRule {
     /// `finish`: the running steps continue to their end.
@@ -344,7 +344,7 @@ pub struct FreezeRule {
 }
 
 /// What the running steps do when the boundary is frozen.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunsWhenFrozen {
     /// They continue to their end. Without this word, the boundary cancels them.
@@ -352,7 +352,7 @@ pub enum RunsWhenFrozen {
 }
 
 /// The passkeys that count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Passkeys")]
 pub struct PasskeysRule {

@@ -278,7 +278,7 @@ impl PatternList {
 }
 
 /// Allow list and deny list of one kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PermissionLists {
     /// Allow list.
     pub allow: PatternList,
@@ -287,7 +287,7 @@ pub struct PermissionLists {
 }
 
 /// Lists of every kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AllPermissionLists([PermissionLists; 4]);
 
 impl Default for AllPermissionLists {

@@ -25,7 +25,7 @@ pub struct PolicyDenied {
 }
 
 /// Kind of the reason for a denial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DenialGround {
     /// Policy denies commands, paths or variables of the step, or the script is not understood.
     Content,

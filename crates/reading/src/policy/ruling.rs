@@ -12,7 +12,7 @@ use crate::{
 use documents::{Approvals, Limit, PermissionKind, Proc, Program, ProgramMode, StepRef};
 
 /// The policy for one step, in which each value has its origin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ruling {
     /// Mode for commands, paths and variables in no list.
     pub mode: WithOrigin<Mode>,
@@ -171,7 +171,7 @@ fn replace<T: Clone>(kept: &mut Option<WithOrigin<T>>, later: Option<&T>, origin
 }
 
 /// Rule behind a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum AppliedRule {
     /// A pattern in a list of the policy.
     Listed {

@@ -10,7 +10,7 @@ use documents::{Permission, PermissionKind, PermissionReason};
 
 documents::words! {
     /// Possible answers of a person to a question.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, PartialEq)]
     pub enum AnswerChoice {
         /// Allow once.
         Once = "allow once",

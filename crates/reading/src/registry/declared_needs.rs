@@ -28,7 +28,7 @@ use documents::{
 const PLAN_AGE_S: u64 = 3600;
 
 /// Needs that a block declares.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeclaredNeeds {
     /// Limits and access to the host.
     pub sandbox: DeclaredSandbox,

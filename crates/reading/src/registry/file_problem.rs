@@ -142,7 +142,7 @@ pub fn lines_of(problems: &[FileProblem]) -> Vec<String> {
 }
 
 /// Reasons why the boundary does not start, sorted by file, line and column.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{}", lines_of(.0).join("\n"))]
 pub struct Problems(Vec<FileProblem>);
 

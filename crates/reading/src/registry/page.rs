@@ -13,7 +13,6 @@ use crate::{FoundStep, YamlFlaw};
 const MAX_NAMED_BYTES: u64 = 1 << 20;
 
 /// Runbook file.
-#[derive(Debug)]
 pub struct Page<'a> {
     /// First part of each step reference: the relative path without the ending of the format.
     pub name: &'a str,
@@ -58,7 +57,6 @@ impl ReadPage {
 }
 
 /// Files in the directory of a runbook and below it.
-#[derive(Debug)]
 pub struct RunbookFiles {
     directory: PathBuf,
     owner: Option<u32>,

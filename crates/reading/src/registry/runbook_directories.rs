@@ -30,7 +30,7 @@ pub struct RunbookDirectories {
 }
 
 /// What happens to a runbook file with an error.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum InvalidFiles {
     /// The error prevents the registry.
     Refused,

@@ -18,7 +18,6 @@ use crate::{
 };
 
 /// Maximum size of a script.
-#[derive(Debug)]
 pub enum ReadLimit {
     /// A step's script: 64 KiB.
     Step,

@@ -105,7 +105,7 @@ impl From<&'static str> for UnknownReason {
 }
 
 /// Script, or part of a script, that the parser does not understand, so that policy denies the script.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct NotUnderstood {
     /// Byte offset of the problem.

@@ -72,7 +72,7 @@ pub struct Script {
 pub type CommandList = Vec<Pipeline>;
 
 /// A pipeline.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Pipeline {
     pub nodes: Vec<ShellNode>,
     /// True after `&&`, so that the pipeline runs only if the previous pipeline succeeded.
@@ -90,7 +90,6 @@ pub struct Pipeline {
 }
 
 /// One command.
-#[derive(Debug)]
 pub enum ShellNode {
     /// `A=1 name word >file`
     Simple(SimpleCommand),
@@ -105,7 +104,7 @@ pub enum ShellNode {
 }
 
 /// A simple command.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct SimpleCommand {
     /// Assignments before the first word.
     pub assigns: Vec<Word>,
@@ -115,7 +114,7 @@ pub struct SimpleCommand {
 }
 
 /// A compound command.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CompoundCommand {
     /// Variables that the command sets (`for x`, `select x`, `coproc x`).
     pub sets: Vec<Word>,
@@ -140,7 +139,6 @@ impl CompoundCommand {
 }
 
 /// A redirection.
-#[derive(Debug)]
 pub struct Redirect {
     /// Operator without the descriptor.
     pub operator: &'static str,
@@ -153,7 +151,7 @@ pub struct Redirect {
 }
 
 /// Word without quotes, with all parts that are known before the run.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Word {
     /// Byte offset of the word in the outermost script.
     pub at: usize,
@@ -182,7 +180,7 @@ pub struct Word {
 }
 
 /// Effect of the expansion of a word.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum WordPart {
     /// A substitution, which runs a list of commands.
     Script(std::rc::Rc<CommandList>),

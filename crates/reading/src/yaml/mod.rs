@@ -103,7 +103,7 @@ impl fmt::Display for YamlFlaw {
 }
 
 /// A value with its place in the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct YamlNode {
     /// The place where the value begins.
     pub place: TextPlace,
@@ -112,7 +112,7 @@ pub struct YamlNode {
 }
 
 /// Data model of JSON, without fractions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub enum YamlKind {
     /// `null`.
     Null,
@@ -129,7 +129,7 @@ pub enum YamlKind {
 }
 
 /// A key of a map, with the key's place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Key {
     /// The place where the key begins.
     pub place: TextPlace,

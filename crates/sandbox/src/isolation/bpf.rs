@@ -4,7 +4,7 @@
 //! that are always allowed, the kernel caches the decision. The input is `struct seccomp_data`.
 
 /// One instruction, with the layout of the kernel's `struct sock_filter`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 #[repr(C)]
 pub struct Instruction {
     pub code: u16,

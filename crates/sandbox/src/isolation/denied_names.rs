@@ -321,7 +321,7 @@ fn matches(set: Option<&RegexSet>, path: &[u8]) -> bool {
 }
 
 /// Facts about the files of all searched directories together.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Known {
     /// Denied files.
     files: BTreeSet<FileId>,

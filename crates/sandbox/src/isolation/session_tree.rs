@@ -179,7 +179,6 @@ const ENTRY_BYTES: u64 = 1 << 10;
 const PIECE: usize = 256 << 10;
 
 /// A step of a walk: it enters or leaves a directory, or visits a file or link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Into,
     Out,

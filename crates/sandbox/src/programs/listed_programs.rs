@@ -354,7 +354,7 @@ pub struct FoundLists {
     known: Mutex<Known>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Known {
     search: LibrarySearch,
     /// inotify instance, or `None` before the first search and after a change.
@@ -363,7 +363,6 @@ struct Known {
     lists: Vec<FoundList>,
 }
 
-#[derive(Debug)]
 struct FoundList {
     list: ProgramList,
     files: ExecutableFiles,
@@ -517,13 +516,13 @@ const MAX_DEPTH: usize = 8;
 const SETTLED_S: i64 = 2;
 
 /// The search for programs among shared libraries, with the results of earlier searches.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct LibrarySearch {
     known: HashMap<PathBuf, FoundPrograms>,
 }
 
 /// Result of the search in one tree.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct FoundPrograms {
     /// All directories of the tree, each with its state at the time of the search. A directory that changed just before
     /// the search has no state, because a second change could have the same timestamp.

@@ -23,7 +23,7 @@ pub struct Attempt {
 }
 
 /// The result of an escape attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum AttemptResult {
     /// The attempt succeeded, so the step escaped.
     Got,

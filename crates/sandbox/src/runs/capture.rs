@@ -16,7 +16,7 @@ use std::{
 use rustix::event::EventfdFlags;
 
 /// An output stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum OutputStream {
     /// Standard output.
     Stdout,
@@ -25,7 +25,7 @@ pub enum OutputStream {
 }
 
 /// A part of the recorded output, passed to the caller when the output arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Chunk<'a> {
     /// The stream of these bytes.
     pub stream: OutputStream,

@@ -93,7 +93,7 @@ pub struct GivenToRun {
 }
 
 /// A state is larger than [`MAX_STATE_BYTES`], or one of its variables is larger than [`MAX_VARIABLE_BYTES`].
-#[derive(Debug, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StateTooLarge(String);
 

@@ -592,7 +592,6 @@ pub struct CertificateReading {
 
 documents::words! {
     /// Stage of a crossing, as in the label `stage`.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum CrossingStage {
         /// Decoding, verification and admission of a request.
         Verify = "verify",

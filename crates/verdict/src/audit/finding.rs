@@ -17,7 +17,7 @@ use documents::{
 
 words_with_basis! {
     /// Kind of defect in a log. The names of the kinds are stable.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
     enum FindingKind: RestsOn {
         /// An entry is not a signed document in its canonical form.
         Entry = "entry", Hashes;
@@ -182,7 +182,7 @@ impl Finding {
 }
 
 /// Result of repeating a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Verdict")]
 pub enum EntryVerdict {
@@ -277,7 +277,7 @@ pub enum AuditEvent {
 }
 
 /// Numbers of the audited entries and of the results.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Counts")]
 pub struct AuditCounts {
@@ -340,7 +340,7 @@ pub struct UncheckedQuestion {
 }
 
 /// Consumption that has no receipt at the end of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct OpenRun {
     /// Index of the log entry with the consumption.
     pub consumption: u64,
@@ -495,7 +495,7 @@ pub struct RunReviewState {
 }
 
 /// One grant in the log, with its uses at the end of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct GrantLine {
     /// Id of the grant.
     pub grant: GrantId,

@@ -60,7 +60,7 @@ pub struct LoggedGrant {
 }
 
 /// Saved grant, and its uses so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptGrant")]
 pub struct SavedGrant {

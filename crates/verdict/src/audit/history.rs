@@ -36,7 +36,7 @@ mod revocation_entries;
 mod summary;
 
 /// Requirements of an auditor. The trusted roster is not one of these requirements.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Expected {
     /// Id of the boundary.
     pub boundary: Option<SealDigest>,

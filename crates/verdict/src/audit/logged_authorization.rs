@@ -12,7 +12,6 @@ use documents::{
 const MAX_KNOWN: usize = 64;
 
 /// An authorization in the log, whose signatures are not verified yet.
-#[derive(Clone)]
 pub struct LoggedAuthorization {
     /// The place of the authorization in the log.
     pub at: AuthorizationRef,

@@ -15,7 +15,7 @@ use documents::{
 // The boundary states times, exclusions, active layers and the outcome, so these checks depend on its signature.
 words_with_basis! {
     /// Check of a bundle, in the order of the report. The names of the checks are stable.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
     enum CheckName: TrustBasis {
         /// The file is a bundle: strict JSON with known fields only.
         Bundle = "bundle", Form;
@@ -235,7 +235,7 @@ impl VersionFacts {
 }
 
 /// Facts from a receipt with a verified signature, and from the authorization as far as it was readable.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Facts {
     /// Boundary that signed the receipt.
     pub boundary: BoundaryFacts,
@@ -290,7 +290,7 @@ pub struct Facts {
 }
 
 /// The boundary that signed a receipt.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct BoundaryFacts {
     /// Name of the boundary. Several boundaries can have the same name.
     pub name: BoundaryName,
@@ -303,7 +303,7 @@ pub struct BoundaryFacts {
 }
 
 /// Roster under which the boundary decided.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RosterFacts {
     /// Name of the roster.
     pub name: String,
@@ -316,7 +316,7 @@ pub struct RosterFacts {
 }
 
 /// Approver whose signature counted.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ApproverFacts {
     /// Name of the approver.
     pub name: Name,
@@ -331,7 +331,7 @@ pub struct ApproverFacts {
 }
 
 /// A witness that cosigned the checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct WitnessFacts {
     /// Name of the witness in the roster.
     pub name: String,
@@ -340,7 +340,7 @@ pub struct WitnessFacts {
 }
 
 /// Content of the authorization that the approvers signed.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ApprovedFacts {
     /// The receipt's id.
     pub receipt: ReceiptId,

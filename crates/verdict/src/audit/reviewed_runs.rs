@@ -15,13 +15,13 @@ use documents::{
 };
 
 /// The emergencies of the log and the runs with an unknown end, by the digest of the receipt's payload.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(rename = "KeptReviews")]
 pub struct ReviewedRuns(BTreeMap<ContentDigest, ReviewedRun>);
 
 /// A run that people must review, or have reviewed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptReviewedRun")]
 pub struct ReviewedRun {
@@ -57,7 +57,7 @@ pub struct ReviewedRun {
 }
 
 /// An emergency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptEmergency")]
 pub struct EmergencyState {
@@ -73,7 +73,7 @@ pub struct EmergencyState {
 }
 
 /// A run whose end nobody saw.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptUnsettledEnd")]
 pub struct UnsettledEnd {

@@ -24,7 +24,7 @@ use documents::{
 };
 
 /// Stored state of an audit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Kept")]
 pub struct SavedAudit {
@@ -70,7 +70,7 @@ pub struct SavedAudit {
 }
 
 /// Log entry of a seal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptSeal")]
 pub struct SavedSeal {
@@ -81,7 +81,7 @@ pub struct SavedSeal {
 }
 
 /// Data about runs that later entries may refer to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptRuns")]
 pub struct SavedRuns {
@@ -113,7 +113,7 @@ pub struct SavedRuns {
 }
 
 /// Run that has no receipt yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptRun")]
 pub struct SavedOpenRun {

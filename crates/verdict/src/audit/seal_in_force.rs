@@ -20,7 +20,6 @@ use documents::{
 use reading::PasskeysRule;
 
 /// A seal of the log, with the state that it put in force.
-#[derive(Debug)]
 pub struct SealInForce {
     /// Index of the seal's log entry.
     pub index: u64,

@@ -4,7 +4,7 @@ use crate::{SealInForce, TrustedRoster, audit::documents::signed_text};
 use documents::{BoundaryRef, Checkpoint, Note, Timestamp, origin};
 
 /// Signed checkpoint of a log, from another source or an earlier audit.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SeenHead {
     /// Size that the checkpoint states.
     pub size: u64,

@@ -19,12 +19,12 @@ use documents::{
 };
 
 /// The last state of each session, and the run that uses the session.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "KeptSessions")]
 pub struct SessionChains(BTreeMap<SessionId, SessionEnd>);
 
 /// Last entries of one session.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptSession")]
 pub struct SessionEnd {
@@ -93,12 +93,12 @@ impl SessionChains {
 }
 
 /// Receipts of plans, by the digest of their payloads.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "KeptPlans")]
 pub struct PlanReceipts(BTreeMap<ContentDigest, SavedPlan>);
 
 /// The receipt of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptPlan")]
 pub struct SavedPlan {

@@ -15,7 +15,7 @@ use documents::{Nonce, ProposalId, Timestamp};
 pub type Place = (u64, u64);
 
 /// An item of a consumption, with the values that it used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptUse")]
 pub struct SavedUse {

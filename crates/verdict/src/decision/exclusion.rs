@@ -6,12 +6,11 @@ use crate::TrustedRoster;
 use documents::{Code, Name, SealedToken, StepRef, Timestamp};
 
 /// The people and the tokens whose signatures do not count for one proposal. Only [`judge`] constructs this value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[must_use]
 pub struct ExcludedSigners(BTreeSet<Name>);
 
 /// Information about tokens that the caller has.
-#[derive(Debug, Clone, Copy)]
 pub enum Tokens<'a> {
     /// The whole list of tokens from the seal, and the time of the decision. A name that is neither in this list nor in
     /// the roster is unknown. A token that has ended is refused.

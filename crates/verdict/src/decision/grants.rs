@@ -26,7 +26,6 @@ use documents::{
 use reading::{ParameterSchema, Ruling};
 
 /// The state that decides about a grant.
-#[derive(Clone, Copy)]
 pub struct GrantContext<'a> {
     /// The boundary and the epoch in force.
     pub boundary: &'a BoundaryRef,
@@ -90,7 +89,6 @@ pub struct Stands<'g> {
 }
 
 /// Proof that a standing grant covers a run. Only [`covers`] constructs this proof.
-#[derive(Debug)]
 #[must_use]
 pub struct Covered {
     met: QuorumMet,
@@ -112,7 +110,6 @@ impl Covered {
 }
 
 /// Why a run is allowed: approvers signed the run itself, or a grant that covers the run.
-#[derive(Debug)]
 #[must_use]
 pub enum Authority {
     /// Approvers signed the authorization.
@@ -616,7 +613,7 @@ pub fn check_granted_parameters(
 }
 
 /// The times of the uses that the rate of a grant still counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RecentUses(VecDeque<Timestamp>);
 
 impl RecentUses {

@@ -4,7 +4,7 @@ use documents::{Code, is_of_synced_passkey};
 use reading::PasskeysRule;
 
 /// The program in which a person signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub enum SigningProgram {
     /// The person's own program, which holds the key and shows the document.
     Own,

@@ -7,7 +7,7 @@ use documents::{Approvals, Code, GroupName, MAX_EACH_GROUPS};
 use reading::PasskeysRule;
 
 /// Approval rules. All rules must be met.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct QuorumRules {
     rules: Vec<Rule>,
     /// The passkeys that count, or `None` if none counts.
@@ -15,14 +15,14 @@ pub struct QuorumRules {
 }
 
 /// The facts about a signer that the rules need.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct RuleSigner<'p> {
     /// The groups for which the signature counts.
     pub(super) groups: &'p BTreeSet<GroupName>,
     pub(super) program: SigningProgram,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Rule {
     of: &'static str,
     required: u64,

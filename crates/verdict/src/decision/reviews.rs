@@ -17,7 +17,7 @@ use documents::{
 use reading::{PeopleRule, Ruling};
 
 /// The people who may review a run, by the rules under the seal of the run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReviewRules {
     /// Groups of the approval rules of policy and of the step. A member of one of these groups may review the run.
@@ -61,7 +61,7 @@ pub struct ReviewContext<'a> {
 }
 
 /// A review that counts. Only [`check_reviewer`] creates this value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 #[must_use]
 pub struct CountedReview {
     reviewer: Name,
@@ -139,12 +139,12 @@ pub fn check_reviewer(
 }
 
 /// The newest review of each person, for one run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RunReviews(BTreeMap<Name, ReviewOpinion>);
 
 /// What the review of one person says, and for what it counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReviewOpinion {
     /// True if the review counts towards the end of an emergency.
@@ -159,7 +159,7 @@ pub struct ReviewOpinion {
 }
 
 /// What people know about a run with an unknown end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum Settlement {
     /// Too few people have said how the run ended.
     Unsettled,
@@ -268,7 +268,7 @@ impl RunReviews {
 }
 
 /// Reason why a review breaks a rule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ReviewError {
     /// The signature does not count.
     #[error("{}", match .0.why {

@@ -12,7 +12,7 @@ use documents::{
 use reading::PasskeysRule;
 
 /// The subjects that are revoked so far, each with the log entry of its revocation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct Revocations(BTreeMap<RevokedSubject, u64>);
 
 impl FromIterator<(RevokedSubject, u64)> for Revocations {

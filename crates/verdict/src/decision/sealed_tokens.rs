@@ -7,7 +7,6 @@ use documents::{Name, Scope, SealedToken, StepRef, Timestamp};
 use reading::Pattern;
 
 /// The tokens of a seal.
-#[derive(Debug)]
 pub struct SealedTokens {
     tokens: Box<[SealedToken]>,
     /// Patterns of each token. The patterns are parsed when they are first needed. The value is `None` if a pattern is

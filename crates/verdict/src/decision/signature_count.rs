@@ -15,7 +15,7 @@ pub struct SignatureCount {
 }
 
 /// Person whose signature counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CountedSigner {
     /// The person.
     pub name: Name,

@@ -87,9 +87,7 @@ pub struct SessionList {
 
 documents::words! {
     /// Status of a proposal.
-    #[derive(
-        Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-    )]
+    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum ProposalStatus {
         /// Waiting for signatures.
@@ -283,7 +281,7 @@ pub struct DeniedView {
 }
 
 /// Reason why a proposal was refused, was denied, or waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusalView {
     /// Stable code of the reason.
     pub code: Code,
@@ -331,7 +329,7 @@ pub struct ReceiptView {
 }
 
 /// Event of a proposal, as SSE and NDJSON transport it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Event {
     /// The status of the proposal changed.
@@ -420,7 +418,7 @@ impl Event {
 }
 
 /// `GET /ready`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Ready {
     /// True if the boundary accepts and runs proposals.
     pub ready: bool,
@@ -438,7 +436,7 @@ pub struct Ready {
 }
 
 /// The nodes of a boundary whose log is in a PostgreSQL database.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct NodesView {
     /// Name of the node that answers.
     pub node: Name,
@@ -449,7 +447,7 @@ pub struct NodesView {
 }
 
 /// A node of a boundary.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct NodeView {
     /// Name of the node.
     pub name: Name,
@@ -462,7 +460,7 @@ pub struct NodeView {
 }
 
 /// A version of the roster.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RosterView {
     /// Number of the version: 1, then one more in each version.
     pub version: u64,
@@ -609,7 +607,7 @@ pub struct DraftStep {
 
 documents::words! {
     /// Status of a grant.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum GrantStatus {
         /// The draft waits for signatures.

@@ -24,7 +24,7 @@ use crate::{
 use documents::{Code, HiddenCharacter, push_visible, visible};
 
 /// Arguments of `list_steps`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListStepsArgs {
     /// A ref, a folder, a runbook, or words in any order. Only steps whose ref or title contains at least one word are
@@ -43,7 +43,7 @@ pub struct GetStepArgs {
 }
 
 /// Arguments of `propose`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProposeArgs {
     /// Ref of the step, for example `service:restart`.
@@ -402,7 +402,6 @@ pub struct ReceiptCheck {
 const MAX_ERRORS: usize = 16;
 
 /// Refusal or failure that a tool reports to the agent.
-#[derive(Debug, Clone, PartialEq)]
 pub struct ToolProblem {
     shown: Value,
     /// True if the boundary sent no answer, so the call may have arrived.

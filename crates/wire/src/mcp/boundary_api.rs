@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// HTTP method of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub enum ApiMethod {
     /// Read something.
     Get,

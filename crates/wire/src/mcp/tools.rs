@@ -36,7 +36,7 @@ pub const RECEIPTS_URI: &str = "countersign://receipts/";
 
 documents::words! {
     /// One of the seven tools.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Clone, Copy, PartialEq)]
     pub enum ToolName {
         /// `list_steps`
         ListSteps = "list_steps",

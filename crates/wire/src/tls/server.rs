@@ -143,7 +143,7 @@ pub struct PairText {
 }
 
 /// A file of `[tls]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum PairFile {
     /// The certificate of the service.
     Certificate,

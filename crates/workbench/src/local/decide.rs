@@ -24,7 +24,7 @@ use reading::{
 };
 
 /// Options that choose the policy and grant permissions.
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct RuleArgs {
     /// Policy file. The default is the nearest file upward: countersign.policy.yaml, .rundownrc, .rundownrc.json,

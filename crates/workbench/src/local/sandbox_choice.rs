@@ -1,7 +1,7 @@
 //! Sandbox level of `countersign run` and `countersign open`.
 
 /// Options that choose the sandbox level.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Clone, Copy, clap::Args)]
 #[command(next_help_heading = "Sandbox")]
 pub struct SandboxArgs {
     /// Use all sandbox layers that this host supports, and report the missing layers

@@ -496,7 +496,6 @@ fn advice(questions: &[Question]) -> String {
 const QUEUE: usize = 256;
 
 /// Receives the output of a step, and passes it to the person.
-#[derive(Debug)]
 pub struct OutputCopier {
     begun: Instant,
     queue: SyncSender<(StreamName, u64, u64, Vec<u8>)>,

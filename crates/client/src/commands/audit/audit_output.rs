@@ -571,7 +571,6 @@ pub fn said_no(message: impl std::fmt::Display) -> CommandFailure {
 }
 
 /// Result of the audit of a whole log.
-#[derive(Debug)]
 pub struct AuditedLog {
     /// Summary of the audit.
     pub summary: Summary,

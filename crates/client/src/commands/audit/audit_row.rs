@@ -50,7 +50,7 @@ const MOST_IN_CELL: usize = 600;
 pub const NO_RECEIPT: &str = "no_receipt";
 documents::words! {
 /// Result of a row, the same for bundles and logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RowVerdict {
     /// The bundle is verified, or the decision follows from the state before the decision.
     Holds = "holds",
@@ -88,7 +88,7 @@ impl RowVerdict {
 }
 
 /// Place of the evidence for a row, to read it again for the page of the row.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum RowPlace {
     /// A bundle in a file, with the digest of the bytes that were verified.
     File(PathBuf, BlobDigest),
@@ -107,7 +107,7 @@ pub enum RowPlace {
 }
 
 /// A row of the table.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AuditRow {
     /// Number of the row, which stays the same when rows are added.
     pub number: usize,

@@ -31,7 +31,6 @@ const MOST_AT_ONCE: usize = 64;
 const MOST_SKIPPED: usize = 1000;
 
 /// A file that is no bundle.
-#[derive(Debug)]
 pub struct SkippedFile {
     /// Name of the file.
     pub name: String,
@@ -40,7 +39,7 @@ pub struct SkippedFile {
 }
 
 /// The table, with everything that a page states about it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct AuditTable {
     /// Rows in the order of the table.
     pub rows: Vec<AuditRow>,

@@ -13,7 +13,7 @@ use documents::{Name, Status, Timestamp, joined};
 use reading::{Pattern, duration, time};
 use verdict::{AuditEvent, DecisionLine, EntryVerdict};
 
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Clone, Default, clap::Args)]
 pub struct DecisionFilter {
     /// Print a table with one row for each decision: time, step, parameters, reason, proposer, approvers, outcome,
     /// receipt
@@ -90,7 +90,6 @@ pub fn table(rows: &[Row]) -> String {
     aligned(&cells)
 }
 
-#[derive(Debug)]
 pub struct Row([PrintableText; 8]);
 
 impl Row {
@@ -195,7 +194,7 @@ pub const FIELDS: [&str; 8] = [
 pub const OPEN_CHOICES: [&str; 2] = ["yes", "no"];
 
 /// A filter. Each field that is absent takes every row.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct RowFilter {
     step: Option<Pattern>,
     person: Option<String>,

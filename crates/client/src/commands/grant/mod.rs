@@ -13,7 +13,7 @@ use documents::{GrantId, joined};
 use wire::{GrantList, GrantView};
 
 /// Draft, list and show standing grants: runs within limits, for which nobody is asked again.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign grant draft host:report --grantee deploy-bot --from-history 30d --uses 20 --for 7d
   countersign grant draft service:restart --grantee deploy-bot -p name=shop,cart --match 'tag=^v[0-9]+$' --uses 20 --for 7d
@@ -27,7 +27,7 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// Draft a grant, which approvers then sign
     Draft(Box<draft::Args>),

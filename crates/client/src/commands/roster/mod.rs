@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Show the roster, or draft, sign and merge its next version.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign roster show roster.json
   countersign roster show roster.json --allowed-signers   # for ssh-keygen -Y verify -n countersign
@@ -27,7 +27,7 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
     /// Print a roster and its digest; with --json, print the statement that verifiers take
     Show(ShowArgs),

@@ -7,7 +7,7 @@ use documents::{Envelope, ForeignKey, SshKey, joined};
 use verdict::TrustedRoster;
 
 /// Arguments of `roster show`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct ShowArgs {
     /// A roster statement (JSON), or a draft. The default is the roster in force, if the files of the configuration contain it
     pub file: Option<PathBuf>,

@@ -20,7 +20,7 @@ use reading::{Policy, file};
 use verdict::{SuccessionTallies, ThresholdTally, TrustedRoster, version_file};
 
 /// The commands that sign the next version of a roster.
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 pub enum SigningCommand {
     /// Show the changes from the version in force, ask, and sign a next version
     Sign(SignArgs),
@@ -425,7 +425,7 @@ fn read_policy(path: &Path, roster: &TrustedRoster) -> CommandResult<(Policy, St
 }
 
 /// Options of `roster sign`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct SignArgs {
     /// The file of the new roster version, or its draft `next.json`. The signature to a draft is written to VERSION.json in the
     /// same directory. The command searches for earlier versions there
@@ -462,7 +462,7 @@ pub struct SignArgs {
 }
 
 /// Options of `roster merge`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct MergeArgs {
     /// The file of the roster version, to which the signatures are added. For a draft, this is `VERSION.json` beside it
     file: PathBuf,

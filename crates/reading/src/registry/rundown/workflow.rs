@@ -18,7 +18,7 @@ pub struct Workflow {
 }
 
 /// Step of a workflow: an H2 heading with its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct WorkflowStep {
     /// Content of the step itself. A step with substeps has no script of its own.
     pub unit: WorkflowUnit,
@@ -29,7 +29,7 @@ pub struct WorkflowStep {
 }
 
 /// Content of a step or of a substep.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct WorkflowUnit {
     /// Number, name or placeholder.
     pub label: UnitLabel,
@@ -50,7 +50,7 @@ pub struct WorkflowUnit {
 }
 
 /// Script of a unit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct UnitScript {
     /// Id in the step reference, for example `1.2`.
     pub id: String,
@@ -65,7 +65,7 @@ pub struct UnitScript {
 }
 
 /// Number, name or placeholder of a step or substep.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum UnitLabel {
     /// Number, from 1.
     Number(u32),
@@ -102,7 +102,7 @@ impl fmt::Display for UnitLabel {
 }
 
 /// What follows after each result of a unit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Transitions {
     /// Rule for the result of a step with substeps.
     pub aggregation: Aggregation,
@@ -128,7 +128,7 @@ impl Default for Transitions {
 }
 
 /// Rule that makes one result from the results of all substeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Aggregation {
     /// `PASS ALL`, `FAIL ANY`: the step passes if all substeps pass.
     AllPass,
@@ -137,7 +137,7 @@ pub enum Aggregation {
 }
 
 /// Action of a transition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TransitionAction {
     /// Place of the line, or `0:0` for a default.
     pub place: TextPlace,
@@ -148,7 +148,7 @@ pub struct TransitionAction {
 }
 
 /// Action that is no retry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum FinalAction {
     /// Go to the next unit.
     Continue,
@@ -163,7 +163,7 @@ pub enum FinalAction {
 }
 
 /// Unit that a `GOTO` names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UnitTarget {
     /// Label of the step.
     pub step: UnitLabel,
@@ -181,7 +181,7 @@ impl fmt::Display for UnitTarget {
 }
 
 /// `FOR` line of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct LoopClause {
     /// Place of the line.
     pub place: TextPlace,
@@ -192,7 +192,7 @@ pub struct LoopClause {
 }
 
 /// Values of a loop.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum LoopSource {
     /// Numbers from `first` to `last`, in either direction.
     Range {

@@ -17,14 +17,12 @@ use documents::{
 use reading::{Builtins, ParameterSchema, PasskeysRule, Policy, Registry};
 
 /// Sealed state from which the audit repeats decisions.
-#[derive(Debug)]
 pub struct SealedState {
     pub policy: PolicyDigest,
     pub steps: Arc<Steps>,
     pub tokens: SealedTokens,
 }
 
-#[derive(Debug)]
 pub struct Steps {
     /// Digests of all documents that define the steps.
     of: (
