@@ -181,7 +181,7 @@ table! {
 
 documents::words! {
     /// Format of the service's messages.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+    #[derive(JsonSchema)]
     #[schemars(rename = "LogFormatWord", rename_all = "kebab-case")]
     pub enum LogFormat {
         /// Lines for people.
@@ -517,7 +517,7 @@ pub struct NotifyTable {
 
 documents::words! {
     /// Form of the messages of a target.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+    #[derive(JsonSchema)]
     #[schemars(rename_all = "lowercase")]
     pub enum TargetKind {
         /// CloudEvents 1.0, signed as Standard Webhooks 1.0.0 say.

@@ -1,10 +1,11 @@
 //! The macros for enums whose values are words, and for types that documents contain as a text.
 
 /// Declares an enum with a word for each value: `ALL` has the values in the order of the declaration, and `word` returns the
-/// word of a value.
+/// word of a value. The values can be copied, compared and printed.
 #[macro_export]
 macro_rules! words {
     ($(#[$of_enum:meta])* $visible:vis enum $name:ident { $($(#[$of_value:meta])* $value:ident = $word:literal,)* }) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         $(#[$of_enum])*
         $visible enum $name {
             $($(#[$of_value])* $value,)*

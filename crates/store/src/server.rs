@@ -28,7 +28,7 @@ pub type KeyWaits<'a> = dyn FnMut() -> StoreResult<Option<KeyWait>> + 'a;
 
 documents::words! {
     /// What keeps a committed batch after the loss of the database server.
-    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    #[derive(Default)]
     pub enum Replicas {
         /// Nothing: the batch is on the disk of one server.
         #[default]

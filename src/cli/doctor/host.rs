@@ -174,7 +174,7 @@ pub struct DoctorFinding {
 
 documents::words! {
     /// What a finding means for the operator, from the best to the worst.
-    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    #[derive(PartialOrd, Ord, Serialize)]
     #[serde(rename_all = "lowercase")]
     pub enum FindingResult {
         /// The check succeeded.

@@ -381,7 +381,7 @@ pub struct SetArgs {
 }
 
 documents::words! {
-    #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+    #[derive(clap::ValueEnum)]
     enum TableArg {
         /// A person who may sign approvals and the next version of the roster
         Approver = "approvers",

@@ -147,7 +147,6 @@ fn no_key() -> CommandFailure {
 
 documents::words! {
     /// Purpose of a signature.
-    #[derive(Clone, Copy)]
     pub enum SignaturePurpose {
         /// Authenticate read requests to the boundary. The signature approves nothing.
         Read = "to read from the boundary",

@@ -16,7 +16,7 @@ pub enum LineWeight {
 
 documents::words! {
     /// Kind of a remark, from the most important to the least important.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    #[derive(PartialOrd, Ord)]
     pub enum RemarkSeverity {
         /// The run is an emergency, which other people approve than normally.
         Emergency = "emergency",

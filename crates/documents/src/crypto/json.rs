@@ -107,7 +107,6 @@ pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ReadError> {
 
 words! {
     /// Rule of strict JSON.
-    #[derive(Debug, Clone, Copy, PartialEq)]
     pub enum Reason {
         /// The text is longer than the caller permits.
         TooLarge = "too-large",

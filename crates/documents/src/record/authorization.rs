@@ -150,7 +150,7 @@ pub struct Permission {
 
 words! {
     /// What a permission or a grant is about.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum PermissionKind {
         /// A command that the script starts.
@@ -166,7 +166,7 @@ words! {
 
 words! {
     /// Why policy requires a permission.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "kebab-case")]
     pub enum PermissionReason {
         /// No list of the policy names the command, path or variable.

@@ -97,7 +97,7 @@ impl RefusedHost {
 
 words! {
     /// A level: a short name for several layers.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "kebab-case")]
     pub enum Level {
         /// All layers that the program has for every run.

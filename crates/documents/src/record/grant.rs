@@ -182,7 +182,7 @@ pub struct GrantRate {
 
 words! {
     /// Which sessions the runs under a grant may use.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Serialize, Deserialize, JsonSchema)]
+    #[derive(PartialOrd, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum GrantedSession {
         /// The runs use no session.

@@ -6,7 +6,6 @@ use unicode_general_category::{GeneralCategory, get_general_category};
 
 words! {
     /// Kind of a hidden character.
-    #[derive(PartialEq)]
     pub enum HiddenCharacter {
         /// Control character, except the end of a line and the tab.
         Control = "a control character",

@@ -101,7 +101,7 @@ impl Network {
 
 words! {
     /// The reason why a run got no connection to a host of its list.
-    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum HostRefusal {
         /// An address is private, and policy does not say `private: true` of the host.

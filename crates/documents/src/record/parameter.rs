@@ -69,7 +69,7 @@ pub struct Parameter {
 
 words! {
     /// Type of a parameter.
-    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+    #[derive(Default, Hash, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum ParameterType {
         /// A text.

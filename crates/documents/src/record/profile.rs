@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 words! {
     /// A layer: one mechanism of the sandbox. The list of layers is closed. A level such as `strict` is a short name for
     /// several layers.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+    #[derive(PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum Layer {
         /// The run has no capabilities, cannot gain any (`no_new_privs`), and has its own user id.
@@ -260,7 +260,7 @@ pub enum NetworkMode {
 
 words! {
     /// The part of `/proc` that a run sees.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum Proc {
         /// Only the processes of the run (mount option `subset=pid`).

@@ -132,7 +132,7 @@ pub struct Outcome {
 
 words! {
     /// The status of a run that has ended.
-    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "snake_case")]
     pub enum Status {
         /// The exit code was 0.

@@ -24,7 +24,7 @@ pub struct ReviewStatement {
 
 words! {
     /// Whether a run was right.
-    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum ReviewVerdict {
         /// The run was right.
@@ -36,7 +36,7 @@ words! {
 
 words! {
     /// How a run ended whose end the boundary did not see.
-    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "snake_case")]
     #[schemars(rename = "Observed")]
     pub enum ObservedEnd {

@@ -97,7 +97,7 @@ pub struct Group {
 
 words! {
     /// What a security key must prove, so that a signature counts.
-    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum PresenceRule {
         /// A person touched the security key: only signatures of `sk-` keys with the flag 0x01 (user presence) count.

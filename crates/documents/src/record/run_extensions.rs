@@ -246,7 +246,7 @@ pub struct ProgramFacts {
 
 words! {
     /// Whether a run can execute only the programs of a list.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum ProgramMode {
         /// The run can execute every program of the host.

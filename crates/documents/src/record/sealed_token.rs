@@ -103,9 +103,7 @@ impl OidcBinding {
 
 words! {
     /// What a token permits.
-    #[derive(
-        Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-    )]
+    #[derive(PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum Scope {
         /// Read all proposals, receipts and outputs, and cancel proposals.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 words! {
     /// A stream of output.
-    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum StreamName {
         /// Standard output.

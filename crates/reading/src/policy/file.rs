@@ -206,7 +206,7 @@ pub enum GrantScope {
 
 documents::words! {
     /// What policy does with commands, paths and variables that no list names.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+    #[derive(Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum Mode {
         /// Approvers must sign a permission for each of them.

@@ -16,7 +16,6 @@ use documents::PermissionKind;
 
 documents::words! {
     /// Kind of a list.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum ListSide {
         /// Allow list.
         Allow = "allow",

@@ -10,7 +10,6 @@ use documents::{Permission, PermissionKind, PermissionReason};
 
 documents::words! {
     /// Possible answers of a person to a question.
-    #[derive(Debug, Clone, Copy, PartialEq)]
     pub enum AnswerChoice {
         /// Allow once.
         Once = "allow once",

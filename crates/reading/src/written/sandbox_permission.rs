@@ -20,7 +20,6 @@ use documents::{
 documents::words! {
     /// One sandbox permission, which is a field of a profile. The words are the names of the fields in a step
     /// definition and in a signed profile, in the order of the lines on a review screen.
-    #[derive(Clone, Copy, PartialEq)]
     pub enum SandboxPermission {
         /// The step runs without a sandbox.
         Off = "off_reason",

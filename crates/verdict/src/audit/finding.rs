@@ -17,7 +17,7 @@ use documents::{
 
 words_with_basis! {
     /// Kind of defect in a log. The names of the kinds are stable.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+    #[derive(PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
     enum FindingKind: RestsOn {
         /// An entry is not a signed document in its canonical form.
         Entry = "entry", Hashes;
@@ -117,7 +117,7 @@ words_with_basis! {
 
 documents::words! {
     /// Evidence on which a finding depends.
-    #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "kebab-case")]
     pub enum RestsOn {
         /// The stored bytes prove the finding, without a signature.

@@ -15,7 +15,7 @@ use documents::{
 // The boundary states times, exclusions, active layers and the outcome, so these checks depend on its signature.
 words_with_basis! {
     /// Check of a bundle, in the order of the report. The names of the checks are stable.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+    #[derive(PartialOrd, Ord, Serialize, JsonSchema)]
     enum CheckName: TrustBasis {
         /// The file is a bundle: strict JSON with known fields only.
         Bundle = "bundle", Form;
@@ -100,7 +100,7 @@ words_with_basis! {
 
 documents::words! {
     /// Result of one check.
-    #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+    #[derive(Serialize, JsonSchema)]
     #[serde(rename_all = "kebab-case")]
     #[schemars(rename = "Finding")]
     pub enum CheckFinding {
@@ -128,7 +128,7 @@ pub struct Check {
 
 documents::words! {
     /// Weakest evidence on which an established check depends, in addition to computation.
-    #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+    #[derive(Serialize, JsonSchema)]
     #[serde(rename_all = "kebab-case")]
     #[schemars(rename = "Basis")]
     pub enum TrustBasis {

@@ -61,7 +61,7 @@ pub struct SignedBy {
 
 documents::words! {
     /// Kind of an event.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     pub enum FeedKind {
         /// A new proposal waits for signatures.
         #[serde(rename = "proposal.pending")]

@@ -87,7 +87,7 @@ pub struct SessionList {
 
 documents::words! {
     /// Status of a proposal.
-    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum ProposalStatus {
         /// Waiting for signatures.
@@ -607,7 +607,7 @@ pub struct DraftStep {
 
 documents::words! {
     /// Status of a grant.
-    #[derive(Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub enum GrantStatus {
         /// The draft waits for signatures.

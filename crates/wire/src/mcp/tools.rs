@@ -36,7 +36,6 @@ pub const RECEIPTS_URI: &str = "countersign://receipts/";
 
 documents::words! {
     /// One of the seven tools.
-    #[derive(Clone, Copy, PartialEq)]
     pub enum ToolName {
         /// `list_steps`
         ListSteps = "list_steps",

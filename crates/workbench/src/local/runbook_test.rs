@@ -50,7 +50,6 @@ pub struct TestStep {
 
 documents::words! {
 /// Expected end of a step.
-#[derive(Clone, Copy, PartialEq)]
     pub enum ExpectedStatus {
         /// Exit code 0.
         Success = "success",

@@ -469,7 +469,7 @@ pub fn id((page, step): PlaceOnPage) -> String {
 
 documents::words! {
     /// How the last run of a step ended.
-    #[derive(Debug, Clone, Copy, PartialEq, Default)]
+    #[derive(Default)]
     pub enum StepState {
         /// The step has not run since the session began.
         #[default]

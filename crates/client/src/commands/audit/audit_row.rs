@@ -50,7 +50,6 @@ const MOST_IN_CELL: usize = 600;
 pub const NO_RECEIPT: &str = "no_receipt";
 documents::words! {
 /// Result of a row, the same for bundles and logs.
-#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RowVerdict {
     /// The bundle is verified, or the decision follows from the state before the decision.
     Holds = "holds",

@@ -54,7 +54,7 @@ pub struct Requirement {
 
 documents::words! {
     /// Result of one requirement.
-    #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+    #[derive(Serialize)]
     #[serde(rename_all = "kebab-case")]
     pub enum RequirementResult {
         /// The requirement is met.
