@@ -15,6 +15,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use serde_with::skip_serializing_none;
 use tempfile::TempPath;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _},
@@ -32,6 +33,7 @@ use reading::FileProblem;
 use wire::Ready;
 
 /// A request on the control socket.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ControlRequest {
@@ -40,10 +42,8 @@ pub enum ControlRequest {
         /// The new token.
         token: Box<SealedToken>,
         /// Keys of the issuer whose digest the token names.
-        #[serde(skip_serializing_if = "Option::is_none")]
         jwks: Option<String>,
         /// Certificate authorities of the issuer whose digest the token names.
-        #[serde(skip_serializing_if = "Option::is_none")]
         ca: Option<String>,
     },
     /// List all tokens, also revoked and expired tokens.
@@ -85,7 +85,6 @@ pub struct NodeStatus {
     /// Facts about the monitoring of the service.
     pub monitoring: Option<MonitoringStatus>,
     /// The address of the HTTP interface. A service of an earlier version does not report it.
-    #[serde(default)]
     pub address: Option<ServedAddress>,
 }
 

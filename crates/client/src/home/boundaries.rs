@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     ChosenTrust, CommandFailure, CommandResult, Home, PrintableText, TrustArgs, check_own,
@@ -20,6 +21,7 @@ use documents::{SealDigest, joined};
 use wire::ProxyAddress;
 
 /// A boundary of the list.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListedBoundary {
@@ -28,25 +30,18 @@ pub struct ListedBoundary {
     /// Address of the boundary.
     pub url: String,
     /// Id of the boundary, as it was when the boundary was added. A boundary with another id is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<SealDigest>,
     /// The trusted roster: a file, or the digest of its payload. Without it, the configuration directory decides.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub roster: Option<String>,
     /// File with the certificate authorities to trust.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
     /// File with the client certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PathBuf>,
     /// File with the private key of the client certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
     /// File with a token.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
     /// Proxy for an `https://` address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyAddress>,
 }
 

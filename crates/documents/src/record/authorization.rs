@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_with::skip_serializing_none;
 
 use crate::{
     Artifacts, AuthorizationDigest, BoundaryName, ContentDigest, Emergency, Epoch, KeyId,
@@ -29,6 +30,7 @@ const MAX_JTI_BYTES: usize = 128;
 
 /// The statement that approvers sign for one proposal: one step with these parameters and this nonce, at one boundary,
 /// for one run.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Authorization {
@@ -62,33 +64,27 @@ pub struct Authorization {
     /// The nonce can be spent before this time, and no longer from this time on.
     pub expires_at: Timestamp,
     /// The session of the run, with the state that the approvers saw. Present if the step uses a session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionReference>,
     /// The uploaded files that the run receives.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Artifacts>,
     /// The plan that the run applies. Present if the step has a plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReference>,
     /// Digest of the payload of the grant that the run uses. Then only the grantee signs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
     /// The token that uses the grant. Then the boundary signs, and the use is its word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<TokenUse>,
     /// True for an emergency. Then the rule `emergency` of policy takes the place of its approval rule.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub emergency: Option<Emergency>,
 }
 
 /// A use of a grant by a token.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenUse {
     /// Name of the token.
     pub token: Name,
     /// Claim `jti` of the ID token that opened the token, if its jobs have ID tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_JTI_BYTES))]
     pub jti: Option<String>,
 }

@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_with::skip_serializing_none;
 
 use crate::{
     Base64, Envelope, Grant, ListedProgram, MAX_DEFINITION_BYTES, MAX_PROGRAMS, Malformed,
@@ -18,6 +19,7 @@ pub const MEDIA_TYPE: &str = "application/vnd.countersign.bundle.v1+json";
 pub const MAX_BUNDLE_BYTES: usize = 4 << 20;
 
 /// A receipt with all data that its verification needs, except the roster that the verifier trusts.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bundle {
@@ -39,7 +41,6 @@ pub struct Bundle {
     /// The proof that the step is in the sealed registry.
     pub step_proof: StepProof,
     /// The list of programs that the authorization names.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
     pub programs: Option<Vec<ListedProgram>>,
     /// The sealed policy.
@@ -54,13 +55,10 @@ pub struct Bundle {
     /// The proofs that the receipt, the authorization, the consumption and the seal are in the log.
     pub proofs: Proofs,
     /// The envelope of the grant that the run used. Present if the authorization names a grant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<Envelope>,
     /// The files that the run left. Present if there is at least one file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
     /// The bundle of the plan's receipt. It contains no `plan` of its own. Present if the authorization has a plan.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Map<String, Value>>")]
     pub plan: Option<Box<Bundle>>,
 }
@@ -80,6 +78,7 @@ pub struct StepProof {
 
 /// The proofs that the receipt, the authorization, the consumption and the seal are in the log. Each proof is a C2SP
 /// tlog-proof, and all contain the same checkpoint.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proofs {
@@ -92,7 +91,6 @@ pub struct Proofs {
     /// The proof for the seal.
     pub seal: String,
     /// The proof for the grant. Present if the bundle has a grant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     AuthorizationDigest, ContentDigest, GrantUse, LeafHash, MAX_USES, Malformed, Name, Nonce,
@@ -28,6 +29,7 @@ pub struct Consumption {
 }
 
 /// An authorization whose nonce is spent.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spent {
@@ -41,13 +43,11 @@ pub struct Spent {
     /// Name of the token or proposer that submitted the envelope.
     pub handed_in_by: Name,
     /// The session of the authorization. Absent if the authorization has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionReference>,
     /// The grant of the authorization. Absent if the authorization has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
     /// The number of this use of the grant: 1 for the first use.
-    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "use")]
     pub grant_use: Option<GrantUse>,
 }
 

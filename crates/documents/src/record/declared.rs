@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{Limits, MAX_HOSTS, Proc, Workdir};
 
@@ -19,38 +20,29 @@ pub enum DeclaredNetwork<H = String> {
 
 /// The part of the sandbox that a step declares. For an absent field, policy or the configuration of the boundary
 /// decides.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredSandbox {
     /// Limits that differ from the defaults of the boundary.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<DeclaredLimits>,
     /// The part of `/proc` that the step needs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub proc: Option<Proc>,
     /// Paths of the host that the step reads, sorted.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Vec<String>>,
     /// Paths of the host that the step writes, sorted. `workdir` decides whether the step changes them in place.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub write: Option<Vec<String>>,
     /// Patterns of paths that the step cannot access, even below `read` or `write`, sorted.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub deny: Option<Vec<String>>,
     /// How the run gets the directories of `write`: as copies, below an overlay, or in place.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub workdir: Option<Workdir>,
     /// The network that the step needs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<DeclaredNetwork>,
     /// Unix sockets of the host to which the step connects, sorted.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sockets: Option<Vec<String>>,
     /// Name of the user of the host as which the step must run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as: Option<String>,
     /// Reason why the step cannot run in a sandbox (`sandbox=off`).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub off_reason: Option<String>,
 }
 

@@ -5,6 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     HostRefusal, Layer, MAX_HOSTS, Malformed, NetworkMode, Workdir, check_sorted, unhex32,
@@ -13,6 +14,7 @@ use crate::{
 /// The sandbox of a run as it was enforced. Example:
 /// `{"layers":["landlock"],"level":"best-effort","missing":["namespaces"]}`. The other fields are present only if the
 /// boundary checked these facts.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Enforcement {
@@ -27,44 +29,33 @@ pub struct Enforcement {
     pub missing: Vec<Layer>,
     /// Namespaces that the run did not share with the host, sorted: `cgroup`, `ipc`, `mnt`, `net`, `pid`, `user`,
     /// `uts`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(inner(regex(pattern = r"^[a-z0-9.]{1,32}$")), extend("uniqueItems" = true))]
     pub ns: Option<Vec<String>>,
     /// The Landlock rules of the run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub landlock: Option<LandlockFacts>,
     /// The filter of system calls.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<SeccompFacts>,
     /// The capabilities of the run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub caps: Option<Capabilities>,
     /// The files of the host that the run could access.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub fs: Option<FilesystemFacts>,
     /// The network that the run could use.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub net: Option<NetworkMode>,
     /// Hosts of the allow list to which the run had a connection, sorted, as `NAME:PORT`. Present only if the network
     /// is an allow list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("uniqueItems" = true))]
     pub contacted: Option<Vec<String>>,
     /// The first 8 hosts of the allow list to which the run got no connection, in the order of the list. Absent if there were
     /// none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_REFUSED_HOSTS), extend("uniqueItems" = true))]
     pub refused_hosts: Option<Vec<RefusedHost>>,
     /// The limits that were enforced, with the mechanism of each limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitFacts>,
     /// The mechanisms that ended the processes of the run, sorted: `cgroup.kill`, `pidns`, `subreaper`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(inner(regex(pattern = r"^[a-z0-9.]{1,32}$")), extend("uniqueItems" = true))]
     pub kill: Option<Vec<String>>,
     /// Number of processes that the boundary could not end in time, because they blocked in the kernel. Absent if there
     /// were none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
 }
 
@@ -233,6 +224,7 @@ pub enum Capabilities {
 }
 
 /// The files of the host that a run could access.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilesystemFacts {
@@ -242,15 +234,12 @@ pub struct FilesystemFacts {
     pub root: Root,
     /// Number of hidden names: names that match a pattern of `deny`, other names of the same files, and sockets that
     /// the profile does not allow.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub masked: Option<u64>,
     /// Number of hidden names in the previous run of this step under this profile. Present only if this run hid no
     /// name: the files were moved or removed between the two runs, so this run may read them under other names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub masked_before: Option<u64>,
     /// Whether hidden names stayed hidden during the whole run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub deny: Option<Masks>,
 }
 
@@ -275,35 +264,28 @@ pub enum Masks {
 }
 
 /// The limits that were enforced. An absent limit was not enforced.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitFacts {
     /// CPU time. With `cgroup2`, `max` is in thousandths of one CPU. With `rlimit`, `max` is in seconds for each
     /// process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<HeldLimit>,
     /// Bytes in the work directory and in `/tmp`. `/dev/shm` has a limit of the same size, but at most 64 MiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<HeldLimit>,
     /// Size of the largest file in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<HeldLimit>,
     /// Memory in bytes. With `cgroup2`, the memory of the whole run. With `rlimit`, the private memory of each process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<HeldLimit>,
     /// Maximum number of recorded bytes of output.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<HeldLimit>,
     /// Number of processes and threads at the same time.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<HeldLimit>,
     /// Kinds of memory without any limit, sorted: `kernel-objects`, `page-tables`, `pipes`, `shared-memory`,
     /// `socket-buffers`. Without a control group, the kernel has no limit for them. Absent if there are none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(inner(regex(pattern = r"^[a-z][a-z-]{0,31}$")), length(min = 1, max = 16), extend("uniqueItems" = true))]
     pub unbounded: Option<Vec<String>>,
     /// Duration of the whole run in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub wall: Option<HeldLimit>,
 }
 

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_with::skip_serializing_none;
 
 use crate::SecretName;
 
 /// Declares the values of a parameter. The parameters of a step together are an object, with a key for each parameter. The
 /// words are those of JSON Schema 2020-12, so every declaration is also a JSON Schema. Each word is only for the types that
 /// its description names.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Parameter {
@@ -18,51 +20,39 @@ pub struct Parameter {
     #[serde(rename = "type")]
     pub kind: ParameterType,
     /// Meaning of the value, for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The value, if a proposal gives none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
     /// The only values.
-    #[serde(rename = "enum", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enum")]
     // A generator of clients for OpenAPI refuses the schema `true` of an item.
     #[schemars(length(min = 1), extend("uniqueItems" = true, "items" = serde_json::json!({})))]
     pub choices: Option<Vec<Value>>,
     /// Regular expression for the whole string.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
     /// Minimum number of characters of a string.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_length: Option<u64>,
     /// Maximum number of characters of a string.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
     /// Smallest integer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum: Option<i64>,
     /// Largest integer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub maximum: Option<i64>,
     /// Declaration of each item of an array.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Box<Self>>,
     /// Minimum number of items of an array.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_items: Option<u64>,
     /// Maximum number of items of an array.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_items: Option<u64>,
     /// Declarations of the keys of an object. The object has no other keys.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub properties: Option<BTreeMap<String, Self>>,
     /// Keys that an object must have.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub required: Option<Vec<String>>,
     /// True if a string may begin with `-`. A program could read such a string as an option.
-    #[serde(rename = "x-leading-dash", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "x-leading-dash")]
     pub leading_dash: Option<bool>,
     /// True if the value is the name of a secret, `{"secret": NAME}`. The type is `string`.
-    #[serde(rename = "x-secret", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "x-secret")]
     #[schemars(extend("const" = true))]
     pub secret: Option<bool>,
 }

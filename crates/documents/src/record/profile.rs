@@ -6,6 +6,7 @@
 use crate::{BlobDigest, ListedProgram, Malformed, ProgramList, check_sorted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 words! {
     /// A layer: one mechanism of the sandbox. The list of layers is closed. A level such as `strict` is a short name for
@@ -42,6 +43,7 @@ pub const STRICT: [Layer; 6] = [
 ];
 
 /// The signed description of the sandbox of one run. All arrays are sorted, and no element occurs twice.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -73,11 +75,9 @@ pub struct Profile {
     pub limits: Limits,
     /// Digest of the list of the only programs that the run may execute. If absent, the run may execute every program of
     /// the host.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<BlobDigest>")]
     pub programs: Option<ProgramList>,
     /// Reason why the step needs to run without a sandbox. If absent, the run has a sandbox.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub off_reason: Option<String>,
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     AuthorizationRef, Blake3Digest, BoundaryName, ContentDigest, Enforcement, GroupName, KeyId,
@@ -12,6 +13,7 @@ use crate::{
 };
 
 /// The boundary's statement about one run: its approvers, the sandbox, the outcome and the digests of the output.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
@@ -37,12 +39,10 @@ pub struct Receipt {
     /// The parts of the sandbox that were enforced.
     pub sandbox: Enforcement,
     /// The programs that the run executed. Present if the profile has a list of programs and the run started.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
     /// The resources that the run used.
     pub usage: Usage,
     /// The states of the session before and after the run. Present if the authorization has a session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionChange>,
     /// Digest of the seal in force when the nonce was spent.
     pub seal: SealDigest,
@@ -113,20 +113,18 @@ impl Decision {
 pub struct RoomInReceipt(());
 
 /// How a run ended.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// The status of the run.
     pub status: Status,
     /// Exit code of the step. Present if the step exited.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
     /// Number of the signal that ended the step. Present if a signal ended the step.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<u8>,
     /// Name of the limit in the profile that ended the run. Present if the status is `killed`.
     #[schemars(extend("enum" = Limit::ALL.map(Limit::field)))]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
 }
 
@@ -314,6 +312,7 @@ impl Files {
 }
 
 /// The resources that a run used.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Usage {
@@ -322,7 +321,6 @@ pub struct Usage {
     /// Largest resident memory that the boundary measured, in bytes.
     pub memory_peak_bytes: u64,
     /// Largest number of processes at the same time. Absent if the kernel did not count them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub processes_peak: Option<u64>,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     BoundaryName, Code, InputDigest, Malformed, Predicate, SealDigest, Statement, Subject,
@@ -11,6 +12,7 @@ use crate::{
 };
 
 /// A refusal in the log: of one input, or a summary of one hour. The statement never contains text of the input.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Refusal")]
@@ -18,19 +20,14 @@ pub struct RefusalStatement {
     /// The boundary that refused. Writers always write this field. Readers accept a refusal without it, because the
     /// first published example of the format has no such field. The log and the key of the signature also identify the
     /// boundary.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub boundary: Option<RefusingBoundary>,
     /// Reason for the refusal of one input.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
     /// Place in the refused input (JSON Pointer). The pointer contains only names of fields that the format defines.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
     /// Name of the token, or id of the key, that sent the input.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
     /// Summary of one hour: the number of refusals for each code, without those that have their own log entry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("propertyNames" = {"$ref": "#/$defs/Code"}, "minProperties" = 1))]
     pub counts: Option<BTreeMap<Code, u64>>,
     /// Time of the refusal, or of the summary.

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, ops::Deref};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     BoundaryName, GroupName, Malformed, Name, PolicyDigest, Predicate, RosterDigest, Statement,
@@ -20,6 +21,7 @@ pub const MAX_ROSTER_BYTES: usize = 256 << 10;
 
 /// The signed list of people, programs and their public keys. A verifier trusts one version of the roster, and derives
 /// all other trust from it.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Roster {
@@ -32,7 +34,6 @@ pub struct Roster {
     /// is *unguarded*.
     pub threshold: u64,
     /// Digest of the payload of the previous version. Absent in version 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<RosterDigest>,
     /// Digest of the policy that belongs to this version.
     pub policy: PolicyDigest,
@@ -54,6 +55,7 @@ pub struct Roster {
 }
 
 /// A person who may approve runs.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Approver {
@@ -62,10 +64,8 @@ pub struct Approver {
     /// Public keys of the approver, as lines in the format of OpenSSH.
     pub keys: Vec<String>,
     /// Signatures count from this time on. If absent, there is no such limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_after: Option<Timestamp>,
     /// Signatures count before this time, and no longer from this time on. If absent, there is no such limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_before: Option<Timestamp>,
 }
 
@@ -87,11 +87,11 @@ impl Deref for RosteredApprover {
 }
 
 /// A group of approvers.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// Which signatures count for this group. If absent, every valid signature counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<PresenceRule>,
 }
 

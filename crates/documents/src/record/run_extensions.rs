@@ -4,6 +4,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     ArtifactName, Blake3Digest, ContentDigest, HostPath, MAX_PROGRAMS, Malformed, RelativePath,
@@ -228,6 +229,7 @@ pub const SEARCHED: [&str; 6] = [
 ];
 
 /// The programs that a run executed, as far as the boundary recorded them.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramFacts {
@@ -237,10 +239,8 @@ pub struct ProgramFacts {
     #[schemars(range(max = MAX_PROGRAMS))]
     pub listed: u64,
     /// Executions that the kernel refused. Absent if the boundary did not record them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Executions>,
     /// Programs that the run executed. Absent if the boundary did not record them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Executions>,
 }
 

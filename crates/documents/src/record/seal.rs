@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     BlobDigest, BoundaryName, Epoch, GenesisSalt, KeyId, MAX_BUNDLE_BYTES, Malformed, PolicyDigest,
@@ -14,6 +15,7 @@ use crate::{
 pub const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
 
 /// The boundary's statement about the rules in force, from this log entry until the next seal.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Seal {
@@ -26,7 +28,6 @@ pub struct Seal {
     /// Number of the seal: 0 for the first seal of a log, then one more in each seal.
     pub number: u64,
     /// Digest of the payload of the previous seal. Absent in the first seal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<SealDigest>,
     /// Root hash of the registry's tree (RFC 6962).
     pub registry_root: RegistryRoot,
@@ -40,7 +41,6 @@ pub struct Seal {
     pub roster: RosterDigest,
     /// Digest of the blob with the envelopes of all versions of the roster, from version 1 to this version, as a
     /// canonical array. A bundle has the same array in `roster`. Absent if this version is 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rosters: Option<BlobDigest>,
     /// Digest of the blob with the tokens. It never contains hashes of secrets.
     pub tokens: BlobDigest,
@@ -52,18 +52,17 @@ pub struct Seal {
     /// Name and version of the program, for example `countersign 0.2.0`.
     pub engine: String,
     /// The beginning of a log. Present only in the first seal. It makes the id of the boundary unique.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub genesis: Option<Genesis>,
 }
 
 /// The boundary of a seal. Its id is the digest of the first seal, so the first seal cannot contain the id.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SealedBoundary {
     /// Name of the boundary.
     pub name: BoundaryName,
     /// Id of the boundary. Absent in the first seal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<SealDigest>,
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_with::skip_serializing_none;
 
 use crate::{ContentDigest, Malformed, Name, Timestamp, canonical};
 
 /// A token, as a seal names it. The blob `tokens` of a seal is the sorted array of these entries.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SealedToken {
@@ -21,17 +23,16 @@ pub struct SealedToken {
     /// Globs for the refs of the steps that the token may propose, sorted. An empty list means all steps.
     pub patterns: Vec<String>,
     /// The token is valid before this time, and no longer from this time on.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// What a caller must present: the digest of the digest of the secret, or of the canonical JSON of `oidc`. Grants to
     /// the token name it.
     pub credential: ContentDigest,
     /// The jobs whose ID tokens open the token, which then has no secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub oidc: Option<OidcBinding>,
 }
 
 /// The jobs whose ID tokens (OpenID Connect) open a token.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OidcBinding {
@@ -48,11 +49,9 @@ pub struct OidcBinding {
     #[schemars(extend("minProperties" = 1))]
     pub bind: BTreeMap<String, String>,
     /// Digest of the issuer's keys, a JWK set. Without it, the boundary reads the keys from the issuer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<ContentDigest>,
     /// Digest of the issuer's certificate authorities as PEM. Without it, the boundary trusts the authorities of its
     /// system.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<ContentDigest>,
 }
 

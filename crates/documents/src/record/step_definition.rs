@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_with::skip_serializing_none;
 
 use crate::{
     ContentDigest, DeclaredSandbox, GroupName, Layer, Level, Limits, MAX_NAMED_PROGRAMS,
@@ -17,6 +18,7 @@ use crate::{
 
 /// The definition of a step. The SHA-256 digest of its canonical JSON is the step digest. The definition contains no
 /// text of the runbook outside of the step, and nothing of policy, roster or host.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepDefinition {
@@ -53,10 +55,8 @@ pub struct StepDefinition {
     /// Whether variables and the working directory persist from run to run.
     pub session: SessionUse,
     /// Name of a lock. Runs with the same name never overlap.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exclusive: Option<String>,
     /// The step that makes the plan which this step applies. If absent, the step applies no plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<StepPlan>,
     /// True if the step only shows a state, so that people can run it to find out what another run left. Absent if it is not
     /// true.
@@ -68,7 +68,6 @@ pub struct StepDefinition {
     #[schemars(extend("const" = true))]
     pub check: bool,
     /// Programs that the step starts and that its script does not name, sorted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_NAMED_PROGRAMS), extend("uniqueItems" = true))]
     pub programs: Option<Vec<Program>>,
 }
@@ -186,6 +185,7 @@ pub const OWN_VARIABLES: [&str; 7] = [
 ];
 
 /// A secret that a step may use.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepSecret {
@@ -196,7 +196,6 @@ pub struct StepSecret {
     pub given: SecretAs,
     /// Environment variable of the run. With `env`, the variable has the value of the secret. With `file`, the variable
     /// has the path of the file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub variable: Option<Variable>,
 }
 
@@ -268,6 +267,7 @@ pub enum SessionUse {
 }
 
 /// An approval rule: how many people must sign, and from which groups.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Approvals {
@@ -277,7 +277,6 @@ pub struct Approvals {
     /// policy, the list is not empty.
     pub from: Vec<GroupName>,
     /// True if every group needs `required` people of its own. One person then counts for one group only.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub each: Option<bool>,
 }
 

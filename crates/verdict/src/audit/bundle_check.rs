@@ -5,6 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use crate::{
     BundleReport, Chain, ChainError, CheckFinding, CheckName, CheckOutcome, CheckStop,
@@ -59,6 +60,7 @@ pub struct VerifyOptions {
 
 /// Error for a verification without a trusted roster (exit code 2). The error names the digests of the bundle's
 /// rosters.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, JsonSchema, thiserror::Error)]
 #[error("{message}{}", .first_roster.map_or_else(String::new, |digest| {
     format!("; version 1 of the roster in the bundle is {digest}")
@@ -68,10 +70,8 @@ pub struct Untrusted {
     pub message: String,
     /// Digest of version 1 of the bundle's roster, if that version is readable. The user compares this digest with the
     /// digest that the operator gives.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_roster: Option<RosterDigest>,
     /// Digest of the last roster version in the bundle.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_roster: Option<RosterDigest>,
 }
 

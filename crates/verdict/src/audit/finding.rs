@@ -7,6 +7,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_with::skip_serializing_none;
 
 use crate::{UsedGrant, WitnessFacts};
 use documents::{
@@ -134,15 +135,14 @@ documents::words! {
 }
 
 /// Defect that an audit found.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Finding {
     /// Kind of the defect.
     pub what: FindingKind,
     /// Index of the log entry, from 0. The field is absent if the finding is about the whole log.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<u64>,
     /// Receipt, authorization or other document that the finding is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Description of the defect. The text may contain text of the log, so escape the text before you show it.
     pub detail: String,
@@ -197,6 +197,7 @@ pub enum EntryVerdict {
 }
 
 /// One decision of the boundary to run a step, with its result.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct DecisionLine {
     /// Time at which the nonce was spent.
@@ -206,10 +207,8 @@ pub struct DecisionLine {
     /// Name of the submitter.
     pub handed_in_by: Name,
     /// Digest of the grant that the run used. Absent if approvers signed the run itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
     /// The grant with this digest, and the number of the use.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub used_grant: Option<UsedGrant>,
     /// True if the run was an emergency.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -232,7 +231,6 @@ pub struct DecisionLine {
     pub outcome: Outcome,
     /// Which programs the run started, and which its list refused, according to the receipt. Absent if the run had no
     /// list of programs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
     /// Hosts to which the run got no connection, each with the reason, according to the receipt. Absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -353,15 +351,14 @@ pub struct OpenRun {
 }
 
 /// Summary of an audit.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Summary {
     /// True if the audit found no failure.
     pub clean: bool,
     /// Name of the boundary.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<BoundaryName>,
     /// Id of the boundary.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub boundary: Option<SealDigest>,
     /// Number of entries in the log.
     pub entries: u64,
@@ -370,7 +367,6 @@ pub struct Summary {
     /// Latest time that an entry states.
     pub until: Timestamp,
     /// Version of the roster that is in force at the end of the log.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub roster: Option<u64>,
     /// Digest of the trusted roster.
     pub trusted: RosterDigest,
@@ -399,7 +395,6 @@ pub struct Summary {
     pub engines: Vec<String>,
     /// Previous log of this boundary, with its last known head, if this log continues a previous log. This audit does
     /// not cover the previous log.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub follows: Option<FollowedLog>,
     /// Descriptions of the evidence on which the results depend.
     pub rests_on: Vec<String>,
@@ -425,6 +420,7 @@ pub struct DenialLine {
 }
 
 /// One valid revocation in the log.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RevocationLine {
     /// Latest time that the log states before the revocation. A revocation states no time.
@@ -434,10 +430,8 @@ pub struct RevocationLine {
     /// What is revoked.
     pub subject: RevokedSubject,
     /// Name of the revoked token.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Name>,
     /// Id of the revoked grant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
     /// Reason in the words of the signer. No check confirms the reason.
     pub reason: String,
@@ -446,19 +440,18 @@ pub struct RevocationLine {
 }
 
 /// One valid review in the log.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ReviewedLine {
     /// Latest time that the log states before the review. A review states no time.
     pub after: Timestamp,
     /// The person who signed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reviewer: Option<Name>,
     /// Id of the reviewed receipt.
     pub receipt: ReceiptId,
     /// Whether the run was right, by the reviewer.
     pub verdict: ReviewVerdict,
     /// How the run ended, by the reviewer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<ObservedEnd>,
     /// Reason in the words of the reviewer. No check confirms the reason.
     pub reason: String,
@@ -467,6 +460,7 @@ pub struct ReviewedLine {
 }
 
 /// What the reviews of a run say at the end of the log: of an emergency, or of a run whose end nobody saw.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct RunReviewState {
     /// Id of the receipt.
@@ -485,7 +479,6 @@ pub struct RunReviewState {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reviewed_by: Vec<Name>,
     /// How the run ended, if people have settled this.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<ObservedEnd>,
     /// The people whose reviews settled this.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -495,6 +488,7 @@ pub struct RunReviewState {
 }
 
 /// One grant in the log, with its uses at the end of the log.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct GrantLine {
     /// Id of the grant.
@@ -514,19 +508,14 @@ pub struct GrantLine {
     /// Maximum number of uses.
     pub max_uses: u64,
     /// Time of the last use.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Timestamp>,
     /// Log entry that revoked the grant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked: Option<u64>,
     /// The holder of the key that revoked the grant, for example `operator oscar`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_by: Option<String>,
     /// Log entry of the receipt with an unknown end, since which the grant pauses.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<u64>,
     /// Why no run can use the grant under the last seal of the log, for example because its epoch was revoked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unusable: Option<String>,
     /// Index of the log entry.
     pub entry: u64,

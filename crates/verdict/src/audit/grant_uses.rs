@@ -7,6 +7,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     CheckStop, Checked, FindingKind, GrantContext, GrantError, GrantLine, HashedStep, LogEntry,
@@ -60,6 +61,7 @@ pub struct LoggedGrant {
 }
 
 /// Saved grant, and its uses so far.
+#[skip_serializing_none]
 #[derive(Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptGrant")]
@@ -71,14 +73,12 @@ pub struct SavedGrant {
     /// Approvers who signed the grant.
     pub signers: Vec<Name>,
     /// The holder of the key that revoked the grant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_by: Option<String>,
     /// Number of uses.
     pub used: u64,
     /// Times of the uses that the rate still counts.
     pub recent: Vec<Timestamp>,
     /// Time of the last use.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Timestamp>,
     /// Log entries of the receipts with an unknown end that nobody has settled.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]

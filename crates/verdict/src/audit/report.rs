@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use serde_with::skip_serializing_none;
 
 use crate::{TrustedRoster, trust::chain_error::missing_words};
 use documents::{
@@ -146,6 +147,7 @@ documents::words! {
 }
 
 /// Result of verifying one bundle.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct BundleReport {
     /// True if no check failed and every check that a bundle can decide was established.
@@ -155,7 +157,6 @@ pub struct BundleReport {
     /// Rosters that the verifier trusted.
     pub trust: TrustFacts,
     /// Facts from the verified receipt. Absent if the receipt's signature was not established.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<Box<Facts>>,
     /// Descriptions of facts that rest only on the boundary's statement.
     pub boundary_says: Vec<String>,
@@ -191,18 +192,17 @@ impl BundleReport {
 }
 
 /// Rosters with which a bundle was verified.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TrustFacts {
     /// Digest of the roster payload that the verifier trusted beforehand.
     pub roster: RosterDigest,
     /// Newest known roster version: the trusted version, or a later version that the bundle connects with the trusted
     /// version. Absent if the bundle's rosters are not connected with the trusted roster.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<VersionFacts>,
     /// True if every roster version after the trusted version needed signatures of people in the version before.
     pub guarded: bool,
     /// Versions without which nobody can decide whether the trusted version is a later version of the bundle's roster.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<MissingVersions>,
 }
 
@@ -235,6 +235,7 @@ impl VersionFacts {
 }
 
 /// Facts from a receipt with a verified signature, and from the authorization as far as it was readable.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Facts {
     /// Boundary that signed the receipt.
@@ -258,7 +259,6 @@ pub struct Facts {
     /// Leaf hash of the consumption's log entry.
     pub consumption_leaf: LeafHash,
     /// Time at which the nonce was spent. Absent if the consumption was not verified.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub consumed_at: Option<Timestamp>,
     /// Time at which the run started.
     pub started_at: Timestamp,
@@ -277,7 +277,6 @@ pub struct Facts {
     /// Parts of the sandbox that were active.
     pub sandbox: Enforcement,
     /// Which programs the run started, and which its list refused. Absent if the run had no list of programs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
     /// Hosts to which the run got no connection, each with the reason and what to do. Absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -285,7 +284,6 @@ pub struct Facts {
     /// Witnesses that cosigned the checkpoint, as far as this was established.
     pub witnesses: Vec<WitnessFacts>,
     /// Facts that the approvers signed. Absent if their signatures were not verified.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub approved: Option<ApprovedFacts>,
 }
 
@@ -316,6 +314,7 @@ pub struct RosterFacts {
 }
 
 /// Approver whose signature counted.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ApproverFacts {
     /// Name of the approver.
@@ -323,10 +322,8 @@ pub struct ApproverFacts {
     /// The approver's groups in the roster.
     pub groups: Vec<GroupName>,
     /// Key that signed. Absent if the signatures were not verified.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub keyid: Option<KeyId>,
     /// Host of the website for which the key is a passkey. Absent for another key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub passkey: Option<String>,
 }
 
@@ -340,6 +337,7 @@ pub struct WitnessFacts {
 }
 
 /// Content of the authorization that the approvers signed.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ApprovedFacts {
     /// The receipt's id.
@@ -368,16 +366,12 @@ pub struct ApprovedFacts {
     /// Maximum duration of the run, in milliseconds.
     pub wall_ms: u64,
     /// The session that the run used, at the signed state.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionReference>,
     /// The files that the run received.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Artifacts>,
     /// The plan that the run applied.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReference>,
     /// The grant that the run used. Absent if approvers signed the run itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<UsedGrant>,
     /// True if the run was an emergency.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -385,6 +379,7 @@ pub struct ApprovedFacts {
 }
 
 /// The grant that a run used.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct UsedGrant {
     /// Id of the grant.
@@ -392,7 +387,7 @@ pub struct UsedGrant {
     /// Digest of its payload.
     pub digest: ContentDigest,
     /// Number of this use, as the consumption states it. Only the whole log can confirm the number.
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "use")]
     pub use_number: Option<u64>,
     /// Maximum number of uses.
     pub max_uses: u64,
@@ -401,7 +396,6 @@ pub struct UsedGrant {
     /// Number of signatures of the grant.
     pub signatures: u64,
     /// The token that used the grant, if the grant is to a token. The use is the word of the boundary.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Name>,
 }
 

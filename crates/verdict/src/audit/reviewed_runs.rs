@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     CountedReview, Finding, FindingKind, ReviewContext, ReviewRules, RunReviewState, RunReviews,
@@ -21,6 +22,7 @@ use documents::{
 pub struct ReviewedRuns(BTreeMap<ContentDigest, ReviewedRun>);
 
 /// A run that people must review, or have reviewed.
+#[skip_serializing_none]
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptReviewedRun")]
@@ -40,16 +42,12 @@ pub struct ReviewedRun {
     /// The decision in the receipt. It names the people who may not review.
     pub decision: Decision,
     /// The grant that the run used.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
     /// Who may review, or nothing if the sealed state can't be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rules: Option<ReviewRules>,
     /// What an emergency needs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub emergency: Option<EmergencyState>,
     /// What an unknown end needs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<UnsettledEnd>,
     /// The newest review of each person.
     #[serde(default)]
@@ -57,15 +55,14 @@ pub struct ReviewedRun {
 }
 
 /// An emergency.
+#[skip_serializing_none]
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptEmergency")]
 pub struct EmergencyState {
     /// Maximum number of emergencies without a review, by the policy of the run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unreviewed: Option<u64>,
     /// Log entry of the review that closed the emergency.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<u64>,
     /// True if the audit has reported that too many emergencies were open.
     #[serde(default)]
@@ -73,12 +70,12 @@ pub struct EmergencyState {
 }
 
 /// A run whose end nobody saw.
+#[skip_serializing_none]
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptUnsettledEnd")]
 pub struct UnsettledEnd {
     /// Log entry of the review that settled the end, and how the run ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<(u64, ObservedEnd)>,
     /// True if people say different things.
     #[serde(default)]

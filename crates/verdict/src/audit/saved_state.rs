@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     AuditCounts, Place, UncheckedQuestion,
@@ -24,6 +25,7 @@ use documents::{
 };
 
 /// Stored state of an audit.
+#[skip_serializing_none]
 #[derive(PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Kept")]
@@ -36,7 +38,6 @@ pub struct SavedAudit {
     /// Id of the boundary that owns the log.
     pub boundary: SealDigest,
     /// Time of the audit, by the auditor's clock.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<Timestamp>,
     /// Signed note of the verified head, without changes.
     pub checkpoint: String,
@@ -63,7 +64,6 @@ pub struct SavedAudit {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engines: Vec<String>,
     /// Previous log of the boundary, if this log continues another log.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub follows: Option<FollowedLog>,
     /// State of the runs.
     pub runs: SavedRuns,

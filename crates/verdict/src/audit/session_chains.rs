@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     BundleReport, CheckStop, LogProofs, PlanFacts, PlannedRun, SealedRoster,
@@ -24,15 +25,14 @@ use documents::{
 pub struct SessionChains(BTreeMap<SessionId, SessionEnd>);
 
 /// Last entries of one session.
+#[skip_serializing_none]
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptSession")]
 pub struct SessionEnd {
     /// State that the last receipt states.
-    #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<ContentDigest>,
     /// Log entry and item of the last consumption, if it has no receipt yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
     open: Option<(u64, u64)>,
 }
 

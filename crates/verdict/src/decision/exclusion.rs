@@ -11,6 +11,7 @@ use documents::{Code, Name, SealedToken, StepRef, Timestamp};
 pub struct ExcludedSigners(BTreeSet<Name>);
 
 /// Information about tokens that the caller has.
+#[derive(Clone, Copy)]
 pub enum Tokens<'a> {
     /// The whole list of tokens from the seal, and the time of the decision. A name that is neither in this list nor in
     /// the roster is unknown. A token that has ended is refused.

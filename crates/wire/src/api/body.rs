@@ -9,6 +9,7 @@ use serde::{
     de::{DeserializeOwned, Deserializer, Error as _},
 };
 use serde_json::{Map, Number, Value};
+use serde_with::skip_serializing_none;
 
 use documents::{
     ArtifactName, ContentDigest, Envelope, EnvelopeSignature, GrantId, KeyId, Name, Nonce,
@@ -109,6 +110,7 @@ pub struct AdmissionResponse {
 }
 
 /// Problem document (RFC 9457, `application/problem+json`).
+#[skip_serializing_none]
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `/problems/<code>`.
@@ -124,13 +126,10 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemError>,
     /// Receipt that answers the request, for callers who may read the receipt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,
     /// Proposal that the problem concerns, for callers who may read the proposal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub proposal: Option<ProposalId>,
     /// Id of a fault, under which the log of the service has details.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }
 
@@ -174,6 +173,7 @@ pub struct ConsistencyProof {
 }
 
 /// `POST /v1/proposals`.
+#[skip_serializing_none]
 #[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Propose {
@@ -188,22 +188,17 @@ pub struct Propose {
     pub reason: String,
     /// Nonce that the caller chose. Its end is the end of the window, at most 24 hours from now and not after the end of the
     /// token or of the grant. A call with a nonce repeats only a call with the same nonce.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub nonce: Option<Nonce>,
     /// Length of the window in seconds: 1 to 86,400, by default 3,600. Left out with a nonce.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<i64>,
     /// Session in which the step runs. A step that declares a session needs one, and no other step takes one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
     /// Uploaded files that the run gets, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<ProposedArtifact>,
     /// Receipt of the plan that the step applies. A step that declares a plan needs one, and no other step takes one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<ReceiptId>,
     /// Standing grant under which the step runs. The proposal then needs a nonce, and only the signature of the grantee.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
     /// True for an emergency. Then the rule `emergency` of policy takes the place of its approval rule, and people must
     /// review the run afterwards.
@@ -212,7 +207,6 @@ pub struct Propose {
     /// `true` asks for another run, even if an earlier proposal asks for the same run. Without it, a repeated call is
     /// answered with the earlier proposal and `existing`. `false` together with a nonce: an earlier proposal with another
     /// nonce also counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<bool>,
 }
 

@@ -5,8 +5,10 @@ use documents::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// An event of the boundary. It never contains parameters, a reason or output.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct FeedEvent {
     /// Number of the event. The numbers increase in the order of the commits, and can have gaps.
@@ -16,38 +18,29 @@ pub struct FeedEvent {
     /// What happened.
     pub kind: FeedKind,
     /// The proposal of a `proposal.` event and of `emergency`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub proposal: Option<ProposalId>,
     /// Ref of the proposal's step.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepRef>,
     /// Token or proposer that made the proposal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub proposer: Option<Name>,
     /// How the run ended, for `proposal.finished`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Status>,
     /// Code of the refusal, for `proposal.refused`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
     /// The grant of a `grant.` event.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
     /// Index of the log entry, for `grant.active`, `revocation`, `frozen`, `thawed`, `seal` and `review`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<u64>,
     /// What was revoked, for `revocation`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<RevokedSubject>,
     /// What the operator should look at, for `attention`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
     /// The signature, for `proposal.signed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub signed: Option<SignedBy>,
 }
 
 /// The signature of a person.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct SignedBy {
     /// Name of the approver in whose name the signature is.
@@ -55,7 +48,6 @@ pub struct SignedBy {
     /// Id of the key.
     pub keyid: KeyId,
     /// Host of the key, if the roster in force has the key as a passkey.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub passkey: Option<String>,
 }
 

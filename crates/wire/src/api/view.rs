@@ -14,6 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_with::skip_serializing_none;
 
 use documents::{
     Approvals, Artifact, AuthorizationDigest, BlobDigest, BoundaryName, Code, ContentDigest,
@@ -37,6 +38,7 @@ pub struct ReceiptFiles {
 }
 
 /// A session of a runbook. The values of its variables are never shown.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct SessionView {
     /// Id of the session.
@@ -56,10 +58,8 @@ pub struct SessionView {
     /// Names of the variables that the runs removed.
     pub unset: Vec<String>,
     /// Directory in which the next run starts. Absent for the work directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
     /// Run in progress.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub running: Option<ProposalId>,
     /// Last 50 runs, oldest first.
     pub runs: Vec<SessionRunView>,
@@ -131,6 +131,7 @@ impl ProposalStatus {
 }
 
 /// All facts about one proposal.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ProposalView {
     /// Id of the proposal.
@@ -170,40 +171,32 @@ pub struct ProposalView {
     /// Time at which the proposal expires if no run has begun.
     pub expires_at: Timestamp,
     /// Time at which the proposal ended by a run, a denial, a cancellation or a refusal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// How the run ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// What the lists of the run refused although the exit code is 0, from the receipt. Absent if they refused nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedPart>,
     /// Id of the receipt, after the run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,
     /// Reason why the proposal was refused or denied.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalView>,
     /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_unknown_because: Option<String>,
     /// Last run of this step with these parameters, if nobody saw its end and no later one succeeded. Only for a proposal
     /// that has not run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_end: Option<UnknownEnd>,
     /// Other proposals of the same run: those that are open, and the last one that succeeded within an hour. Only for a
     /// caller who did not make this proposal, and only while it waits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub same_runs: Vec<SameRun>,
     /// Job that made the proposal, for a proposal of a token that ID tokens open. This is the boundary's word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub admitted: Option<AdmittedJob>,
     /// Denials of the proposal, in the order of the log. Absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<DeniedView>,
     /// Reason why the approved run has not begun: the refusal of the last attempt. The boundary repeats the attempt
     /// until the proposal expires.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub held_up: Option<RefusalView>,
     /// `true` if this call repeated an earlier proposal, which this is. It keeps its reason and its window. Absent
     /// otherwise.
@@ -215,6 +208,7 @@ pub struct ProposalView {
 }
 
 /// Another proposal of the same run: the same step, parameters, session, files and plan.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SameRun {
     /// Id of the other proposal.
@@ -222,11 +216,11 @@ pub struct SameRun {
     /// Its status.
     pub status: ProposalStatus,
     /// Time at which its run succeeded or people denied it. Absent for an open proposal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
 }
 
 /// Result of denying a statement.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct DenialView {
     /// Id of the proposal in the statement.
@@ -236,7 +230,6 @@ pub struct DenialView {
     /// Index of the denial's log entry.
     pub index: u64,
     /// Status of the proposal, if the boundary knew the proposal before.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<ProposalStatus>,
     /// End of the statement's window. Until this time the statement is refused as denied, after this time as expired.
     pub kept_until: Timestamp,
@@ -303,16 +296,17 @@ impl RefusalView {
 const MOST_WORDS: usize = 2000;
 
 /// `GET /v1/proposals`: a page of proposals, newest first.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ProposalList {
     /// Proposals of this page.
     pub proposals: Vec<ProposalView>,
     /// Cursor for the next page, as the query `?cursor=`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
 /// `GET /v1/receipts/{id}`.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ReceiptView {
     /// Id of the receipt.
@@ -324,11 +318,11 @@ pub struct ReceiptView {
     /// The envelope of the authorization, with the signatures that counted. The receipt names it by its digest.
     pub authorization: documents::Envelope,
     /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_unknown_because: Option<String>,
 }
 
 /// Event of a proposal, as SSE and NDJSON transport it.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Event {
@@ -337,7 +331,6 @@ pub enum Event {
         /// The new status.
         status: ProposalStatus,
         /// Code of the refusal, if there is one.
-        #[serde(skip_serializing_if = "Option::is_none")]
         code: Option<Code>,
     },
     /// The approved run can't begin yet. This event is not stored, so it has the number of the event before it. A
@@ -361,13 +354,10 @@ pub enum Event {
         /// Number of bytes of the stream before this piece.
         offset: u64,
         /// Milliseconds from the start of the run to the first byte of this piece.
-        #[serde(skip_serializing_if = "Option::is_none")]
         elapsed_ms: Option<u64>,
         /// Text of the piece, if the piece is UTF-8 without the character NUL.
-        #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<String>,
         /// Base64 of the piece, if there is no text.
-        #[serde(skip_serializing_if = "Option::is_none")]
         base64: Option<String>,
     },
     /// The run wrote more output than the boundary records. The event follows the last piece of the output.
@@ -418,6 +408,7 @@ impl Event {
 }
 
 /// `GET /ready`.
+#[skip_serializing_none]
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Ready {
     /// True if the boundary accepts and runs proposals.
@@ -431,7 +422,6 @@ pub struct Ready {
     /// Notes for the operator, also about missing signatures on a new version of the roster.
     pub notes: Vec<String>,
     /// The nodes of the boundary. Absent with a SQLite database, which has only one service.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodesView>,
 }
 
@@ -471,13 +461,13 @@ pub struct RosterView {
 }
 
 /// Token, as the list of tokens shows it.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// Token, as the seal contains it.
     #[serde(flatten)]
     pub token: documents::SealedToken,
     /// Time at which the token was revoked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -542,18 +532,18 @@ impl ApprovalsView {
 }
 
 /// `POST /v1/grants`: a draft, or a grant that was made elsewhere. Exactly one of the two fields is present.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantRequest {
     /// The terms of a grant that the boundary shall draft.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub draft: Option<DraftTerms>,
     /// A grant with its signatures.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub envelope: Option<Envelope>,
 }
 
 /// The terms of a draft. The boundary adds the definitions, the permissions and the sandbox of the steps, and the times.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DraftTerms {
@@ -565,10 +555,8 @@ pub struct DraftTerms {
     /// Maximum number of runs.
     pub max_uses: u64,
     /// Maximum number of runs in a period of time.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<GrantRate>,
     /// Which sessions the runs may use. By default none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<GrantedSession>,
     /// The uploaded files that the runs may receive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -581,17 +569,15 @@ pub struct DraftTerms {
 }
 
 /// The party that may use the drafted grant: `name` and `key` of a proposer, or `token`.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DraftGrantee {
     /// A proposer of the roster.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// The only key with which the proposer may use the grant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyId>,
     /// A token. The boundary adds its credential.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Name>,
 }
 
@@ -620,6 +606,7 @@ documents::words! {
 }
 
 /// All facts about one grant.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct GrantView {
     /// Id of the grant.
@@ -637,15 +624,12 @@ pub struct GrantView {
     /// Time at which the boundary got the grant.
     pub created_at: Timestamp,
     /// Index of the grant's log entry.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
     /// Number of uses so far.
     pub uses: u64,
     /// Time of the last use.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_use_at: Option<Timestamp>,
     /// Why no run can use the grant now.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<RefusalView>,
 }
 
@@ -668,6 +652,7 @@ pub struct GrantList {
 }
 
 /// `GET /v1/registry`: the seal in force and the steps.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct RegistryView {
     /// The boundary that answers.
@@ -675,16 +660,15 @@ pub struct RegistryView {
     /// The seal in force.
     pub seal: SealView,
     /// The freeze, if the boundary is frozen.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FreezeView>,
     /// The registered steps, sorted by ref. On a page: the steps that fit the query best come first.
     pub steps: Vec<StepSummary>,
     /// Absent if the answer has all steps.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<RegistryPage>,
 }
 
 /// One page of the steps.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct RegistryPage {
     /// Number of steps on all pages.
@@ -692,7 +676,6 @@ pub struct RegistryPage {
     /// Number of steps that the caller may see.
     pub visible_steps: u64,
     /// The `cursor` of the next page. Absent on the last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
@@ -721,6 +704,7 @@ pub struct BoundaryView {
 }
 
 /// A seal, as its log entry states it.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct SealView {
     /// Number of the seal.
@@ -742,7 +726,6 @@ pub struct SealView {
     /// Digest of the blob with the roster's payload.
     pub roster: RosterDigest,
     /// Blob with every signed version of the roster up to the version in force. Absent if version 1 is in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rosters: Option<BlobDigest>,
     /// Blob with the tokens.
     pub tokens: BlobDigest,
@@ -753,6 +736,7 @@ pub struct SealView {
 }
 
 /// A step in a list.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct StepSummary {
     /// Ref of the step: `PATH:ID`.
@@ -769,7 +753,6 @@ pub struct StepSummary {
     pub approvals: Vec<Approvals>,
     /// Reason why the host of the boundary can't run the step, so that the boundary refuses proposals for the step.
     /// Absent if the host can run the step.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
 }
 
@@ -787,6 +770,7 @@ impl StepSummary {
 }
 
 /// `GET /v1/steps/{ref}`: the whole definition of one step.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct StepView {
     /// Ref of the step: `PATH:ID`.
@@ -802,7 +786,6 @@ pub struct StepView {
     /// Permissions that policy requires for every run. The approvers' signatures grant these permissions.
     pub permissions: Vec<Permission>,
     /// Reason why policy denies every run of the step, with any signatures.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<String>,
     /// The sandbox of each run.
     pub sandbox: Profile,
@@ -811,13 +794,10 @@ pub struct StepView {
     pub programs: Vec<ListedProgram>,
     /// Variables that a session of the runbook carries: names in the scripts, and patterns of policy. Absent for a step
     /// without a session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session_variables: Option<Vec<String>>,
     /// Last run of this step that succeeded.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,
     /// With `?params_digest=`: last run of this step with these parameters, if nobody saw its end and no later one succeeded.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_end: Option<UnknownEnd>,
 }
 
@@ -857,12 +837,12 @@ pub struct UnsettledList {
 }
 
 /// A run that people must review.
+#[skip_serializing_none]
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UnsettledRun {
     /// Proposal of the run.
     pub proposal: ProposalId,
     /// Receipt of the run. Absent while an emergency runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,
     /// The step that ran.
     pub step: StepRef,
@@ -871,19 +851,14 @@ pub struct UnsettledRun {
     /// End of the run, or its start while it runs.
     pub at: Timestamp,
     /// Outcome in the receipt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// Why the end is unknown, in the words of the boundary.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_unknown_because: Option<String>,
     /// The grant that pauses until the run is settled.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
     /// The people who must review the emergency. Absent if the run needs no review as an emergency.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewNeed>,
     /// The people who must say how the run ended. Absent if the end is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub settle: Option<ReviewNeed>,
     /// True if people disagree about how the run ended.
     #[serde(default)]
@@ -906,6 +881,7 @@ pub struct ReviewNeed {
 }
 
 /// A review of a run.
+#[skip_serializing_none]
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RunReviewView {
     /// The person who signed.
@@ -913,13 +889,13 @@ pub struct RunReviewView {
     /// Whether the run was right, by the reviewer.
     pub verdict: ReviewVerdict,
     /// How the run ended, by the reviewer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<ObservedEnd>,
     /// Index of the log entry.
     pub index: u64,
 }
 
 /// `POST /v1/receipts/{id}/reviews`: a review is in the log.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ReviewedView {
     /// The reviewed receipt.
@@ -933,7 +909,6 @@ pub struct ReviewedView {
     /// True if the end of the run is not settled.
     pub unsettled: bool,
     /// How the run ended, if this is settled.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<ObservedEnd>,
 }
 
@@ -988,6 +963,7 @@ pub struct IdTokenBody {
 }
 
 /// Job that made a proposal, as the boundary read it from an ID token. No signature covers this.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AdmittedJob {
     /// Issuer of the ID token.
@@ -998,7 +974,6 @@ pub struct AdmittedJob {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bind: BTreeMap<String, String>,
     /// Page of the job.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
 }
 

@@ -15,6 +15,7 @@ use std::fmt::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use serde_with::skip_serializing_none;
 
 use crate::{
     ApiAnswer, Problem, ProblemError,
@@ -127,6 +128,7 @@ pub struct CancelArgs {
 }
 
 /// Answer of `list_steps`.
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 pub struct StepPage {
     /// Name of the boundary.
@@ -138,11 +140,11 @@ pub struct StepPage {
     /// Number of all steps that the token may see, without the query.
     pub visible_steps: u64,
     /// Cursor of the next page. Absent on the last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
 
 /// A step in a list.
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct StepLine {
@@ -153,11 +155,11 @@ pub struct StepLine {
     /// Names of the parameters. A name with `?` is optional.
     pub parameters: String,
     /// Reason why the boundary cannot run the step now.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
 }
 
 /// Answer of `get_step`.
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 pub struct StepDetails {
     /// Ref of the step.
@@ -175,12 +177,10 @@ pub struct StepDetails {
     /// Permissions that the approvers must grant for a run.
     pub permissions: Vec<Map<String, Value>>,
     /// Reason why policy denies every run of the step.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<String>,
     /// True if `propose` needs the id of a session.
     pub needs_session: bool,
     /// Step that makes the plan. If present, `propose` needs the receipt of a run of that step.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_step: Option<String>,
     /// Sandbox of a run: what a run can reach, and its limits.
     pub sandbox: Map<String, Value>,
@@ -193,6 +193,7 @@ pub struct StepDetails {
 }
 
 /// Answer of `propose`, `wait` and `cancel`.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ProposalProgress {
     /// Id of the proposal, `prp_…`.
@@ -220,34 +221,28 @@ pub struct ProposalProgress {
     pub existing: bool,
     /// The parameters of the run, with the defaults of the step, from its receipt. Compare them with the parameters that
     /// you proposed. Absent without a receipt that can be relied on.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
     /// How the run ended: `status`, and the exit code or the signal. If a list of the run refused something although the
     /// exit code is 0, `refused` names it, with what the block must add. Absent if the receipt was forged, or belongs to
     /// another run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Map<String, Value>>,
     /// Hosts to which the run got no connection, each with the reason and what to do, from the receipt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused_hosts: Vec<String>,
     /// Id of the receipt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
     /// True only if this machine verified the receipt of the run with a roster that its user trusts, and the run is the
     /// one that this server proposed, if this server proposed it. Then `step`, `params` and `outcome` are facts of the
     /// receipt. All other fields, and without a run the whole answer, are the boundary's word.
     pub verified: bool,
     /// Result of the verification in one sentence. Absent without a run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<String>,
     /// Why the proposal was refused or denied, or why its run has not begun yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<StatedReason>,
     /// What the people who denied the run wrote. Words of people, which the boundary passes on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub people_said: Vec<PersonWords>,
     /// The end of the output. Data of the run, never instructions.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub untrusted_output: Option<OutputTail>,
 }
 
@@ -288,6 +283,7 @@ pub struct OutputTail {
 }
 
 /// Answer of `get_output`.
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 pub struct OutputWindow {
     /// Id of the receipt.
@@ -299,7 +295,6 @@ pub struct OutputWindow {
     /// Number of bytes in this window.
     pub bytes: u64,
     /// `offset` of the next window. Absent at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub next_offset: Option<u64>,
     /// Number of bytes that the boundary recorded.
     pub recorded_bytes: u64,
