@@ -176,7 +176,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
 
 /// Overwrites the line about the progress on a terminal.
 fn tell_progress(words: &str, terminal: &Terminal) {
-    if !terminal.json && terminal.err_is_terminal() {
+    if !terminal.json && terminal.err_is_terminal {
         let _ = write!(std::io::stderr(), "\r{words}");
     }
 }

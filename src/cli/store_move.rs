@@ -41,7 +41,7 @@ pub fn run(args: &Move, config: &Config, terminal: &Terminal) -> CommandResult {
     let mut progress = |done: u64, all: u64| {
         let percent = done.min(all).saturating_mul(100) / all.max(1);
         // A log file gets one line for each tenth.
-        let step = if terminal.err_is_terminal() { 1 } else { 10 };
+        let step = if terminal.err_is_terminal { 1 } else { 10 };
         if told != Some(percent / step) {
             told = Some(percent / step);
             terminal.say(format!("{percent} % of {all} rows are copied"));

@@ -125,7 +125,7 @@ impl JobArgs {
         let files = [file(&self.jwks)?, file(&self.ca)?];
         let [jwks, ca] = files
             .each_ref()
-            .map(|file| file.as_ref().map(|file| ContentDigest::of(file.as_bytes())));
+            .map(|file| Some(ContentDigest::of(file.as_ref()?.as_bytes())));
         let binding = OidcBinding {
             issuer,
             claims: map("--claim", &self.claims)?,

@@ -14,24 +14,16 @@ use crate::{
     },
 };
 use crossing::{Refusal, RequestResult, Sealed, Stopped, fault, refuse};
-use documents::{Code, ContentDigest, OidcBinding, SealedToken, Timestamp};
+use documents::{Code, OidcBinding, SealedToken, Timestamp};
 use store::Token;
 use wire::AdmissionResponse;
 
 /// A token in force that ID tokens open.
 type OpenedToken<'t> = (&'t SealedToken, &'t OidcBinding);
-/// Digests of the files of an issuer: its keys, and its certificate authorities.
-type IssuerFiles = (Option<ContentDigest>, Option<ContentDigest>);
 
 /// Returns the binding of a token that ID tokens of this issuer open.
 fn binding_to<'t>(token: &'t SealedToken, issuer: &str) -> Option<&'t OidcBinding> {
     token.oidc.as_ref().filter(|oidc| oidc.issuer == issuer)
-}
-
-fn files_of(row: &Token) -> IssuerFiles {
-    let digest =
-        |file: &Option<String>| file.as_ref().map(|file| ContentDigest::of(file.as_bytes()));
-    (digest(&row.jwks), digest(&row.ca))
 }
 
 /// Returns the value that the claim `aud` of an ID token for this boundary must have.
@@ -72,28 +64,21 @@ impl Admission {
             .filter_map(|token| Some((token, binding_to(token, issuer)?)))
             .collect();
         if of_issuer.is_empty() {
-            let why = match rows
-                .iter()
-                .any(|row| binding_to(&row.token, issuer).is_some())
-            {
-                true => "is that of tokens that have expired or were revoked".to_owned(),
-                false => {
-                    format!("is {issuer:?}, and no token of this boundary is for this issuer")
-                }
-            };
+            let why =
+                format!("is {issuer:?}, and no valid token of this boundary is for this issuer");
             return Err(refused("iss", &why).into());
         }
         // Tokens of one issuer can have different keys or authorities, so try each of them. If none verifies and one
         // attempt was `busy`, answer `busy`, because the job can then try again.
-        let (mut signed, mut stopped) = (BTreeMap::<IssuerFiles, _>::new(), None::<Stopped>);
+        let (mut signed, mut stopped) = (BTreeMap::new(), None::<Stopped>);
         let is_busy = |stopped: &Stopped| matches!(stopped, Stopped::Refused(refusal) if refusal.code.is_temporary());
-        for (token, binding) in &of_issuer {
-            let files = (binding.jwks, binding.ca);
+        for (token, _) in &of_issuer {
+            let files = token.files();
             if signed.contains_key(&files) {
                 continue;
             }
             // The files of any row are good, because the seal names their digests.
-            let read = match rows.iter().find(|row| files_of(row) == files) {
+            let read = match rows.iter().find(|row| row.files() == files) {
                 Some(row) => self.keys_of(row, &id_token, now).await,
                 None => Err(fault(format!(
                     "the store lacks the files of the issuer that the seal names for the token {}",
@@ -111,7 +96,7 @@ impl Admission {
         let usable = claims.check(&audience(&sealed), now)?;
         let verified = of_issuer
             .iter()
-            .filter(|(_, binding)| signed[&(binding.jwks, binding.ca)].is_some());
+            .filter(|(token, _)| signed[&token.files()].is_some());
         let (differing, found): (Vec<_>, Vec<_>) = verified
             .map(|token| (differing(token.1, claims), token))
             .partition(|(differs, _)| differs.is_some());

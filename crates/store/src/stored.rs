@@ -933,6 +933,16 @@ pub struct Token {
     pub revoked_at: Option<Timestamp>,
 }
 
+impl Token {
+    /// Returns the digests of the files of the issuer: its keys, and its certificate authorities.
+    pub fn files(&self) -> [Option<ContentDigest>; 2] {
+        [&self.jwks, &self.ca].map(|file| {
+            let file = file.as_ref()?;
+            Some(ContentDigest::of(file.as_bytes()))
+        })
+    }
+}
+
 /// An ID token that was used.
 pub struct IdTokenUse {
     /// Digest of the issuer and of the claim `jti`.

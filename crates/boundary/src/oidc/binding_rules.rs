@@ -48,12 +48,8 @@ pub fn check_files(
 ) -> Result<(), Refusal> {
     let refuse = |place: &str, detail: String| Err(Refusal::malformed(place, detail));
     token.check()?;
-    let named = token
-        .oidc
-        .as_ref()
-        .map_or((None, None), |oidc| (oidc.jwks, oidc.ca));
-    let digest = |file: Option<&str>| file.map(|file| ContentDigest::of(file.as_bytes()));
-    if named != (digest(jwks), digest(ca)) {
+    let digests = [jwks, ca].map(|file| Some(ContentDigest::of(file?.as_bytes())));
+    if token.files() != digests {
         return refuse("/token/oidc", "the binding names other files".to_owned());
     }
     let Some(OidcBinding {

@@ -346,7 +346,7 @@ fn ask(
         signed.boundary.name,
         asked.words()
     );
-    let question = wrapped(&question, terminal.width());
+    let question = wrapped(&question, terminal.width);
     loop {
         let answer = terminal.ask(
             &question,

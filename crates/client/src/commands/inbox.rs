@@ -214,7 +214,7 @@ impl<'a> InboxReader<'a> {
         let takes = |view: &ProposalView| filter.takes(view.step.as_str(), &view.proposer);
         let mut waiting = waiting_proposals(client, self.mine.as_ref())?;
         waiting.retain(takes);
-        let (heading, rows) = inbox_table(&waiting, self.terminal.width());
+        let (heading, rows) = inbox_table(&waiting, self.terminal.width);
         let waiting = waiting.into_iter().zip(rows);
         let waiting = waiting
             .filter(|(view, _)| self.told.insert(format!("pending {}", view.id)))
@@ -299,7 +299,7 @@ fn print(
         }
     }
     let bell = || {
-        if args.watch && terminal.err_is_terminal() {
+        if args.watch && terminal.err_is_terminal {
             let _ = std::io::stderr().write_all(b"\x07");
         }
     };

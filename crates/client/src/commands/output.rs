@@ -91,7 +91,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let mut sink = RunPrinter::new(terminal, args.form);
     if args.follow {
         let view = follow(&client, &id, &mut sink)?;
-        explain_refusals(&client, &view, sink.complaints(), terminal)?;
+        explain_refusals(&client, &view, &sink.complaints, terminal)?;
         if let Some(receipt) = &view.receipt
             && !sink
                 .has_printed(&receipt_of(&client.get(&format!("/v1/receipts/{receipt}"))?)?.output)
@@ -119,7 +119,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let written = &signed.output;
     if terminal.json {
         let mut object = json!({"proposal": id, "receipt": receipt.id, "output": written});
-        let hints = refusals_of_receipt(&view, &signed, sink.complaints());
+        let hints = refusals_of_receipt(&view, &signed, &sink.complaints);
         if !hints.is_empty() {
             object["hints"] = json!(hints);
         }
@@ -160,7 +160,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     }
     sink.end()?;
     print_hints(
-        &refusals_of_receipt(&view, &signed, sink.complaints()),
+        &refusals_of_receipt(&view, &signed, &sink.complaints),
         terminal,
     )?;
     Ok(Exit::Done)

@@ -71,7 +71,7 @@ pub fn follow(
             {
                 outage = Outage::new(RESTART);
                 if !told {
-                    sink.terminal().say(
+                    sink.terminal.say(
                         "the boundary has too many readers; the command waits for a free place",
                     );
                     told = true;
@@ -88,16 +88,14 @@ pub fn follow(
                 };
                 std::thread::sleep(PAUSE * 2_u32.pow(tries.min(MOST_DOUBLED)));
             }
-            Err(failure) => outage
-                .wait(failure, sink.terminal())
-                .map_err(|mut failure| {
-                    if failure.exit == Exit::Unreachable {
-                        failure
-                            .message
-                            .push_str(&format!("; the proposal continues: countersign wait {id}"));
-                    }
+            Err(failure) => outage.wait(failure, sink.terminal).map_err(|mut failure| {
+                if failure.exit == Exit::Unreachable {
                     failure
-                })?,
+                        .message
+                        .push_str(&format!("; the proposal continues: countersign wait {id}"));
+                }
+                failure
+            })?,
         }
     }
 }
@@ -266,7 +264,7 @@ fn conclude(
     wanted: WantedBundle<'_>,
     printer: &RunPrinter<'_>,
 ) -> CommandResult {
-    let terminal = printer.terminal();
+    let terminal = printer.terminal;
     let exit = exit_of(view);
     let bundle = wanted.bundle;
     let mut bundle_failure = None;
@@ -286,7 +284,7 @@ fn conclude(
             None => terminal.say("there is no receipt, so no bundle was written"),
         }
     }
-    explain_refusals(client, view, printer.complaints(), terminal)?;
+    explain_refusals(client, view, &printer.complaints, terminal)?;
     if terminal.json {
         let path = bundle.filter(|_| bundle_failure.is_none() && view.receipt.is_some());
         terminal.object(json!({

@@ -26,13 +26,15 @@ pub struct OutputForm {
 
 /// Prints the events of a run.
 pub struct RunPrinter<'t> {
-    terminal: &'t Terminal,
+    /// The terminal of this printer.
+    pub terminal: &'t Terminal,
     form: OutputForm,
     out: OutputPainter,
     err: OutputPainter,
     guard: CommandGuard,
     held_up: Option<RefusalView>,
-    complaints: OutputComplaints,
+    /// The error messages in the output that a list of programs may explain.
+    pub complaints: OutputComplaints,
     /// Digests of all output so far: of the standard output, and of the standard error.
     seen: (Sha256Stream, Sha256Stream),
 }
@@ -53,16 +55,6 @@ impl<'t> RunPrinter<'t> {
             complaints,
             seen: Default::default(),
         }
-    }
-
-    /// Returns the terminal of this printer.
-    pub fn terminal(&self) -> &'t Terminal {
-        self.terminal
-    }
-
-    /// Returns the error messages in the output that a list of programs may explain.
-    pub fn complaints(&self) -> &OutputComplaints {
-        &self.complaints
     }
 
     /// Returns true if the printed pieces are the output that the receipt states.
@@ -96,7 +88,7 @@ impl<'t> RunPrinter<'t> {
         }
         match event {
             Event::Status { status, code } => {
-                if self.terminal.err_is_terminal() {
+                if self.terminal.err_is_terminal {
                     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
                     self.terminal.say(format!("-- {}{code}", status.word()));
                 }
@@ -116,7 +108,7 @@ impl<'t> RunPrinter<'t> {
                 Ok(())
             }
             Event::Signature { approver } => {
-                if self.terminal.err_is_terminal() {
+                if self.terminal.err_is_terminal {
                     self.terminal.say(format!("-- signed by {approver}"));
                 }
                 Ok(())
@@ -142,8 +134,8 @@ impl<'t> RunPrinter<'t> {
     pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> CommandResult<()> {
         self.complaints.read(piece);
         let (tamed, is_terminal) = match stream {
-            StreamName::Stdout => (&mut self.out, self.terminal.out_is_terminal()),
-            StreamName::Stderr => (&mut self.err, self.terminal.err_is_terminal()),
+            StreamName::Stdout => (&mut self.out, self.terminal.out_is_terminal),
+            StreamName::Stderr => (&mut self.err, self.terminal.err_is_terminal),
         };
         let visible = match self.form {
             OutputForm { escape: true, .. } => {

@@ -45,9 +45,12 @@ pub struct Terminal {
     /// True if the command prints JSON for programs.
     pub json: bool,
     colour: bool,
-    width: usize,
-    out_is_terminal: bool,
-    err_is_terminal: bool,
+    /// Maximum number of columns in a line.
+    pub width: usize,
+    /// True if the standard output is a terminal, where external text must be escaped because of control sequences.
+    pub out_is_terminal: bool,
+    /// True if the standard error is a terminal.
+    pub err_is_terminal: bool,
     audience: Option<Arc<dyn Audience>>,
 }
 
@@ -85,22 +88,6 @@ impl Terminal {
             err_is_terminal: false,
             audience,
         }
-    }
-
-    /// Returns true if the standard output is a terminal, where external text must be escaped because of control
-    /// sequences.
-    pub fn out_is_terminal(&self) -> bool {
-        self.out_is_terminal
-    }
-
-    /// Returns true if the standard error is a terminal.
-    pub fn err_is_terminal(&self) -> bool {
-        self.err_is_terminal
-    }
-
-    /// Returns the maximum number of columns in a line.
-    pub fn width(&self) -> usize {
-        self.width
     }
 
     /// Returns the maximum number of columns of a table. A table in a pipe or a file has no maximum.

@@ -1,6 +1,6 @@
 //! Which step may get which secret, and the secrets of one run.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -19,12 +19,6 @@ pub type ReadSecret = dyn Fn(&SecretName) -> Result<SecretValue, String> + Send 
 pub struct SecretPermits {
     steps: BTreeMap<SecretName, Vec<Pattern>>,
     read: Arc<ReadSecret>,
-}
-
-impl fmt::Debug for SecretPermits {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_map().entries(&self.steps).finish()
-    }
 }
 
 /// A secret that a run needs, without its value.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use crate::{ContentDigest, Malformed, Name, Timestamp, canonical};
@@ -41,11 +41,7 @@ pub struct OidcBinding {
     /// Claims that an ID token must have, with their values.
     pub claims: BTreeMap<String, String>,
     /// Parameters that a proposal of the job must have, each with the claim that states the value.
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "not_empty"
-    )]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("minProperties" = 1))]
     pub bind: BTreeMap<String, String>,
     /// Digest of the issuer's keys, a JWK set. Without it, the boundary reads the keys from the issuer.
@@ -55,20 +51,18 @@ pub struct OidcBinding {
     pub ca: Option<ContentDigest>,
 }
 
-/// Each binding has one form, and one credential.
-fn not_empty<'d, D: Deserializer<'d>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let map = BTreeMap::deserialize(from)?;
-    if map.is_empty() {
-        return Err(D::Error::custom("expected a parameter, or no field `bind`"));
-    }
-    Ok(map)
-}
-
 impl SealedToken {
     /// Returns the credential of a secret. The digest of the secret is not enough to present the secret, and the
     /// credential is public.
     pub fn of_secret(digest: &[u8; 32]) -> ContentDigest {
         ContentDigest::of(digest)
+    }
+
+    /// Returns the digests of the files of the issuer: its keys, and its certificate authorities.
+    pub fn files(&self) -> [Option<ContentDigest>; 2] {
+        self.oidc
+            .as_ref()
+            .map_or([None; 2], |oidc| [oidc.jwks, oidc.ca])
     }
 
     /// Checks that the credential is that of the binding, if there is one.

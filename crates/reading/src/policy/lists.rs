@@ -158,8 +158,6 @@ impl PartialEq for PatternList {
     }
 }
 
-impl Eq for PatternList {}
-
 impl PatternList {
     /// Returns an empty list.
     pub fn new(side: ListSide) -> Self {

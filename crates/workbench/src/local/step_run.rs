@@ -284,7 +284,7 @@ impl RunbookWalk<'_> {
                 "workdir": work.word(), "programs": programs.json(prepared.profile()), "withheld": withheld,
             }));
         }
-        if self.terminal.err_is_terminal() {
+        if self.terminal.err_is_terminal {
             self.terminal.say(format!(
                 "-- {} {} ({}; {})",
                 definition.reference,
@@ -301,14 +301,14 @@ impl RunbookWalk<'_> {
         }
         // Print the working directory of the step if it differs from the last printed one.
         let in_place = matches!(work, WorkingDirectory::InPlace { .. });
-        if self.told.as_ref() != Some(&work) && (!in_place || self.terminal.err_is_terminal()) {
+        if self.told.as_ref() != Some(&work) && (!in_place || self.terminal.err_is_terminal) {
             self.terminal
                 .say(format!("note: the step {}", work.words()));
         }
         self.told = Some(work);
         let words = programs.words(prepared.profile());
         let always = matches!(programs, StepPrograms::Any(_));
-        if words != self.told_programs && (always || self.terminal.err_is_terminal()) {
+        if words != self.told_programs && (always || self.terminal.err_is_terminal) {
             words.iter().for_each(|words| self.terminal.say(words));
         }
         self.told_programs = words;
@@ -401,7 +401,7 @@ impl RunbookWalk<'_> {
         if self.terminal.json {
             self.terminal
                 .object(json!({"type": "exit", "outcome": outcome}))?;
-        } else if self.terminal.err_is_terminal() {
+        } else if self.terminal.err_is_terminal {
             self.terminal.say(format!("-- {}", outcome_words(outcome)));
         }
         Ok(())

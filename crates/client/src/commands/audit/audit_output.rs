@@ -44,7 +44,7 @@ pub struct AuditOutput<'a> {
 
 impl<'a> AuditOutput<'a> {
     pub fn new(terminal: &'a Terminal, size: u64, filter: DecisionFilter) -> Self {
-        let bar = terminal.err_is_terminal().then(|| (Instant::now(), size));
+        let bar = terminal.err_is_terminal.then(|| (Instant::now(), size));
         Self {
             terminal,
             buffer: Vec::new(),

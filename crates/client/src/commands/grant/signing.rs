@@ -62,7 +62,7 @@ pub fn approve(
                 "Sign this standing grant as {approver}? Type the number of uses and the digits, {}, or f fields:",
                 review.asked_text()
             );
-            let question = wrapped(&question, terminal.width());
+            let question = wrapped(&question, terminal.width);
             loop {
                 let answer = terminal.ask(
                     &question,

@@ -248,7 +248,7 @@ impl Growth<'_> {
             for leaf in tile.leaves.iter().skip(held.len()) {
                 done.tiles += self.append(&mut levels, *leaf)?;
             }
-            if self.terminal.err_is_terminal() && shown.elapsed() > Duration::from_millis(200) {
+            if self.terminal.err_is_terminal && shown.elapsed() > Duration::from_millis(200) {
                 shown = Instant::now();
                 let _ = write!(
                     io::stderr(),
@@ -279,7 +279,7 @@ impl Growth<'_> {
         }
         mirror.conclude(self.head)?;
         mirror.sweep(from, size);
-        if self.terminal.err_is_terminal() {
+        if self.terminal.err_is_terminal {
             let _ = write!(io::stderr(), "\r{:40}\r", "");
         }
         Ok(Some(done))

@@ -1,6 +1,6 @@
 //! The use of a session by one run.
 
-use std::{collections::BTreeMap, fmt, os::unix::ffi::OsStrExt as _, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, os::unix::ffi::OsStrExt as _, sync::Arc, time::Instant};
 
 use crate::{
     Refusal, ResultsBasis, SessionUser, Sessions,
@@ -26,12 +26,6 @@ pub struct SessionClaim {
     signed: SessionReference,
     proposal: ProposalId,
     before: Arc<ShellState>,
-}
-
-impl fmt::Debug for SessionClaim {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "SessionClaim({})", self.signed.id)
-    }
 }
 
 /// What a run leaves in its session.

@@ -315,16 +315,10 @@ impl Look<'_> {
                 );
             }
         }
-        let digest = |file: &Option<String>| {
-            let file = file.as_ref()?;
-            Some(ContentDigest::of(file.as_bytes()))
-        };
         for row in &rows {
             let token = &row.token;
             let place = format!("table token, row {}", token.name);
-            let oidc = token.oidc.as_ref();
-            let named = oidc.map_or((None, None), |oidc| (oidc.jwks, oidc.ca));
-            if named != (digest(&row.jwks), digest(&row.ca)) {
+            if row.files() != token.files() {
                 self.defect(
                     place.clone(),
                     "the files of the issuer are not those that the entry names",
