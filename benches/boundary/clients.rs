@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use client::{CommandFailure, CommandResult, Exit};
 use documents::{
     Authorization, BoundaryRef, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId,
-    GrantedSession, GrantedStep, Grantee, IdentError, KeyId, Name, Nonce, PAYLOAD_TYPE, Parameter,
-    Profile, ProposalId, RenderedDigest, Revocation, RevokedSubject, SecretKey, SshKey,
+    GrantedSession, GrantedStep, Grantee, IdentError, KeyGrantee, KeyId, Name, Nonce, PAYLOAD_TYPE,
+    Parameter, Profile, ProposalId, RenderedDigest, Revocation, RevokedSubject, SecretKey, SshKey,
     StepReference, canonical_of, pae,
 };
 use serde_json::{Value, json};
@@ -121,12 +121,12 @@ impl Plan {
         let grant = Grant {
             boundary: self.boundary.clone(),
             grant: GrantId::new((around.millis)(), around.bytes()),
-            grantee: Grantee {
+            grantee: Grantee::Key(KeyGrantee {
                 name: people::GRANTEE_NAME
                     .parse()
                     .map_err(|e: IdentError| broken(&e))?,
                 key: grantee,
-            },
+            }),
             steps: vec![step],
             max_uses: 1000,
             rate: None,
@@ -201,6 +201,7 @@ impl Plan {
                 .grants
                 .get(self.next.fetch_add(1, Ordering::Relaxed) / 1000)
                 .copied(),
+            by: None,
             emergency: None,
         };
         let statement = authorization
