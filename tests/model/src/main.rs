@@ -8,6 +8,7 @@ mod machine;
 mod names;
 mod promises;
 mod rules;
+mod tokens;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -18,6 +19,7 @@ use cluster::Cluster;
 use machine::Machine;
 use promises::Promise;
 use rules::{Rules, Scene, WEAKENED, Weakened};
+use tokens::Tokens;
 
 const USAGE: &str = "usage: countersign-model [--trace NAME] [--nodes N] [--nonces N] [--faults N]";
 
@@ -39,6 +41,7 @@ fn check(scene: Scene, rules: Rules, only: Option<Promise>, bounds: Bounds) -> F
         Scene::Copies | Scene::Names | Scene::Inputs | Scene::Revocations | Scene::Emergencies => {
             search(&Machine { rules, scene, runs: usize::from(runs), faults, only }, waits)
         }
+        Scene::Tokens => search(&Tokens { rules, faults, only }, waits),
         Scene::Audit => search(&Audit { rules, nonces: runs, only }, waits),
         // One run more than the grant has uses.
         Scene::Uses => search(&Machine { rules, scene, runs: 3, faults, only }, waits),

@@ -25,6 +25,7 @@ promises! {
     NeverAfterRevocation: "no authorization is consumed after the revocation of its key, token, grant or epoch";
     GrantFirst: "no use of a grant is consumed before the entry of the grant";
     UsesCounted: "the uses of a grant in the log have the numbers 1 to k without a gap, and k is at most the limit";
+    PresentedOnly: "each consumed use of a grant to a token was asked for by a call that presented the sealed credential";
     NotWhilePaused: "no use of a grant is consumed while a run of the grant is unsettled";
     FewOpen: "no emergency is consumed while as many as policy allows are open";
     ReviewsDecide: "after each review, the store has as open and unsettled exactly the runs that the log has";

@@ -10,6 +10,7 @@ pub enum Scene {
     Inputs,
     Revocations,
     Uses,
+    Tokens,
     Emergencies,
     Audit,
     Synchronous,
@@ -21,12 +22,13 @@ pub enum Scene {
 }
 
 impl Scene {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Copies,
         Self::Names,
         Self::Inputs,
         Self::Revocations,
         Self::Uses,
+        Self::Tokens,
         Self::Emergencies,
         Self::Audit,
         Self::Synchronous,
@@ -45,6 +47,7 @@ impl Scene {
             Self::Inputs => "one machine: a session and a plan",
             Self::Revocations => "one machine: revocations of a key, a token and the epoch (freeze), and a thaw",
             Self::Uses => "one machine: uses of a grant, its revocation, a freeze, unknown ends and reviews",
+            Self::Tokens => "one machine: uses of a grant to a token, and an administrator who changes rows",
             Self::Emergencies => "one machine: emergencies and their reviews",
             Self::Audit => "the log of a dishonest boundary, and its audit, which keeps a nonce only until its end",
             Self::Synchronous => "nodes on PostgreSQL with a synchronous replica",
@@ -143,6 +146,8 @@ rules! {
     reviews_end: Uses, NothingWaits, 4, "The last required review settles the run, and the grant goes on.";
     review_compared: Uses, ReviewsDecide, 10, "A review is logged only at the state version at which the people were counted.";
     frozen_takes_reviews: Uses, NothingWaits, 6, "Reviews go on after a freeze.";
+    credential_of_seal: Tokens, PresentedOnly, 5, "The sealed entry of a token says what a caller must present, and not its row.";
+    asked_is_signed: Tokens, PresentedOnly, 5, "The boundary signs only the use that the call asked for, whatever its row says.";
     open_in_transaction: Emergencies, FewOpen, 3, "The consume transaction counts the emergencies whose review is open.";
     batch_counts_open: Emergencies, FewOpen, 3, "An emergency counts for the later consumptions of its batch.";
     open_from_consumption: Emergencies, FewOpen, 3, "An emergency is open from its consumption on, and not from its receipt on.";

@@ -153,7 +153,7 @@ impl GrantReview {
             tokens => Tokens::Sealed(tokens.unwrap_or_default(), self.terms.issued_at),
         };
         if let Some(Err(error)) = self.token().map(SealedToken::check) {
-            return Some(error.to_string());
+            return Some(error.message);
         }
         let checked = check_grantee(&self.terms, roster, tokens);
         checked.err().map(|error| error.to_string())
