@@ -4,6 +4,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::grants::race;
 use crate::oidc;
 use crate::support::grants::{POLICY, arm, bearer, granted, start_after_the_kill, wish};
 use crate::support::people::{
@@ -215,5 +216,19 @@ fn a_token_that_is_made_again_does_not_use_the_grant_of_the_earlier_token() {
     let view = propose(&world, &world.agent, &echo(&own)).ok(201);
     world.until(id_of(&view), "finished");
     assert_spent(&world, 1);
+    world.assert_audited();
+}
+
+#[test]
+fn calls_of_a_token_at_the_same_time_get_each_use_once() {
+    let world = world();
+    let mut terms = to_token("agent");
+    terms["max_uses"] = json!(20);
+    let grant = granted(&world, &terms);
+    let ended = race(&world, 120, &grant, |wish| {
+        propose(&world, &world.agent, wish)
+    });
+    assert_eq!(ended, (20, 100));
+    assert_eq!(world.count("receipt"), 20);
     world.assert_audited();
 }

@@ -34,7 +34,10 @@ async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
             ..seal_write(&ledger, 2)
         };
         ledger.seal(sealed).await.expect("seal");
-        assert_eq!(ledger.tokens().expect("read")[..], *std::slice::from_ref(&token));
+        assert_eq!(
+            ledger.tokens().expect("read")[..],
+            *std::slice::from_ref(&token)
+        );
         let revoke = TokenChange::Revoke {
             name: name.clone(),
             at: t(5),
