@@ -12,7 +12,7 @@ use crate::support::people::{
 };
 use crate::support::wire::{Reply, pointers};
 use crate::support::{World, bytes_of, id_of};
-use crate::token_grants::to_token;
+use crate::token_grants::{to_jobs, to_token};
 
 fn world() -> World {
     World::with(|setup| setup.policy = POLICY.to_owned())
@@ -50,11 +50,7 @@ fn a_call_is_repeated_only_with_the_id_token_that_made_the_use() {
         return;
     };
     let audience = oidc::ci(&world, &issuer);
-    let mut terms = to_token("ci");
-    let commit = json!({"type": "string", "pattern": "^[0-9a-f]{40}$"});
-    terms["steps"] = json!([{"step": "deploy:web", "params": {
-        "type": "object", "properties": {"commit": commit}, "required": ["commit"]}}]);
-    let grant = granted(&world, &terms);
+    let grant = granted(&world, &to_jobs());
     let job = |world: &World, jti: &str| {
         oidc::bearer(world, &issuer.id_token(&audience, &json!({"jti": jti})))
     };

@@ -1,4 +1,4 @@
-//! Grants to a token: whoever presents the token uses the grant, by the word of the boundary.
+//! Grants to a token: anyone who presents the token can use the grant, and the boundary signs each use.
 
 use serde_json::{Value, json};
 
@@ -28,6 +28,15 @@ fn token(world: &World, name: &str) -> Value {
 pub(crate) fn to_token(name: &str) -> Value {
     let mut terms = terms();
     terms["grantee"] = json!({ "token": name });
+    terms
+}
+
+/// Returns the terms of a grant to the token of the CI jobs, for the step that deploys a commit.
+pub(crate) fn to_jobs() -> Value {
+    let mut terms = to_token("ci");
+    let commit = json!({"type": "string", "pattern": "^[0-9a-f]{40}$"});
+    terms["steps"] = json!([{"step": "deploy:web", "params": {
+        "type": "object", "properties": {"commit": commit}, "required": ["commit"]}}]);
     terms
 }
 
@@ -169,7 +178,7 @@ fn the_screen_of_a_grant_to_a_token_says_who_may_use_it() {
     let shown = as_holder(&world, &alice(), &["review", id_of(&view)]);
     let text = said(&shown);
     for words in [
-        "whoever holds the token \"agent\" (owner carol) may run WITHOUT ASKING",
+        "anyone who has the token \"agent\" (owner carol) may run WITHOUT ASKING",
         "each use is the word of the boundary: no key signs it",
         token(&world, "agent")["credential"].as_str().expect("text"),
     ] {
@@ -183,11 +192,7 @@ fn a_job_without_a_secret_uses_a_grant_and_the_authorization_names_its_id_token(
         return;
     };
     let audience = oidc::ci(&world, &issuer);
-    let mut terms = to_token("ci");
-    let commit = json!({"type": "string", "pattern": "^[0-9a-f]{40}$"});
-    terms["steps"] = json!([{"step": "deploy:web", "params": {
-        "type": "object", "properties": {"commit": commit}, "required": ["commit"]}}]);
-    let grant = granted(&world, &terms);
+    let grant = granted(&world, &to_jobs());
     let shown = said(&as_holder(&world, &alice(), &["review", id_of(&grant)]));
     for words in [
         "each CI job that opens the token \"ci\"",

@@ -116,7 +116,7 @@ pub(crate) const UNSEEN: &[(&str, &str, &str)] = &[
 ];
 
 const USED: &str =
-    "no document has it: whoever can write the file can let an ID token open its token again";
+    "no document has it: anyone who can write the file can let an ID token open its token again";
 
 const EVENT: &str =
     "an event decides nothing: at worst, somebody is told too late, or something wrong";

@@ -268,7 +268,9 @@ impl Proposals {
             let detail = format!("the log has no grant {id}");
             Refusal::new(Code::NotGranted, detail).at("/grant", "unknown")
         };
-        let stored = self.ledger.grant(id)?.ok_or_else(unknown)?;
+        let stored = self.ledger.grant(id)?;
+        let stored = stored.filter(|stored| stored.leaf.is_some());
+        let stored = stored.ok_or_else(unknown)?;
         let grant = self.crossing.logged_grant(&stored.digest, sealed)?;
         if grant.document().predicate().grant != *id {
             return Err(unknown().into());

@@ -44,8 +44,7 @@ pub use record::{
     authorization::{
         Authorization, BoundaryRef, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES,
         MAX_PERMISSION_BYTES, MAX_PERMISSIONS, MAX_REASON_BYTES, MAX_REASON_CHARS, Permission,
-        PermissionKind, PermissionReason, StepReference, TokenUse, authorization_digest, check_end,
-        check_reason,
+        PermissionKind, PermissionReason, StepReference, TokenUse, check_end, check_reason,
     },
     bundle::{self, Bundle, MAX_BUNDLE_BYTES, MEDIA_TYPE, StepProof},
     checkpoint::{self, Checkpoint, origin},

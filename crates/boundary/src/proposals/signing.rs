@@ -186,8 +186,8 @@ impl Proposals {
             };
         }
         let (true, Some(grant)) = (asked == stored, asked.grant) else {
-            let detail = "the stored proposal with this nonce is for another run, another reason or another ID token, or \
-                 something changed since: make a new nonce";
+            let detail = "the stored proposal with this nonce has another run, reason or ID token, or something has changed since \
+                 then: make a new nonce";
             return Err(Refusal::new(Code::NonceReplayed, detail)
                 .about(id)
                 .at("/nonce", "used by another proposal")

@@ -208,7 +208,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             (failure.exit, &failure.problem, &wish.nonce)
         {
             let advice = format!(
-                "; the boundary may have received it: repeat the command with --nonce {nonce}"
+                "; the boundary may have received the call: repeat the command with --nonce {nonce}"
             );
             failure.message.push_str(&advice);
         }

@@ -125,12 +125,7 @@ pub fn gather_granted(
     client: &Client,
     trust: &[ChosenTrust],
 ) -> ReviewSources {
-    let mut sources = documents(ReviewSources::default(), run, true, client, trust);
-    sources.tokens = sources
-        .seal
-        .as_ref()
-        .and_then(|seal| sealed_tokens(client, seal));
-    sources
+    documents(ReviewSources::default(), run, true, client, trust)
 }
 
 fn documents(
@@ -309,7 +304,7 @@ fn files_of(definition: &[u8]) -> Vec<StepFile> {
 }
 
 /// Returns the list of tokens that a seal names. Neither the seal nor the list is verified.
-fn sealed_tokens(client: &Client, seal: &Envelope) -> Option<Vec<u8>> {
+pub fn sealed_tokens(client: &Client, seal: &Envelope) -> Option<Vec<u8>> {
     let payload = Base64::Strict.decode("", &seal.payload).ok()?;
     let seal = Statement::<Seal>::from_payload(&payload).ok()?;
     client.blob(seal.predicate.tokens.as_bytes()).ok()

@@ -355,8 +355,3 @@ pub fn check_permissions(pointer: &str, permissions: &[Permission]) -> Result<()
     }
     check_sorted(pointer, permissions)
 }
-
-/// Returns the digest of an authorization's payload. This digest names the authorization.
-pub fn authorization_digest(payload: &[u8]) -> AuthorizationDigest {
-    AuthorizationDigest::of(payload)
-}

@@ -246,7 +246,7 @@ pub fn verify_authorization(
         ensure(fits, || match authorization.grant {
             Some(_) if authorization.by.is_some() => {
                 format!(
-                    "the signature is no raw signature by a key of the boundary, but by {keyid}"
+                    "only a raw signature by a key of the boundary counts, and this one is by {keyid}"
                 )
             }
             Some(_) => {

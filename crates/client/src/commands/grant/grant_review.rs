@@ -13,7 +13,7 @@ use crate::{
     remote::proposals::list,
     review::{
         derive::comparisons::derive_granted,
-        gather::gather_granted,
+        gather::{gather_granted, sealed_tokens},
         render::{DEFINITION, checks, contents, draw, escapes, further, not_to_be_signed, remarks},
         value_words::{grouped, listed, span},
     },
@@ -76,16 +76,20 @@ impl GrantReview {
             held_up: None,
             approvals: view.approvals.clone(),
         };
-        let step = |granted: &GrantedStep| {
+        let step = |(index, granted): (usize, &GrantedStep)| {
             let run = run_of(&grant, granted, digest);
-            let sources = ReviewSources {
+            let mut sources = ReviewSources {
                 told: Some(told.clone()),
                 ..gather_granted(&run, client, trust)
             };
+            // All steps have the same grantee, so the list of tokens is read once.
+            let seal = sources.seal.as_ref();
+            let seal = seal.filter(|_| index == 0 && grant.grantee.token().is_some());
+            sources.tokens = seal.and_then(|seal| sealed_tokens(client, seal));
             let found = derive_granted(&sources, &run, now());
             (sources, found)
         };
-        let steps: Vec<_> = grant.steps.iter().map(step).collect();
+        let steps: Vec<_> = grant.steps.iter().enumerate().map(step).collect();
         let so_far = so_far(&grant, view, client);
         let mut review = Self {
             digest,
@@ -178,7 +182,7 @@ impl GrantReview {
             (Grantee::Token(_), Some(SealedToken { oidc: Some(_), .. })) => {
                 format!("each CI job that opens the token \"{name}\"{owners}")
             }
-            (Grantee::Token(_), _) => format!("whoever holds the token \"{name}\"{owners}"),
+            (Grantee::Token(_), _) => format!("anyone who has the token \"{name}\"{owners}"),
         }
     }
 
@@ -208,10 +212,15 @@ impl GrantReview {
                 &format!("the parameter {parameter} is the claim {claim}"),
             );
         }
-        for (what, file) in [("issuer keys", binding.jwks), ("issuer ca", binding.ca)] {
-            let words = file.map_or("as the boundary reads them".to_owned(), |file| {
-                file.to_string()
-            });
+        for (what, file, default) in [
+            (
+                "issuer keys",
+                binding.jwks,
+                "those that the issuer publishes",
+            ),
+            ("issuer ca", binding.ca, "those of the boundary's system"),
+        ] {
+            let words = file.map_or(default.to_owned(), |file| file.to_string());
             field(screen, what, &words);
         }
     }
