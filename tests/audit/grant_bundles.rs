@@ -551,3 +551,20 @@ fn the_gate_refuses_a_run_under_a_grant_unless_the_user_allows_it() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn the_boundary_signs_the_use_of_a_token_with_raw_bytes_only() {
+    let mut bundle = golden::value("bundle-token-grant.json");
+    let signed = &bundle["authorization"]["payload"];
+    let signed = STANDARD.decode(signed.as_str().expect("a payload"));
+    let longer = golden::sshsig("boundary", &signed.expect("base64"));
+    bundle["authorization"]["signatures"][0]["sig"] = json!(STANDARD.encode(longer));
+    let case = Case {
+        id: "a longer signature".to_owned(),
+        bundle: to_canonical(&bundle),
+        roster: golden::bytes("roster-token-grant.json"),
+    };
+    let failed = compare(&[case]).remove(0);
+    let check = "authorization-signatures".to_owned();
+    assert!(failed.contains(&check), "{failed:?}");
+}

@@ -216,6 +216,58 @@ fn a_token_that_is_made_again_does_not_use_the_grant_of_the_earlier_token() {
 }
 
 #[test]
+fn a_deleted_row_gives_another_token_neither_the_name_nor_the_grant_of_a_token() {
+    let mut world = world();
+    let grant = granted(&world, &to_token("agent"));
+    let again =
+        json!({"name": "agent", "owners": ["carol"], "scopes": ["propose"], "patterns": []});
+    let delete = || {
+        let database = Connection::open(world.database()).expect("store");
+        let deleted = database.execute("DELETE FROM token WHERE name = 'agent'", ());
+        assert_eq!(deleted.expect("deleted"), 1);
+    };
+    delete();
+    world.restart();
+    // The seal still has the token, which can be used and revoked without its row.
+    world.create_token(&again).expect_err("a sealed name");
+    let echo = || wish(&grant, "say:echo", json!({"text": "one"}));
+    let view = propose(&world, &world.agent, &echo()).ok(201);
+    world.until(id_of(&view), "finished");
+    world
+        .control(&json!({"do": "token-revoke", "name": "agent"}))
+        .expect("revoked");
+    // An audit finds the token that returns. It has another credential, so the grant is not for it.
+    let other = world.create_token(&again).expect("a token");
+    let refused = world.unchanged(|| propose(&world, &other, &echo()));
+    assert_eq!(pointers(&refused.problem("not-granted")), ["/grant"]);
+    assert_spent(&world, 1);
+}
+
+#[test]
+fn a_row_that_names_another_grant_is_not_taken_for_the_grant_of_the_call() {
+    let mut world = world();
+    let mut grants = [1, 2].map(|uses| {
+        let mut terms = to_token("agent");
+        terms["max_uses"] = json!(uses);
+        granted(&world, &terms)
+    });
+    grants.sort_by_key(|grant| grant["digest"].to_string());
+    let database = Connection::open(world.database()).expect("store");
+    database
+        .execute_batch(
+            "DROP INDEX standing_digest; UPDATE standing SET (digest, envelope) = (SELECT digest, envelope FROM standing \
+             ORDER BY digest DESC LIMIT 1)",
+        )
+        .expect("changed");
+    drop(database);
+    let echo = wish(&grants[0], "say:echo", json!({"text": "one"}));
+    let refused = world.unchanged(|| propose(&world, &world.agent, &echo));
+    assert_eq!(pointers(&refused.problem("not-granted")), ["/grant"]);
+    assert_spent(&world, 0);
+    world.stop();
+}
+
+#[test]
 fn calls_of_a_token_at_the_same_time_get_each_use_once() {
     let world = world();
     let mut terms = to_token("agent");

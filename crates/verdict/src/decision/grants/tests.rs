@@ -12,12 +12,13 @@ use crate::{
 };
 use documents::{
     Base64, Code, Configuration, ConfiguredLimits, ConfiguredSandbox, EnvelopeSignature, Level,
-    Limits, PAYLOAD_TYPE, STRICT, Scope, SealedToken, SecretKey, SshKey, Subject, pae,
+    Limits, PAYLOAD_TYPE, STRICT, Scope, SealedToken, SecretKey, SshKey, Subject, TokenUse, pae,
 };
 use reading::{Builtins, Policy, Registry};
 
 const ALICE: u8 = 1;
 const BOB: u8 = 2;
+const BOUNDARY: u8 = 3;
 const CAROL: u8 = 4;
 const BOT: u8 = 8;
 
@@ -409,6 +410,47 @@ fn covered(edit: fn(&mut Authorization), signer: u8, parties: &[&str]) -> Result
         assert!(authority.keeps(&key(BOT).keyid()) && !authority.keeps(&key(ALICE).keyid()));
         Ok(())
     })
+}
+
+/// The decision about a use of a grant to the token `bot` that the key of the boundary signs, after this change.
+fn covered_by_boundary(edit: fn(&mut World)) -> Option<GrantError> {
+    let mut world = world(edit);
+    let credential = ContentDigest::of(b"bot");
+    let mut token = world.tokens[0].clone();
+    (token.name, token.credential) = (name("bot"), credential);
+    world.tokens.push(token);
+    world.roster["proposers"] = json!({});
+    world.grant["grantee"] = json!({"token": "bot", "credential": credential});
+    let use_it = |stands: &Stands<'_>, signed: &mut Authorization| {
+        let (token, jti) = (name("bot"), None);
+        signed.by = Some(TokenUse { token, jti });
+        let parties = ExcludedSigners::judged_later();
+        covers(stands, signed, &key(BOUNDARY).keyid(), &parties).map(drop)
+    };
+    world.decide(use_it).err()
+}
+
+#[test]
+fn a_use_by_a_token_needs_the_sealed_credential_and_a_key_of_the_boundary_that_is_not_revoked() {
+    assert_eq!(covered_by_boundary(|_| {}), None);
+    let code = |edit| covered_by_boundary(edit).map(|error| error.code());
+    assert_eq!(
+        code(|world| world.tokens[1].credential = ContentDigest::of(b"other")),
+        Some(Code::UnknownSigner)
+    );
+    assert_eq!(
+        code(|world| drop(world.tokens.pop())),
+        Some(Code::UnknownSigner)
+    );
+    let error = covered_by_boundary(|world| {
+        let keyid = key(BOUNDARY).keyid();
+        world.revoked = [(RevokedSubject::Key(keyid), 5)].into_iter().collect();
+    });
+    let error = error.expect("a revoked key signs no use");
+    assert!(
+        error.code() == Code::Revoked && error.to_string().contains("entry 5"),
+        "{error}"
+    );
 }
 
 #[test]
