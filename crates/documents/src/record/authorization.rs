@@ -71,7 +71,7 @@ pub struct Authorization {
     pub plan: Option<PlanReference>,
     /// Digest of the payload of the grant that the run uses. Then only the grantee signs.
     pub grant: Option<ContentDigest>,
-    /// The token that uses the grant. Then the boundary signs, and the use is its word.
+    /// The token that uses the grant. Then the boundary signs: it says that the caller presented the token.
     pub by: Option<TokenUse>,
     /// True for an emergency. Then the rule `emergency` of policy takes the place of its approval rule.
     pub emergency: Option<Emergency>,
@@ -255,7 +255,7 @@ impl Predicate for Authorization {
         }
         if let Some(by) = &self.by {
             if self.grant.is_none() || by.token != self.proposer {
-                let why = "only the proposer of the use of a grant can be a token";
+                let why = "expected the proposer, and a field `grant`";
                 return Err(Malformed::at("/predicate/by/token", why));
             }
             by.check().map_err(|error| error.below("/predicate/by"))?;

@@ -65,7 +65,7 @@ pub struct Grant {
 pub enum Grantee {
     /// A proposer, whose key signs each use.
     Key(KeyGrantee),
-    /// A token. The boundary signs each use, so the use is the boundary's word.
+    /// A token. The boundary signs each use: it says that the caller presented the token.
     Token(TokenGrantee),
 }
 
@@ -85,7 +85,7 @@ pub struct KeyGrantee {
 pub struct TokenGrantee {
     /// Name of the token.
     pub token: Name,
-    /// What a caller must present, as the sealed entry of the token states it.
+    /// Digest of what a caller must present, as the sealed entry of the token states it.
     pub credential: ContentDigest,
 }
 

@@ -24,8 +24,8 @@ pub struct SealedToken {
     pub patterns: Vec<String>,
     /// The token is valid before this time, and no longer from this time on.
     pub expires_at: Option<Timestamp>,
-    /// What a caller must present: the digest of the digest of the secret, or of the canonical JSON of `oidc`. Grants to
-    /// the token name it.
+    /// Digest of what a caller must present: of the SHA-256 digest of the secret, or of the canonical JSON of `oidc`.
+    /// Grants to the token name it.
     pub credential: ContentDigest,
     /// The jobs whose ID tokens open the token, which then has no secret.
     pub oidc: Option<OidcBinding>,
@@ -52,8 +52,8 @@ pub struct OidcBinding {
 }
 
 impl SealedToken {
-    /// Returns the credential of a secret. The digest of the secret is not enough to present the secret, and the
-    /// credential is public.
+    /// Returns the credential of a token whose secret has this digest. The credential is public, and nobody can compute
+    /// the secret or its digest from it.
     pub fn of_secret(digest: &[u8; 32]) -> ContentDigest {
         ContentDigest::of(digest)
     }
