@@ -93,6 +93,7 @@ pub use record::{
         Approver, Group, KeyList, MAX_ROSTER_BYTES, PresenceRule, Proposer, Roster,
         RosteredApprover, UserConfiguration, Witness,
     },
+    roster_version::{PatchedRoster, RosterVersion, merge, patch_between, patched},
     run_extensions::{
         Artifact, Artifacts, Emergency, Execution, Executions, GrantUse, MAX_ARTIFACTS_BYTES,
         MAX_GRANT_S, MAX_MANIFEST_ENTRIES, MAX_NAMED_PROGRAMS, MAX_PLAN_AGE_S,

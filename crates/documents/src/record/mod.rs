@@ -29,6 +29,7 @@ pub mod refused_parts;
 pub mod review_statement;
 pub mod revocation;
 pub mod roster;
+pub mod roster_version;
 pub mod run_extensions;
 pub mod schema;
 pub mod seal;
