@@ -56,11 +56,8 @@ impl NextSeal<'_> {
             following,
         } = roster_succession::find(self.config, &sealed.rosters, &sealed.policy, files);
         let since = sealed.roster.version();
-        let lacks = |chain: &Chain| {
-            chain.lacks_without(chain.envelopes(), since, |keyid| {
-                self.revoked.has_key(keyid)
-            })
-        };
+        let lacks =
+            |chain: &Chain| chain.lacks_without(since, None, |keyid| self.revoked.has_key(keyid));
         if let Some(lacking) = lacks(&signed) {
             candidates.retain(|(version, _)| lacks(&signed.until(*version)).is_none());
             notes.push(format!(

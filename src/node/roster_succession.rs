@@ -38,9 +38,7 @@ pub fn find<'a>(
         notes: following,
     } = follow(config, sealed);
     let candidates: Vec<(u64, &Policy)> = signed
-        .versions()
-        .iter()
-        .filter(|roster| roster.version() > sealed.last().version())
+        .each_from(sealed.last().version() + 1)
         .filter_map(|roster| {
             let named = written
                 .into_iter()
@@ -234,21 +232,19 @@ fn describe_next(config: &Config) -> Result<Option<String>, FileProblem> {
 /// Returns notes about files that contradict a sealed version. The sealed version stays in force.
 fn forks(config: &Config, sealed: &Chain) -> Vec<String> {
     let mut forks = Vec::new();
-    for roster in sealed.versions() {
-        let version = roster.version();
+    for version in sealed.numbers() {
         let other = match rosters::read(config, version) {
             Ok(None) => continue,
             Ok(Some(envelope)) => rosters::stated(&rosters::path(config, version), &envelope),
             Err(problem) => Err(problem),
         };
         match other {
-            Ok(other) if other.digest() == roster.digest() => {}
+            Ok(other) if Some(other.digest()) == sealed.digest_of(version) => {}
             Ok(other) => forks.push(format!(
-                "{} contains the roster {}, but the sealed version {version} is {}: the sealed version stays in \
+                "{} contains the roster {}, but the sealed version {version} is another: the sealed version stays in \
                  force; move the file away",
                 rosters::path(config, version).display(),
-                other.digest(),
-                roster.digest()
+                other.digest()
             )),
             Err(problem) => forks.push(problem.to_string()),
         }

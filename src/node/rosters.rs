@@ -16,7 +16,7 @@ use std::{
 
 use crate::{Config, InFile as _, read_owned};
 use client::changes;
-use documents::{Base64, Envelope, Roster, json};
+use documents::{Base64, Envelope, Roster, RosterVersion, json};
 use reading::{FileProblem, Policy};
 use serde::de::DeserializeOwned;
 use verdict::{Chain, FileWritten, MAX_FILE_BYTES, TrustedRoster, payload_of, version_file};
@@ -99,7 +99,7 @@ pub fn newest(config: &Config, policy: Option<&Policy>) -> Result<Chain, FilePro
         draft.policy = policy.digest();
     }
     let roster = TrustedRoster::from_tables(draft).at(&path)?;
-    Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).at(&path)
+    Ok(Chain::of(&roster))
 }
 
 /// Returns the next version of the roster from its file or its draft, also if signatures are missing. If there is neither,
@@ -178,27 +178,20 @@ pub fn listed(config: &Config) -> Vec<u64> {
 /// # Errors
 /// Returns an error if a version file is unreadable or version 1 is invalid.
 pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
-    let mut envelopes = Vec::new();
-    while let Some(next) = read(config, envelopes.len() as u64 + 1)? {
-        envelopes.push(next);
-    }
-    // The last versions may lack signatures, so versions are removed from the end until the chain is valid.
-    loop {
-        match (Chain::from_first(&envelopes), envelopes.len()) {
-            (Ok(chain), _) => return Ok(Some(chain)),
-            (Err(_), 0) => return Ok(None),
-            (Err(error), 1) => {
-                return Err(FileProblem::whole(
-                    path(config, 1),
-                    format!(
-                        "{error}: get this file from the running \
-                     boundary"
-                    ),
-                ));
-            }
-            (Err(_), _) => drop(envelopes.pop()),
+    let Some(first) = read(config, 1)? else {
+        return Ok(None);
+    };
+    let mut chain = Chain::from_first(&[RosterVersion::Whole(first)])
+        .map_err(|error| format!("{error}: get this file from the running boundary"))
+        .at(&path(config, 1))?;
+    // The last versions may lack signatures.
+    while let Some(next) = read(config, chain.last().version() + 1)? {
+        match chain.extend(&next) {
+            Ok(longer) => chain = longer,
+            Err(_) => break,
         }
     }
+    Ok(Some(chain))
 }
 
 /// Parses the roster in an envelope. Signatures are not verified.
@@ -225,11 +218,12 @@ pub fn is_changed(before: &TrustedRoster, next: &TrustedRoster) -> bool {
 /// Writes the files of sealed versions that have no file yet. Errors are returned as notes, because only tools need
 /// these files.
 pub fn keep(config: &Config, chain: &Chain) -> Option<String> {
-    let versions = chain.versions().iter().zip(chain.envelopes());
-    let mut files = versions.map(|(roster, envelope)| (path(config, roster.version()), envelope));
-    files.find_map(|(path, envelope)| match path.symlink_metadata() {
-        Ok(_) => None,
-        Err(_) => Some(write(&path, envelope).err()?.to_string()),
+    chain.numbers().find_map(|version| {
+        let path = path(config, version);
+        match path.symlink_metadata() {
+            Ok(_) => None,
+            Err(_) => Some(write(&path, &chain.envelope(version)?).err()?.to_string()),
+        }
     })
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use documents::{
-    Approvals, Authorization, Envelope, KeyId, Presence, Roster, SecretKey, SshKey, Statement,
-    Timestamp, VerifiedSignature, sha256,
+    Approvals, Authorization, Envelope, KeyId, Presence, Roster, RosterVersion, SecretKey, SshKey,
+    Statement, Timestamp, VerifiedSignature, sha256,
 };
 use serde_json::{Value, json};
 use verdict::{
@@ -222,14 +222,19 @@ fn keyids(predicate: &Value) -> Vec<KeyId> {
 }
 
 fn chain(vector: &Value) -> Result<(), String> {
-    let versions: Vec<Envelope> =
+    let envelopes: Vec<Envelope> =
         serde_json::from_value(vector["versions"].clone()).map_err(|error| error.to_string())?;
+    let versions: Vec<RosterVersion> = envelopes
+        .iter()
+        .cloned()
+        .map(RosterVersion::Whole)
+        .collect();
     let trusted = text(vector, "trusted")?.parse().map_err(|_| "a digest")?;
     let happened = match Chain::connect(&Pinned::Digest(trusted), &versions) {
         Ok(chain) => {
             same("versions", chain.last().version(), versions.len() as u64)?;
             let last = STANDARD
-                .decode(&versions[versions.len() - 1].payload)
+                .decode(&envelopes[envelopes.len() - 1].payload)
                 .map_err(|error| error.to_string())?;
             same("last", &**chain.last().payload(), &*last)?;
             Ok(())

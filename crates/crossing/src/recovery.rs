@@ -179,7 +179,7 @@ impl Crossing {
         sealed_at(
             (seal.index, &entry),
             now.boundary.id,
-            (trusted, now.rosters.envelopes()),
+            (trusted, &now.rosters.versions_from(1)),
             &Blobs(&self.ledger),
         )
         .map_err(fault)

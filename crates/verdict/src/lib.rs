@@ -68,6 +68,7 @@ pub use decision::{
 pub use trust::{
     chain::{Chain, Pinned, payload_of},
     chain_error::ChainError,
+    key_history::KeyHistory,
     succession::{SuccessionTallies, ThresholdTally},
     trusted_roster::{KeyHolder, RosterError, TrustedRoster},
     version_file::{self, FileWritten, MAX_FILE_BYTES, directory_of},

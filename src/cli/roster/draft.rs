@@ -189,8 +189,7 @@ fn present(config: &Config, chain: Option<&Chain>, version: u64) -> Result<Roste
 /// Returns true if the draft of an earlier version is not the content of this version. The commands write `previous` and
 /// `policy`, so these fields may differ.
 fn is_edited(draft: &Roster, chain: &Chain) -> bool {
-    let mut versions = chain.versions().iter();
-    let own = versions.find(|roster| roster.version() == draft.version);
+    let own = chain.version(draft.version);
     own.is_none_or(|own| {
         let own = own.tables();
         *draft
@@ -415,8 +414,8 @@ pub fn of_configuration(
         terminal.say(&waits);
     }
     if let Some(chain) = rosters::chain(&config)? {
-        if let Some(known) = in_force.and_then(|digest| chain.by_digest(&digest))
-            && known.version() < chain.last().version()
+        if let Some(known) = in_force.and_then(|digest| chain.number_of(&digest))
+            && known < chain.last().version()
         {
             terminal.say(format!(
                 "version {} is signed: {} to put it in force, or to see why it can't be",
@@ -424,15 +423,16 @@ pub fn of_configuration(
                 config.puts_in_force()
             ));
         }
-        let all = chain.versions().iter().zip(chain.envelopes());
-        let mut wanted =
-            all.filter(|(roster, _)| in_force.is_none_or(|digest| digest == roster.digest()));
-        if let Some((roster, envelope)) = wanted.next_back() {
+        let last = chain.last().version();
+        let wanted = in_force.map_or(Some(last), |digest| chain.number_of(&digest));
+        let wanted =
+            wanted.and_then(|version| Some((chain.version(version)?, chain.envelope(version)?)));
+        if let Some((roster, envelope)) = wanted {
             if in_force.is_none() && roster.version() > 1 {
                 terminal
                     .say("the boundary does not serve: this is the newest signed version, which the next start seals");
             }
-            return Ok((roster.clone(), envelope.clone()));
+            return Ok((roster, envelope));
         }
     }
     if let Some(digest) = in_force {

@@ -34,7 +34,7 @@ use crate::{
     remote::follow_run::{COSIGNED, COSIGNED_PAUSE},
     said_no, tell_failure,
 };
-use documents::{Envelope, Frontier, SealDigest, lines_of_others};
+use documents::{Frontier, RosterVersion, SealDigest, lines_of_others};
 use verdict::{AuditEvent, Auditor, Expected, LogEntry, SavedAudit, SeenHead, rosters_in};
 
 /// Read a whole log from its first entry and repeat every decision of the boundary.
@@ -342,7 +342,7 @@ fn resume(
         );
         return Ok(None);
     }
-    let again = |trust: &ChosenTrust, versions: &[Envelope]| {
+    let again = |trust: &ChosenTrust, versions: &[RosterVersion]| {
         Auditor::resume(
             trust.pinned.clone(),
             versions,

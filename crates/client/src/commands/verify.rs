@@ -13,15 +13,14 @@ use crate::{
     ChosenTrust, CommandFailure, CommandResult, DecidingRoster, Exit, LineTone, PrintableText,
     Screen, Terminal, TrustArgs, VerdictInputs, bundle_of, bundles_of,
     commands::verdict_screen::screen,
-    home::roster_versions::{contradiction, is_later, versions_in},
-    join_bundles, newest_of, newest_unconnected, read_beginning, read_bundle, seem_same,
-    trust_advice,
+    home::roster_versions::{contradiction, is_later, seems_of, versions_in},
+    join_bundles, newest_of, newest_unconnected, read_beginning, read_bundle, trust_advice,
 };
 use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp, joined};
 use reading::time;
 use verdict::{
-    BundleReport, CheckFinding, CheckName, Facts, Pinned, TrustedRoster, Untrusted, VerifyOptions,
-    VersionFacts, bundle_check, leave_to,
+    BundleReport, Chain, CheckFinding, CheckName, Facts, Pinned, TrustedRoster, Untrusted,
+    VerifyOptions, VersionFacts, bundle_check, leave_to,
 };
 
 /// Check bundles offline: each check is established, failed or not checked. Nothing is fetched.
@@ -262,14 +261,13 @@ pub fn with_any<'t>(
             found: mut report,
             mut unconnected,
         }) => {
-            let versions = if unconnected.is_empty() {
-                Vec::new()
-            } else {
-                versions_in(bundle)
-            };
+            let versions = (!unconnected.is_empty()).then(|| versions_in(bundle));
+            let versions = versions.flatten();
             let other = unconnected.iter().copied().find(|trust| {
-                is_later(trust, &versions)
-                    && contradiction(&versions, trust, "the bundle").is_some()
+                versions.as_ref().is_some_and(|versions| {
+                    is_later(trust, versions)
+                        && contradiction(versions, trust, "the bundle").is_some()
+                })
             });
             if let Some(other) = other {
                 let report = bundle_check::verify(bundle, &other.audit, options)?;
@@ -295,7 +293,7 @@ pub fn with_any<'t>(
             let versions = versions_in(bundle);
             match refused
                 .into_iter()
-                .min_by_key(|(trust, result)| rank(trust, result, &versions))
+                .min_by_key(|(trust, result)| rank(trust, result, versions.as_ref()))
             {
                 Some((trusted, result)) => (*result).map(|report| JudgedBundle {
                     trusted,
@@ -324,14 +322,17 @@ pub fn with_any<'t>(
 fn rank(
     trust: &ChosenTrust,
     result: &Result<BundleReport, Untrusted>,
-    versions: &[TrustedRoster],
+    versions: Option<&Chain>,
 ) -> (u8, u64) {
-    if contradiction(versions, trust, "the bundle").is_some() {
+    let contradicts = |versions| contradiction(versions, trust, "the bundle").is_some();
+    if versions.is_some_and(contradicts) {
         return (0, 0);
     }
     let missing = result.as_ref().ok().and_then(|report| report.trust.missing);
     match (missing, trust.roster()) {
-        (Some(missing), Some(roster)) if versions.iter().any(|one| seem_same(one, roster)) => {
+        (Some(missing), Some(roster))
+            if versions.is_some_and(|versions| seems_of(versions, roster)) =>
+        {
             (1, missing.last)
         }
         (Some(missing), _) => (3, missing.last),
@@ -355,10 +356,10 @@ pub fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport)
     if report.finding(CheckName::RosterChain) == CheckFinding::Established {
         return None;
     }
-    let versions = versions_in(bundle);
-    if let (Some(given), Some(own)) = (trusted.pinned.newest(), versions.last()) {
-        let (given_name, own_name) = (&given.tables().name, &own.tables().name);
-        if given_name != own_name && !versions.iter().any(|version| seem_same(version, given)) {
+    let versions = versions_in(bundle)?;
+    if let Some(given) = trusted.pinned.newest() {
+        let (given_name, own_name) = (&given.tables().name, &versions.last().tables().name);
+        if given_name != own_name && !seems_of(&versions, given) {
             return Some(format!(
                 "the trusted roster belongs to {given_name}, but the bundle belongs to {own_name}: verify the bundle with \
                  the roster of {own_name}"

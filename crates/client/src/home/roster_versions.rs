@@ -4,11 +4,11 @@
 //! other such versions. Nobody can make another roster with that digest. Signatures of a later version in one bundle
 //! are no reason to trust this version for another bundle.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
-use crate::{ChosenTrust, PrintableText, seem_same};
-use documents::{Base64, Bundle, Envelope, MAX_BUNDLE_BYTES, RosterDigest, json};
-use verdict::{Chain, Pinned, RosterTrust, TrustedRoster, payload_of};
+use crate::{ChosenTrust, PrintableText};
+use documents::{BoundaryName, Bundle, MAX_BUNDLE_BYTES, RosterDigest, RosterVersion, json};
+use verdict::{Chain, Pinned, RosterTrust, TrustedRoster};
 
 /// Adds the versions of the bundles to the trusted rosters that lack older versions. The bundles are read only if a
 /// version is missing.
@@ -28,17 +28,22 @@ pub fn join_bundles<B: AsRef<[u8]>>(
     joined
 }
 
-/// Joins the trusted rosters with each other and with `versions`, which begin with version 1 and which nobody verified.
-/// A roster that is an older version of another one is left out, because the newer one decides.
-pub fn join(trust: &[ChosenTrust], versions: &[Envelope]) -> Vec<ChosenTrust> {
+/// Joins the trusted rosters with each other and with `versions`, which nobody verified. A roster that is an older version of
+/// another one is left out, because the newer one decides.
+pub fn join(trust: &[ChosenTrust], versions: &[RosterVersion]) -> Vec<ChosenTrust> {
     let given: HashMap<RosterDigest, &TrustedRoster> = trust
         .iter()
         .filter_map(ChosenTrust::roster)
         .map(|roster| (roster.digest(), roster))
         .collect();
+    let versions = trust
+        .iter()
+        .any(|one| wanted(one).is_some())
+        .then(|| Chain::unverified(versions).ok());
+    let versions = versions.flatten();
     let mut joined: Vec<ChosenTrust> = trust
         .iter()
-        .map(|one| complete(one, &given, versions))
+        .map(|one| complete(one, &given, versions.as_ref()))
         .collect();
     let newer: Vec<ChosenTrust> = joined
         .iter()
@@ -48,7 +53,7 @@ pub fn join(trust: &[ChosenTrust], versions: &[Envelope]) -> Vec<ChosenTrust> {
     joined.retain(|one| {
         let digest = one.pinned.digest();
         let has =
-            |other: &ChosenTrust| matches!(&other.pinned, Pinned::Chain(chain) if chain.by_digest(&digest).is_some());
+            |other: &ChosenTrust| matches!(&other.pinned, Pinned::Chain(chain) if chain.number_of(&digest).is_some());
         !newer.iter().any(|other| other.pinned.digest() != digest && has(other))
     });
     joined
@@ -63,11 +68,11 @@ fn wanted(trust: &ChosenTrust) -> Option<RosterDigest> {
     }
 }
 
-/// Returns the trust with all versions from version 1 on, or unchanged if versions are missing.
+/// Returns the trust with all older versions, or unchanged if versions are missing.
 fn complete(
     trust: &ChosenTrust,
     given: &HashMap<RosterDigest, &TrustedRoster>,
-    versions: &[Envelope],
+    versions: Option<&Chain>,
 ) -> ChosenTrust {
     // The newest version comes first.
     let mut line: Vec<&TrustedRoster> = trust.roster().into_iter().collect();
@@ -83,26 +88,15 @@ fn complete(
         .map_or_else(|| wanted(trust), |last| last.tables().previous);
     let below = match needed {
         // Version 1 has no version before it.
-        None => 0,
-        Some(needed) => {
-            let is_it = |version: &Envelope| {
-                payload_of(version, Base64::Strict)
-                    .is_ok_and(|payload| RosterDigest::of(&payload) == needed)
-            };
-            match versions.iter().position(is_it) {
-                Some(at) => at + 1,
-                None => return trust.clone(),
-            }
-        }
+        None => line.pop().map(Chain::of),
+        Some(needed) => versions.and_then(|versions| versions.trusted_at(&needed)),
     };
-    let own = line
-        .iter()
-        .rev()
-        .map(|roster| Envelope::new(roster.payload(), Vec::new()));
-    let all: Vec<Envelope> = versions[..below].iter().cloned().chain(own).collect();
     // The pinned version is the last version, so the digests in `previous` prove all earlier versions.
-    match Chain::connect(&Pinned::Digest(trust.pinned.digest()), &all) {
-        Ok(chain) => {
+    let chain = line.iter().rev().try_fold(below, |chain, next| {
+        chain.map(|chain| chain.with_trusted(next)).transpose()
+    });
+    match chain {
+        Ok(Some(chain)) => {
             let chain = Box::new(chain);
             ChosenTrust {
                 pinned: Pinned::Chain(chain.clone()),
@@ -110,80 +104,73 @@ fn complete(
                 ..trust.clone()
             }
         }
-        Err(_) => trust.clone(),
+        _ => trust.clone(),
     }
 }
 
 /// Returns the versions of a bundle's roster as far as they can be read, without verification.
-pub fn versions_in(bundle: &[u8]) -> Vec<TrustedRoster> {
-    let bundle = json::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES);
-    bundle.map_or_else(|_| Vec::new(), |bundle| read_versions(&bundle.roster))
+pub fn versions_in(bundle: &[u8]) -> Option<Chain> {
+    let bundle = json::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES).ok()?;
+    Chain::unverified(&bundle.roster).ok()
 }
 
-/// Parses versions of a roster as far as they can be read, without verification.
-pub fn read_versions(versions: &[Envelope]) -> Vec<TrustedRoster> {
-    let read = |version: &Envelope| {
-        TrustedRoster::from_payload(&payload_of(version, Base64::Strict).ok()?).ok()
+/// Returns true if a roster may be a version of the same roster as these versions: it has the same name, or a boundary with the
+/// same key.
+pub fn seems_of(versions: &Chain, roster: &TrustedRoster) -> bool {
+    let shared = |name: &BoundaryName| {
+        let mut its = versions.keys().of_boundary(name);
+        let keys = roster.boundary_keys(name);
+        its.any(|material| keys.iter().any(|key| key.material() == material))
     };
-    versions.iter().map_while(read).collect()
+    versions.last().tables().name == roster.tables().name
+        || roster.tables().boundaries.keys().any(shared)
 }
 
 /// Returns a sentence about a version in `versions` that differs from the version of the same number that `trust`
 /// knows. `place` names the source of `versions`: `the bundle` or `the log`.
-pub fn contradiction(
-    versions: &[TrustedRoster],
-    trust: &ChosenTrust,
-    place: &str,
-) -> Option<String> {
-    let known = match &trust.pinned {
-        Pinned::Digest(_) => return None,
-        Pinned::Roster(roster) => std::slice::from_ref(&**roster),
-        Pinned::Chain(chain) => chain.versions(),
-    };
+pub fn contradiction(versions: &Chain, trust: &ChosenTrust, place: &str) -> Option<String> {
+    let known = known_chain(trust)?;
+    if !seems_of(versions, known.newest()) {
+        return None;
+    }
     // A version also names the digest of the version before.
-    let named = known.iter().flat_map(|roster| {
-        [
-            (roster.version(), Some(roster.digest())),
-            (roster.version() - 1, roster.tables().previous),
-        ]
-    });
-    let (other, digest) = named
-        .filter_map(|(number, digest)| Some((number, digest?)))
-        .find_map(|(number, digest)| {
-            Some((
-                versions
-                    .iter()
-                    .find(|one| one.version() == number && one.digest() != digest)?,
-                digest,
-            ))
-        })?;
-    let same = versions
-        .iter()
-        .any(|one| known.iter().any(|roster| seem_same(one, roster)));
-    same.then(|| {
-        let (number, from) = (other.version(), PrintableText::text(&trust.from));
-        let found = other.digest();
-        format!(
-            "{place} has another version {number} of the roster ({found}) than you trust ({digest}, from {from})"
-        )
-    })
+    let (number, digest, found) = known.named_digests().find_map(|(number, digest)| {
+        let found = versions
+            .digest_of(number)
+            .filter(|found| *found != digest)?;
+        Some((number, digest, found))
+    })?;
+    let from = PrintableText::text(&trust.from);
+    Some(format!(
+        "{place} has another version {number} of the roster ({found}) than you trust ({digest}, from {from})"
+    ))
 }
 
-/// Returns true if the trusted roster may be another version of the same roster as `versions`. Two different first
-/// versions belong to two different rosters.
-pub fn is_later(trust: &ChosenTrust, versions: &[TrustedRoster]) -> bool {
+fn known_chain(trust: &ChosenTrust) -> Option<Cow<'_, Chain>> {
+    match &trust.pinned {
+        Pinned::Digest(_) => None,
+        Pinned::Roster(roster) => Some(Cow::Owned(Chain::of(roster))),
+        Pinned::Chain(chain) => Some(Cow::Borrowed(chain)),
+    }
+}
+
+/// Returns true if the trusted roster may be another version of the same roster as `versions`. Two different versions of one
+/// number belong to two different rosters.
+pub fn is_later(trust: &ChosenTrust, versions: &Chain) -> bool {
     match &trust.pinned {
         Pinned::Digest(_) => false,
         Pinned::Roster(roster) => roster.version() > 1,
-        Pinned::Chain(chain) => versions
-            .first()
-            .is_some_and(|first| first.digest() == chain.versions()[0].digest()),
+        Pinned::Chain(chain) => {
+            let first = *versions.numbers().start().max(chain.numbers().start());
+            versions.digest_of(first).is_some()
+                && versions.digest_of(first) == chain.digest_of(first)
+        }
     }
 }
 
 /// Returns the sentence about the first of several trusted rosters that contradicts a log.
-pub fn contradicts_log(trust: &[&ChosenTrust], versions: &[Envelope]) -> Option<String> {
-    let versions = read_versions(versions);
+pub fn contradicts_log(trust: &[&ChosenTrust], versions: &[RosterVersion]) -> Option<String> {
+    let versions = Chain::unverified(versions).ok()?;
     let mut later = trust.iter().filter(|trust| is_later(trust, &versions));
     later.find_map(|trust| contradiction(&versions, trust, "the log"))
 }

@@ -16,7 +16,7 @@ use documents::{
     Bundle, Code, MAX_BUNDLE_BYTES, Outcome, ProposalId, ReceiptId, Status, TlogProof,
     json as strict, lines_of_others, refused_words,
 };
-use verdict::Pinned;
+use verdict::Chain;
 use wire::{Event, ProposalStatus, ProposalView};
 
 /// Maximum length of a line in a stream, enough for the largest bundle.
@@ -351,12 +351,8 @@ fn cosignatures(bundle: &[u8]) -> (u64, bool) {
         return (0, false);
     };
     let proof = TlogProof::parse(&bundle.proofs.receipt).ok();
-    let roster = bundle
-        .roster
-        .last()
-        .and_then(|envelope| Pinned::from_envelope(envelope).ok());
-    let named =
-        matches!(roster, Some(Pinned::Roster(roster)) if !roster.tables().witnesses.is_empty());
+    let named = Chain::unverified(&bundle.roster)
+        .is_ok_and(|chain| !chain.last().tables().witnesses.is_empty());
     (
         proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)),
         named,

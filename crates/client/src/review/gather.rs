@@ -9,10 +9,10 @@ use crate::{
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryName, Code, Envelope,
     MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, Profile,
-    RosterDigest, Seal, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, canonical, joined,
-    json,
+    RosterDigest, RosterVersion, Seal, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH,
+    canonical, joined, json,
 };
-use verdict::{Chain, SeenHead, TrustedRoster};
+use verdict::{Chain, SeenHead};
 use wire::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
 
 /// Statement to review.
@@ -343,16 +343,15 @@ fn believe(
     in_force: Option<&[u8]>,
     missing: &mut Vec<String>,
 ) -> RosterSource {
-    let versions =
-        in_force.and_then(
-            |bytes| match json::parse_as::<Vec<Envelope>>(bytes, MAX_BUNDLE_BYTES) {
-                Ok(versions) => Some(versions),
-                Err(error) => {
-                    missing.push(format!("the roster in force: {error}"));
-                    None
-                }
-            },
-        );
+    let versions = in_force.and_then(|bytes| {
+        match json::parse_as::<Vec<RosterVersion>>(bytes, MAX_BUNDLE_BYTES) {
+            Ok(versions) => Some(versions),
+            Err(error) => {
+                missing.push(format!("the roster in force: {error}"));
+                None
+            }
+        }
+    });
     let in_force = versions
         .as_ref()
         .and_then(|versions| match Chain::from_first(versions) {
@@ -392,7 +391,7 @@ fn believe(
         let is_here = |digest: &RosterDigest| {
             connected
                 .iter()
-                .any(|(_, chain)| chain.by_digest(digest).is_some())
+                .any(|(_, chain)| chain.number_of(digest).is_some())
         };
         roster.tables().previous.as_ref().is_some_and(is_here) && !is_here(&roster.digest())
     });
@@ -415,19 +414,13 @@ fn believe(
             .max_by_key(|(trust, _)| trust.pinned.digest() == newest.digest())
     });
     if let Some((trust, chain)) = leads {
-        let mut from = match chain
-            .by_digest(&trust.pinned.digest())
-            .map(TrustedRoster::version)
-        {
+        let mut from = match chain.number_of(&trust.pinned.digest()) {
             Some(version) if version != chain.last().version() => {
                 format!("followed from {version}")
             }
             _ => "pinned by you".to_owned(),
         };
-        let open = joined(
-            chain.unguarded().map(|roster| roster.version().to_string()),
-            ", ",
-        );
+        let open = joined(chain.unguarded().map(|version| version.to_string()), ", ");
         if !open.is_empty() && chain.last().is_guarded() {
             from += &format!(" past UNGUARDED version {open}");
         }

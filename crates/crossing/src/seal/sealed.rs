@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use documents::{
     BlobDigest, BoundaryName, BoundaryRef, Configuration, ContentDigest, ENGINE, Envelope, Epoch,
-    Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, MAX_PROGRAMS_BYTES, Malformed, RegistryLeaf, Seal,
-    SealDigest, SealedBoundary, SealedToken, StepDefinition, StepFile, Timestamp, canonical, json,
-    locked, sha256,
+    Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, MAX_PROGRAMS_BYTES, Malformed, RegistryLeaf,
+    RosterVersion, Seal, SealDigest, SealedBoundary, SealedToken, StepDefinition, StepFile,
+    Timestamp, canonical, json, locked, sha256,
 };
 use reading::{Builtins, FileProblem, Policy, Registry, StoredStep, builtins};
 use store::StoredRevocation;
@@ -208,7 +208,7 @@ impl SealContent {
         }
         let keys = roster.boundary_keyids(&self.name);
         refused.state.extend(lacks_boundary(roster, &self.name));
-        let versions = self.rosters.to_canonical()?;
+        let versions = canonical::canonical_of(&self.rosters.envelopes()).map_err(one)?;
         refused.too_long = self.too_large_for_bundles(versions.len());
         if refused != SealError::default() {
             return Err(refused);
@@ -473,7 +473,7 @@ impl Sealed {
             seal: text(envelope)?,
             policy: text(policy.canonical())?,
             builtins: text(&canonical::to_canonical(&builtins))?,
-            roster: text(&rosters.to_canonical()?)?,
+            roster: text(&canonical::canonical_of(&rosters.envelopes()).map_err(one)?)?,
         };
         Ok(Self {
             index,
@@ -508,8 +508,8 @@ fn rosters_of(
     payload: &[u8],
     find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
 ) -> Result<Chain, SealError> {
-    let versions: Vec<Envelope> = match &seal.rosters {
-        None => vec![Envelope::new(payload, Vec::new())],
+    let versions: Vec<RosterVersion> = match &seal.rosters {
+        None => vec![RosterVersion::Whole(Envelope::new(payload, Vec::new()))],
         Some(digest) => {
             let bytes = find(digest)?;
             json::parse_as(&bytes, bytes.len())
@@ -637,7 +637,7 @@ mod tests {
             name: "prod-eu".parse().expect("a name"),
             registry: Registry::from_definitions(steps).expect("a registry"),
             policy: Policy::from_sealed(&policy).expect("a policy"),
-            rosters: Chain::from_first(&[roster]).expect("a chain"),
+            rosters: Chain::from_first(&[RosterVersion::Whole(roster)]).expect("a chain"),
             tokens,
             configuration: Configuration {
                 limits,

@@ -10,7 +10,7 @@ use serde_with::skip_serializing_none;
 
 use crate::{
     Base64, Envelope, Grant, ListedProgram, MAX_DEFINITION_BYTES, MAX_PROGRAMS, Malformed,
-    Manifest, Predicate, Signed, TlogProof, json,
+    Manifest, Predicate, RosterVersion, Signed, TlogProof, json,
 };
 
 /// The media type of a bundle. The media type names the format and the version of the format.
@@ -51,7 +51,7 @@ pub struct Bundle {
     pub builtins: Value,
     /// The envelopes of all versions of the roster, from version 1 to the version of the seal.
     #[schemars(length(min = 1))]
-    pub roster: Vec<Envelope>,
+    pub roster: Vec<RosterVersion>,
     /// The proofs that the receipt, the authorization, the consumption and the seal are in the log.
     pub proofs: Proofs,
     /// The envelope of the grant that the run used. Present if the authorization names a grant.

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use crate::{
-    BundleReport, Chain, ChainError, CheckFinding, CheckName, CheckOutcome, CheckStop,
-    ExcludedSigners, HashedStep, KeyHolder, Pinned, TrustBasis, VersionFacts,
+    BundleReport, Chain, CheckFinding, CheckName, CheckOutcome, CheckStop, ExcludedSigners,
+    HashedStep, KeyHolder, Pinned, TrustBasis, VersionFacts,
     audit::{
         check_ledger::{CheckLedger, ensure, failed},
         decided::{
@@ -28,11 +28,11 @@ use crate::{
     check_each_counts, check_included, check_outcome, check_parameters, check_place,
     check_recorded_step, check_sandbox, check_window, check_witnesses,
     decision::grants::check_signers,
-    payload_of, signature_count, verify_authorization,
+    signature_count, verify_authorization,
 };
 use documents::{
-    Authorization, Base64, Bundle, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES,
-    ProgramList, Receipt, RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
+    Authorization, Bundle, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES, ProgramList,
+    Receipt, RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
 };
 
 /// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
@@ -101,16 +101,14 @@ pub fn verify(
             }),
     };
     let pinned = pinned.map_err(|message| {
-        let seen = |envelope: Option<&Envelope>| {
-            envelope
-                .and_then(|envelope| payload_of(envelope, Base64::Strict).ok())
-                .map(|payload| RosterDigest::of(&payload))
-        };
         let rosters = parsed.as_ref().map_or(&[][..], |bundle| &bundle.roster);
+        let chain = Chain::unverified(rosters).ok();
         Untrusted {
             message,
-            first_roster: seen(rosters.first()),
-            last_roster: seen(rosters.last()),
+            first_roster: chain
+                .as_ref()
+                .and_then(|chain| chain.digest_of(*chain.numbers().start())),
+            last_roster: chain.map(|chain| chain.last().digest()),
         }
     })?;
     let mut ledger = CheckLedger::default();
@@ -142,16 +140,15 @@ fn verify_parsed(
     let bundle = bundle.as_ref();
     let mut missing = None;
     let chain = ledger.check(C::RosterChain, || {
-        let chain = Chain::connect(pinned, &bundle?.roster).map_err(|error| match error {
+        let chain = Chain::connect(pinned, &bundle?.roster).map_err(|error| {
             // Without the versions in between, nobody can decide whether the chain is valid.
-            ChainError::TooNew { trusted, newest } => {
-                missing = Some(MissingVersions {
-                    first: newest + 1,
-                    last: trusted - 1,
-                });
-                CheckStop::NotChecked(error.to_string())
+            match error.missing() {
+                Some((first, last)) => {
+                    missing = Some(MissingVersions { first, last });
+                    CheckStop::NotChecked(error.to_string())
+                }
+                None => failed(error),
             }
-            error => failed(error),
         })?;
         let detail = format!(
             "roster version {} ({}) is connected with the trusted roster {}",
@@ -495,13 +492,15 @@ fn verify_parsed(
     let mut warnings = Vec::new();
     for open in chain.iter().flat_map(|chain| chain.unguarded()) {
         warnings.push(format!(
-            "version {} of the roster is unguarded (threshold 0): the operator of the boundary can replace it",
-            open.version()
+            "version {open} of the roster is unguarded (threshold 0): the operator of the boundary can replace it"
         ));
     }
     let passkeys_count = rules.is_ok_and(|rules| rules.ruling.passkeys.is_some());
     warnings.extend(warnings_of_foreign(
-        chain.iter().flat_map(|chain| chain.last().foreign_keys()),
+        chain
+            .iter()
+            .flat_map(|chain| chain.last().foreign_keys())
+            .map(|(holder, key)| (holder, key)),
         passkeys_count,
     ));
     let trust = TrustFacts {
@@ -552,7 +551,7 @@ fn verify_plan(plan: &Bundle, chain: &Chain, at: Option<Timestamp>) -> BundleRep
 /// Returns the warnings about keys of a roster whose signatures may not count. If policy is known and lets passkeys count,
 /// passkeys have no warning.
 pub(crate) fn warnings_of_foreign<'k>(
-    keys: impl Iterator<Item = &'k (KeyHolder, ForeignKey)>,
+    keys: impl Iterator<Item = (&'k KeyHolder, &'k ForeignKey)>,
     passkeys_count: bool,
 ) -> impl Iterator<Item = String> {
     keys.filter(move |(_, key)| !passkeys_count || key.passkey().is_none())

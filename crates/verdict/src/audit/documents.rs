@@ -82,7 +82,7 @@ pub fn check_roster_in_seal<'a>(
             roster.version() > 1,
             || "the seal names signatures of version 1 of a roster, but version 1 has no signatures",
         )?;
-        let versions = chain.to_canonical()?;
+        let versions = canonical::canonical_of(&chain.envelopes())?;
         ensure(
             BlobDigest::of(&versions) == named,
             || "the signatures or versions of the roster in the bundle differ from the roster that the seal names",

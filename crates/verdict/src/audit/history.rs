@@ -24,8 +24,8 @@ use crate::{
 };
 use documents::{
     Authorization, AuthorizationDigest, BlobDigest, BoundaryRef, Carrier, Checkpoint, Consumption,
-    Envelope, FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, ProgramList,
-    Receipt, RefusalStatement, Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
+    FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, ProgramList, Receipt,
+    RefusalStatement, RosterVersion, Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
 };
 
 mod denials;
@@ -107,7 +107,7 @@ pub struct Auditor {
 pub fn rosters_in(
     entry: &LogEntry,
     beside: &dyn EvidenceFiles,
-) -> Result<Option<Vec<Envelope>>, Unreadable> {
+) -> Result<Option<Vec<RosterVersion>>, Unreadable> {
     if entry.kind() == Some(Seal::KIND)
         && let Ok(parts) = entry.parts()
         && let Ok(statement) = Statement::<Seal>::from_payload(&parts.payload)
@@ -125,7 +125,7 @@ impl Auditor {
     /// Returns an error if the versions are not connected with the trusted roster.
     pub fn new(
         trusted: Pinned,
-        versions: &[Envelope],
+        versions: &[RosterVersion],
         mut expected: Expected,
     ) -> Result<Self, ChainError> {
         let seals = Seals {
@@ -207,10 +207,10 @@ impl Auditor {
     /// Returns a verifier for the checkpoint of another copy. The verifier must read that copy from its first entry.
     pub fn other(&self) -> Option<LongerCopy> {
         let boundary = self.seals.current.as_ref()?.boundary.clone();
-        let first = self.rosters().versions().first()?;
+        let first = self.rosters().version(1)?;
         Some(LongerCopy {
             boundary,
-            roster: Arc::new(first.clone()),
+            roster: Arc::new(first),
             rosters: self.rosters.clone(),
         })
     }

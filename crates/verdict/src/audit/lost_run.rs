@@ -1,7 +1,7 @@
 //! Repeats the decision about a run whose receipt is missing, from the log alone. The receipt that the recovery writes
 //! states this decision.
 
-use documents::{Authorization, Consumption, Decision, Envelope, SealDigest, Verified};
+use documents::{Authorization, Consumption, Decision, RosterVersion, SealDigest, Verified};
 
 use crate::{
     EvidenceFiles, LogEntry, Pinned, Revocations, SealInForce, Seals,
@@ -109,7 +109,7 @@ pub fn decide_lost(
 pub fn sealed_at(
     (index, data): (u64, &[u8]),
     boundary: SealDigest,
-    (trusted, versions): (Pinned, &[Envelope]),
+    (trusted, versions): (Pinned, &[RosterVersion]),
     beside: &dyn EvidenceFiles,
 ) -> Result<SealInForce, String> {
     let mut rosters = Rosters::connect(trusted, versions).map_err(|e| e.to_string())?;

@@ -22,10 +22,11 @@ pub fn check_witnesses(
     at: Option<Timestamp>,
 ) -> Checked<Vec<WitnessFacts>> {
     let named = &chain.newest().tables().witnesses;
-    let versions = chain.versions().iter().chain([chain.newest()]);
-    let own: BTreeSet<[u8; 32]> = versions
-        .flat_map(|roster| roster.boundary_keys(boundary))
-        .map(|key| *key.public().as_bytes())
+    let keys = [Some(chain.keys()), chain.newer_keys()];
+    let own: BTreeSet<&[u8; 32]> = keys
+        .into_iter()
+        .flatten()
+        .flat_map(|keys| keys.of_boundary(boundary))
         .collect();
     let mut keys = BTreeSet::new();
     let mut seen = Vec::new();

@@ -3,13 +3,21 @@
 //! A reader trusts a later version if its signatures reach its own threshold and the threshold of the version before
 //! (as in the root metadata of TUF). A reader trusts an earlier version because the `previous` digests lead from the
 //! trusted version to it. A removed key can never return.
+//!
+//! A chain keeps its last version parsed, and of every other version only the difference and the signatures. So the memory
+//! of a chain grows with what changed, and every check reads one version after the other.
 
-use std::collections::HashMap;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use crate::{
-    ChainError, RosterError, SuccessionTallies, TrustedRoster, trust::chain_error::MAX_VERSIONS,
+    ChainError, RosterError, SuccessionTallies, TrustedRoster,
+    trust::{chain_error::MAX_VERSIONS, key_history::KeyHistory},
 };
-use documents::{Base64, Envelope, KeyId, Malformed, Roster, RosterDigest, Signed, canonical};
+use documents::{
+    Base64, Envelope, EnvelopeSignature, KeyId, Malformed, PatchedRoster, Roster, RosterDigest,
+    RosterVersion, Signed, canonical, merge, patch_between, patched,
+};
+use serde_json::{Map, Value};
 
 /// Roster that a reader trusts before any verification.
 #[derive(Debug, Clone)]
@@ -51,79 +59,121 @@ impl Pinned {
             Self::Chain(chain) => Some(chain.newest()),
         }
     }
+
+    /// Returns the pinned versions as a chain, unless only a digest is pinned.
+    fn to_chain(&self) -> Option<Chain> {
+        match self {
+            Self::Digest(_) => None,
+            Self::Roster(roster) => Some(Chain::of(roster)),
+            Self::Chain(chain) => Some((**chain).clone()),
+        }
+    }
 }
 
-/// All versions from version 1 on, each connected with the pinned version.
+/// Versions of a roster without a gap, each connected with the trusted version.
 #[derive(Debug, Clone)]
 pub struct Chain {
-    versions: Vec<TrustedRoster>,
-    envelopes: Vec<Envelope>,
-    /// The index of the pinned version in `versions`. If the pinned version is newer than all these versions, the index
-    /// is beyond the last version.
-    anchor: usize,
-    /// Pinned versions that are newer than the last version in `versions`.
-    newer: Vec<TrustedRoster>,
+    /// The first version.
+    first: u64,
+    /// The field `previous` of the first version.
+    before: Option<RosterDigest>,
+    links: Vec<Arc<Link>>,
+    /// The last of these versions.
+    last: Arc<TrustedRoster>,
+    keys: KeyHistory,
+    /// The number of the trusted version. It may be later than the last version.
+    trusted: u64,
+    /// The trusted version, while it is later than the last version.
+    ahead: Option<Ahead>,
+}
+
+/// One version of a chain.
+#[derive(Debug)]
+struct Link {
+    digest: RosterDigest,
+    is_guarded: bool,
+    /// The size of the payload in bytes.
+    bytes: usize,
+    /// The patch from the content of the version before, as canonical JSON. The first version is a patch of nothing.
+    patch: Box<[u8]>,
+    signatures: Box<[EnvelopeSignature]>,
+}
+
+/// A trusted version that the versions so far do not contain.
+#[derive(Debug, Clone)]
+struct Ahead {
+    digest: RosterDigest,
+    /// The trusted versions, unless only a digest is trusted.
+    known: Option<Box<Chain>>,
+}
+
+impl Link {
+    fn new(
+        roster: &TrustedRoster,
+        patch: &Map<String, Value>,
+        signatures: &[EnvelopeSignature],
+    ) -> Arc<Self> {
+        let patch = canonical::canonical_of(patch).unwrap_or_default();
+        Arc::new(Self {
+            digest: roster.digest(),
+            is_guarded: roster.is_guarded(),
+            bytes: roster.payload().len(),
+            patch: patch.into(),
+            signatures: signatures.into(),
+        })
+    }
+
+    fn patch(&self) -> Map<String, Value> {
+        // The bytes were written from a map.
+        serde_json::from_slice(&self.patch).unwrap_or_default()
+    }
 }
 
 impl Chain {
-    /// Connects `versions` (from version 1 on, without gaps) with the pinned version.
+    /// Connects `versions` (without gaps) with the pinned version.
     ///
     /// # Errors
-    /// Returns an error for the first link that is not valid.
-    pub fn connect(trusted: &Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
-        let read = read(versions)?;
-        let newest = read.len() as u64;
-        let mut newer = Vec::new();
-        let anchor = match (
-            read.iter()
-                .position(|roster| roster.digest() == trusted.digest()),
-            trusted,
-        ) {
-            (Some(at), _) => at,
-            // The pinned version may directly follow the last version.
-            (None, Pinned::Roster(roster))
-                if roster.version() == newest + 1
-                    && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
-            {
-                newer.push((**roster).clone());
-                read.len()
-            }
-            (None, Pinned::Roster(roster)) if roster.version() > newest + 1 => {
-                return Err(ChainError::TooNew {
-                    trusted: roster.version(),
-                    newest,
-                });
-            }
-            // The pinned chain may contain the last version, and all versions between it and the pinned version.
-            (None, Pinned::Chain(known)) => {
-                let here = read.last().map(TrustedRoster::digest);
-                let mut all = known.versions.iter().chain(&known.newer);
-                if !all.any(|roster| Some(roster.digest()) == here) {
-                    return Err(ChainError::NotTrusted {
-                        trusted: trusted.digest(),
-                        first: read[0].digest(),
-                    });
-                }
-                newer.extend(all.cloned());
-                read.len()
-            }
-            _ => {
-                return Err(ChainError::NotTrusted {
-                    trusted: trusted.digest(),
-                    first: read[0].digest(),
-                });
-            }
-        };
-        for at in anchor + 1..read.len() {
-            check_link(&read[at - 1], &read[at], &versions[at])?;
+    /// Returns an error for the first link that is not valid, or if the pinned version is not connected.
+    pub fn connect(trusted: &Pinned, versions: &[RosterVersion]) -> Result<Self, ChainError> {
+        let known = trusted.to_chain();
+        let digest = trusted.digest();
+        let (first, later) = versions
+            .split_first()
+            .ok_or(ChainError::Count { found: 0 })?;
+        if versions.len() > MAX_VERSIONS {
+            let found = versions.len();
+            return Err(ChainError::Count { found });
         }
-        let chain = Self {
-            versions: read,
-            envelopes: versions.to_vec(),
-            anchor,
-            newer,
+        let (roster, signatures) = read_first(first)?;
+        // A reader who trusts the version before continues there, so that the first version here needs signatures.
+        let number = roster.version();
+        let before = roster.tables().previous;
+        let below = known.as_ref().filter(|known| {
+            before.is_some() && known.link(number - 1).map(|link| link.digest) == before
+        });
+        let continued = below.map(|known| known.until(number - 1));
+        let ahead = Some(Ahead {
+            digest,
+            known: known.map(Box::new),
+        });
+        let mut chain = match continued {
+            Some(mut chain) => {
+                chain.ahead = ahead;
+                chain.reach();
+                chain.append(first)?;
+                chain
+            }
+            None => {
+                let mut chain = Self::begin(roster, signatures);
+                chain.ahead = ahead;
+                chain.reach();
+                chain
+            }
         };
-        chain.check_no_return()?;
+        for version in later {
+            chain.append(version)?;
+        }
+        chain.check_connected()?;
         Ok(chain)
     }
 
@@ -132,11 +182,146 @@ impl Chain {
     ///
     /// # Errors
     /// Returns an error for the first link that is not valid.
-    pub fn from_first(versions: &[Envelope]) -> Result<Self, ChainError> {
-        let first = versions.first().ok_or(ChainError::Count { found: 0 })?;
-        let payload = payload_of(first, Base64::Strict)
-            .map_err(|error| ChainError::Malformed { version: 1, error })?;
-        Self::connect(&Pinned::Digest(RosterDigest::of(&payload)), versions)
+    pub fn from_first(versions: &[RosterVersion]) -> Result<Self, ChainError> {
+        let (first, later) = versions
+            .split_first()
+            .ok_or(ChainError::Count { found: 0 })?;
+        let (roster, signatures) = read_first(first)?;
+        if roster.version() != 1 {
+            return Err(ChainError::OutOfOrder {
+                expected: 1,
+                found: roster.version(),
+            });
+        }
+        let mut chain = Self::begin(roster, signatures);
+        for version in later {
+            chain.append(version)?;
+        }
+        Ok(chain)
+    }
+
+    /// Reads versions as far as they follow each other, without verifying their signatures. Trust nothing in the result: it
+    /// only says what a document claims.
+    ///
+    /// # Errors
+    /// Returns an error if the first version can't be read.
+    pub fn unverified(versions: &[RosterVersion]) -> Result<Self, ChainError> {
+        let (first, later) = versions
+            .split_first()
+            .ok_or(ChainError::Count { found: 0 })?;
+        let (roster, signatures) = read_first(first)?;
+        let mut chain = Self::begin(roster, signatures);
+        for version in later {
+            let Ok((next, patch)) = read_next(&chain.last, version) else {
+                break;
+            };
+            if chain.push(next, &patch, version.signatures()).is_err() {
+                break;
+            }
+        }
+        Ok(chain)
+    }
+
+    /// Returns the chain of one version that the caller trusts.
+    pub fn of(roster: &TrustedRoster) -> Self {
+        Self::begin(roster.clone(), &[])
+    }
+
+    fn begin(roster: TrustedRoster, signatures: &[EnvelopeSignature]) -> Self {
+        let mut keys = KeyHistory::default();
+        // The first version can't contain a removed key.
+        let _ = keys.add(None, &roster);
+        Self {
+            first: roster.version(),
+            before: roster.tables().previous,
+            links: vec![Link::new(&roster, &roster.tables().content(), signatures)],
+            keys,
+            trusted: roster.version(),
+            last: Arc::new(roster),
+            ahead: None,
+        }
+    }
+
+    /// Appends the next version. Its signatures must reach both thresholds, unless a later version is trusted. An error leaves
+    /// the chain unchanged.
+    fn append(&mut self, version: &RosterVersion) -> Result<(), ChainError> {
+        let (next, patch) = read_next(&self.last, version)?;
+        if self.links.len() >= MAX_VERSIONS {
+            let found = MAX_VERSIONS + 1;
+            return Err(ChainError::Count { found });
+        }
+        if self.ahead.is_none() {
+            check_link(&self.last, &next, version.signatures())?;
+        }
+        self.push(next, &patch, version.signatures())
+    }
+
+    fn push(
+        &mut self,
+        next: TrustedRoster,
+        patch: &Map<String, Value>,
+        signatures: &[EnvelopeSignature],
+    ) -> Result<(), ChainError> {
+        self.keys.add(Some(&self.last), &next)?;
+        self.links.push(Link::new(&next, patch, signatures));
+        self.last = Arc::new(next);
+        self.reach();
+        Ok(())
+    }
+
+    /// Takes the last version as the trusted version, if it is this version.
+    fn reach(&mut self) {
+        match &self.ahead {
+            Some(ahead) if ahead.digest == self.last.digest() => {
+                self.trusted = self.last.version();
+                self.ahead = None;
+            }
+            Some(Ahead {
+                known: Some(known), ..
+            }) => self.trusted = known.newest().version(),
+            _ => {}
+        }
+    }
+
+    /// Checks that the trusted version is one of these versions, or leads to the last one by its digests.
+    fn check_connected(&self) -> Result<(), ChainError> {
+        let Some(ahead) = &self.ahead else {
+            return Ok(());
+        };
+        let (last, newest) = (self.last.digest(), self.last.version());
+        let not_trusted = ChainError::NotTrusted {
+            trusted: ahead.digest,
+            version: self.first,
+            first: self.links[0].digest,
+        };
+        let Some(known) = &ahead.known else {
+            return Err(if self.first > 1 {
+                ChainError::TooOld {
+                    trusted: None,
+                    first: self.first,
+                }
+            } else {
+                not_trusted
+            });
+        };
+        let trusted = known.newest().version();
+        if known.number_of(&last).is_some()
+            || known.first == newest + 1 && known.before == Some(last)
+        {
+            self.keys.check_none_returns(&known.keys)
+        } else if known.first > newest + 1 {
+            Err(ChainError::TooNew {
+                trusted: known.first,
+                newest,
+            })
+        } else if trusted + 1 < self.first {
+            Err(ChainError::TooOld {
+                trusted: Some(trusted),
+                first: self.first,
+            })
+        } else {
+            Err(not_trusted)
+        }
     }
 
     /// Extends the chain by one version. The signatures must reach the threshold of the last version and the threshold of
@@ -145,9 +330,9 @@ impl Chain {
     /// # Errors
     /// Returns an error if the version does not follow the last version.
     pub fn extend(&self, envelope: &Envelope) -> Result<Self, ChainError> {
-        let longer = self.with(self.read_next(envelope)?, envelope)?;
-        check_link(self.last(), longer.last(), envelope)?;
-        Ok(longer)
+        let mut chain = self.until(self.last.version());
+        chain.append(&RosterVersion::Whole(envelope.clone()))?;
+        Ok(chain)
     }
 
     /// Checks everything about the next version except its signatures.
@@ -155,64 +340,196 @@ impl Chain {
     /// # Errors
     /// Returns an error if the version can't follow the last version with any signatures.
     pub fn check_follows(&self, envelope: &Envelope) -> Result<TrustedRoster, ChainError> {
-        let next = self.read_next(envelope)?;
-        let _connected = self.with(next.clone(), envelope)?;
+        let (next, _) = read_next(&self.last, &RosterVersion::Whole(envelope.clone()))?;
+        self.keys.clone().add(Some(&self.last), &next)?;
         Ok(next)
     }
 
-    /// Returns the part of the chain that ends with this version.
-    pub fn until(&self, version: u64) -> Self {
-        // Version 1 always exists.
-        let length = usize::try_from(version.max(1))
-            .unwrap_or(usize::MAX)
-            .min(self.versions.len());
-        Self {
-            versions: self.versions[..length].to_vec(),
-            envelopes: self.envelopes[..length].to_vec(),
-            anchor: self.anchor,
-            newer: Vec::new(),
-        }
-    }
-
-    fn with(&self, next: TrustedRoster, envelope: &Envelope) -> Result<Self, ChainError> {
-        let mut chain = self.clone();
-        chain.versions.push(next);
-        chain.envelopes.push(envelope.clone());
-        chain.newer.clear();
-        chain.check_no_return()?;
+    /// Returns the chain with the version after the last one, which the caller trusts without its signatures.
+    ///
+    /// # Errors
+    /// Returns an error if the version does not follow the last version.
+    pub fn with_trusted(&self, next: &TrustedRoster) -> Result<Self, ChainError> {
+        let mut chain = self.until(self.last.version());
+        let envelope = Envelope::new(next.payload(), Vec::new());
+        let (next, patch) = read_next(&self.last, &RosterVersion::Whole(envelope))?;
+        chain.trusted = next.version();
+        chain.push(next, &patch, &[])?;
         Ok(chain)
     }
 
-    fn read_next(&self, envelope: &Envelope) -> Result<TrustedRoster, ChainError> {
-        if self.versions.len() == MAX_VERSIONS {
-            return Err(ChainError::Count {
-                found: MAX_VERSIONS + 1,
-            });
+    /// Returns the part of the chain that ends with this version, or with the nearest version that the chain has.
+    pub fn until(&self, version: u64) -> Self {
+        let version = version.clamp(self.first, self.last.version());
+        let mut chain = self.clone();
+        chain.ahead = None;
+        if let Some(last) = self.own_version(version) {
+            chain.links.truncate((version - self.first + 1) as usize);
+            chain.keys.truncate(version);
+            chain.last = Arc::new(last);
         }
-        read_one(envelope, self.last().version() + 1, Some(self.last()))
+        chain
     }
 
     /// Returns the last version, which the seal in a bundle names.
     pub fn last(&self) -> &TrustedRoster {
-        // `connect` refuses an empty list, so a last version exists.
-        &self.versions[self.versions.len() - 1]
+        &self.last
     }
 
     /// Returns the newest known version: the last version, or a newer pinned version.
     pub fn newest(&self) -> &TrustedRoster {
-        self.newer.last().unwrap_or_else(|| self.last())
+        self.known().map_or(&self.last, Self::newest)
+    }
+
+    /// Returns the trusted versions that are later than the last version.
+    fn known(&self) -> Option<&Self> {
+        self.ahead.as_ref()?.known.as_deref()
+    }
+
+    /// Returns the numbers of the versions, without newer pinned versions.
+    pub fn numbers(&self) -> RangeInclusive<u64> {
+        self.first..=self.last.version()
+    }
+
+    fn link(&self, version: u64) -> Option<&Link> {
+        let at = usize::try_from(version.checked_sub(self.first)?).ok()?;
+        self.links.get(at).map(|link| &**link)
+    }
+
+    /// Returns the digest of this version.
+    pub fn digest_of(&self, version: u64) -> Option<RosterDigest> {
+        let own = self.link(version).map(|link| link.digest);
+        own.or_else(|| self.known()?.digest_of(version))
+    }
+
+    /// Returns the number of the version with this digest.
+    pub fn number_of(&self, digest: &RosterDigest) -> Option<u64> {
+        let own = self.links.iter().rposition(|link| link.digest == *digest);
+        own.map(|at| self.first + at as u64)
+            .or_else(|| self.known()?.number_of(digest))
+    }
+
+    /// Returns the number and the digest of each version, and of the version before the first.
+    pub fn named_digests(&self) -> impl Iterator<Item = (u64, RosterDigest)> {
+        let before = self.before.map(|before| (self.first - 1, before));
+        let own = self.links.iter().map(|link| link.digest);
+        before.into_iter().chain((self.first..).zip(own))
+    }
+
+    /// Returns the part that ends with the version that has this digest, which the caller trusts.
+    pub fn trusted_at(&self, digest: &RosterDigest) -> Option<Self> {
+        let at = self.links.iter().position(|link| link.digest == *digest)?;
+        let mut chain = self.until(self.first + at as u64);
+        chain.trusted = chain.last.version();
+        Some(chain)
+    }
+
+    /// Returns this version.
+    pub fn version(&self, version: u64) -> Option<TrustedRoster> {
+        self.own_version(version)
+            .or_else(|| self.known()?.version(version))
+    }
+
+    fn own_version(&self, version: u64) -> Option<TrustedRoster> {
+        let at = usize::try_from(version.checked_sub(self.first)?).ok()?;
+        if version == self.last.version() {
+            return Some((*self.last).clone());
+        }
+        let links = self.links.get(..=at)?;
+        let mut content = Map::new();
+        links
+            .iter()
+            .for_each(|link| merge(&mut content, &link.patch()));
+        self.made(content, version, None)
+    }
+
+    /// Returns the version after `before`, which is one of the versions of this chain.
+    fn version_after(&self, before: &TrustedRoster) -> Option<TrustedRoster> {
+        let version = before.version() + 1;
+        let mut content = before.tables().content();
+        merge(&mut content, &self.link(version)?.patch());
+        self.made(content, version, Some(before))
+    }
+
+    /// Makes a version again that was read before.
+    fn made(
+        &self,
+        content: Map<String, Value>,
+        version: u64,
+        near: Option<&TrustedRoster>,
+    ) -> Option<TrustedRoster> {
+        let previous = match version - self.first {
+            0 => self.before,
+            _ => Some(self.link(version - 1)?.digest),
+        };
+        let tables = Roster::from_content(content, version, previous).ok()?;
+        TrustedRoster::near(tables, near).ok()
+    }
+
+    /// Returns the envelope of this version, with the signatures of this chain.
+    pub fn envelope(&self, version: u64) -> Option<Envelope> {
+        let link = self.link(version)?;
+        let roster = self.own_version(version)?;
+        Some(Envelope::new(roster.payload(), link.signatures.to_vec()))
+    }
+
+    /// Returns the versions from `first` on.
+    pub fn each_from(&self, first: u64) -> impl Iterator<Item = TrustedRoster> {
+        let first = self.own_version(first.max(self.first));
+        std::iter::successors(first, |before| self.version_after(before))
+    }
+
+    /// Returns the envelopes of all these versions.
+    pub fn envelopes(&self) -> Vec<Envelope> {
+        let signatures = self.links.iter().map(|link| link.signatures.to_vec());
+        let versions = self.each_from(self.first).zip(signatures);
+        versions
+            .map(|(roster, signatures)| Envelope::new(roster.payload(), signatures))
+            .collect()
+    }
+
+    /// Returns the versions from `first` on: this version in full, and each later one as the difference from the version
+    /// before.
+    pub fn versions_from(&self, first: u64) -> Vec<RosterVersion> {
+        let first = first.max(self.first);
+        let whole = self.envelope(first).map(RosterVersion::Whole);
+        let later = (first + 1..=self.last.version()).filter_map(|version| {
+            let link = self.link(version)?;
+            Some(RosterVersion::Patched(PatchedRoster {
+                patch: link.patch(),
+                signatures: link.signatures.to_vec(),
+            }))
+        });
+        whole.into_iter().chain(later).collect()
     }
 
     /// Returns true if every version after the pinned version needed signatures of approvers of the previous version.
     /// Earlier versions are not checked, because the reader trusts the pinned version directly.
     pub fn is_guarded_since_trusted(&self) -> bool {
-        let before_last = self.versions.len() - 1;
-        // No version follows a pinned version that is the newest version.
-        let since = self
-            .versions
-            .get(self.anchor..before_last)
-            .unwrap_or_default();
-        since.iter().all(TrustedRoster::is_guarded)
+        let since = self.trusted.max(self.first)..self.last.version();
+        since.into_iter().all(|version| self.is_guarded(version))
+    }
+
+    fn is_guarded(&self, version: u64) -> bool {
+        self.link(version).is_none_or(|link| link.is_guarded)
+    }
+
+    /// Returns the numbers of the unguarded versions from the pinned version to the last version. The version after an
+    /// unguarded version needs no signature. The supplier of the chain could have replaced that version.
+    pub fn unguarded(&self) -> impl Iterator<Item = u64> {
+        let last = self.last.version();
+        let from = self.trusted.min(last).max(self.first);
+        (from..=last).filter(|version| !self.is_guarded(*version))
+    }
+
+    /// Returns the keys of all these versions.
+    pub fn keys(&self) -> &KeyHistory {
+        &self.keys
+    }
+
+    /// Returns the keys of the newer pinned versions.
+    pub fn newer_keys(&self) -> Option<&KeyHistory> {
+        self.known().map(Self::keys)
     }
 
     /// Says why the last version does not accept signatures of this key. `passkeys` is true if policy has `passkeys`.
@@ -242,13 +559,9 @@ impl Chain {
                 key.kind()
             );
         }
-        let removed = self
-            .versions
-            .iter()
-            .rposition(|version| version.key(keyid).is_some());
-        let removed = removed.and_then(|at| self.versions.get(at + 1));
-        let removed = removed.map_or_else(String::new, |next| {
-            format!("; version {} removed it", next.version())
+        let removed = self.keys.removed_by(keyid);
+        let removed = removed.map_or_else(String::new, |version| {
+            format!("; version {version} removed it")
         });
         format!(
             "the key {keyid} is in no role of roster version {}{removed}",
@@ -256,121 +569,96 @@ impl Chain {
         )
     }
 
-    /// Returns the version with this digest.
-    pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
-        self.versions
-            .iter()
-            .chain(&self.newer)
-            .find(|roster| roster.digest() == *digest)
-    }
-
-    /// Returns the parsed versions from version 1 to the last version.
-    pub fn versions(&self) -> &[TrustedRoster] {
-        &self.versions
-    }
-
-    /// Returns the signed envelopes of the versions from version 1 to the last version.
-    pub fn envelopes(&self) -> &[Envelope] {
-        &self.envelopes
-    }
-
-    /// Returns the envelopes as a canonical JSON array. A bundle contains this array in `roster`, and a seal contains
-    /// its digest in `rosters`.
-    ///
-    /// # Errors
-    /// Never returns an error in practice, because envelopes consist of texts.
-    pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
-        Ok(canonical::canonical_of(&self.envelopes)?)
-    }
-
-    /// Returns the unguarded versions from the pinned version to the last version. The version after an unguarded
-    /// version needs no signature. The supplier of the chain could have replaced that version.
-    pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
-        let from = self.anchor.min(self.versions.len() - 1);
-        self.versions[from..]
-            .iter()
-            .filter(|roster| !roster.is_guarded())
-    }
-
     /// Returns the first version after version `since` that does not reach a threshold without the signatures of revoked
-    /// keys. `envelopes` has the versions of this chain from version 1 on, perhaps with other valid signatures. The pinned
-    /// version and the versions before it are not judged, because the reader trusts them without their signatures.
+    /// keys. `others` has the versions after `since`, perhaps with other valid signatures; without it, the signatures of this
+    /// chain are judged. The pinned version and the versions before it are not judged, because the reader trusts them without
+    /// their signatures.
     pub fn lacks_without(
         &self,
-        envelopes: &[Envelope],
         since: u64,
+        others: Option<&[RosterVersion]>,
         is_revoked: impl Fn(&KeyId) -> bool,
     ) -> Option<ChainError> {
-        let first = usize::try_from(since.max(1))
-            .unwrap_or(usize::MAX)
-            .max(self.anchor + 1);
-        (first..envelopes.len().min(self.versions.len())).find_map(|at| {
-            let mut envelope = envelopes[at].clone();
-            envelope
-                .signatures
-                .retain(|signature| !is_revoked(&signature.keyid));
-            check_link(&self.versions[at - 1], &self.versions[at], &envelope).err()
-        })
-    }
-
-    // A key that a version removed may never return, under any name or role.
-    fn check_no_return(&self) -> Result<(), ChainError> {
-        let mut last_seen: HashMap<[u8; 32], u64> = HashMap::new();
-        for roster in self.versions.iter().chain(&self.newer) {
-            for (material, holder) in roster.material() {
-                if let Some(seen) = last_seen.insert(material, roster.version())
-                    && seen + 1 < roster.version()
-                {
-                    return Err(ChainError::KeyReturned {
-                        version: roster.version(),
-                        gone_after: seen,
-                        holder: holder.to_string(),
-                    });
-                }
+        let from = since.max(self.trusted).max(self.first);
+        let mut before = self.own_version(from)?;
+        for next in self.each_from(from).skip(1) {
+            let signatures = match others {
+                Some(others) => others
+                    .get((before.version() - since) as usize)?
+                    .signatures(),
+                None => &self.link(next.version())?.signatures,
+            };
+            let left = signatures.iter().filter(|one| !is_revoked(&one.keyid));
+            let left: Vec<_> = left.cloned().collect();
+            if let Err(error) = check_link(&before, &next, &left) {
+                return Some(error);
             }
+            before = next;
         }
-        Ok(())
+        None
     }
 }
 
-/// Reads versions from version 1 on, without checking signatures. Each version must name the digest of the version
-/// before.
-fn read(versions: &[Envelope]) -> Result<Vec<TrustedRoster>, ChainError> {
-    if versions.is_empty() || versions.len() > MAX_VERSIONS {
-        return Err(ChainError::Count {
-            found: versions.len(),
-        });
-    }
-    let mut read: Vec<TrustedRoster> = Vec::with_capacity(versions.len());
-    for (at, envelope) in versions.iter().enumerate() {
-        let roster = read_one(envelope, at as u64 + 1, read.last())?;
-        read.push(roster);
-    }
-    Ok(read)
-}
-
-fn read_one(
-    envelope: &Envelope,
-    version: u64,
-    before: Option<&TrustedRoster>,
-) -> Result<TrustedRoster, ChainError> {
-    let payload = payload_of(envelope, Base64::Strict)
-        .map_err(|error| ChainError::Malformed { version, error })?;
-    let roster = TrustedRoster::from_payload(&payload)
-        .map_err(|error| ChainError::Roster { version, error })?;
-    if roster.version() != version {
-        return Err(ChainError::OutOfOrder {
-            expected: version,
-            found: roster.version(),
-        });
-    }
-    if roster.tables().previous != before.map(TrustedRoster::digest) {
-        return Err(ChainError::OtherPrevious { version });
-    }
-    if version == 1 && !envelope.signatures.is_empty() {
+/// Reads the first version of a list, without checking its signatures.
+fn read_first(
+    version: &RosterVersion,
+) -> Result<(TrustedRoster, &[EnvelopeSignature]), ChainError> {
+    let RosterVersion::Whole(envelope) = version else {
+        return Err(ChainError::FirstIsPatch);
+    };
+    let number = 1;
+    let payload = payload_of(envelope, Base64::Strict).map_err(|error| ChainError::Malformed {
+        version: number,
+        error,
+    })?;
+    let roster = TrustedRoster::from_payload(&payload).map_err(|error| ChainError::Roster {
+        version: number,
+        error,
+    })?;
+    if roster.version() == 1 && !envelope.signatures.is_empty() {
         return Err(ChainError::FirstIsSigned);
     }
-    Ok(roster)
+    Ok((roster, &envelope.signatures))
+}
+
+/// Reads the version after `before`, without checking its signatures. Also returns the patch between the two.
+fn read_next(
+    before: &TrustedRoster,
+    next: &RosterVersion,
+) -> Result<(TrustedRoster, Map<String, Value>), ChainError> {
+    let version = before.version() + 1;
+    let malformed = |error| ChainError::Malformed { version, error };
+    let wrong = |error| ChainError::Roster { version, error };
+    let (roster, patch) = match next {
+        RosterVersion::Whole(envelope) => {
+            let payload = payload_of(envelope, Base64::Strict).map_err(malformed)?;
+            let roster = TrustedRoster::from_payload(&payload).map_err(wrong)?;
+            if roster.version() != version {
+                return Err(ChainError::OutOfOrder {
+                    expected: version,
+                    found: roster.version(),
+                });
+            }
+            if roster.tables().previous != Some(before.digest()) {
+                return Err(ChainError::OtherPrevious { version });
+            }
+            let patch = patch_between(&before.tables().content(), &roster.tables().content());
+            (roster, patch)
+        }
+        RosterVersion::Patched(next) => {
+            let content = patched(&before.tables().content(), &next.patch).map_err(malformed)?;
+            let tables =
+                Roster::from_content(content, version, Some(before.digest())).map_err(malformed)?;
+            let roster = TrustedRoster::near(tables, Some(before)).map_err(wrong)?;
+            check_signatures(roster.payload(), &next.signatures, Base64::Strict)
+                .map_err(malformed)?;
+            (roster, next.patch.clone())
+        }
+    };
+    if roster.tables().name != before.tables().name {
+        return Err(ChainError::OtherName { version });
+    }
+    Ok((roster, patch))
 }
 
 /// Returns the payload of an envelope that is trusted without its signatures.
@@ -381,28 +669,36 @@ fn read_one(
 pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malformed> {
     // `from_envelope` checks the type, the sizes and the form of all base64.
     let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
+    let payload = base64.decode("/payload", &envelope.payload)?;
+    check_signatures(&payload, &envelope.signatures, base64)?;
+    Ok(payload)
+}
+
+/// Checks the form of signatures, and with strict base64 their order too.
+fn check_signatures(
+    payload: &[u8],
+    signatures: &[EnvelopeSignature],
+    base64: Base64,
+) -> Result<(), Malformed> {
+    let _checked: Signed<Roster> = Signed::from_parts(payload, signatures, base64)?;
     // In bundles and in the log, signatures are sorted by key id, and each key signs once.
-    if base64 == Base64::Strict
-        && !envelope
-            .signatures
-            .is_sorted_by(|one, next| one.keyid < next.keyid)
-    {
+    if base64 == Base64::Strict && !signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
         return Err(Malformed::at(
             "/signatures",
             "the signatures are out of order, or a key signed twice: sort the signatures by keyid, and list each key \
              once",
         ));
     }
-    base64.decode("/payload", &envelope.payload)
+    Ok(())
 }
 
 /// Checks that the signatures of `next` reach the thresholds of `before` and of `next`.
 fn check_link(
     before: &TrustedRoster,
     next: &TrustedRoster,
-    envelope: &Envelope,
+    signatures: &[EnvelopeSignature],
 ) -> Result<(), ChainError> {
-    let standing = SuccessionTallies::of(before, next, &envelope.signatures)?;
+    let standing = SuccessionTallies::of(before, next, signatures)?;
     for tally in [&standing.of_before, &standing.of_next] {
         if tally.missing() > 0 {
             return Err(ChainError::TooFewSignatures {
@@ -419,7 +715,7 @@ fn check_link(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::{EnvelopeSignature, PAYLOAD_TYPE, SecretKey, SshKey, pae};
+    use documents::{PAYLOAD_TYPE, SecretKey, SshKey, pae};
 
     const ALICE: u8 = 1;
     const BOB: u8 = 2;
@@ -463,7 +759,7 @@ mod tests {
     /// Change that makes the next version, and the keys that sign it.
     type Step<'a> = (&'a dyn Fn(&mut Roster), &'a [u8]);
 
-    fn versions(edits: &[Step<'_>]) -> Vec<Envelope> {
+    fn envelopes(edits: &[Step<'_>]) -> Vec<Envelope> {
         let mut tables = first();
         let mut chain = vec![sign(tables.clone(), &[])];
         for (edit, seeds) in edits {
@@ -475,6 +771,29 @@ mod tests {
         chain
     }
 
+    fn whole(envelopes: &[Envelope]) -> Vec<RosterVersion> {
+        envelopes
+            .iter()
+            .cloned()
+            .map(RosterVersion::Whole)
+            .collect()
+    }
+
+    fn versions(edits: &[Step<'_>]) -> Vec<RosterVersion> {
+        whole(&envelopes(edits))
+    }
+
+    fn envelope(version: &RosterVersion) -> &Envelope {
+        match version {
+            RosterVersion::Whole(envelope) => envelope,
+            RosterVersion::Patched(_) => panic!("a difference"),
+        }
+    }
+
+    fn pinned(version: &RosterVersion) -> Pinned {
+        Pinned::Digest(digest(envelope(version)))
+    }
+
     fn same(_: &mut Roster) {}
 
     #[test]
@@ -482,14 +801,14 @@ mod tests {
         // Version 2 has no signatures, so only the `previous` digests connect it with version 1.
         let chain = versions(&[(&same, &[]), (&same, &[])]);
         assert!(
-            Chain::connect(&Pinned::Digest(digest(&chain[2])), &chain).is_ok(),
+            Chain::connect(&pinned(&chain[2]), &chain).is_ok(),
             "pinned at the end"
         );
         assert!(
-            Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).is_err(),
+            Chain::connect(&pinned(&chain[0]), &chain).is_err(),
             "pinned at the beginning"
         );
-        let newest = Pinned::from_envelope(&chain[2]).expect("roster");
+        let newest = Pinned::from_envelope(envelope(&chain[2])).expect("roster");
         let connected = Chain::connect(&newest, &chain[..2]).expect("one newer than those here");
         assert_eq!(
             (connected.last().version(), connected.newest().version()),
@@ -541,24 +860,24 @@ mod tests {
             Err(ChainError::NotTrusted { .. })
         ));
         assert_eq!(
-            all.extend(&chain[3]).expect_err("the same again"),
+            all.extend(envelope(&chain[3])).expect_err("the same again"),
             ChainError::OutOfOrder {
                 expected: 5,
                 found: 4
             }
         );
         let shorter = Chain::from_first(&chain[..3]).expect("connected");
-        assert_eq!(all.until(3).to_canonical(), shorter.to_canonical());
+        assert_eq!(all.until(3).versions_from(1), shorter.versions_from(1));
         assert_eq!(
             [0, 9].map(|version| all.until(version).last().version()),
             [1, 4]
         );
         assert_eq!(
             shorter
-                .extend(&chain[3])
+                .extend(envelope(&chain[3]))
                 .expect("it follows")
-                .to_canonical(),
-            all.to_canonical()
+                .versions_from(1),
+            all.versions_from(1)
         );
     }
 
@@ -568,12 +887,8 @@ mod tests {
         let guarded = |roster: &mut Roster| roster.threshold = 2;
         let chain = versions(&[(&open, &[ALICE, BOB]), (&guarded, &[ALICE, BOB])]);
         let seen = |at: usize| {
-            let chain =
-                Chain::connect(&Pinned::Digest(digest(&chain[at])), &chain).expect("connected");
-            chain
-                .unguarded()
-                .map(TrustedRoster::version)
-                .collect::<Vec<_>>()
+            let chain = Chain::connect(&pinned(&chain[at]), &chain).expect("connected");
+            chain.unguarded().collect::<Vec<_>>()
         };
         assert_eq!(
             (seen(0), seen(1), seen(2)),
@@ -591,13 +906,12 @@ mod tests {
             (&same, &[ALICE]),
             (&same, &[BOB]),
         ]);
-        let lacking = |pinned: usize, since: u64, revoked: &[u8]| {
-            let connected =
-                Chain::connect(&Pinned::Digest(digest(&chain[pinned])), &chain).expect("connected");
+        let lacking = |trusted: usize, since: u64, revoked: &[u8]| {
+            let connected = Chain::connect(&pinned(&chain[trusted]), &chain).expect("connected");
             let is_revoked =
                 |keyid: &KeyId| revoked.iter().any(|seed| key(*seed).keyid() == *keyid);
             connected
-                .lacks_without(&chain, since, is_revoked)
+                .lacks_without(since, chain.get(since as usize..), is_revoked)
                 .map(|error| match error {
                     ChainError::TooFewSignatures { version, .. } => version,
                     other => panic!("{other}"),
@@ -621,6 +935,216 @@ mod tests {
         assert_eq!(lacking(0, 9, &[ALICE, BOB]), None);
     }
 
+    /// A chain of five versions: bob gets another key in version 3, and version 5 has another policy.
+    fn five() -> Vec<Envelope> {
+        let rotate = |roster: &mut Roster| {
+            let bob = "bob".parse().expect("name");
+            roster.approvers.get_mut(&bob).expect("bob").keys = vec![key(21).line().to_owned()];
+        };
+        let policy = |roster: &mut Roster| roster.policy = documents::PolicyDigest::of(b"other");
+        envelopes(&[
+            (&same, &[ALICE, BOB]),
+            (&rotate, &[ALICE, BOB, 21]),
+            (&same, &[ALICE, 21]),
+            (&policy, &[ALICE, 21]),
+        ])
+    }
+
+    #[test]
+    fn differences_lead_to_the_same_versions() {
+        let all = five();
+        let chain = Chain::from_first(&whole(&all)).expect("connected");
+        for first in 1..=5 {
+            let versions = chain.versions_from(first);
+            assert_eq!(RosterVersion::check_form(&versions), Ok(()));
+            assert_eq!(versions.len() as u64, 6 - first);
+            let at = first as usize - 1;
+            assert_eq!(envelope(&versions[0]), &all[at]);
+            let again = Chain::connect(&pinned(&RosterVersion::Whole(all[at].clone())), &versions)
+                .expect("connected");
+            assert_eq!(again.envelopes(), all[at..], "from version {first}");
+            for version in first..=5 {
+                let envelope = again.envelope(version).expect("here");
+                assert_eq!(envelope, all[version as usize - 1]);
+                assert_eq!(again.digest_of(version), Some(digest(&envelope)));
+                assert_eq!(again.number_of(&digest(&envelope)), Some(version));
+                let short = again.until(version);
+                assert_eq!(short.last().digest(), digest(&envelope));
+                assert_eq!(short.envelopes(), all[at..version as usize]);
+            }
+        }
+        let mut more = chain.versions_from(1);
+        let RosterVersion::Patched(last) = &mut more[4] else {
+            panic!("in full")
+        };
+        last.patch.insert("threshold".to_owned(), 2.into());
+        let error = Chain::from_first(&more).expect_err("a part without an effect");
+        assert!(
+            matches!(error, ChainError::Malformed { version: 5, .. }),
+            "{error}"
+        );
+        more.truncate(3);
+        more.remove(1);
+        let error = Chain::from_first(&more).expect_err("version 2 is missing");
+        assert!(
+            matches!(error, ChainError::Signature { version: 2, .. }),
+            "{error}"
+        );
+        assert_eq!(
+            Chain::from_first(&more[1..]).err(),
+            Some(ChainError::FirstIsPatch)
+        );
+    }
+
+    #[test]
+    fn a_chain_may_begin_with_a_later_version() {
+        let all = five();
+        let chain = Chain::from_first(&whole(&all)).expect("connected");
+        let file = |version: usize| Pinned::from_envelope(&all[version - 1]).expect("a roster");
+        let known = |first: u64, last: u64| {
+            let trusted = pinned(&RosterVersion::Whole(all[first as usize - 1].clone()));
+            let versions = chain.until(last).versions_from(first);
+            Pinned::Chain(Box::new(
+                Chain::connect(&trusted, &versions).expect("known"),
+            ))
+        };
+        let with =
+            |trusted: &Pinned, first: u64| Chain::connect(trusted, &chain.versions_from(first));
+        for trusted in [
+            file(3),
+            file(4),
+            file(5),
+            file(2),
+            known(1, 2),
+            known(1, 4),
+            known(2, 5),
+            known(3, 3),
+        ] {
+            let connected = with(&trusted, 3).expect("connected");
+            assert_eq!(connected.last().version(), 5);
+            assert_eq!(
+                connected.number_of(&trusted.digest()).is_some(),
+                true,
+                "{connected:?}"
+            );
+        }
+        assert_eq!(
+            with(&known(1, 2), 3).expect("connected").numbers(),
+            1..=5,
+            "what was known is kept"
+        );
+        let missing = |trusted: &Pinned, first| with(trusted, first).expect_err("a gap").missing();
+        assert_eq!(missing(&file(1), 3), Some((2, 2)));
+        assert_eq!(missing(&file(1), 5), Some((2, 4)));
+        assert_eq!(missing(&known(1, 2), 4), Some((3, 3)));
+        assert_eq!(missing(&Pinned::Digest(digest(&all[0])), 3), Some((1, 2)));
+        let short = chain.until(3).versions_from(2);
+        assert_eq!(
+            Chain::connect(&file(5), &short)
+                .expect_err("a gap")
+                .missing(),
+            Some((4, 4))
+        );
+        assert_eq!(
+            Chain::connect(&file(4), &short)
+                .expect("the next")
+                .newest()
+                .version(),
+            4
+        );
+
+        // The version before is trusted, so the first version needs signatures by it.
+        let unsigned = |version: usize| {
+            let mut all = all[version - 1..].to_vec();
+            all[0].signatures.clear();
+            whole(&all)
+        };
+        let error = Chain::connect(&file(2), &unsigned(3)).expect_err("unsigned");
+        assert!(
+            matches!(error, ChainError::TooFewSignatures { version: 3, .. }),
+            "{error}"
+        );
+        assert!(
+            Chain::connect(&file(3), &unsigned(3)).is_ok(),
+            "trusted itself"
+        );
+
+        let fork = envelopes(&[(&|roster| roster.threshold = 1, &[ALICE, BOB])]);
+        let fork = Pinned::from_envelope(&fork[1]).expect("a roster");
+        for first in [1, 2, 3] {
+            let error = with(&fork, first).expect_err("another version 2");
+            assert!(
+                matches!(error, ChainError::NotTrusted { .. }),
+                "{first}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_that_a_known_version_removed_does_not_return_in_a_chain_that_begins_later() {
+        fn carol(roster: &mut Roster) -> &mut Vec<String> {
+            &mut roster
+                .approvers
+                .values_mut()
+                .next_back()
+                .expect("carol")
+                .keys
+        }
+        let line = key(33).line().to_owned();
+        let add = |roster: &mut Roster| carol(roster).push(line.clone());
+        let remove = |roster: &mut Roster| drop(carol(roster).pop());
+        let all = versions(&[
+            (&add, &[ALICE, BOB]),
+            (&remove, &[ALICE, BOB]),
+            (&same, &[ALICE, BOB]),
+            (&add, &[ALICE, BOB]),
+        ]);
+        let returned = |result: Result<Chain, ChainError>| {
+            let error = result.expect_err("it returns");
+            assert!(
+                matches!(
+                    error,
+                    ChainError::KeyReturned {
+                        version: 5,
+                        gone_after: 2,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        };
+        returned(Chain::connect(&pinned(&all[0]), &all));
+        returned(Chain::connect(&pinned(&all[4]), &all));
+        let four = Chain::connect(&pinned(&all[0]), &all[..4]).expect("until version 4");
+        returned(four.extend(envelope(&all[4])));
+        returned(Chain::connect(
+            &Pinned::Chain(Box::new(four.clone())),
+            &all[3..],
+        ));
+        assert!(
+            Chain::connect(&pinned(&all[3]), &all[3..]).is_ok(),
+            "nobody knows of it"
+        );
+        let later = Chain::connect(&pinned(&all[3]), &all[3..]).expect("connected");
+        returned(Chain::connect(&Pinned::Chain(Box::new(later)), &all[..4]));
+        let two = four.until(2);
+        assert_eq!(
+            two.until(1)
+                .extend(envelope(&all[1]))
+                .expect("again")
+                .envelopes(),
+            two.envelopes()
+        );
+    }
+
+    #[test]
+    fn the_name_of_a_roster_never_changes() {
+        let rename = |roster: &mut Roster| roster.name.push('2');
+        let all = versions(&[(&rename, &[ALICE, BOB])]);
+        let error = Chain::connect(&pinned(&all[0]), &all).expect_err("another name");
+        assert_eq!(error, ChainError::OtherName { version: 2 });
+    }
+
     #[test]
     fn a_removed_key_of_an_unverified_type_cannot_be_used_again() {
         let line = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com AAAAK3dlYmF1dGhuLXNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAB";
@@ -640,8 +1164,7 @@ mod tests {
             (&remove, &[ALICE, BOB]),
             (&return_as_operator, &[ALICE, BOB]),
         ]);
-        let error =
-            Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).expect_err("back again");
+        let error = Chain::connect(&pinned(&chain[0]), &chain).expect_err("back again");
         assert!(
             matches!(
                 error,

@@ -3,8 +3,8 @@
 use crate::RosterError;
 use documents::{KeyId, Malformed, RosterDigest};
 
-/// Maximum number of versions. One version has at most 256 KiB, and a bundle has at most 4 MiB.
-pub const MAX_VERSIONS: usize = 1024;
+/// Maximum number of versions. Before that, the size of a bundle is the limit.
+pub const MAX_VERSIONS: usize = 65_536;
 
 /// Reason why versions of a roster are not connected with the pinned version.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -45,6 +45,17 @@ pub enum ChainError {
         /// The version.
         version: u64,
     },
+    /// The first version of a list is not in full.
+    #[error("the first version of the roster is a difference, but no version is before it")]
+    FirstIsPatch,
+    /// The name of the roster differs from that in the version before.
+    #[error(
+        "version {version} of the roster has another `name`: the name of a roster never changes"
+    )]
+    OtherName {
+        /// The version.
+        version: u64,
+    },
     /// Version 1 has signatures.
     #[error(
         "version 1 of a roster must have no signatures, because verifiers pin its digest: remove the signatures"
@@ -52,12 +63,14 @@ pub enum ChainError {
     FirstIsSigned,
     /// No version in the list is a pinned version.
     #[error(
-        "no version of the roster has the trusted digest {trusted}; version 1 here has the digest {first}"
+        "no version of the roster has the trusted digest {trusted}; version {version} here has the digest {first}"
     )]
     NotTrusted {
         /// The pinned digest.
         trusted: RosterDigest,
-        /// The digest of version 1 in the list.
+        /// The number of the first version in the list.
+        version: u64,
+        /// The digest of the first version in the list.
         first: RosterDigest,
     },
     /// The pinned version is newer than all versions in the list, and versions in between are missing.
@@ -72,6 +85,14 @@ pub enum ChainError {
         trusted: u64,
         /// Number of the newest version in the list.
         newest: u64,
+    },
+    /// The list begins with a later version than the one after the pinned version.
+    #[error("{}", too_old_words(.trusted.as_ref(), *.first))]
+    TooOld {
+        /// The pinned version, unless only its digest is pinned.
+        trusted: Option<u64>,
+        /// Number of the first version in the list.
+        first: u64,
     },
     /// A signature is not valid, or the signer is not allowed to sign.
     #[error("version {version} of the roster: the signature of {keyid} does not count: {why}")]
@@ -122,9 +143,36 @@ pub fn missing_words(first: u64, last: u64) -> String {
     }
 }
 
+fn too_old_words(trusted: Option<&u64>, first: u64) -> String {
+    let advice = "give the missing versions with --roster too (the boundary stores each version as roster.d/N.json), or get \
+                  the bundle with all versions";
+    match trusted {
+        Some(trusted) => format!(
+            "{}: the trusted roster is version {trusted}, and the versions here begin with version {first}; {advice}",
+            missing_words(trusted + 1, first - 1)
+        ),
+        None => format!(
+            "the versions here begin with version {first}, and none of them has the trusted digest, so it may be that of an \
+             earlier version; {advice}"
+        ),
+    }
+}
+
 impl ChainError {
+    /// Returns the first and the last of the versions without which nobody can decide whether the list is connected with the
+    /// pinned version.
+    pub fn missing(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::TooNew { trusted, newest } => Some((newest + 1, trusted - 1)),
+            Self::TooOld { trusted, first } => {
+                Some((trusted.map_or(1, |trusted| trusted + 1), first - 1))
+            }
+            _ => None,
+        }
+    }
+
     /// Returns true if the versions may be valid, but do not connect to a trusted version.
     pub fn is_of_trust(&self) -> bool {
-        matches!(self, Self::NotTrusted { .. } | Self::TooNew { .. })
+        self.missing().is_some() || matches!(self, Self::NotTrusted { .. })
     }
 }

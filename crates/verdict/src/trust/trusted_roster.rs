@@ -24,7 +24,7 @@ pub struct TrustedRoster {
     roster: Roster,
     payload: Arc<[u8]>,
     digest: RosterDigest,
-    index: Index,
+    index: Arc<Index>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -78,20 +78,42 @@ impl TrustedRoster {
     /// # Errors
     /// Returns an error if the statement is too large, or breaks rules. The error lists all broken rules.
     pub fn from_tables(tables: Roster) -> Result<Self, RosterError> {
+        Self::near(tables, None)
+    }
+
+    /// Does the same as [`Self::from_tables`]. If the tables have the same people and keys as `near`, their rules are not
+    /// checked again.
+    pub(super) fn near(tables: Roster, near: Option<&Self>) -> Result<Self, RosterError> {
         let statement = tables.into_statement().map_err(RosterError::Malformed)?;
         let payload = statement.to_payload().map_err(RosterError::Malformed)?;
-        Self::from_statement(statement, &payload)
+        let index = near.filter(|near| has_same_people(&near.roster, &statement.predicate));
+        match index {
+            Some(near) => Ok(Self::indexed(
+                statement.predicate,
+                &payload,
+                near.index.clone(),
+            )),
+            None => Self::from_statement(statement, &payload),
+        }
     }
 
     fn from_statement(statement: Statement<Roster>, payload: &[u8]) -> Result<Self, RosterError> {
-        let roster = statement.predicate;
-        let index = check(&roster).map_err(RosterError::Faults)?;
-        Ok(Self {
+        let index = check(&statement.predicate).map_err(RosterError::Faults)?;
+        Ok(Self::indexed(statement.predicate, payload, Arc::new(index)))
+    }
+
+    fn indexed(roster: Roster, payload: &[u8], index: Arc<Index>) -> Self {
+        Self {
             roster,
             payload: payload.into(),
             digest: RosterDigest::of(payload),
             index,
-        })
+        }
+    }
+
+    /// Returns true if the other version was made from this one and has the same people and keys.
+    pub(super) fn has_people_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.index, &other.index)
     }
 
     /// Returns the tables.
@@ -286,21 +308,32 @@ impl TrustedRoster {
         text
     }
 
-    /// Returns all keys of the roster as arrays of 32 bytes. A key that a version removed must not be in a later
-    /// version.
-    pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &KeyHolder)> {
-        let known = self
-            .index
-            .keys
-            .values()
-            .map(|(holder, key)| (*key.material(), holder));
-        known.chain(
-            self.index
-                .foreign
-                .iter()
-                .map(|(holder, key)| (key.material(), holder)),
-        )
+    /// Returns all keys of the roster. A key that a version removed must not be in a later version.
+    pub(super) fn keys(&self) -> impl Iterator<Item = HeldKey<'_>> {
+        let known = self.index.keys.values().map(|(holder, key)| HeldKey {
+            material: *key.material(),
+            keyid: key.keyid(),
+            holder,
+            foreign: None,
+        });
+        let foreign = self.index.foreign.iter().map(|(holder, key)| HeldKey {
+            material: key.material(),
+            keyid: key.keyid(),
+            holder,
+            foreign: Some(key),
+        });
+        known.chain(foreign)
     }
+}
+
+/// A key of a roster.
+pub(super) struct HeldKey<'a> {
+    /// The 32 bytes that represent the key in comparisons.
+    pub material: [u8; 32],
+    pub keyid: KeyId,
+    pub holder: &'a KeyHolder,
+    /// The key, if its type is not Ed25519.
+    pub foreign: Option<&'a ForeignKey>,
 }
 
 /// Proof that the roster does not use a name.
@@ -325,6 +358,19 @@ pub enum RosterError {
     /// The roster breaks rules.
     #[error("{}", joined(.0, "; "))]
     Faults(Vec<Malformed>),
+}
+
+/// Returns true if two rosters have the same tables that [`check`] reads.
+fn has_same_people(one: &Roster, other: &Roster) -> bool {
+    let tables = |roster: &Roster| -> Roster {
+        Roster {
+            policy: one.policy,
+            version: one.version,
+            previous: one.previous,
+            ..roster.clone()
+        }
+    };
+    *one == tables(other)
 }
 
 fn check(roster: &Roster) -> Result<Index, Vec<Malformed>> {

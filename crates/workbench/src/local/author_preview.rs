@@ -24,8 +24,8 @@ use crossing::{SealContent, SealPredecessor, profile_on_host};
 use documents::{
     Approver, Authorization, BoundaryRef, Code, Configuration, ConfiguredLimits, ConfiguredSandbox,
     DEFAULT_WINDOW_S, Envelope, EnvelopeSignature, Epoch, Genesis, GenesisSalt, Group, GroupName,
-    KeyList, Level, Nonce, PAYLOAD_TYPE, ProposalId, Roster, STRICT, SealDigest, SecretKey, SshKey,
-    StepDigest, StepReference, Timestamp, joined, locked, pae,
+    KeyList, Level, Nonce, PAYLOAD_TYPE, ProposalId, Roster, RosterVersion, STRICT, SealDigest,
+    SecretKey, SshKey, StepDigest, StepReference, Timestamp, joined, locked, pae,
 };
 use reading::{FileProblem, Locks, Policy, RegisteredStep, Registry, StoredStep, builtins};
 use verdict::{Chain, StepInForce};
@@ -88,7 +88,8 @@ impl PreviewRules {
             .map_err(|errors| lines(&errors))?;
         let boundary = Invented::new("boundary", around)?;
         let roster = self.roster(step, &boundary, around)?;
-        let rosters = Chain::from_first(&[Envelope::new(&roster, Vec::new())])?;
+        let first = RosterVersion::Whole(Envelope::new(&roster, Vec::new()));
+        let rosters = Chain::from_first(&[first])?;
         let trusted = rosters.last().clone();
         let content = SealContent {
             name: "example".parse()?,

@@ -23,12 +23,12 @@ use crate::{
     is_active, newest_of, newest_unconnected, now, open_lines, seem_same, trust_advice,
 };
 use documents::{
-    Base64, Checkpoint, Envelope, Frontier, ReceiptId, RosterDigest, TILE_WIDTH, Timestamp, hex,
+    Checkpoint, Frontier, ReceiptId, RosterDigest, RosterVersion, TILE_WIDTH, Timestamp, hex,
     joined, merkle,
 };
 use verdict::{
-    AuditEvent, Auditor, Expected, Finding, FindingKind, LogEntry, Pinned, SeenHead, Summary,
-    VersionFacts, entry, payload_of, rosters_in,
+    AuditEvent, Auditor, Chain, Expected, Finding, FindingKind, LogEntry, Pinned, SeenHead,
+    Summary, VersionFacts, entry, rosters_in,
 };
 
 pub struct AuditOutput<'a> {
@@ -369,9 +369,8 @@ pub fn begin(
         rosters_in(&LogEntry::of(first), place).map_err(|error| place.unreadable(error))?;
     if trust.is_empty() {
         let message = "there is no trusted roster: give one with --roster".to_owned();
-        let first = versions.as_deref().and_then(|versions| versions.first());
-        let first = first.and_then(|version| payload_of(version, Base64::Strict).ok());
-        let first = first.map(|payload| RosterDigest::of(&payload));
+        let chain = versions.and_then(|versions| Chain::unverified(&versions).ok());
+        let first = chain.and_then(|chain| chain.digest_of(1));
         return Ok(Err(NotBegun::Untrusted { message, first }));
     }
     let Some(versions) = versions else {
@@ -383,7 +382,7 @@ pub fn begin(
             message,
         ))));
     };
-    let new = |trust: &ChosenTrust, versions: &[Envelope]| {
+    let new = |trust: &ChosenTrust, versions: &[RosterVersion]| {
         Auditor::new(trust.pinned.clone(), versions, expected.clone())
     };
     let mut joined = join(trust, &versions);
@@ -475,8 +474,8 @@ fn later_rosters(
     place: &LogSource,
     size: u64,
     known: usize,
-) -> CommandResult<Option<Vec<Envelope>>> {
-    let mut longest: Option<Vec<Envelope>> = None;
+) -> CommandResult<Option<Vec<RosterVersion>>> {
+    let mut longest: Option<Vec<RosterVersion>> = None;
     each_entry(place, 0, size, |entry| {
         if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
             && versions.len() > longest.as_ref().map_or(known, Vec::len)

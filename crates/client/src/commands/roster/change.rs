@@ -20,7 +20,8 @@ use crate::{
 };
 use documents::{
     Base64, Configuration, Envelope, ForeignKey, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf,
-    Roster, RosterDigest, SshKey, StepDefinition, canonical_of, first_of, joined, json, merkle,
+    Roster, RosterDigest, RosterVersion, SshKey, StepDefinition, canonical_of, first_of, joined,
+    json, merkle,
 };
 use reading::{
     Builtins, Policy, PolicyProfile, Ruling, profile_of_step, required_permissions::needs, resolve,
@@ -425,7 +426,7 @@ pub struct ProposedRoster {
 }
 
 /// Maximum number of files in the directory that are read.
-const MOST_FILES: usize = 2048;
+const MOST_FILES: usize = 65_536 + 16;
 
 impl ProposedRoster {
     /// Reads the file, which may be a draft, and finds the previous version in the directory of the file, in `earlier`, or
@@ -515,6 +516,7 @@ impl ProposedRoster {
         let chain = if whole {
             // Here the last version of the chain counts as pinned. If the user trusts an older version, `trusted_by`
             // verifies the versions after it.
+            let versions: Vec<_> = versions.into_iter().map(RosterVersion::Whole).collect();
             let chain = Chain::connect(&Pinned::Digest(previous), &versions)
                 .map_err(|error| wrong(&error))?;
             let _follows = chain
@@ -549,7 +551,7 @@ impl ProposedRoster {
             _ if trust.pinned.digest() == self.before.digest() => {
                 Ok(VersionFacts::of(&self.before))
             }
-            Some(chain) => Chain::connect(&trust.pinned, chain.envelopes())
+            Some(chain) => Chain::connect(&trust.pinned, &chain.versions_from(1))
                 .map(|chain| VersionFacts::of(chain.newest()))
                 .map_err(|error| format!("{}: {error}", trust.from)),
             None => Err(format!(

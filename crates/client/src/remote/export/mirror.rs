@@ -373,9 +373,7 @@ impl ExportHead {
                 }
             }
         }
-        let roster = chain
-            .by_digest(&seal.roster)
-            .filter(|roster| roster.digest() == chain.last().digest());
+        let roster = Some(chain.last()).filter(|roster| roster.digest() == seal.roster);
         let roster = roster.ok_or_else(|| {
             CommandFailure::check_said_no("the entry of the last seal at the source contains another roster than the seal names")
         })?;

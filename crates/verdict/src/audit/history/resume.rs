@@ -7,7 +7,7 @@ use crate::{
     Tiles, Unreadable,
     audit::{logged_authorization::LoggedAuthorization, saved_state::SavedSeal},
 };
-use documents::{Envelope, TILE_WIDTH, hex};
+use documents::{RosterVersion, TILE_WIDTH, hex};
 
 impl Auditor {
     /// Resumes an audit from its stored state. The audit computes the root from the stored tree and the new entries.
@@ -18,7 +18,7 @@ impl Auditor {
     /// its first entry.
     pub fn resume(
         trusted: Pinned,
-        versions: &[Envelope],
+        versions: &[RosterVersion],
         expected: Expected,
         kept: &SavedAudit,
         beside: &dyn EvidenceFiles,

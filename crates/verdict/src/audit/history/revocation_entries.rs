@@ -123,13 +123,14 @@ impl Auditor {
         }
         // Other seals may name other signatures of the same versions.
         let named = match seal.rosters {
-            Some(_) => versions_of(seal, beside)?.unwrap_or_default(),
-            None => self.rosters().envelopes().to_vec(),
+            Some(_) => versions_of(seal, beside)?.ok(),
+            None => None,
         };
+        let named = named.as_ref().and_then(|named| named.get(since as usize..));
         let revoked = self.revocations.before(index);
         let lacking = self
             .rosters()
-            .lacks_without(&named, since, |keyid| revoked.key(keyid).is_some());
+            .lacks_without(since, named, |keyid| revoked.key(keyid).is_some());
         if let Some(error) = lacking {
             let why = format!("without the signatures of revoked keys, {error}");
             self.find(FindingKind::Revoked, index, why);

@@ -18,9 +18,9 @@ impl Auditor {
             .chain(
                 in_force
                     .map(|seal| &*seal.roster)
-                    .filter(|roster| !roster.is_guarded()),
+                    .filter(|roster| !roster.is_guarded())
+                    .map(TrustedRoster::version),
             )
-            .map(TrustedRoster::version)
             .collect();
         for version in unguarded {
             warnings.push(format!(
@@ -28,11 +28,7 @@ impl Auditor {
                  it"
             ));
         }
-        let keys = self
-            .rosters()
-            .versions()
-            .iter()
-            .flat_map(TrustedRoster::foreign_keys);
+        let keys = self.rosters().keys().foreign();
         let passkeys_count = in_force.is_some_and(|seal| seal.passkeys().is_some());
         let foreign: BTreeSet<String> = warnings_of_foreign(keys, passkeys_count).collect();
         warnings.extend(foreign);

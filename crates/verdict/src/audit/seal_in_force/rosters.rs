@@ -6,7 +6,9 @@ use crate::{
     Chain, ChainError, EvidenceFiles, Pinned, TrustedRoster, Unreadable,
     audit::seal_in_force::named_documents::canonical_document,
 };
-use documents::{BlobDigest, Envelope, MAX_BLOB_BYTES, MAX_ROSTER_BYTES, RosterDigest, Seal};
+use documents::{
+    BlobDigest, Envelope, MAX_BLOB_BYTES, MAX_ROSTER_BYTES, RosterDigest, RosterVersion, Seal,
+};
 
 /// Known roster versions, all connected with the trusted version.
 #[derive(Clone)]
@@ -22,7 +24,7 @@ pub type Named = (RosterDigest, Option<BlobDigest>);
 
 impl Rosters {
     /// Connects the roster versions with the trusted roster.
-    pub fn connect(pinned: Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
+    pub fn connect(pinned: Pinned, versions: &[RosterVersion]) -> Result<Self, ChainError> {
         let chain = Chain::connect(&pinned, versions)?;
         Ok(Self {
             pinned,
@@ -56,10 +58,7 @@ impl Rosters {
         {
             return Ok(Err(not_beside(&payload)));
         }
-        let known = self
-            .chain
-            .by_digest(&seal.roster)
-            .map(TrustedRoster::version);
+        let known = self.chain.number_of(&seal.roster);
         match (known, seal.rosters) {
             (Some(1), Some(_)) => {
                 return Ok(Err(
@@ -81,7 +80,7 @@ impl Rosters {
                         )));
                     }
                     Ok(_) if known.is_some() => {}
-                    Ok(longer) if longer.by_digest(&self.chain.last().digest()).is_none() => {
+                    Ok(longer) if longer.number_of(&self.chain.last().digest()).is_none() => {
                         return Ok(Err(
                             "the versions of the roster differ from the earlier versions: the roster was forked"
                                 .to_owned(),
@@ -91,13 +90,14 @@ impl Rosters {
                 }
             }
         }
-        let Some(found) = self.chain.by_digest(&seal.roster) else {
+        let found = self.chain.number_of(&seal.roster);
+        let Some(found) = found.and_then(|number| self.chain.version(number)) else {
             return Ok(Err(format!(
                 "the seal names the roster {}, which is not connected with the trusted roster",
                 seal.roster
             )));
         };
-        let found = Arc::new(found.clone());
+        let found = Arc::new(found);
         self.last = Some((named, found.clone()));
         Ok(Ok(found))
     }
@@ -105,10 +105,7 @@ impl Rosters {
     /// Returns the trusted roster or chain. If the log ends at roster version `known`, and the trusted version is
     /// newer, the function returns the chain of all known versions instead.
     fn trusted_for(&self, known: Option<u64>) -> Pinned {
-        let trusted = self
-            .chain
-            .by_digest(&self.pinned.digest())
-            .map(TrustedRoster::version);
+        let trusted = self.chain.number_of(&self.pinned.digest());
         match (known, trusted) {
             (Some(known), Some(trusted)) if known < trusted => {
                 Pinned::Chain(Box::new(self.chain.clone()))
@@ -126,7 +123,7 @@ pub fn not_beside(digest: &BlobDigest) -> String {
 pub fn versions_of(
     seal: &Seal,
     beside: &dyn EvidenceFiles,
-) -> Result<Result<Vec<Envelope>, String>, Unreadable> {
+) -> Result<Result<Vec<RosterVersion>, String>, Unreadable> {
     let digest = seal
         .rosters
         .unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()));
@@ -142,6 +139,9 @@ pub fn versions_of(
             "the sealed roster has {} bytes, at most {MAX_ROSTER_BYTES} are allowed",
             bytes.len()
         )),
-        None => Ok(vec![Envelope::new(&bytes, Vec::new())]),
+        None => Ok(vec![RosterVersion::Whole(Envelope::new(
+            &bytes,
+            Vec::new(),
+        ))]),
     })
 }
