@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     Caller, Health, Proposals, StepSearch, Witnessing, blob_text, earlier_seal,
     evidence::checkpoint_proofs::CheckpointProofs, leaf_data, logged_documents::predicate,
-    manifest_of, proposals::with_near_steps, unknown_step,
+    manifest_of, proposals::with_near_steps, rosters_under, unknown_step,
 };
 use crossing::{
     BoundaryKey, BundleParts, BundleShare, Crossing, Receipted, Refusal, RequestResult, Sealed,
@@ -277,7 +277,9 @@ impl Evidence {
     pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> RequestResult<Vec<u8>> {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
-        self.stored_bundle(log, logged.index, &logged.envelope, &receipt)
+        let part = RosterPart::From(1);
+        let bundle = self.stored_bundle(log, logged.index, &logged.envelope, &receipt, part)?;
+        Ok(bundle.0)
     }
 
     /// Makes the bundle of a receipt of the log.
@@ -287,7 +289,8 @@ impl Evidence {
         index: u64,
         envelope: &Envelope,
         receipt: &Receipt,
-    ) -> RequestResult<Vec<u8>> {
+        part: RosterPart,
+    ) -> RequestResult<(Vec<u8>, u64)> {
         let entry = authorization_entry(log.ledger(), &receipt.authorization)?;
         let envelope_of_run: Envelope = json::parse_as(&entry, entry.len()).map_err(fault)?;
         let authorization: Authorization = predicate(&envelope_of_run)?;
@@ -301,7 +304,7 @@ impl Evidence {
             programs: authorization.sandbox.programs.map(BlobDigest::from),
             grant: authorization.grant,
         };
-        self.assemble(log, index, &parts, receipt)
+        self.assemble(log, index, &parts, receipt, part)
     }
 
     /// Returns the bundle of a run that just ended, for the caller that sent the envelope of the run.
@@ -309,23 +312,26 @@ impl Evidence {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn bundle_of(&self, receipted: &Receipted) -> RequestResult<Vec<u8>> {
-        self.assemble(
+        let bundle = self.assemble(
             Within::Own(&self.ledger),
             receipted.index,
             &receipted.parts,
             &receipted.statement,
-        )
+            RosterPart::From(1),
+        )?;
+        Ok(bundle.0)
     }
 
     /// Builds a bundle as JSON from canonical parts. The boundary wrote these parts, so the function does not parse
-    /// them.
+    /// them. Also returns the version of the roster under which the run was.
     pub(super) fn assemble(
         &self,
         log: Within<'_>,
         index: u64,
         parts: &BundleParts,
         receipt: &Receipt,
-    ) -> RequestResult<Vec<u8>> {
+        part: RosterPart,
+    ) -> RequestResult<(Vec<u8>, u64)> {
         let ledger = log.ledger();
         let sealed = self.crossing.state();
         let earlier = if sealed.digest == parts.seal {
@@ -366,7 +372,7 @@ impl Evidence {
         let uncovered = || fault(format!("no checkpoint covers log entry {index}"));
         let known_now = earlier
             .as_ref()
-            .is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
+            .is_none_or(|earlier| earlier.seal.keys.contains(&self.key.keyid));
         let (size, checkpoint) = match log {
             Within::Own(_) if known_now => self.witnesses.head_over(index)?,
             Within::Own(own) => {
@@ -403,7 +409,6 @@ impl Evidence {
             seal,
             policy,
             builtins,
-            roster,
         } = common;
         let proofs = [
             proof(parts.authorization.0)?,
@@ -422,9 +427,21 @@ impl Evidence {
         } else {
             None
         };
-        let plan = match plan {
-            Some(plan) => [br#","plan":"#.to_vec(), plan].concat(),
-            None => Vec::new(),
+        let (plan, of_plan) = match plan {
+            Some((plan, version)) => ([br#","plan":"#.to_vec(), plan].concat(), Some(version)),
+            None => (Vec::new(), None),
+        };
+        let rosters = match &earlier {
+            None => None,
+            Some(earlier) => Some(rosters_under(ledger, &earlier.seal, &sealed.rosters)?),
+        };
+        let version = rosters.as_ref().unwrap_or(&sealed.rosters).last().version();
+        // The plan names one of these versions.
+        let from = |first: u64| first.min(of_plan.unwrap_or(first));
+        let roster: Arc<[u8]> = match (part, rosters) {
+            (RosterPart::Number, _) => version.to_string().into_bytes().into(),
+            (RosterPart::From(first), None) => sealed.rosters_from(from(first))?,
+            (RosterPart::From(first), Some(rosters)) => rosters.json_from(from(first))?.into(),
         };
         let programs = match parts.programs {
             Some(list) => {
@@ -471,7 +488,7 @@ impl Evidence {
             br#"},"receipt":"#,
             &parts.receipt,
             br#","roster":"#,
-            roster.as_bytes(),
+            &roster,
             br#","seal":"#,
             seal.as_bytes(),
             br#","step":"#,
@@ -480,8 +497,17 @@ impl Evidence {
             step_proof.as_bytes(),
             b"}",
         ];
-        Ok(bundle.concat())
+        Ok((bundle.concat(), version))
     }
+}
+
+/// What a bundle says about the roster.
+#[derive(Clone, Copy)]
+pub enum RosterPart {
+    /// The versions from this one to the version of the seal.
+    From(u64),
+    /// The number of the version of the seal, in the bundle of a plan.
+    Number,
 }
 
 /// Returns the position of a step among the leaves of a sealed registry, with its proof.

@@ -64,7 +64,10 @@ pub(crate) use admission::Admission;
 pub(crate) use assembled::Monitoring;
 pub(crate) use caller::{AdmittedCaller, BoundParameter, claim_text};
 pub(crate) use denials::{MOST_TRIES, changes_too_often, check_again, not_logged};
-pub(crate) use evidence::{Evidence, earlier_seal::earlier_seal};
+pub(crate) use evidence::{
+    Evidence, RosterPart,
+    earlier_seal::{earlier_seal, rosters_under},
+};
 pub(crate) use health::Health;
 pub(crate) use http::{
     access::Hosts,

@@ -1,8 +1,8 @@
 //! Read access to the results of runs, and to the plans that runs applied.
 
 use crate::{
-    Caller, Evidence, blob_text, envelope_in, evidence::Within, logged_documents::predicate,
-    manifest_of, proposals::span,
+    Caller, Evidence, RosterPart, blob_text, envelope_in, evidence::Within,
+    logged_documents::predicate, manifest_of, proposals::span,
 };
 use crossing::{PlanRun, Refusal, RequestResult, authorization_at, fault};
 use documents::{OUTPUTS_PATH, Receipt, ReceiptId, StepDefinition, json};
@@ -43,12 +43,12 @@ impl Evidence {
         })
     }
 
-    /// Returns the bundle of the plan that a run applied, or `None` for a run without a plan.
+    /// Returns the bundle of the plan that a run applied, with the version of its roster, or `None` for a run without a plan.
     pub(super) fn plan_bundle(
         &self,
         log: Within<'_>,
         receipt: &Receipt,
-    ) -> RequestResult<Option<Vec<u8>>> {
+    ) -> RequestResult<Option<(Vec<u8>, u64)>> {
         let signed = authorization_at(log.ledger(), &receipt.authorization)?;
         let Some(plan) = &signed.plan else {
             return Ok(None);
@@ -77,7 +77,7 @@ impl Evidence {
             };
             let envelope = envelope_in(ledger, index)?;
             return self
-                .stored_bundle(within, index, &envelope, &found.receipt)
+                .stored_bundle(within, index, &envelope, &found.receipt, RosterPart::Number)
                 .map(Some);
         }
         Err(fault(format!(

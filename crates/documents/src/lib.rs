@@ -46,7 +46,9 @@ pub use record::{
         MAX_PERMISSION_BYTES, MAX_PERMISSIONS, MAX_REASON_BYTES, MAX_REASON_CHARS, Permission,
         PermissionKind, PermissionReason, StepReference, TokenUse, check_end, check_reason,
     },
-    bundle::{self, Bundle, MAX_BUNDLE_BYTES, MEDIA_TYPE, StepProof},
+    bundle::{
+        self, Bundle, BundledRosters, MAX_BUNDLE_BYTES, MAX_MADE_BYTES, MEDIA_TYPE, StepProof,
+    },
     checkpoint::{self, Checkpoint, origin},
     code::Code,
     consumption::{AuthorizationRef, Consumption, MAX_ITEMS, Spent},
@@ -96,7 +98,7 @@ pub use record::{
     roster_version::{PatchedRoster, RosterVersion, merge, patch_between, patched},
     run_extensions::{
         Artifact, Artifacts, Emergency, Execution, Executions, GrantUse, MAX_ARTIFACTS_BYTES,
-        MAX_GRANT_S, MAX_MANIFEST_ENTRIES, MAX_NAMED_PROGRAMS, MAX_PLAN_AGE_S,
+        MAX_GRANT_S, MAX_MANIFEST_BYTES, MAX_MANIFEST_ENTRIES, MAX_NAMED_PROGRAMS, MAX_PLAN_AGE_S,
         MAX_PROGRAM_FACTS_BYTES, MAX_REFUSED, MAX_STARTED, MAX_USES, Manifest, ManifestEntry,
         OUTPUTS_PATH, PlanReference, ProgramFacts, ProgramMode, SEARCHED, SessionChange,
         SessionReference,

@@ -2,13 +2,14 @@
 
 use crate::{blob_text, envelope_in, leaf_data, logged_documents::predicate};
 use crossing::{BundleShare, RequestResult, fault};
-use documents::{Envelope, KeyId, RegistryLeaf, Seal, SealDigest, json};
+use documents::{Envelope, RegistryLeaf, RosterVersion, Seal, SealDigest, json};
 use store::Ledger;
+use verdict::Chain;
 
 /// Parts of a seal that is no longer in force, for the bundles of runs under this seal.
 pub struct Earlier {
     pub(super) index: u64,
-    pub(super) keys: Vec<KeyId>,
+    pub(super) seal: Seal,
     pub bundled: BundleShare,
     pub(super) manifest: Vec<RegistryLeaf>,
 }
@@ -21,30 +22,41 @@ pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> RequestResult<Earlie
         .ok_or_else(|| fault(format!("the seal {digest} is not in the log")))?
         .index;
     let seal: Seal = predicate(&envelope_in(ledger, index)?)?;
-    let versions = match &seal.rosters {
-        Some(versions) => blob_text(ledger, *versions.as_bytes())?,
-        None => {
-            let first = blob_text(ledger, *seal.roster.as_bytes())?;
-            let first = Envelope::new(first.as_bytes(), Vec::new())
-                .to_canonical()
-                .map_err(fault)?;
-            format!("[{}]", String::from_utf8(first).map_err(fault)?)
-        }
-    };
     let bundled = BundleShare {
         seal: leaf_text(ledger, index)?,
         policy: blob_text(ledger, *seal.policy.as_bytes())?,
         builtins: blob_text(ledger, *seal.builtins.as_bytes())?,
-        roster: versions,
     };
     let manifest = blob_text(ledger, *seal.registry.as_bytes())?;
     let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(fault)?;
     Ok(Earlier {
         index,
-        keys: seal.keys,
+        seal,
         bundled,
         manifest,
     })
+}
+
+/// Returns the versions of the roster up to the version of an earlier seal. `in_force` has those of the seal in force.
+pub fn rosters_under(ledger: &Ledger, seal: &Seal, in_force: &Chain) -> RequestResult<Chain> {
+    if let Some(version) = in_force.number_of(&seal.roster) {
+        return Ok(in_force.until(version));
+    }
+    // A closed log may have versions that the log in force does not have.
+    let versions: Vec<RosterVersion> = match &seal.rosters {
+        Some(versions) => {
+            let versions = blob_text(ledger, *versions.as_bytes())?;
+            json::parse_as(versions.as_bytes(), versions.len()).map_err(fault)?
+        }
+        None => {
+            let first = blob_text(ledger, *seal.roster.as_bytes())?;
+            vec![RosterVersion::Whole(Envelope::new(
+                first.as_bytes(),
+                Vec::new(),
+            ))]
+        }
+    };
+    Chain::unverified(&versions).map_err(fault)
 }
 
 pub fn leaf_text(ledger: &Ledger, index: u64) -> RequestResult<String> {

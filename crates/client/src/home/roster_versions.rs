@@ -22,7 +22,7 @@ pub fn join_bundles<B: AsRef<[u8]>>(
             break;
         }
         if let Ok(bundle) = json::parse_as::<Bundle>(bundle.as_ref(), MAX_BUNDLE_BYTES) {
-            joined = join(&joined, &bundle.roster);
+            joined = join(&joined, bundle.roster.versions());
         }
     }
     joined
@@ -111,7 +111,7 @@ fn complete(
 /// Returns the versions of a bundle's roster as far as they can be read, without verification.
 pub fn versions_in(bundle: &[u8]) -> Option<Chain> {
     let bundle = json::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES).ok()?;
-    Chain::unverified(&bundle.roster).ok()
+    Chain::unverified(bundle.roster.versions()).ok()
 }
 
 /// Returns true if a roster may be a version of the same roster as these versions: it has the same name, or a boundary with the

@@ -351,7 +351,7 @@ fn cosignatures(bundle: &[u8]) -> (u64, bool) {
         return (0, false);
     };
     let proof = TlogProof::parse(&bundle.proofs.receipt).ok();
-    let named = Chain::unverified(&bundle.roster)
+    let named = Chain::unverified(bundle.roster.versions())
         .is_ok_and(|chain| !chain.last().tables().witnesses.is_empty());
     (
         proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)),

@@ -14,11 +14,11 @@ use serde_json::Value;
 
 use documents::{
     BlobDigest, BoundaryName, BoundaryRef, Configuration, ContentDigest, ENGINE, Envelope, Epoch,
-    Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, MAX_PROGRAMS_BYTES, Malformed, RegistryLeaf,
-    RosterVersion, Seal, SealDigest, SealedBoundary, SealedToken, StepDefinition, StepFile,
-    Timestamp, canonical, json, locked, sha256,
+    Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, MAX_MADE_BYTES, MAX_MANIFEST_BYTES,
+    MAX_PROGRAMS_BYTES, Malformed, RegistryLeaf, RosterVersion, Seal, SealDigest, SealedBoundary,
+    SealedToken, StepDefinition, StepFile, Timestamp, canonical, json, locked, sha256,
 };
-use reading::{Builtins, FileProblem, Policy, Registry, StoredStep, builtins};
+use reading::{Builtins, FileProblem, Policy, RegisteredStep, Registry, StoredStep, builtins};
 use store::StoredRevocation;
 use verdict::{
     Chain, PreparedGrant, Revocations, SealedTokens, StepsInForce, TrustedRoster, share_needs,
@@ -104,6 +104,8 @@ pub struct Sealed {
     session_names: OnceLock<BTreeMap<String, Arc<BTreeSet<String>>>>,
     /// The grants that runs used under this seal.
     pub grants: KnownGrants,
+    /// The versions of the roster from one version on, as the last bundle had them.
+    bundled_rosters: Mutex<(u64, Arc<[u8]>)>,
 }
 
 /// JSON of the parts that all bundles under a seal share.
@@ -114,8 +116,6 @@ pub struct BundleShare {
     pub policy: String,
     /// The built-in lists.
     pub builtins: String,
-    /// The JSON array of the roster's versions.
-    pub roster: String,
 }
 
 /// All reasons why a seal can't be created or read.
@@ -209,7 +209,7 @@ impl SealContent {
         let keys = roster.boundary_keyids(&self.name);
         refused.state.extend(lacks_boundary(roster, &self.name));
         let versions = canonical::canonical_of(&self.rosters.envelopes()).map_err(one)?;
-        refused.too_long = self.too_large_for_bundles(versions.len());
+        refused.too_long = self.too_large_for_bundles()?;
         if refused != SealError::default() {
             return Err(refused);
         }
@@ -268,23 +268,35 @@ impl SealContent {
 
     /// Returns an error if a receipt under this seal may not fit into a bundle. Otherwise a step could run although no
     /// bundle could prove the run.
-    fn too_large_for_bundles(&self, versions: usize) -> Option<String> {
-        let common =
-            versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
-        let largest = self.registry.steps().max_by_key(|step| step.size);
-        let (step, step_bytes) = largest.map_or_else(
-            || ("no step".to_owned(), 0),
-            |step| (step.definition.reference.to_string(), step.size),
+    fn too_large_for_bundles(&self) -> Result<Option<String>, Malformed> {
+        let versions = self.rosters.json_from(1)?.len();
+        let payloads = self.rosters.payload_bytes(1);
+        let last = self.rosters.last().version();
+        let advice = "begin the bundles with a later version of the roster (`bundles_from_roster`)";
+        if payloads > MAX_MADE_BYTES {
+            return Ok(Some(format!(
+                "a verifier makes at most {MAX_MADE_BYTES} bytes of rosters again, but the {last} versions of the roster have \
+                 {payloads} bytes: {advice}"
+            )));
+        }
+        let rules = self.policy.canonical().len() + builtins::CANONICAL.len();
+        let of_run = |step: &RegisteredStep| step.size + rules + MOST_OF_A_RUN;
+        let with_plan = |step: &RegisteredStep| {
+            let plan = step.definition.plan.as_ref();
+            let plan = plan.and_then(|plan| self.registry.get(&plan.step));
+            of_run(step) + plan.map_or(0, |plan| of_run(plan))
+        };
+        let largest = self.registry.steps().max_by_key(|step| with_plan(step));
+        let (step, bytes) = largest.map_or_else(
+            || ("no step".to_owned(), rules + MOST_OF_A_RUN),
+            |step| (step.definition.reference.to_string(), with_plan(step)),
         );
-        (common + step_bytes > MAX_BUNDLE_BYTES).then(|| {
+        Ok((versions + bytes > MAX_BUNDLE_BYTES).then(|| {
             format!(
-                "a bundle has at most {MAX_BUNDLE_BYTES} bytes, but a bundle of {step} ({step_bytes} bytes) would be \
-                 larger: the {} versions of the roster take {versions} bytes, and the policy {}. Shorten the step or \
-                 the new version, or begin a new boundary, whose roster has version 1",
-                self.rosters.last().version(),
-                self.policy.canonical().len(),
+                "a bundle has at most {MAX_BUNDLE_BYTES} bytes, but a bundle of {step} could have {bytes} bytes and the {last} \
+                 versions of the roster, which take {versions} bytes. Shorten the step, or {advice}"
             )
-        })
+        }))
     }
 }
 
@@ -309,8 +321,8 @@ pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<Str
 
 /// Maximum total size in bytes of the parts of a bundle that differ from run to run. These parts are five log entries (a seal
 /// of 54 KiB, an authorization of 46 KiB, a consumption of 22 KiB, a receipt of 13 KiB and a grant of 60 KiB at most), five
-/// proofs, cosignatures and the list of programs.
-const MOST_OF_A_RUN: usize = (256 << 10) + MAX_PROGRAMS_BYTES;
+/// proofs, cosignatures, the list of programs and the list of the files that the run left.
+const MOST_OF_A_RUN: usize = (256 << 10) + MAX_PROGRAMS_BYTES + MAX_MANIFEST_BYTES;
 
 fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {
     // The array is sorted by the canonical JSON bytes of its elements, like every sorted array.
@@ -351,6 +363,18 @@ impl SealDraft {
 }
 
 impl Sealed {
+    /// Returns the versions of the roster from this one on as JSON, in the form that a bundle has.
+    ///
+    /// # Errors
+    /// Never returns an error in practice, because the versions were read before.
+    pub fn rosters_from(&self, first: u64) -> Result<Arc<[u8]>, Malformed> {
+        let mut known = locked(&self.bundled_rosters);
+        if known.1.is_empty() || known.0 != first {
+            *known = (first, self.rosters.json_from(first)?.into());
+        }
+        Ok(known.1.clone())
+    }
+
     /// Shares the needs of equal steps with other rules in memory.
     pub fn share_needs(&mut self, other: &StepsInForce) {
         share_needs(&mut self.steps, other);
@@ -473,7 +497,6 @@ impl Sealed {
             seal: text(envelope)?,
             policy: text(policy.canonical())?,
             builtins: text(&canonical::to_canonical(&builtins))?,
-            roster: text(&canonical::canonical_of(&rosters.envelopes()).map_err(one)?)?,
         };
         Ok(Self {
             index,
@@ -489,6 +512,7 @@ impl Sealed {
             steps,
             session_names: OnceLock::new(),
             grants: KnownGrants::default(),
+            bundled_rosters: Mutex::default(),
             seal,
         })
     }

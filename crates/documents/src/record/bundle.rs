@@ -3,8 +3,13 @@
 //! A bundle is not a source of trust: the keys in its rosters count only if the reader's pinned roster is connected
 //! with these rosters.
 
+use std::fmt;
+
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
 use serde_json::Value;
 use serde_with::skip_serializing_none;
 
@@ -17,6 +22,10 @@ use crate::{
 pub const MEDIA_TYPE: &str = "application/vnd.countersign.bundle.v1+json";
 /// Maximum size of a bundle in bytes.
 pub const MAX_BUNDLE_BYTES: usize = 4 << 20;
+
+/// Maximum total size in bytes of the payloads of rosters that a reader of one bundle makes again. Small differences can stand
+/// for large payloads.
+pub const MAX_MADE_BYTES: usize = 256 << 20;
 
 /// A receipt with all data that its verification needs, except the roster that the verifier trusts.
 #[skip_serializing_none]
@@ -49,18 +58,64 @@ pub struct Bundle {
     /// The sealed built-in lists.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub builtins: Value,
-    /// The envelopes of all versions of the roster, from version 1 to the version of the seal.
-    #[schemars(length(min = 1))]
-    pub roster: Vec<RosterVersion>,
+    /// The versions of the roster up to the version of the seal: the first in full, each later one as the difference from the
+    /// version before. In the bundle of a plan, the number of the version of its seal, among those of the run's bundle.
+    pub roster: BundledRosters,
     /// The proofs that the receipt, the authorization, the consumption and the seal are in the log.
     pub proofs: Proofs,
     /// The envelope of the grant that the run used. Present if the authorization names a grant.
     pub grant: Option<Envelope>,
     /// The files that the run left. Present if there is at least one file.
     pub manifest: Option<Manifest>,
-    /// The bundle of the plan's receipt. It contains no `plan` of its own. Present if the authorization has a plan.
+    /// The bundle of the plan's receipt. It contains no `plan` and no versions of the roster. Present if the authorization has
+    /// a plan.
     #[schemars(with = "Option<serde_json::Map<String, Value>>")]
     pub plan: Option<Box<Bundle>>,
+}
+
+/// The versions of the roster in a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum BundledRosters {
+    /// The versions, from the first to the version of the seal.
+    Versions(Vec<RosterVersion>),
+    /// The number of a version in the bundle of the run that applied this plan.
+    Number(#[schemars(range(min = 1))] u64),
+}
+
+impl BundledRosters {
+    /// Returns the versions, which the bundle of a plan does not have.
+    pub fn versions(&self) -> &[RosterVersion] {
+        match self {
+            Self::Versions(versions) => versions,
+            Self::Number(_) => &[],
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BundledRosters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RostersVisitor)
+    }
+}
+
+/// Reads either form. The error of an untagged enumeration would not name the place.
+struct RostersVisitor;
+
+impl<'de> Visitor<'de> for RostersVisitor {
+    type Value = BundledRosters;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an array of versions, or the number of a version")
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(BundledRosters::Number(number))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(BundledRosters::Versions)
+    }
 }
 
 /// The proof that a step is in the registry (inclusion proof, RFC 6962).
@@ -102,12 +157,22 @@ impl Bundle {
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let value = json::parse(bytes, MAX_BUNDLE_BYTES)?;
         let bundle: Self = json::typed(&value).map_err(Malformed::from)?;
-        bundle.check(&value)?;
+        bundle.check(&value, false)?;
         Ok(bundle)
     }
 
     /// Checks the rules that the types cannot express.
-    fn check(&self, value: &Value) -> Result<(), Malformed> {
+    fn check(&self, value: &Value, is_plan: bool) -> Result<(), Malformed> {
+        let is_number = matches!(self.roster, BundledRosters::Number(_));
+        if is_number != is_plan {
+            let expected = match is_plan {
+                true => {
+                    "expected the number of a version, because the bundle of the run has the versions"
+                }
+                false => "expected an array of versions",
+            };
+            return Err(Malformed::at("/roster", expected));
+        }
         if self.media_type != MEDIA_TYPE {
             return Err(Malformed::at(
                 "/mediaType",
@@ -150,7 +215,7 @@ impl Bundle {
                 "the bundle of a plan cannot contain another plan",
             ));
         }
-        plan.check(&value["plan"])
+        plan.check(&value["plan"], true)
             .map_err(|error| error.below("/plan"))
     }
 

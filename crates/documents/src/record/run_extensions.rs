@@ -21,7 +21,7 @@ pub const OUTPUTS_PATH: &str = ".outputs.json";
 /// Maximum number of files that a run can leave.
 pub const MAX_MANIFEST_ENTRIES: usize = 1000;
 /// Maximum size of a manifest, in bytes of canonical JSON.
-const MAX_MANIFEST_BYTES: usize = 1 << 20;
+pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
 /// Maximum number of uses of a grant.
 pub const MAX_USES: u64 = 100_000;
 /// Maximum validity of a grant in seconds (90 days).

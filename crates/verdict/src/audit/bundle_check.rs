@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use crate::{
-    BundleReport, Chain, CheckFinding, CheckName, CheckOutcome, CheckStop, ExcludedSigners,
-    HashedStep, KeyHolder, Pinned, TrustBasis, VersionFacts,
+    BundleReport, Chain, ChainError, CheckFinding, CheckName, CheckOutcome, CheckStop,
+    ExcludedSigners, HashedStep, KeyHolder, Pinned, TrustBasis, VersionFacts,
     audit::{
         check_ledger::{CheckLedger, ensure, failed},
         decided::{
@@ -31,8 +31,8 @@ use crate::{
     signature_count, verify_authorization,
 };
 use documents::{
-    Authorization, Bundle, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES, ProgramList,
-    Receipt, RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
+    Authorization, Bundle, BundledRosters, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES,
+    ProgramList, Receipt, RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
 };
 
 /// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
@@ -101,13 +101,13 @@ pub fn verify(
             }),
     };
     let pinned = pinned.map_err(|message| {
-        let rosters = parsed.as_ref().map_or(&[][..], |bundle| &bundle.roster);
+        let rosters = parsed
+            .as_ref()
+            .map_or(&[][..], |bundle| bundle.roster.versions());
         let chain = Chain::unverified(rosters).ok();
         Untrusted {
             message,
-            first_roster: chain
-                .as_ref()
-                .and_then(|chain| chain.digest_of(*chain.numbers().start())),
+            first_roster: chain.as_ref().and_then(|chain| chain.digest_of(1)),
             last_roster: chain.map(|chain| chain.last().digest()),
         }
     })?;
@@ -116,7 +116,12 @@ pub fn verify(
         let detail = "the bundle is strict JSON, and all its fields are known".to_owned();
         Ok((parsed?, detail))
     });
-    Ok(verify_parsed(ledger, &parsed, &pinned, options))
+    Ok(verify_parsed(
+        ledger,
+        &parsed,
+        TrustedFor::Bundle(&pinned),
+        options,
+    ))
 }
 
 /// Checks that may be *not checked* in a verified bundle.
@@ -132,15 +137,28 @@ pub const MAY_BE_OPEN: [CheckName; 6] = [
 fn verify_parsed(
     mut ledger: CheckLedger,
     bundle: &CheckOutcome<Bundle>,
-    pinned: &Pinned,
+    trust: TrustedFor<'_>,
     options: VerifyOptions,
 ) -> BundleReport {
     use CheckName as C;
 
     let bundle = bundle.as_ref();
     let mut missing = None;
+    let trusted = trust.digest();
     let chain = ledger.check(C::RosterChain, || {
-        let chain = Chain::connect(pinned, &bundle?.roster).map_err(|error| {
+        let versions = &bundle?.roster;
+        let connected = match (trust, versions) {
+            (TrustedFor::Bundle(pinned), versions) => {
+                Chain::connect_bundled(pinned, versions.versions())
+            }
+            (TrustedFor::Plan(chain), BundledRosters::Number(version)) => chain
+                .ending_at(*version)
+                .ok_or(ChainError::NotHere { version: *version }),
+            (TrustedFor::Plan(_), BundledRosters::Versions(_)) => {
+                Err(ChainError::Count { found: 0 })
+            }
+        };
+        let chain = connected.map_err(|error| {
             // Without the versions in between, nobody can decide whether the chain is valid.
             match error.missing() {
                 Some((first, last)) => {
@@ -151,10 +169,9 @@ fn verify_parsed(
             }
         })?;
         let detail = format!(
-            "roster version {} ({}) is connected with the trusted roster {}",
+            "roster version {} ({}) is connected with the trusted roster {trusted}",
             chain.last().version(),
             chain.last().digest(),
-            pinned.digest()
         );
         Ok((chain, detail))
     });
@@ -495,6 +512,12 @@ fn verify_parsed(
             "version {open} of the roster is unguarded (threshold 0): the operator of the boundary can replace it"
         ));
     }
+    let begins = chain.ok().map(|chain| *chain.numbers().start());
+    if let Some(first) = begins.filter(|first| *first > 1) {
+        warnings.push(format!(
+            "keys removed before version {first} of the roster: not checked"
+        ));
+    }
     let passkeys_count = rules.is_ok_and(|rules| rules.ruling.passkeys.is_some());
     warnings.extend(warnings_of_foreign(
         chain
@@ -504,7 +527,7 @@ fn verify_parsed(
         passkeys_count,
     ));
     let trust = TrustFacts {
-        roster: pinned.digest(),
+        roster: trusted,
         newest: chain.ok().map(|chain| VersionFacts::of(chain.newest())),
         guarded: chain.is_ok_and(Chain::is_guarded_since_trusted),
         missing,
@@ -533,19 +556,32 @@ fn verify_parsed(
     }
 }
 
-/// Verifies the bundle of a plan. The rosters of the plan must be versions of the rosters of the run.
+/// What connects the roster of a bundle with a trusted one.
+#[derive(Clone, Copy)]
+enum TrustedFor<'a> {
+    /// The pinned roster, and the versions in the bundle.
+    Bundle(&'a Pinned),
+    /// The versions in the bundle of the run that applied this plan.
+    Plan(&'a Chain),
+}
+
+impl TrustedFor<'_> {
+    fn digest(self) -> RosterDigest {
+        match self {
+            Self::Bundle(pinned) => pinned.digest(),
+            Self::Plan(chain) => chain.newest().digest(),
+        }
+    }
+}
+
+/// Verifies the bundle of a plan. The roster of the plan must be a version of the roster of the run.
 fn verify_plan(plan: &Bundle, chain: &Chain, at: Option<Timestamp>) -> BundleReport {
     let mut ledger = CheckLedger::default();
     let plan = ledger.check(CheckName::Bundle, || {
         Ok((plan.clone(), "the bundle of a plan".to_owned()))
     });
     let options = VerifyOptions { at, witnesses: 0 };
-    verify_parsed(
-        ledger,
-        &plan,
-        &Pinned::Chain(Box::new(chain.clone())),
-        options,
-    )
+    verify_parsed(ledger, &plan, TrustedFor::Plan(chain), options)
 }
 
 /// Returns the warnings about keys of a roster whose signatures may not count. If policy is known and lets passkeys count,

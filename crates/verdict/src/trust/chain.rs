@@ -14,8 +14,8 @@ use crate::{
     trust::{chain_error::MAX_VERSIONS, key_history::KeyHistory},
 };
 use documents::{
-    Base64, Envelope, EnvelopeSignature, KeyId, Malformed, PatchedRoster, Roster, RosterDigest,
-    RosterVersion, Signed, canonical, merge, patch_between, patched,
+    Base64, Envelope, EnvelopeSignature, KeyId, MAX_MADE_BYTES, Malformed, PatchedRoster, Roster,
+    RosterDigest, RosterVersion, Signed, canonical, merge, patch_between, patched,
 };
 use serde_json::{Map, Value};
 
@@ -135,6 +135,27 @@ impl Chain {
     /// # Errors
     /// Returns an error for the first link that is not valid, or if the pinned version is not connected.
     pub fn connect(trusted: &Pinned, versions: &[RosterVersion]) -> Result<Self, ChainError> {
+        Self::connect_within(trusted, versions, usize::MAX)
+    }
+
+    /// Does the same as [`Self::connect`] for the versions of a bundle.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::connect`], and an error if the versions do not have the form or the size that those of a
+    /// bundle must have.
+    pub fn connect_bundled(
+        trusted: &Pinned,
+        versions: &[RosterVersion],
+    ) -> Result<Self, ChainError> {
+        RosterVersion::check_form(versions).map_err(|error| ChainError::Form(error))?;
+        Self::connect_within(trusted, versions, MAX_MADE_BYTES)
+    }
+
+    fn connect_within(
+        trusted: &Pinned,
+        versions: &[RosterVersion],
+        most: usize,
+    ) -> Result<Self, ChainError> {
         let known = trusted.to_chain();
         let digest = trusted.digest();
         let (first, later) = versions
@@ -170,7 +191,13 @@ impl Chain {
                 chain
             }
         };
+        let mut made = 0;
         for version in later {
+            made += chain.last.payload().len();
+            if made > most {
+                let version = chain.last.version() + 1;
+                return Err(ChainError::TooLarge { version });
+            }
             chain.append(version)?;
         }
         chain.check_connected()?;
@@ -369,6 +396,53 @@ impl Chain {
             chain.last = Arc::new(last);
         }
         chain
+    }
+
+    /// Returns the chain that ends with this version. All later versions of this chain are trusted.
+    pub fn ending_at(&self, version: u64) -> Option<Self> {
+        let mut chain = self.until(version);
+        if chain.last.version() != version {
+            return None;
+        }
+        if version < self.newest().version() {
+            chain.trusted = self.newest().version();
+            chain.ahead = Some(Ahead {
+                digest: self.newest().digest(),
+                known: Some(Box::new(self.clone())),
+            });
+        }
+        Some(chain)
+    }
+
+    /// Returns the size in bytes of the payloads from this version on.
+    pub fn payload_bytes(&self, first: u64) -> usize {
+        let skipped = first.saturating_sub(self.first) as usize;
+        self.links.iter().skip(skipped).map(|link| link.bytes).sum()
+    }
+
+    /// Returns the versions from `first` on as canonical JSON, in the form that a bundle has.
+    ///
+    /// # Errors
+    /// Never returns an error in practice, because the versions were read before.
+    pub fn json_from(&self, first: u64) -> Result<Vec<u8>, Malformed> {
+        let first = first.clamp(self.first, self.last.version());
+        let mut json = b"[".to_vec();
+        if let Some(envelope) = self.envelope(first) {
+            json.extend(envelope.to_canonical()?);
+        }
+        for link in &self.links[(first - self.first + 1) as usize..] {
+            let signatures = canonical::canonical_of(&link.signatures)?;
+            let parts: [&[u8]; 5] = [
+                br#",{"patch":"#,
+                &link.patch,
+                br#","signatures":"#,
+                &signatures,
+                b"}",
+            ];
+            json.extend(parts.concat());
+        }
+        json.push(b']');
+        Ok(json)
     }
 
     /// Returns the last version, which the seal in a bundle names.

@@ -1,7 +1,7 @@
 //! Reasons why the versions of a roster are not connected.
 
 use crate::RosterError;
-use documents::{KeyId, Malformed, RosterDigest};
+use documents::{KeyId, MAX_MADE_BYTES, Malformed, RosterDigest};
 
 /// Maximum number of versions. Before that, the size of a bundle is the limit.
 pub const MAX_VERSIONS: usize = 65_536;
@@ -45,6 +45,26 @@ pub enum ChainError {
         /// The version.
         version: u64,
     },
+    /// The versions of a bundle are too large together.
+    #[error(
+        "the versions of the roster before version {version} have more than {MAX_MADE_BYTES} bytes together; get a bundle that \
+         begins with a later version (--from-roster)"
+    )]
+    TooLarge {
+        /// The version that was not made any more.
+        version: u64,
+    },
+    /// The bundle of a plan names a version that the bundle of the run does not have.
+    #[error(
+        "the plan names version {version} of the roster, which the bundle of the run does not have"
+    )]
+    NotHere {
+        /// The version.
+        version: u64,
+    },
+    /// The list has another form than that of a bundle.
+    #[error("the versions of the roster: {0}")]
+    Form(Malformed),
     /// The first version of a list is not in full.
     #[error("the first version of the roster is a difference, but no version is before it")]
     FirstIsPatch,
