@@ -25,7 +25,8 @@ use boundary::{
 use client::{Signer as _, now};
 use crossing::{
     ArtifactStore, BoundaryKey, CapacityLimits, CrossingParts, CurrentSeal, LateReceipts, Outputs,
-    SealContent, SealError, SealPredecessor, Sealed, Sessions, revocations,
+    SealContent, SealError, SealPredecessor, Sealed, Sessions, logged_rosters, revocations,
+    sealed_rosters,
 };
 use documents::{
     Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, Signed, json,
@@ -461,7 +462,10 @@ pub fn read_seal(
     let read = || {
         let (payload, statement) = opened::<Seal>(&leaf.data)?;
         let seal = statement.predicate;
-        Ok(restore(ledger, seal, &payload, &leaf.data, index, known)?)
+        let rosters = sealed_rosters(&seal, &logged_rosters(ledger, index)?)?;
+        Ok(restore(
+            ledger, seal, &payload, &leaf.data, index, known, rosters,
+        )?)
     };
     let sealed = read().map_err(odd)?;
     let name = &sealed.boundary.name;

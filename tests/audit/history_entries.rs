@@ -499,20 +499,13 @@ fn a_newer_roster_can_be_the_trusted_roster() {
         log.reseal(at, |_| {});
     }
     log.run("nginx:restart", 60, &[ALICE]);
-    let first = rosters_in(&LogEntry::of(log.entries[0].clone()), &log)
-        .unwrap()
-        .unwrap();
+    let first = rosters_in(&log.entries[..1], &log).unwrap().unwrap();
     let pinned = Pinned::Digest(log.roster_digest(3));
     assert!(
         Auditor::new(pinned.clone(), &first, Expected::default()).is_err(),
         "nothing leads there yet"
     );
-    let last = log
-        .entries
-        .iter()
-        .filter_map(|entry| rosters_in(&LogEntry::of(entry.clone()), &log).unwrap())
-        .next_back()
-        .unwrap();
+    let last = rosters_in(&log.entries, &log).unwrap().unwrap();
     let mut auditor = Auditor::new(pinned, &last, Expected::default()).expect("connected");
     for entry in &log.entries {
         assert!(
@@ -804,12 +797,8 @@ pub(super) fn kept_of(log: &Log) -> SavedAudit {
 
 /// An audit that continues from a saved state.
 pub(super) fn resumed_audit(log: &Log, kept: &SavedAudit) -> (Vec<AuditEvent>, Summary) {
-    let versions = rosters_in(
-        &LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()),
-        log,
-    )
-    .unwrap()
-    .unwrap();
+    let before = &log.entries[..usize::try_from(kept.size).unwrap()];
+    let versions = rosters_in(before, log).unwrap().unwrap();
     let pinned = Pinned::Digest(log.roster_digest(1));
     let mut auditor =
         Auditor::resume(pinned, &versions, Expected::default(), kept, log).expect("usable");
@@ -874,9 +863,7 @@ fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
     log.entries.insert(0, log.entries[1].clone());
     let mut auditor = Auditor::new(
         Pinned::Digest(log.roster_digest(1)),
-        &rosters_in(&LogEntry::of(log.entries[1].clone()), &log)
-            .unwrap()
-            .unwrap(),
+        &rosters_in(&log.entries[1..2], &log).unwrap().unwrap(),
         Expected::default(),
     )
     .unwrap();

@@ -227,8 +227,7 @@ fn the_signatures_of_a_trusted_roster_version_are_not_judged() {
     log.roster(&[ALICE, BOB]);
     log.reseal(10, |_| {});
     assert_eq!(found(&log), ["revoked"], "version 1 is trusted");
-    let last = LogEntry::of(log.entries.last().unwrap().clone());
-    let versions = rosters_in(&last, &log).unwrap().unwrap();
+    let versions = rosters_in(&log.entries, &log).unwrap().unwrap();
     let mut auditor = Auditor::new(
         Pinned::Digest(log.roster_digest(2)),
         &versions,

@@ -686,7 +686,7 @@ impl Torture {
             .parse()
             .unwrap();
         let auditor = self.auditor.get_or_insert_with(|| {
-            let versions = rosters_in(&LogEntry::of(leaves[0].clone()), beside)
+            let versions = rosters_in(&leaves[..1], beside)
                 .expect("readable")
                 .expect("a seal");
             Auditor::new(Pinned::Digest(roster), &versions, Expected::default())

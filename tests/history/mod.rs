@@ -18,8 +18,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use documents::{
     BlobDigest, Checkpoint, Configuration, ConfiguredLimits, ConfiguredSandbox, Envelope,
-    EnvelopeSignature, Level, Limits, PAYLOAD_TYPE, RosterDigest, STRICT, SecretKey, SshKey,
-    TilePath, Timestamp, canonical_of, hex, merkle, pae, sha256, sign_note, to_canonical,
+    EnvelopeSignature, Level, Limits, PAYLOAD_TYPE, PatchedRoster, RosterDigest, RosterVersion,
+    STRICT, SecretKey, SshKey, TilePath, Timestamp, canonical_of, hex, merkle, pae, patch_between,
+    sha256, sign_note, to_canonical,
 };
 use reading::{Builtins, Policy, Registry};
 use serde_json::{Value, json};
@@ -149,6 +150,26 @@ pub struct Sealed {
     pub roster: Value,
 }
 
+/// Returns the versions of a roster after the first `sealed` ones, in the form of a bundle.
+pub fn part(rosters: &[Envelope], sealed: usize) -> Vec<RosterVersion> {
+    let content = |envelope: &Envelope| {
+        let payload = base64::engine::general_purpose::STANDARD.decode(&envelope.payload);
+        let mut value: Value = serde_json::from_slice(&payload.expect("base64")).expect("JSON");
+        let mut content = std::mem::take(value["predicate"].as_object_mut().expect("tables"));
+        content.remove("version");
+        content.remove("previous");
+        content
+    };
+    let whole = RosterVersion::Whole(rosters[sealed].clone());
+    let later = rosters[sealed..].windows(2).map(|pair| {
+        RosterVersion::Patched(PatchedRoster {
+            patch: patch_between(&content(&pair[0]), &content(&pair[1])),
+            signatures: pair[1].signatures.clone(),
+        })
+    });
+    std::iter::once(whole).chain(later).collect()
+}
+
 /// A log to which a test adds entries.
 #[derive(Clone)]
 pub struct Log {
@@ -157,6 +178,8 @@ pub struct Log {
     pub sealed: Sealed,
     /// All versions of the roster, signed.
     pub rosters: Vec<Envelope>,
+    /// The number of versions that the seals have so far, and the blob that the last seal names as `rosters`.
+    pub named: (usize, Option<String>),
     /// The digest of the genesis seal.
     pub id: String,
     pub epoch: String,
@@ -261,6 +284,7 @@ impl Log {
             blobs: BTreeMap::new(),
             sealed,
             rosters: Vec::new(),
+            named: (0, None),
             id: String::new(),
             epoch: "e0".repeat(16),
             seal: String::new(),
@@ -355,9 +379,13 @@ impl Log {
             "configuration": self.blob(to_canonical(&sealed.configuration)), "keys": keys,
             "engine": concat!("countersign ", env!("CARGO_PKG_VERSION")),
         });
-        if self.rosters.len() > 1 {
-            let versions = canonical_of(&self.rosters).expect("canonical");
-            seal["rosters"] = json!(self.blob(versions));
+        if self.named.0 < self.rosters.len() {
+            let new = canonical_of(&part(&self.rosters, self.named.0)).expect("canonical");
+            let name = (self.rosters.len() > 1).then(|| self.blob(new));
+            self.named = (self.rosters.len(), name);
+        }
+        if let Some(name) = &self.named.1 {
+            seal["rosters"] = json!(name);
         }
         if first {
             seal["genesis"] = json!("9e".repeat(32));
@@ -686,7 +714,7 @@ impl Log {
     }
 
     pub fn auditor(&self, expected: Expected) -> Auditor {
-        let versions = rosters_in(&LogEntry::of(self.entries[0].clone()), self)
+        let versions = rosters_in(&self.entries[..1], self)
             .expect("readable")
             .expect("a genesis seal");
         Auditor::new(Pinned::Digest(self.roster_digest(1)), &versions, expected).expect("connected")

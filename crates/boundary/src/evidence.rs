@@ -433,7 +433,11 @@ impl Evidence {
         };
         let rosters = match &earlier {
             None => None,
-            Some(earlier) => Some(rosters_under(ledger, &earlier.seal, &sealed.rosters)?),
+            Some(earlier) => Some(rosters_under(
+                ledger,
+                (earlier.index, &earlier.seal),
+                &sealed.rosters,
+            )?),
         };
         let version = rosters.as_ref().unwrap_or(&sealed.rosters).last().version();
         // The plan names one of these versions.

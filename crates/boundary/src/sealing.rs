@@ -19,7 +19,7 @@ use documents::{
 use reading::{FileProblem, Policy, Registry, RunbookDirectories, differences};
 use sandbox::{LinuxSandbox, Unavailable};
 use store::{CheckedState, Ledger, SealWrite, StoredGrant, TokenChange, WriteStop};
-use verdict::{Revocations, StepsInForce, TrustedRoster, steps_to_seal};
+use verdict::{Chain, Revocations, StepsInForce, TrustedRoster, steps_to_seal};
 
 /// Maximum number of errors in a note about a failed reseal.
 const MOST_TOLD: usize = 4;
@@ -44,6 +44,7 @@ pub async fn write_seal(
         mut blobs,
         registry,
         steps,
+        rosters,
     } = draft;
     blobs.extend(registry.blobs());
     let (at, checked) = (
@@ -88,6 +89,7 @@ pub async fn write_seal(
         &envelope,
         done.index,
         Some(&registry),
+        rosters,
     )
     .map_err(SealStop::Unreadable)?;
     sealed.share_needs(&steps);
@@ -105,8 +107,9 @@ pub fn restore(
     envelope: &[u8],
     index: u64,
     known: Option<&Registry>,
+    rosters: Chain,
 ) -> Result<Sealed, SealError> {
-    Sealed::restore(seal, payload, envelope, index, known, |digest| {
+    Sealed::restore(seal, payload, envelope, index, known, rosters, |digest| {
         ledger.blob(digest).ok().flatten()
     })
 }

@@ -48,7 +48,7 @@ pub use seal::{
     refusal::{Fault, Refusal, RefusalCase, RequestResult, Stopped, fault, not_filled, refuse},
     sealed::{
         BundleShare, CurrentSeal, SealContent, SealDraft, SealError, SealPredecessor, Sealed,
-        lacks_boundary, revocations,
+        lacks_boundary, logged_rosters, revocations, sealed_rosters,
     },
     stored_documents::{authorization_at, authorization_entry, receipt_of, stored_receipt},
 };

@@ -17,7 +17,7 @@ use documents::{
 };
 use sandbox::Report;
 use store::{CLOSABLE_AFTER_S, Ledger, SpentNonce, Unfinished, opened};
-use verdict::{EvidenceFiles, LostRun, Pinned, SealInForce, Unreadable, decide_lost, sealed_at};
+use verdict::{EvidenceFiles, LostRun, SealInForce, Unreadable, decide_lost, sealed_at};
 
 impl Crossing {
     /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns the number of
@@ -175,12 +175,11 @@ impl Crossing {
         let seal =
             seal.ok_or_else(|| row_changed(&open.proposal, &"the seal of the run is missing"))?;
         let (entry, now) = (self.entry_of(open, seal.index)?, self.state());
-        let trusted = Pinned::Chain(Box::new(now.rosters.clone()));
         sealed_at(
             (seal.index, &entry),
             now.boundary.id,
-            (trusted, &now.rosters.versions_from(1)),
-            &Blobs(&self.ledger),
+            now.rosters.clone(),
+            &LedgerBlobs(&self.ledger),
         )
         .map_err(fault)
     }
@@ -231,10 +230,10 @@ fn row_changed(proposal: &ProposalId, what: &dyn Display) -> Stopped {
 const BY_HAND: &str = "somebody changed the store by hand, so no receipt is written. Run `countersign store check`, then \
                        `countersign store restore BACKUP`";
 
-/// The blobs that a seal names.
-struct Blobs<'a>(&'a Ledger);
+/// The blobs that the seals of a log name.
+pub struct LedgerBlobs<'a>(pub &'a Ledger);
 
-impl EvidenceFiles for Blobs<'_> {
+impl EvidenceFiles for LedgerBlobs<'_> {
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
         let blob = self.0.reads().blob(digest);
         blob.map_err(|error| Unreadable(error.to_string()))
@@ -245,7 +244,7 @@ impl EvidenceFiles for Blobs<'_> {
     }
 
     fn entries(&self, _tile: u64, _size: u64) -> Result<Vec<Vec<u8>>, Unreadable> {
-        Err(Unreadable("a decision reads no other entries".to_owned()))
+        Err(Unreadable("a seal needs no other entries".to_owned()))
     }
 }
 

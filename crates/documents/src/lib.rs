@@ -105,8 +105,8 @@ pub use record::{
     },
     schema::{self, settings},
     seal::{
-        ENGINE, FollowedLog, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary, is_own_engine,
-        parses_alike,
+        ENGINE, FollowedLog, Genesis, MAX_BLOB_BYTES, MAX_SEALED_ROSTERS_BYTES, Seal,
+        SealedBoundary, is_own_engine, parses_alike,
     },
     sealed_token::{OidcBinding, Scope, SealedToken},
     step_definition::{

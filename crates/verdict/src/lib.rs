@@ -17,7 +17,7 @@ pub use audit::{
         AuditCounts, AuditEvent, DecisionLine, DenialLine, EntryVerdict, Finding, FindingKind,
         GrantLine, OpenRun, ReviewedLine, RevocationLine, RunReviewState, Summary,
     },
-    history::{Auditor, Expected, rosters_in},
+    history::{Auditor, Expected},
     lost_run::{LostRun, decide_lost, sealed_at},
     newer_roster::leave_to,
     report::{
@@ -25,7 +25,10 @@ pub use audit::{
         VersionFacts,
     },
     saved_state::SavedAudit,
-    seal_in_force::SealInForce,
+    seal_in_force::{
+        SealInForce,
+        rosters::{LoggedRosters, rosters_in},
+    },
     seen_head::SeenHead,
     tiles::{EvidenceFiles, Unreadable},
 };
@@ -86,7 +89,7 @@ pub(crate) use audit::{
     seal_in_force::{
         Seals,
         named_documents::SealedState,
-        rosters::{Rosters, versions_of},
+        rosters::{Rosters, part_of, read_part},
     },
     seen_head::verify_head,
     tiles::Tiles,

@@ -1,8 +1,8 @@
 //! The parts of an earlier seal that a bundle needs.
 
 use crate::{blob_text, envelope_in, leaf_data, logged_documents::predicate};
-use crossing::{BundleShare, RequestResult, fault};
-use documents::{Envelope, RegistryLeaf, RosterVersion, Seal, SealDigest, json};
+use crossing::{BundleShare, RequestResult, fault, logged_rosters};
+use documents::{RegistryLeaf, Seal, SealDigest, json};
 use store::Ledger;
 use verdict::Chain;
 
@@ -37,26 +37,17 @@ pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> RequestResult<Earlie
     })
 }
 
-/// Returns the versions of the roster up to the version of an earlier seal. `in_force` has those of the seal in force.
-pub fn rosters_under(ledger: &Ledger, seal: &Seal, in_force: &Chain) -> RequestResult<Chain> {
+/// Returns the versions of the roster up to the version of the earlier seal in log entry `index`. `in_force` has those of the seal in force.
+pub fn rosters_under(
+    ledger: &Ledger,
+    (index, seal): (u64, &Seal),
+    in_force: &Chain,
+) -> RequestResult<Chain> {
     if let Some(version) = in_force.number_of(&seal.roster) {
         return Ok(in_force.until(version));
     }
     // A closed log may have versions that the log in force does not have.
-    let versions: Vec<RosterVersion> = match &seal.rosters {
-        Some(versions) => {
-            let versions = blob_text(ledger, *versions.as_bytes())?;
-            json::parse_as(versions.as_bytes(), versions.len()).map_err(fault)?
-        }
-        None => {
-            let first = blob_text(ledger, *seal.roster.as_bytes())?;
-            vec![RosterVersion::Whole(Envelope::new(
-                first.as_bytes(),
-                Vec::new(),
-            ))]
-        }
-    };
-    Chain::unverified(&versions).map_err(fault)
+    logged_rosters(ledger, index).map_err(fault)
 }
 
 pub fn leaf_text(ledger: &Ledger, index: u64) -> RequestResult<String> {

@@ -35,7 +35,7 @@ use crate::{
     said_no, tell_failure,
 };
 use documents::{Frontier, RosterVersion, SealDigest, lines_of_others};
-use verdict::{AuditEvent, Auditor, Expected, LogEntry, SavedAudit, SeenHead, rosters_in};
+use verdict::{AuditEvent, Auditor, Expected, LoggedRosters, SavedAudit, SeenHead};
 
 /// Read a whole log from its first entry and repeat every decision of the boundary.
 #[derive(clap::Args)]
@@ -318,23 +318,19 @@ fn resume(
     let Some(mut tree) = kept.frontier() else {
         return Ok(None);
     };
-    // The last seal in the stored state names the roster versions that connect a newer trusted roster with the log.
-    let versions = match kept.seals.last() {
-        Some(seal) => rosters_in(&LogEntry::of(seal.entry.clone().into_bytes()), place)
-            .map_err(|error| place.unreadable(error))?
-            .unwrap_or_default(),
-        None => Vec::new(),
-    };
-    let mut later = versions.clone();
+    // The later seals name the roster versions that connect a newer trusted roster with the log.
+    let mut found = LoggedRosters::default();
+    for part in &kept.rosters {
+        let read = found.part(part, place);
+        read.map_err(|error| place.unreadable(error))?;
+    }
+    let versions = found.versions();
     each_entry(place, kept.size, size, |entry| {
         tree.append(entry.hash());
-        if let Some(more) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
-            && more.len() > later.len()
-        {
-            later = more;
-        }
-        Ok(())
+        let read = found.entry(entry, place);
+        read.map_err(|error| place.unreadable(error))
     })?;
+    let later = found.versions();
     if !head.contains(&root_line(&tree)) {
         terminal.say(
             "The log does not continue from the state of your last audit, so the audit reads the log from the first \

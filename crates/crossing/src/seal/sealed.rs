@@ -9,20 +9,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::recovery::LedgerBlobs;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use documents::{
-    BlobDigest, BoundaryName, BoundaryRef, Configuration, ContentDigest, ENGINE, Envelope, Epoch,
-    Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, MAX_MADE_BYTES, MAX_MANIFEST_BYTES,
-    MAX_PROGRAMS_BYTES, Malformed, RegistryLeaf, RosterVersion, Seal, SealDigest, SealedBoundary,
-    SealedToken, StepDefinition, StepFile, Timestamp, canonical, json, locked, sha256,
+    BlobDigest, BoundaryName, BoundaryRef, Configuration, ContentDigest, ENGINE, Epoch, Genesis,
+    MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, MAX_MADE_BYTES, MAX_MANIFEST_BYTES, MAX_PROGRAMS_BYTES,
+    Malformed, RegistryLeaf, Seal, SealDigest, SealedBoundary, SealedToken, StepDefinition,
+    StepFile, Timestamp, canonical, json, locked, sha256,
 };
 use reading::{Builtins, FileProblem, Policy, RegisteredStep, Registry, StoredStep, builtins};
-use store::StoredRevocation;
+use store::{Ledger, StoredRevocation};
 use verdict::{
-    Chain, PreparedGrant, Revocations, SealedTokens, StepsInForce, TrustedRoster, share_needs,
-    steps_in_force, steps_to_seal,
+    Chain, LogEntry, LoggedRosters, PreparedGrant, Revocations, SealedTokens, StepsInForce,
+    TrustedRoster, Unreadable, share_needs, steps_in_force, steps_to_seal,
 };
 
 mod lookup;
@@ -73,6 +75,8 @@ pub struct SealDraft {
     pub registry: Registry,
     /// The rules of the steps, which a later read of the seal can share too.
     pub steps: StepsInForce,
+    /// The versions of the roster up to that of the seal.
+    pub rosters: Chain,
 }
 
 /// The state in force.
@@ -208,7 +212,6 @@ impl SealContent {
         }
         let keys = roster.boundary_keyids(&self.name);
         refused.state.extend(lacks_boundary(roster, &self.name));
-        let versions = canonical::canonical_of(&self.rosters.envelopes()).map_err(one)?;
         refused.too_long = self.too_large_for_bundles()?;
         if refused != SealError::default() {
             return Err(refused);
@@ -222,7 +225,16 @@ impl SealContent {
         let canonical = |bytes: Result<Vec<u8>, canonical::CanonicalError>| bytes.map_err(one);
         blob(self.policy.canonical().to_vec());
         blob(roster.payload().to_vec());
-        let rosters = (roster.version() > 1).then(|| blob(versions));
+        let rosters = match &basis {
+            _ if roster.version() == 1 => None,
+            SealPredecessor::After(before) | SealPredecessor::NewEpoch(before, _) => {
+                match before.roster.version() {
+                    sealed if sealed == roster.version() => before.seal.rosters,
+                    sealed => Some(blob(self.rosters.json_from(sealed + 1)?)),
+                }
+            }
+            SealPredecessor::First { .. } => Some(blob(self.rosters.json_from(1)?)),
+        };
         let builtins = blob(builtins::CANONICAL.to_vec());
         let tokens = blob(list);
         let configuration = blob(canonical(canonical::canonical_of(&self.configuration))?);
@@ -263,6 +275,7 @@ impl SealContent {
             blobs,
             registry: self.registry.clone(),
             steps,
+            rosters: self.rosters.clone(),
         })
     }
 
@@ -380,8 +393,8 @@ impl Sealed {
         share_needs(&mut self.steps, other);
     }
 
-    /// Restores the state of `seal` from the blobs that the seal names. If `known` has a step with the same bytes as
-    /// the step's blob, both states share that step.
+    /// Restores the state of `seal` from the blobs that the seal names, and from all versions of its roster. If `known` has a
+    /// step with the same bytes as the step's blob, both states share that step.
     ///
     /// # Errors
     /// Returns an error if a blob is missing, can't be read, or differs from the digest in the seal.
@@ -391,6 +404,7 @@ impl Sealed {
         envelope: &[u8],
         index: u64,
         known: Option<&Registry>,
+        rosters: Chain,
         blob: impl Fn(&BlobDigest) -> Option<Vec<u8>>,
     ) -> Result<Self, SealError> {
         let digest = SealDigest::of(payload);
@@ -418,10 +432,14 @@ impl Sealed {
         let policy =
             Policy::from_sealed(&policy).map_err(|errors| state_of("sealed policy", &errors))?;
         let roster = find("roster", *seal.roster.as_bytes())?;
-        let rosters = rosters_of(&seal, &roster, |digest| {
-            find("roster's versions", *digest.as_bytes())
-        })?;
-        let roster = rosters.last().clone();
+        let last = rosters.last().clone();
+        if **last.payload() != *roster {
+            return Err(one(format!(
+                "seal {}: the versions of the roster lead to another roster",
+                seal.number
+            )));
+        }
+        let roster = last;
         let builtins = value(
             "built-in lists",
             &find("built-in lists", *seal.builtins.as_bytes())?,
@@ -522,26 +540,37 @@ fn typed<T: DeserializeOwned>(what: &str, value: &Value) -> Result<T, SealError>
     json::typed(value).map_err(|error| one(format!("sealed {what}: {error}")))
 }
 
-/// Returns all versions of the roster up to the version that a seal names, and checks that each version follows the
-/// version before it.
+/// Returns the versions of the roster that the seals of a log put in force, from its first seal to the seal in entry `last`. Their
+/// signatures are not verified.
+///
+/// # Errors
+/// Returns an error if an entry or a blob is missing.
+pub fn logged_rosters(ledger: &Ledger, last: u64) -> Result<Chain, SealError> {
+    let mut found = LoggedRosters::default();
+    for seal in ledger
+        .seals()
+        .map_err(one)?
+        .iter()
+        .filter(|seal| seal.index <= last)
+    {
+        let leaf = ledger.leaf(seal.index).map_err(one)?;
+        let leaf =
+            leaf.ok_or_else(|| one(format!("the seal in log entry {} is missing", seal.index)))?;
+        let entry = LogEntry::of(leaf.data.to_vec());
+        let read = found.entry(&entry, &LedgerBlobs(ledger));
+        read.map_err(|Unreadable(why)| one(why))?;
+    }
+    let chain = found.chain().cloned();
+    chain.ok_or_else(|| one("the log has no readable version of the roster"))
+}
+
+/// Checks that versions of the roster are those of a seal, and that each follows the version before it.
 ///
 /// # Errors
 /// Returns an error if a version is missing or the versions lead to another roster.
-fn rosters_of(
-    seal: &Seal,
-    payload: &[u8],
-    find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
-) -> Result<Chain, SealError> {
-    let versions: Vec<RosterVersion> = match &seal.rosters {
-        None => vec![RosterVersion::Whole(Envelope::new(payload, Vec::new()))],
-        Some(digest) => {
-            let bytes = find(digest)?;
-            json::parse_as(&bytes, bytes.len())
-                .map_err(|error| one(format!("sealed versions of the roster: {error}")))?
-        }
-    };
-    let chain =
-        Chain::from_first(&versions).map_err(|error| one(format!("sealed roster: {error}")))?;
+pub fn sealed_rosters(seal: &Seal, logged: &Chain) -> Result<Chain, SealError> {
+    let chain = Chain::from_first(&logged.versions_from(1))
+        .map_err(|error| one(format!("sealed roster: {error}")))?;
     if chain.last().digest() != seal.roster {
         return Err(one(format!(
             "seal {}: the versions of the roster lead to {}, but the seal names {}",
@@ -632,7 +661,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use documents::{ConfiguredLimits, ConfiguredSandbox, Level, Limits, STRICT, Scope};
+    use documents::{
+        ConfiguredLimits, ConfiguredSandbox, Envelope, Level, Limits, RosterVersion, STRICT, Scope,
+    };
 
     const ROSTER: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/roster.json");
     const POLICY: &[u8] = include_bytes!(

@@ -14,6 +14,9 @@ use crate::{
 /// fit into a bundle.
 pub const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
 
+/// Maximum size in bytes of a blob with versions of the roster. The first seal of a log that follows another log has all versions.
+pub const MAX_SEALED_ROSTERS_BYTES: usize = 32 << 20;
+
 /// The boundary's statement about the rules in force, from this log entry until the next seal.
 #[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -39,8 +42,9 @@ pub struct Seal {
     pub builtins: BlobDigest,
     /// Digest of the blob with the roster's payload.
     pub roster: RosterDigest,
-    /// Digest of the blob with the envelopes of all versions of the roster, from version 1 to this version, as a
-    /// canonical array. A bundle has the same array in `roster`. Absent if this version is 1.
+    /// Digest of the blob with the versions of the roster that no earlier seal of this log has, up to this version, as a
+    /// canonical array in the form of `roster` in a bundle. A seal without a new version names the same blob as the seal
+    /// before. Absent if this version is 1.
     pub rosters: Option<BlobDigest>,
     /// Digest of the blob with the tokens. It never contains hashes of secrets.
     pub tokens: BlobDigest,

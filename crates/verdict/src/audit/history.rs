@@ -20,12 +20,12 @@ use crate::{
         logged_authorization::LoggedAuthorization,
         seal_in_force::{SealFlaw, verify as verify_seal},
     },
-    verify_head, versions_of,
+    verify_head,
 };
 use documents::{
     Authorization, AuthorizationDigest, BlobDigest, BoundaryRef, Carrier, Checkpoint, Consumption,
     FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, ProgramList, Receipt,
-    RefusalStatement, RosterVersion, Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
+    RefusalStatement, RosterVersion, Seal, SealDigest, Signed, StatementKind, Timestamp,
 };
 
 mod denials;
@@ -98,25 +98,6 @@ pub struct Auditor {
     unsigned: Vec<SeenHead>,
 }
 
-/// Returns all roster versions, starting with version 1, that belong to the seal in this entry. The function does not
-/// verify the versions. If a trusted roster is newer than the roster of the first seal, the versions in the last seal
-/// connect the two rosters.
-///
-/// # Errors
-/// Returns an error if the source can't be read.
-pub fn rosters_in(
-    entry: &LogEntry,
-    beside: &dyn EvidenceFiles,
-) -> Result<Option<Vec<RosterVersion>>, Unreadable> {
-    if entry.kind() == Some(Seal::KIND)
-        && let Ok(parts) = entry.parts()
-        && let Ok(statement) = Statement::<Seal>::from_payload(&parts.payload)
-    {
-        return Ok(versions_of(&statement.predicate, beside)?.ok());
-    }
-    Ok(None)
-}
-
 impl Auditor {
     /// Creates an auditor that reads a log from its first entry. `versions` contains the versions of the log's roster,
     /// starting with version 1.
@@ -135,7 +116,7 @@ impl Auditor {
         expected.heads.sort_by_key(|seen| seen.size);
         let after = vec![None; expected.heads.len()];
         Ok(Self {
-            rosters: Rosters::connect(trusted, versions)?,
+            rosters: Rosters::connect(&trusted, versions)?,
             expected,
             tree: Frontier::default(),
             tiles: Tiles::after(0),
@@ -211,7 +192,7 @@ impl Auditor {
         Some(LongerCopy {
             boundary,
             roster: Arc::new(first),
-            rosters: self.rosters.clone(),
+            rosters: self.rosters.again(),
         })
     }
 
@@ -576,8 +557,9 @@ impl LongerCopy {
         };
         if entry.kind() == Some(Seal::KIND)
             && let Ok(signed) = parts.signed()
-            && let Ok((seal, roster)) =
-                verify_seal(&parts.payload, signed, &mut self.rosters, beside)?
+            && let Ok((seal, roster)) = verify_seal(&parts.payload, signed, |claimed| {
+                self.rosters.named_by(claimed, beside)
+            })?
             && seal.predicate().boundary.id == Some(self.boundary.id)
             && seal.predicate().boundary.name == self.boundary.name
             && roster.version() >= self.roster.version()

@@ -1,10 +1,10 @@
 //! Repeats the decision about a run whose receipt is missing, from the log alone. The receipt that the recovery writes
 //! states this decision.
 
-use documents::{Authorization, Consumption, Decision, RosterVersion, SealDigest, Verified};
+use documents::{Authorization, Consumption, Decision, SealDigest, Verified};
 
 use crate::{
-    EvidenceFiles, LogEntry, Pinned, Revocations, SealInForce, Seals,
+    Chain, EvidenceFiles, LogEntry, Revocations, SealInForce, Seals,
     audit::{
         grant_uses::{GrantUses, SavedGrant},
         logged_authorization::LoggedAuthorization,
@@ -101,18 +101,17 @@ pub fn decide_lost(
     Ok((decision, authorization))
 }
 
-/// Reads the state that a seal of the log put in force, for [`decide_lost`]. `versions` are all versions of the roster,
-/// starting with version 1, and `trusted` those that the boundary trusts.
+/// Reads the state that a seal of the log put in force, for [`decide_lost`]. `rosters` are all versions that the boundary trusts.
 ///
 /// # Errors
 /// Returns the reason why the entry is no seal of this boundary.
 pub fn sealed_at(
     (index, data): (u64, &[u8]),
     boundary: SealDigest,
-    (trusted, versions): (Pinned, &[RosterVersion]),
+    rosters: Chain,
     beside: &dyn EvidenceFiles,
 ) -> Result<SealInForce, String> {
-    let mut rosters = Rosters::connect(trusted, versions).map_err(|e| e.to_string())?;
+    let rosters = Rosters::of(rosters.newest().digest(), rosters);
     let entry = LogEntry::of(data.to_vec());
     let parts = entry.parts()?;
     let signed = parts.signed().map_err(|e| e.to_string())?;
@@ -121,7 +120,8 @@ pub fn sealed_at(
         data,
         (&parts.payload, signed),
         (boundary, true),
-        &mut rosters,
+        &rosters,
         beside,
     )
+    .map(|(_, in_force)| in_force)
 }

@@ -20,8 +20,8 @@ use crate::{
     },
 };
 use documents::{
-    AuthorizationDigest, AuthorizationRef, Epoch, FollowedLog, Frontier, Hash, LeafHash, Name,
-    RevokedSubject, SealDigest, Spent, Timestamp, unhex32,
+    AuthorizationDigest, AuthorizationRef, BlobDigest, Epoch, FollowedLog, Frontier, Hash,
+    LeafHash, Name, RevokedSubject, SealDigest, Spent, Timestamp, unhex32,
 };
 
 /// Stored state of an audit.
@@ -49,6 +49,8 @@ pub struct SavedAudit {
     pub at: Timestamp,
     /// Seals of all open runs, and last the seal in force.
     pub seals: Vec<SavedSeal>,
+    /// The blobs with the versions of the roster that the seals so far named, in their order. Version 1 alone is a payload.
+    pub rosters: Vec<BlobDigest>,
     /// Old epochs that may not be used again.
     pub past_epochs: Vec<Epoch>,
     /// Names of removed tokens that may not be used again.
@@ -131,7 +133,7 @@ pub struct SavedOpenRun {
 
 impl SavedAudit {
     /// Version of the state format.
-    pub const VERSION: u64 = 3;
+    pub const VERSION: u64 = 4;
     /// Name and version of this program.
     pub const PROGRAM: &'static str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 

@@ -122,7 +122,8 @@ impl Seals {
         beside: &dyn EvidenceFiles,
     ) -> Result<(Option<Seal>, Flaws), Unreadable> {
         let mut flaws = Flaws::new();
-        let (verified, roster) = match verify(payload, signed, rosters, beside)? {
+        let find = |claimed: &Seal| rosters.named_by(claimed, beside);
+        let (verified, roster) = match verify(payload, signed, find)? {
             Ok(found) => found,
             Err((what, why)) => {
                 return Ok((
@@ -306,10 +307,10 @@ impl Seals {
         entry: &[u8],
         (payload, signed): (&[u8], Signed<Seal>),
         (id, no_differences): (SealDigest, bool),
-        rosters: &mut Rosters,
+        rosters: &Rosters,
         beside: &dyn EvidenceFiles,
-    ) -> Result<SealInForce, String> {
-        let (verified, roster) = verify(payload, signed, rosters, beside)
+    ) -> Result<(Seal, SealInForce), String> {
+        let (verified, roster) = verify(payload, signed, |claimed| Ok(rosters.known(claimed)))
             .map_err(|error| error.0)?
             .map_err(|(_, message)| message)?;
         let state = read(verified.predicate(), &roster, None, beside);
@@ -318,25 +319,19 @@ impl Seals {
             Unread::Refused(messages) => messages.join("; "),
         })?;
         let state = Some(Arc::new(state));
-        Ok(SealInForce::new(
-            (index, entry),
-            &verified,
-            id,
-            roster,
-            no_differences,
-            state,
-        ))
+        let entry = (index, entry);
+        let in_force = SealInForce::new(entry, &verified, id, roster, no_differences, state);
+        Ok((verified.predicate().clone(), in_force))
     }
 }
 
 type UnderRoster = (Verified<Seal>, Arc<TrustedRoster>);
 
-/// Verifies the signature of the seal with the boundary's keys in the roster that the seal names.
+/// Verifies the signature of the seal with the boundary's keys in the roster that the seal names. `find` returns this roster.
 pub fn verify(
     payload: &[u8],
     signed: Signed<Seal>,
-    rosters: &mut Rosters,
-    beside: &dyn EvidenceFiles,
+    find: impl FnOnce(&Seal) -> Result<Result<Arc<TrustedRoster>, String>, Unreadable>,
 ) -> Result<Result<UnderRoster, (FindingKind, String)>, Unreadable> {
     // Check the number of signatures before the roster is read, so that a document with a wrong number gives no finding
     // about rosters.
@@ -349,7 +344,7 @@ pub fn verify(
         Ok(statement) => statement.predicate,
         Err(malformed) => return Ok(Err((FindingKind::Entry, malformed.to_string()))),
     };
-    let roster = match rosters.named_by(&claimed, beside)? {
+    let roster = match find(&claimed)? {
         Ok(roster) => roster,
         Err(message) => return Ok(Err((FindingKind::RosterChain, message))),
     };

@@ -238,15 +238,67 @@ impl Chain {
             .ok_or(ChainError::Count { found: 0 })?;
         let (roster, signatures) = read_first(first)?;
         let mut chain = Self::begin(roster, signatures);
-        for version in later {
-            let Ok((next, patch)) = read_next(&chain.last, version) else {
+        chain.read_on(later);
+        Ok(chain)
+    }
+
+    /// Appends versions as far as they follow, without verifying their signatures, as [`Self::unverified`] does.
+    pub fn read_on(&mut self, versions: &[RosterVersion]) {
+        for version in versions {
+            let Ok((next, patch)) = read_next(&self.last, version) else {
                 break;
             };
-            if chain.push(next, &patch, version.signatures()).is_err() {
+            if self.push(next, &patch, version.signatures()).is_err() {
                 break;
             }
         }
-        Ok(chain)
+    }
+
+    /// Follows the version after `before`, or the first version. It may be one of these versions, perhaps with other
+    /// signatures, or the next one. Its signatures must reach both thresholds, unless it or a later version is trusted.
+    ///
+    /// # Errors
+    /// Returns an error if the version does not follow, or if this chain has another version of the same number.
+    pub fn follow(
+        &mut self,
+        before: Option<&TrustedRoster>,
+        version: &RosterVersion,
+    ) -> Result<TrustedRoster, ChainError> {
+        let (next, patch) = match before {
+            Some(before) => read_next(before, version)?,
+            None => match read_first(version)?.0 {
+                first if first.version() == 1 => (first, Map::new()),
+                first => {
+                    let found = first.version();
+                    return Err(ChainError::OutOfOrder { expected: 1, found });
+                }
+            },
+        };
+        let (number, last) = (next.version(), self.last.version());
+        let known = self.digest_of(number);
+        if known.is_some_and(|known| known != next.digest()) {
+            return Err(ChainError::Forked { version: number });
+        }
+        if number > last + 1 || (number <= last && known.is_none()) {
+            return Err(ChainError::OutOfOrder {
+                expected: last + 1,
+                found: number,
+            });
+        }
+        if let Some(before) = before.filter(|_| self.ahead.is_none() && number > self.trusted) {
+            check_link(before, &next, version.signatures())?;
+        }
+        if number > last {
+            if before.map(TrustedRoster::digest) != Some(self.last.digest()) {
+                return Err(ChainError::Forked { version: last });
+            }
+            if self.links.len() >= MAX_VERSIONS {
+                let found = MAX_VERSIONS + 1;
+                return Err(ChainError::Count { found });
+            }
+            self.push(next.clone(), &patch, version.signatures())?;
+        }
+        Ok(next)
     }
 
     /// Returns the chain of one version that the caller trusts.

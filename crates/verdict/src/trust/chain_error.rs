@@ -54,6 +54,14 @@ pub enum ChainError {
         /// The version that was not made any more.
         version: u64,
     },
+    /// Another version with the same number is known.
+    #[error(
+        "version {version} of the roster differs from the earlier versions: the roster was forked"
+    )]
+    Forked {
+        /// The version.
+        version: u64,
+    },
     /// The bundle of a plan names a version that the bundle of the run does not have.
     #[error(
         "the plan names version {version} of the roster, which the bundle of the run does not have"

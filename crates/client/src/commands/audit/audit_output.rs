@@ -27,8 +27,8 @@ use documents::{
     joined, merkle,
 };
 use verdict::{
-    AuditEvent, Auditor, Chain, Expected, Finding, FindingKind, LogEntry, Pinned, SeenHead,
-    Summary, VersionFacts, entry, rosters_in,
+    AuditEvent, Auditor, Chain, Expected, Finding, FindingKind, LogEntry, LoggedRosters, Pinned,
+    SeenHead, Summary, VersionFacts, entry, rosters_in,
 };
 
 pub struct AuditOutput<'a> {
@@ -365,8 +365,7 @@ pub fn begin(
     let Some(first) = first else {
         return Err(said_no("the log is empty: there is nothing to audit"));
     };
-    let versions =
-        rosters_in(&LogEntry::of(first), place).map_err(|error| place.unreadable(error))?;
+    let versions = rosters_in([&first], place).map_err(|error| place.unreadable(error))?;
     if trust.is_empty() {
         let message = "there is no trusted roster: give one with --roster".to_owned();
         let chain = versions.and_then(|versions| Chain::unverified(&versions).ok());
@@ -392,7 +391,8 @@ pub fn begin(
     // A trusted roster may be newer than the roster in the first seal. Later seals of the log contain the versions
     // between these two rosters.
     if chosen.as_ref().map_or(true, may_be_newer)
-        && let Some(later) = later_rosters(place, size, versions.len())?
+        && let later = all_rosters(place, size)?
+        && later.len() > versions.len()
     {
         drop(chosen);
         joined = join(trust, &later);
@@ -469,22 +469,14 @@ pub fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
     auditor
 }
 
-/// Returns the longest chain of roster versions in any seal of the log, if it has more than `known` versions.
-fn later_rosters(
-    place: &LogSource,
-    size: u64,
-    known: usize,
-) -> CommandResult<Option<Vec<RosterVersion>>> {
-    let mut longest: Option<Vec<RosterVersion>> = None;
+/// Returns the versions of the roster in all seals of the log.
+fn all_rosters(place: &LogSource, size: u64) -> CommandResult<Vec<RosterVersion>> {
+    let mut found = LoggedRosters::default();
     each_entry(place, 0, size, |entry| {
-        if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
-            && versions.len() > longest.as_ref().map_or(known, Vec::len)
-        {
-            longest = Some(versions);
-        }
-        Ok(())
+        let read = found.entry(entry, place);
+        read.map_err(|error| place.unreadable(error))
     })?;
-    Ok(longest)
+    Ok(found.versions())
 }
 
 /// Reason why an audit could not begin.

@@ -23,7 +23,9 @@ use documents::{
     Seal, SealDigest, Statement, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, WitnessKey,
     leaf_hash, merkle::root, origin, push_entry, root_of, split_entries, verify_note,
 };
-use verdict::{Chain, LogEntry, Pinned, TrustedRoster, VersionFacts, rosters_in};
+use verdict::{
+    Chain, ChainError, LogEntry, LoggedRosters, Pinned, TrustedRoster, Unreadable, VersionFacts,
+};
 
 /// Number of entries in a complete tile, as `u64`.
 pub const WIDTH: u64 = TILE_WIDTH as u64;
@@ -344,12 +346,25 @@ impl ExportHead {
         } else {
             last_seal(log, before)?.1.roster
         };
-        let (entry, seal) = last_seal(log, self.checkpoint.size)?;
-        let versions = rosters_in(&LogEntry::of(entry), log)
-            .map_err(|error| CommandFailure::check_said_no(error.0))?;
-        let versions = versions.ok_or_else(|| {
-            CommandFailure::check_said_no("the last seal at the source names no readable roster")
-        })?;
+        let seal = last_seal(log, self.checkpoint.size)?.1;
+        // The versions begin with the known one. The seals after it name the later versions.
+        let mut found = LoggedRosters::default();
+        let unreadable = |error: Unreadable| CommandFailure::check_said_no(error.0);
+        let first = BlobDigest::from_bytes(*known.as_bytes());
+        if before > 0 {
+            found.part(&first, log).map_err(unreadable)?;
+        }
+        for tile in before / WIDTH..self.checkpoint.size.div_ceil(WIDTH) {
+            for entry in log.entries(tile, self.checkpoint.size)? {
+                let read = found.entry(&LogEntry::of(entry), log);
+                read.map_err(unreadable)?;
+            }
+        }
+        let versions = found.versions();
+        if versions.is_empty() {
+            let message = "the seals at the source name no readable roster";
+            return Err(CommandFailure::check_said_no(message));
+        }
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
             CommandFailure::check_said_no(format!(
                 "the roster at the source does not continue the earlier roster of this log: {error}"
@@ -364,7 +379,12 @@ impl ExportHead {
         match connected {
             Ok(deciding) => chain = deciding.found,
             Err(refused) => {
-                if let Some((last, error)) = refused.last() {
+                // An earlier export connected the known version with a roster that is older.
+                let is_older =
+                    |error: &ChainError| before > 0 && matches!(error, ChainError::TooOld { .. });
+                if let Some((last, error)) = refused.last()
+                    && !refused.iter().any(|(_, error)| is_older(error))
+                {
                     return Err(CommandFailure::check_said_no(format!(
                         "the roster at the source does not continue {} (if that roster belongs to another boundary, \
                          give --roster with the roster of this boundary): {error}",

@@ -35,14 +35,17 @@ impl Auditor {
                 .parts()
                 .map_err(|_| format!("the saved seal of entry {index} can't be read"))?;
             let signed = parts.signed().map_err(|error| error.to_string())?;
-            let in_force = Seals::again(
+            let (seal, in_force) = Seals::again(
                 *index,
                 entry.data(),
                 (&parts.payload, signed),
                 (kept.boundary, auditor.expected.no_differences),
-                &mut auditor.rosters,
+                &auditor.rosters,
                 beside,
             )?;
+            auditor
+                .rosters
+                .continue_after(&seal, in_force.roster.clone(), &kept.rosters);
             sealed.push(Arc::new(in_force));
         }
         let (width, mut lists) = (u64::from(TILE_WIDTH), HashMap::new());
@@ -105,6 +108,7 @@ impl Auditor {
             tree: self.tree.parts().iter().map(|part| hex(part)).collect(),
             at: self.at,
             seals,
+            rosters: self.rosters.parts().to_vec(),
             past_epochs: self.seals.past_epochs.iter().cloned().collect(),
             gone_tokens: self.seals.gone_tokens.iter().cloned().collect(),
             denials,

@@ -3,7 +3,7 @@
 use crate::{
     AuditEvent, Auditor, CheckStop, EntryParts, EvidenceFiles, FindingKind, RevocationContext,
     RevocationLine, SealInForce, Unreadable, audit::check_ledger::failed, check_may_revoke,
-    check_place, decision::revocations::MayRevoke, revocable, versions_of,
+    check_place, decision::revocations::MayRevoke, part_of, read_part, revocable,
 };
 use documents::{KeyId, Revocation, RevokedSubject, Seal, SealedToken, Signed, revoked};
 
@@ -121,16 +121,14 @@ impl Auditor {
         if !is_later || self.revocations.iter().next().is_none() {
             return Ok(());
         }
-        // Other seals may name other signatures of the same versions.
-        let named = match seal.rosters {
-            Some(_) => versions_of(seal, beside)?.ok(),
-            None => None,
-        };
-        let named = named.as_ref().and_then(|named| named.get(since as usize..));
+        // The signatures in the log count, also if the auditor knows others of the same versions.
+        let named = read_part(&part_of(seal), beside)?.ok();
         let revoked = self.revocations.before(index);
         let lacking = self
             .rosters()
-            .lacks_without(since, named, |keyid| revoked.key(keyid).is_some());
+            .lacks_without(since, named.as_deref(), |keyid| {
+                revoked.key(keyid).is_some()
+            });
         if let Some(error) = lacking {
             let why = format!("without the signatures of revoked keys, {error}");
             self.find(FindingKind::Revoked, index, why);

@@ -1,56 +1,102 @@
-//! The chain of rosters from the pinned roster to the roster that a seal names.
+//! The versions of the roster that the seals of a log put in force.
+//!
+//! A seal that puts new versions in force names a blob with these versions only. So the versions of a log are in the blobs of
+//! all its seals, one after the other.
 
 use std::sync::Arc;
 
 use crate::{
-    Chain, ChainError, EvidenceFiles, Pinned, TrustedRoster, Unreadable,
+    Chain, ChainError, EvidenceFiles, LogEntry, Pinned, TrustedRoster, Unreadable,
     audit::seal_in_force::named_documents::canonical_document,
 };
 use documents::{
-    BlobDigest, Envelope, MAX_BLOB_BYTES, MAX_ROSTER_BYTES, RosterDigest, RosterVersion, Seal,
+    BlobDigest, Envelope, MAX_ROSTER_BYTES, MAX_SEALED_ROSTERS_BYTES, Predicate, RosterDigest,
+    RosterVersion, Seal, Statement,
 };
 
 /// Known roster versions, all connected with the trusted version.
 #[derive(Clone)]
 pub struct Rosters {
-    pinned: Pinned,
+    trusted: RosterDigest,
     chain: Chain,
-    /// Roster of the last seal, as a cache.
-    last: Option<(Named, Arc<TrustedRoster>)>,
+    /// The roster of the last seal, with what the seal names.
+    sealed: Option<(Named, Arc<TrustedRoster>)>,
+    /// The blobs that the seals so far named.
+    parts: Vec<BlobDigest>,
 }
 
-/// Digest of the roster that a seal names, and digest of the versions up to this roster.
-pub type Named = (RosterDigest, Option<BlobDigest>);
+/// Digest of the roster that a seal names, and digest of the versions that are new in this seal.
+type Named = (RosterDigest, Option<BlobDigest>);
 
 impl Rosters {
     /// Connects the roster versions with the trusted roster.
-    pub fn connect(pinned: Pinned, versions: &[RosterVersion]) -> Result<Self, ChainError> {
-        let chain = Chain::connect(&pinned, versions)?;
-        Ok(Self {
-            pinned,
+    pub fn connect(pinned: &Pinned, versions: &[RosterVersion]) -> Result<Self, ChainError> {
+        Ok(Self::of(pinned.digest(), Chain::connect(pinned, versions)?))
+    }
+
+    /// Returns the state before the first seal. `chain` has all versions of the log, as far as they are known.
+    pub fn of(trusted: RosterDigest, chain: Chain) -> Self {
+        Self {
+            trusted,
             chain,
-            last: None,
-        })
+            sealed: None,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Returns the state before the first seal, with the versions that are known now.
+    pub fn again(&self) -> Self {
+        Self::of(self.trusted, self.chain.clone())
     }
 
     pub fn trusted(&self) -> RosterDigest {
-        self.pinned.digest()
+        self.trusted
     }
 
     pub fn chain(&self) -> &Chain {
         &self.chain
     }
 
-    pub(super) fn named_by(
+    pub fn parts(&self) -> &[BlobDigest] {
+        &self.parts
+    }
+
+    /// Continues after a seal that an earlier audit accepted. `parts` are the blobs that the seals until then named.
+    pub fn continue_after(
+        &mut self,
+        seal: &Seal,
+        roster: Arc<TrustedRoster>,
+        parts: &[BlobDigest],
+    ) {
+        self.sealed = Some(((seal.roster, seal.rosters), roster));
+        self.parts = parts.to_vec();
+    }
+
+    /// Returns the roster that a seal names, if this version is known.
+    pub(super) fn known(&self, seal: &Seal) -> Result<Arc<TrustedRoster>, String> {
+        let number = self.chain.number_of(&seal.roster);
+        number
+            .and_then(|number| self.chain.version(number))
+            .map(Arc::new)
+            .ok_or_else(|| {
+                format!(
+                    "the seal names the roster {}, which is not connected with the trusted roster",
+                    seal.roster
+                )
+            })
+    }
+
+    /// Follows the next seal of the log, and returns the roster that it names.
+    pub(crate) fn named_by(
         &mut self,
         seal: &Seal,
         beside: &dyn EvidenceFiles,
     ) -> Result<Result<Arc<TrustedRoster>, String>, Unreadable> {
         let named = (seal.roster, seal.rosters);
-        if let Some((_, last)) = self.last.as_ref().filter(|(last, _)| *last == named) {
-            return Ok(Ok(last.clone()));
+        if let Some((_, roster)) = self.sealed.as_ref().filter(|(last, _)| *last == named) {
+            return Ok(Ok(roster.clone()));
         }
-        // The blob of a known roster must still be present, because other auditors get the roster only from this blob.
+        // The blob of a known roster must still be present, because others get the roster only from this blob.
         let payload = BlobDigest::from_bytes(*seal.roster.as_bytes());
         if beside
             .blob(&payload)?
@@ -58,90 +104,159 @@ impl Rosters {
         {
             return Ok(Err(not_beside(&payload)));
         }
-        let known = self.chain.number_of(&seal.roster);
-        match (known, seal.rosters) {
-            (Some(1), Some(_)) => {
-                return Ok(Err(
-                    "the seal names signatures of version 1 of a roster, but version 1 has no signatures".to_owned()
-                ));
-            }
-            (Some(_), None) => {}
-            _ => {
-                let versions = match versions_of(seal, beside)? {
-                    Ok(versions) => versions,
-                    Err(message) => return Ok(Err(message)),
-                };
-                match Chain::connect(&self.trusted_for(known), &versions) {
-                    Err(error) => return Ok(Err(error.to_string())),
-                    Ok(chain) if chain.last().digest() != seal.roster => {
-                        return Ok(Err(format!(
-                            "the roster versions that the seal names do not end with the roster {}",
-                            seal.roster
-                        )));
-                    }
-                    Ok(_) if known.is_some() => {}
-                    Ok(longer) if longer.number_of(&self.chain.last().digest()).is_none() => {
-                        return Ok(Err(
-                            "the versions of the roster differ from the earlier versions: the roster was forked"
-                                .to_owned(),
-                        ));
-                    }
-                    Ok(longer) => self.chain = longer,
-                }
+        if seal.rosters == Some(payload) {
+            return Ok(Err(
+                "the seal names a roster instead of a list of versions".to_owned()
+            ));
+        }
+        let part = part_of(seal);
+        let versions = match read_part(&part, beside)? {
+            Ok(versions) => versions,
+            Err(message) => return Ok(Err(message)),
+        };
+        // A part with an error changes nothing.
+        let mut chain = self.chain.clone();
+        let mut roster = self.sealed.as_ref().map(|(_, roster)| roster.clone());
+        if seal.rosters.is_some() && roster.is_none() && versions.len() == 1 {
+            return Ok(Err(
+                "the first seal names a list of versions, but its roster has only one".to_owned(),
+            ));
+        }
+        for version in &versions {
+            match chain.follow(roster.as_deref(), version) {
+                Ok(next) => roster = Some(Arc::new(next)),
+                Err(error) => return Ok(Err(error.to_string())),
             }
         }
-        let found = self.chain.number_of(&seal.roster);
-        let Some(found) = found.and_then(|number| self.chain.version(number)) else {
+        let Some(roster) = roster.filter(|roster| roster.digest() == seal.roster) else {
             return Ok(Err(format!(
-                "the seal names the roster {}, which is not connected with the trusted roster",
+                "the roster versions that the seal names do not end with the roster {}",
                 seal.roster
             )));
         };
-        let found = Arc::new(found);
-        self.last = Some((named, found.clone()));
-        Ok(Ok(found))
-    }
-
-    /// Returns the trusted roster or chain. If the log ends at roster version `known`, and the trusted version is
-    /// newer, the function returns the chain of all known versions instead.
-    fn trusted_for(&self, known: Option<u64>) -> Pinned {
-        let trusted = self.chain.number_of(&self.pinned.digest());
-        match (known, trusted) {
-            (Some(known), Some(trusted)) if known < trusted => {
-                Pinned::Chain(Box::new(self.chain.clone()))
-            }
-            _ => self.pinned.clone(),
-        }
+        self.chain = chain;
+        self.parts.push(part);
+        self.sealed = Some((named, roster.clone()));
+        Ok(Ok(roster))
     }
 }
 
-pub fn not_beside(digest: &BlobDigest) -> String {
+/// Reads the versions of the roster from the seals of a log, without verifying signatures.
+#[derive(Default)]
+pub struct LoggedRosters {
+    chain: Option<Chain>,
+    last: Option<BlobDigest>,
+}
+
+impl LoggedRosters {
+    /// Reads the versions that the seal in the next log entry names, if it is a seal. Versions that do not follow are left out.
+    ///
+    /// # Errors
+    /// Returns an error if the source can't be read.
+    pub fn entry(
+        &mut self,
+        entry: &LogEntry,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(), Unreadable> {
+        if entry.kind() == Some(Seal::KIND)
+            && let Ok(parts) = entry.parts()
+            && let Ok(statement) = Statement::<Seal>::from_payload(&parts.payload)
+        {
+            return self.part(&part_of(&statement.predicate), beside);
+        }
+        Ok(())
+    }
+
+    /// Reads the versions in the next blob that a seal names.
+    ///
+    /// # Errors
+    /// Returns an error if the source can't be read.
+    pub fn part(
+        &mut self,
+        part: &BlobDigest,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(), Unreadable> {
+        if self.last == Some(*part) {
+            return Ok(());
+        }
+        self.last = Some(*part);
+        if let Ok(versions) = read_part(part, beside)? {
+            match &mut self.chain {
+                Some(chain) => chain.read_on(&versions),
+                none => *none = Chain::unverified(&versions).ok(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the versions so far, or `None` if no version could be read.
+    pub fn chain(&self) -> Option<&Chain> {
+        self.chain.as_ref()
+    }
+
+    /// Returns the versions so far. The list is empty if no version could be read.
+    pub fn versions(&self) -> Vec<RosterVersion> {
+        self.chain
+            .as_ref()
+            .map_or_else(Vec::new, |chain| chain.versions_from(1))
+    }
+}
+
+/// Returns the versions of the roster that the seals in these log entries name, from the first seal on and without verification.
+/// Returns `None` if no version could be read.
+///
+/// # Errors
+/// Returns an error if the source can't be read.
+pub fn rosters_in<'e>(
+    entries: impl IntoIterator<Item = &'e Vec<u8>>,
+    beside: &dyn EvidenceFiles,
+) -> Result<Option<Vec<RosterVersion>>, Unreadable> {
+    let mut found = LoggedRosters::default();
+    for entry in entries {
+        found.entry(&LogEntry::of(entry.clone()), beside)?;
+    }
+    Ok(found.chain.map(|chain| chain.versions_from(1)))
+}
+
+fn not_beside(digest: &BlobDigest) -> String {
     format!("the roster that the seal names ({digest}) is not stored with the log")
 }
 
-/// Returns all roster versions from version 1 to the version that the seal names, without verification.
-pub fn versions_of(
-    seal: &Seal,
+/// Returns the blob that has the versions of this seal. For a log whose roster still has version 1, it is the payload.
+pub(crate) fn part_of(seal: &Seal) -> BlobDigest {
+    seal.rosters
+        .unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()))
+}
+
+/// Returns the versions in a blob that a seal names, without verification.
+pub(crate) fn read_part(
+    part: &BlobDigest,
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<Vec<RosterVersion>, String>, Unreadable> {
-    let digest = seal
-        .rosters
-        .unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()));
-    let Some(bytes) = beside
-        .blob(&digest)?
-        .filter(|bytes| BlobDigest::of(bytes) == digest)
-    else {
-        return Ok(Err(not_beside(&digest)));
+    let bytes = beside.blob(part)?;
+    let Some(bytes) = bytes.filter(|bytes| BlobDigest::of(bytes) == *part) else {
+        return Ok(Err(not_beside(part)));
     };
-    Ok(match seal.rosters {
-        Some(_) => canonical_document("versions of the roster", &bytes, MAX_BLOB_BYTES),
-        None if bytes.len() > MAX_ROSTER_BYTES => Err(format!(
+    // A payload is an object.
+    if bytes.starts_with(b"[") {
+        let what = "versions of the roster";
+        let versions: Result<Vec<RosterVersion>, String> =
+            canonical_document(what, &bytes, MAX_SEALED_ROSTERS_BYTES);
+        return Ok(versions.and_then(|versions| {
+            let form = RosterVersion::check_form(&versions);
+            form.map_err(|error| format!("the sealed {what}: {error}"))?;
+            Ok(versions)
+        }));
+    }
+    Ok(if bytes.len() > MAX_ROSTER_BYTES {
+        Err(format!(
             "the sealed roster has {} bytes, at most {MAX_ROSTER_BYTES} are allowed",
             bytes.len()
-        )),
-        None => Ok(vec![RosterVersion::Whole(Envelope::new(
+        ))
+    } else {
+        Ok(vec![RosterVersion::Whole(Envelope::new(
             &bytes,
             Vec::new(),
-        ))]),
+        ))])
     })
 }
