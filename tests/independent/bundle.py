@@ -8,7 +8,7 @@ import rules
 import templates
 from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash, read_vkey
 from passkeys import by_passkey
-from roster import Chain
+from roster import Chain, envelopes_of
 from shapes import wrong
 from wire import Bad, Envelope, Open, canonical, pae, reference, seconds, strict
 
@@ -33,6 +33,8 @@ class Report:
         self.unguarded = []
         # Keys of a type that is not verified here, in the roster that decided.
         self.foreign = []
+        # Keys that were removed before this version are not checked.
+        self.begins = 1
 
     def check(self, name, needs, work):
         """Runs a check when what it needs is established; gives what it proved, or None."""
@@ -59,7 +61,11 @@ class Report:
         failed = [check for check in checks if check["finding"] == FAILED]
         decisive = [check for check in checks if check["name"] not in MAY_STAY_OPEN]
         verified = not failed and all(check["finding"] == ESTABLISHED for check in decisive)
-        return {"checks": checks, "verified": verified, "unguarded": self.unguarded, "foreign": self.foreign, "boundary_says": BOUNDARY_SAYS}
+        return {"checks": checks, "verified": verified, "unguarded": self.unguarded, "foreign": self.foreign, "begins": self.begins, "boundary_says": BOUNDARY_SAYS}
+
+
+# The versions before one that is made again have at most so many bytes together.
+MOST_MADE = 256 << 20
 
 
 class NotChecked:
@@ -88,14 +94,15 @@ def verify(data, trusted, known=()):
 
 
 class _Bundle:
-    def __init__(self, data, trusted, known):
-        self.report, self.data = Report(), data
+    def __init__(self, data, trusted, known, outer=None):
+        self.report, self.data, self.outer = Report(), data, outer
         self.bundle = self.run("bundle", [], self.read)
         have = self.bundle or {}
         self.chain = self.run("roster-chain", ["bundle"], lambda: self.read_chain(have, trusted, known))
         if self.chain is not None:
             self.report.unguarded = sorted(self.chain.unguarded)
             self.report.foreign = self.chain.last.foreign
+            self.report.begins = self.chain.begins
         self.documents()
         self.signatures()
         self.places()
@@ -110,17 +117,18 @@ class _Bundle:
 
     def read(self):
         value = strict(self.data, MAX_BUNDLE)
-        documents.check_bundle(value)
+        documents.check_bundle(value, is_plan=self.outer is not None)
         return value
 
-    @staticmethod
-    def read_chain(have, trusted, known):
+    def read_chain(self, have, trusted, known):
+        if self.outer is not None:
+            return self.outer.until(have["roster"])
         try:
-            return Chain([Envelope(one) for one in have["roster"]], trusted, known)
+            return Chain(envelopes_of(have["roster"], MOST_MADE), trusted, known)
         except Bad as error:
-            last = len(have["roster"])
-            if error.reason == "no-trust" and len(known) == 1 and known[0].version > last + 1:
-                raise Open(f"versions {last + 1} to {known[0].version - 1} of the roster are missing") from error
+            missing = getattr(error, "missing", None)
+            if missing:
+                raise Open(f"versions {missing[0]} to {missing[1]} of the roster are missing") from error
             raise
 
     def documents(self):
@@ -154,10 +162,6 @@ class _Bundle:
 
     def check_roster_in_seal(self):
         check_roster_in_seal(self.seal, self.chain.last)
-        if "rosters" in self.seal and reference(canonical(self.bundle["roster"])) != self.seal["rosters"]:
-            raise Bad("the seal names other versions or signatures of the roster")
-        if "rosters" in self.seal and self.chain.last.version == 1:
-            raise Bad("the seal names the versions of a roster that has one")
 
     def places(self):
         self.proofs = self.run("checkpoint", ["roster-in-seal"], self.check_checkpoint)
@@ -439,7 +443,7 @@ class _Bundle:
         if plan is None:
             raise Bad("the bundle of the plan is missing")
         # Its roster is one of the versions that were connected here.
-        inner = _Bundle(canonical(plan), self.chain.newest.digest, [*self.chain.versions, self.chain.newest])
+        inner = _Bundle(canonical(plan), None, [], self.chain)
         report = inner.report.value()
         if not report["verified"]:
             why = [f"{check['name']}: {check['detail']}" for check in report["checks"] if check["finding"] == FAILED]

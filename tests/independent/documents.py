@@ -430,12 +430,26 @@ def parse_step(value):
 def plan_of_bundle(value, place):
     if isinstance(value, dict) and "plan" in value:
         raise wrong(f"{place}/plan", "a plan has none of its own")
-    check_bundle(value, place)
+    check_bundle(value, place, is_plan=True)
 
 
-def check_bundle(value, place=""):
+def roster_version(value, place):
+    """A version in full, or its difference from the version before."""
+    if isinstance(value, dict) and "patch" in value:
+        obj({"patch": free, "signatures": arr(free)})(value, place)
+        value = {"payload": "", "payloadType": "", "signatures": value["signatures"]}
+    envelope(value, place)
+
+
+def rosters_of_bundle(value, place):
+    (arr(roster_version) if isinstance(value, list) else number())(value, place)
+
+
+def check_bundle(value, place="", is_plan=False):
     """The form of a bundle."""
     BUNDLE(value, place)
+    if isinstance(value["roster"], list) == is_plan:
+        raise wrong(f"{place}/roster", "a bundle has versions of the roster, and its plan the number of one")
     for one, other, at in (("grant" in value, "grant" in value["proofs"], "/grant"), ("grant" in value["proofs"], "grant" in value, "/proofs/grant")):
         if one and not other:
             raise wrong(place + at, "a grant and its proof, only together")
@@ -462,7 +476,7 @@ BUNDLE = obj(
         "step_proof": obj({"index": number(), "size": number(), "hashes": arr(text())}),
         "policy": free,
         "builtins": free,
-        "roster": arr(envelope),
+        "roster": rosters_of_bundle,
         "proofs": obj({"receipt": text(), "authorization": text(), "consumption": text(), "seal": text()}, {"grant": text()}),
     },
     {

@@ -34,13 +34,15 @@ from log import Checkpoint, Note, Tree, leaf_hash
 from passkeys import by_passkey
 from reviews import Reviews, Run
 from revocations import Revocations
-from roster import Chain, Roster
+from roster import Chain, Roster, envelopes_of
 from sandbox import Configuration
 from wire import Bad, Envelope, Open, canonical, pae, reference, seconds, strict, strict_canonical
 
 KINDS = ("seal", "authorization", "consumption", "receipt", "denial", "refusal", "revocation", "grant", "review")
 # What the receipts of a summary are for: one line a decision.
 BLOB = 4 << 20
+# A blob with versions of the roster.
+ROSTERS = 32 << 20
 # A run may have waited for room before its receipt; after a day more than it may last it is not going on.
 PATIENCE = 24 * 3600
 # The longest that a session lasts.
@@ -91,7 +93,7 @@ class History:
         self.waiting = []
         # By nonce, proposal and item: the place of the first use, and its end. What has ended is dropped once an hour.
         self.used, self.dropped_at = {}, 0
-        self.last_at, self.step_cache, self.named = 0, {}, None
+        self.last_at, self.step_cache, self.named, self.chain = 0, {}, None, None
         # By digest: lists of programs that profiles name.
         self.lists = {}
         self.past_epochs, self.gone_tokens, self.last_tokens = set(), set(), {}
@@ -178,13 +180,16 @@ class History:
 
     def learn_rosters(self, size):
         """A newer roster than the first seal names may be the trusted one: the versions that later seals bring lead there."""
+        last = None
         for data in self.export.entries(size):
             try:
                 payload = Envelope(strict(data, 65535)).payload
                 if b'"rosters":"sha256:' not in payload:
                     continue
                 seal = documents.read("seal", payload)
-                self.known += [Roster(Envelope(one).payload) for one in self.json_blob(seal["rosters"])]
+                if seal["rosters"] != last:
+                    last = seal["rosters"]
+                    self.known += [Roster(one.payload) for one in envelopes_of(self.json_blob(last))]
             except (Bad, KeyError, TypeError):
                 # What is wrong with it is said where it is judged.
                 continue
@@ -325,8 +330,8 @@ class History:
         self.gone_tokens |= set(self.last_tokens) - set(sealed.tokens)
         self.last_tokens = sealed.tokens
 
-    def json_blob(self, digest):
-        return strict_canonical(self.export.blob(digest), BLOB)
+    def json_blob(self, digest, most=None):
+        return strict_canonical(self.export.blob(digest), most or BLOB)
 
     def roster_of(self, index, seal, before):
         """The roster that the seal names, connected with the trusted one."""
@@ -336,33 +341,40 @@ class History:
         if same and named == self.named:
             return last
         roster = Roster(self.export.blob(seal["roster"]))
-        if not same or "rosters" in seal:
+        new = self.new_versions(seal, roster)
+        if self.chain is None:
+            if Roster(new[0].payload).version != 1:
+                raise Bad("the first seal names no first version of the roster")
             known = {version.digest: version for version in self.known}
-            chain = Chain(self.chain_of(seal, roster), self.trusted, known.values())
-            self.unguarded |= chain.unguarded
-            if last is not None:
-                is_revoked = lambda keyid: self.revocations.key(keyid, index) is not None
-                self.attempt(index, "revoked", lambda: chain.check_without(is_revoked, last.version))
-            for version in chain.versions:
-                self.foreign += [one for one in version.foreign if one not in self.foreign]
-        if last is not None and not same and roster.version <= last.version:
-            raise Bad(f"roster version {roster.version} after version {last.version}")
-        self.named = named
+            chain = Chain(new, self.trusted, known.values())
+        else:
+            chain = self.chain.extended(new)
+        if chain.last.digest != roster.digest:
+            raise Bad("the versions do not end at the roster that the seal names")
+        self.unguarded |= chain.unguarded
+        if last is not None:
+            is_revoked = lambda keyid: self.revocations.key(keyid, index) is not None
+            self.attempt(index, "revoked", lambda: chain.check_without(is_revoked, last.version))
+        for version in chain.versions[-len(new) :]:
+            self.foreign += [one for one in version.foreign if one not in self.foreign]
+        self.chain, self.named = chain, named
         return roster
 
-    def chain_of(self, seal, roster):
-        """Envelopes of version 1 to this one: of the seal's blob `rosters`, or of the files that came with the roster."""
-        if ("rosters" in seal) == (roster.version == 1):
-            if roster.version == 1 or not self.versions:
-                raise Bad("a seal names the envelopes of its roster's versions, but for version 1")
+    def new_versions(self, seal, roster):
+        """Envelopes of the versions that no earlier seal has: of the blob `rosters`, or of the files that came with the roster."""
         if "rosters" in seal:
-            chain = [Envelope(one) for one in self.json_blob(seal["rosters"])]
-            if not chain or chain[-1].digest != roster.digest:
-                raise Bad("the envelopes do not end at the roster that the seal names")
-            return chain
+            if self.chain is None and roster.version == 1:
+                raise Bad("a seal names the versions of a roster that has one")
+            value = self.json_blob(seal["rosters"], ROSTERS)
+            documents.arr(documents.roster_version, low=1)(value, "")
+            return envelopes_of(value)
         if roster.version == 1:
             return [Unsigned(roster.payload)]
-        return [envelope for envelope in self.versions][: roster.version]
+        before = self.chain.last.version if self.chain is not None else 0
+        new = self.versions[before : roster.version]
+        if not new:
+            raise Bad("a seal names the versions of its roster, but for version 1")
+        return new
 
     def read_tokens(self, digest):
         tokens = self.json_blob(digest)

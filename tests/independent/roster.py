@@ -1,12 +1,14 @@
 """The roster: who is who, and its chain of versions. From `formats.md`."""
 
+import base64
+import copy
 import re
 
 import documents
 from keys import Key, Passkey, Reader, foreign
 from passkeys import read as read_passkey
 from shapes import token, wrong
-from wire import Bad, Envelope, pae, reference, seconds, strict, unbase64
+from wire import PAYLOAD_TYPE, Bad, Envelope, canonical, pae, reference, seconds, sha256, strict, unbase64
 
 
 # The tables of a roster, each with the role of its entries.
@@ -129,59 +131,171 @@ def wanted_presence(groups, name):
     return max((levels[one.get("presence")] for one in groups if one["name"] == name), default=0)
 
 
+# The fields of a roster that follow from its place in a chain.
+BY_PLACE = ("version", "previous")
+
+
+def patch_between(before, following):
+    """The only patch (RFC 7396) from one object to another: arrays whole, null for a key that goes, nothing without effect."""
+    patch = {key: None for key in before if key not in following}
+    for key, value in following.items():
+        if key not in before:
+            patch[key] = value
+        elif before[key] != value or type(before[key]) is not type(value):
+            both = isinstance(before[key], dict) and isinstance(value, dict)
+            patch[key] = patch_between(before[key], value) if both else value
+    return patch
+
+
+def merge(target, patch):
+    """What an object becomes by a merge patch."""
+    result = dict(target)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            below = result.get(key)
+            result[key] = merge(below if isinstance(below, dict) else {}, value)
+        else:
+            result[key] = value
+    return result
+
+
+def patched(before, version):
+    """The envelope of the version that differs from the one in the envelope `before` by a patch."""
+    predicate = documents.read("roster", before.payload)
+    number = predicate["version"] + 1
+    content = {key: value for key, value in predicate.items() if key not in BY_PLACE}
+    patch = version["patch"]
+    if any(key in patch for key in BY_PLACE):
+        raise Bad(f"the patch of version {number} changes what follows from its place")
+    following = merge(content, patch)
+    if canonical(patch_between(content, following)) != canonical(patch):
+        raise Bad(f"the patch of version {number} is not the only one")
+    following.update(version=number, previous=before.digest)
+    subject = {"digest": {"sha256": sha256(canonical(following)).hex()}, "name": "roster"}
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicate": following,
+        "predicateType": "https://countersign.dev/roster/v1",
+        "subject": [subject],
+    }
+    payload = base64.b64encode(canonical(statement)).decode()
+    return Envelope({"payload": payload, "payloadType": PAYLOAD_TYPE, "signatures": version["signatures"]})
+
+
+def envelopes_of(versions, most=None):
+    """The envelopes of versions in the form of a bundle: the first in full, each later one made again."""
+    made, size = [], 0
+    for number, one in enumerate(versions):
+        if ("payload" in one) != (number == 0):
+            raise Bad("the first version stands in full, and each later one as a patch")
+        if most is not None and size > most:
+            raise Bad(f"the versions before have more than {most} bytes together", "too-large")
+        made.append(Envelope(one) if number == 0 else patched(made[-1], one))
+        size += len(made[-1].payload)
+    return made
+
+
 class Chain:
-    """Versions from 1 on, each connected with the one before; one of them, or one that they lead to, is trusted."""
+    """Versions without a gap, each connected with the one before; one of them, or one that they lead to, is trusted."""
 
     def __init__(self, envelopes, trusted_digest, known=()):
-        if not 1 <= len(envelopes) <= 1024:
-            raise Bad(f"{len(envelopes)} versions of the roster, of 1 to 1,024")
-        self.versions = []
+        if not 1 <= len(envelopes) <= 65536:
+            raise Bad(f"{len(envelopes)} versions of the roster, of 1 to 65,536")
+        self.trusted, self.known = trusted_digest, list(known)
         # Versions that are connected by signatures: the one before, itself, its envelope.
         self.signed = []
+        # Keys that a version no longer had, with that version.
+        self.gone = {}
         # What stands before the trusted version is connected by `previous`, what follows by signatures.
-        digests = [envelope.digest for envelope in envelopes]
-        anchor = digests.index(trusted_digest) if trusted_digest in digests else len(digests)
-        gone = {}
-        for number, envelope in enumerate(envelopes, 1):
+        self.anchor = None
+        # Where the verifier has the versions before the first, the chain begins with them.
+        self.versions = []
+        for roster in self._before(envelopes[0]):
+            self._push(roster)
+        self._extend(envelopes)
+
+    def extended(self, envelopes):
+        """The chain with later versions."""
+        chain = copy.copy(self)
+        chain.versions, chain.signed, chain.gone = list(self.versions), list(self.signed), dict(self.gone)
+        chain._extend(envelopes)
+        return chain
+
+    def until(self, version):
+        """The chain that ends with this version; those after it are known."""
+        versions = [roster for roster in self.versions if roster.version <= version]
+        if not versions or versions[-1].version != version:
+            raise Bad(f"version {version} of the roster is not in the bundle of the run")
+        chain = copy.copy(self)
+        chain.versions, chain.last = versions, versions[-1]
+        chain.unguarded = {chain.last.version} if chain.last.threshold == 0 else set()
+        return chain
+
+    @property
+    def begins(self):
+        """The first version. Whether a key returns that was removed before it is not checked."""
+        return self.versions[0].version
+
+    def _before(self, envelope):
+        """The versions that the verifier has before this one, as far back as it has them."""
+        roster = Roster(envelope.payload)
+        known, found = {one.digest: one for one in self.known}, []
+        while "previous" in roster.predicate and roster.predicate["previous"] in known:
+            roster = known[roster.predicate["previous"]]
+            found.insert(0, roster)
+        return found
+
+    def _push(self, roster):
+        for public in roster.material:
+            if public in self.gone:
+                raise Bad(f"a key that version {self.gone[public]} no longer had is back in version {roster.version}")
+        if self.versions:
+            for public in set(self.versions[-1].material) - set(roster.material):
+                self.gone[public] = roster.version
+        self.versions.append(roster)
+        if self.anchor is None and roster.digest == self.trusted:
+            self.anchor = len(self.versions) - 1
+
+    def _extend(self, envelopes):
+        for envelope in envelopes:
+            number = self.versions[-1].version + 1 if self.versions else None
             try:
                 roster = Roster(envelope.payload)
             except Bad as error:
-                raise Bad(f"version {number} of the roster: {error}", error.reason, error.at) from error
-            if roster.version != number:
+                raise Bad(f"version {number or 'one'} of the roster: {error}", error.reason, error.at) from error
+            if number is not None and roster.version != number:
                 raise Bad(f"version {roster.version} stands where version {number} is expected")
-            for public in roster.material:
-                if public in gone:
-                    raise Bad(f"a key that version {gone[public]} no longer had is back in version {number}")
-            if number == 1:
-                if envelope.signatures:
-                    raise Bad("version 1 is trusted by hand and not signed")
-            else:
-                self._check_step(self.versions[-1], roster, envelope, number - 1 > anchor)
-                for public in set(self.versions[-1].material) - set(roster.material):
-                    gone[public] = number
-            self.versions.append(roster)
-        self.last = self.versions[-1]
-        self.newest = self.last
+            if roster.version == 1 and envelope.signatures:
+                raise Bad("version 1 is trusted by hand and not signed")
+            check_order(envelope, roster)
+            if number is not None:
+                self._check_step(self.versions[-1], roster, envelope, self.anchor is not None)
+            self._push(roster)
+        self.last = self.newest = self.versions[-1]
         # From the trusted one on, those whose successor needs nobody's signature.
-        since = self.versions[min(anchor, len(self.versions) - 1) :]
-        self.unguarded = {roster.version for roster in since if roster.threshold == 0}
-        self._check_trust(trusted_digest, known)
+        anchor = len(self.versions) - 1 if self.anchor is None else self.anchor
+        self.unguarded = {roster.version for roster in self.versions[anchor:] if roster.threshold == 0}
+        self._check_trust()
 
     def check_without(self, is_revoked, since):
         """Later versions than `since` meet their thresholds without the signatures of these keys too."""
         for before, roster, envelope in self.signed:
+            if roster.version <= since:
+                continue
             keyids = [keyid for keyid, _ in envelope.signatures if not is_revoked(keyid)]
             for whose in (before, roster):
                 names = {whose.approver(keyid)[0]["name"] for keyid in keyids if whose.approver(keyid)}
-                if roster.version > since and len(names) < whose.threshold:
+                if len(names) < whose.threshold:
                     raise Bad(f"version {roster.version} lacks signatures of version {whose.version} by keys that are not revoked")
 
     def _check_step(self, before, roster, envelope, by_signatures):
         if roster.predicate["previous"] != before.digest:
             raise Bad(f"version {roster.version} follows another roster")
+        if roster.predicate["name"] != before.predicate["name"]:
+            raise Bad(f"version {roster.version} has another name")
         keyids = [keyid for keyid, _ in envelope.signatures]
-        if any(one >= other for one, other in zip(keyids, keyids[1:])):
-            raise Bad(f"the signatures of version {roster.version} are out of order or doubled")
         if not by_signatures:
             return
         self.signed.append((before, roster, envelope))
@@ -205,21 +319,39 @@ class Chain:
             if len(names) < whose.threshold:
                 raise Bad(f"{len(names)} approvers of version {whose.version} signed, its threshold is {whose.threshold}")
 
-    def _check_trust(self, digest, known):
-        if any(roster.digest == digest for roster in self.versions):
-            trusted = [roster for roster in known if roster.digest == digest]
-            self.newest = max(self.versions + trusted, key=lambda roster: roster.version)
+    def _check_trust(self):
+        digest, known = self.trusted, {roster.digest: roster for roster in self.known}
+        newest = known.get(digest)
+        if self.anchor is not None:
+            if newest is not None and newest.version > self.last.version:
+                self.newest = newest
             return
         # A later trusted version leads back by `previous`.
-        later = {roster.digest: roster for roster in known}
-        walk, newest = later.get(digest), later.get(digest)
-        while walk is not None and "previous" in walk.predicate:
-            back = walk.predicate["previous"]
-            if back == self.last.digest:
+        walk, first = newest, newest
+        while walk is not None:
+            first = walk
+            for public in walk.material:
+                if public in self.gone and self.gone[public] <= walk.version and walk.version > self.last.version:
+                    raise Bad(f"a key that version {self.gone[public]} no longer had is back in version {walk.version}")
+            if walk.predicate.get("previous") == self.last.digest:
                 self.newest = newest
                 return
-            walk = later.get(back)
-        raise Bad(f"no version of the roster is the trusted one ({digest})", "no-trust")
+            walk = known.get(walk.predicate.get("previous"))
+        error = Bad(f"no version of the roster is the trusted one ({digest})", "no-trust")
+        error.missing = None
+        if newest is None:
+            error.missing = (1, self.begins - 1) if self.begins > 1 else None
+        elif first.version > self.last.version + 1:
+            error.missing = (self.last.version + 1, first.version - 1)
+        elif newest.version + 1 < self.begins:
+            error.missing = (newest.version + 1, self.begins - 1)
+        raise error
+
+
+def check_order(envelope, roster):
+    keyids = [keyid for keyid, _ in envelope.signatures]
+    if any(one >= other for one, other in zip(keyids, keyids[1:])):
+        raise Bad(f"the signatures of version {roster.version} are out of order or doubled")
 
 
 def read_trust(argument, data=None):
