@@ -79,6 +79,10 @@ table! {
         /// Directory of the versions of the roster and of the draft, by default `boundary/roster.d`.
         #[schemars(with = "Option<String>")]
         pub rosters: PathBuf,
+        /// The first version of the roster in the bundles of this boundary, by default 1. Those who trust an earlier version
+        /// need the versions in between to verify such a bundle.
+        #[schemars(with = "Option<u64>", range(min = 1, max = 65_536))]
+        pub bundles_from_roster: u64,
         /// Private key of the boundary (PEM, PKCS#8 version 1), by default `boundary/key.pem`.
         #[schemars(with = "Option<String>")]
         pub key: PathBuf,
@@ -384,6 +388,8 @@ key = "boundary/key.pem"
 # The versions of the roster with the draft next.json, and the policy. Draft and policy are sealed when the log begins. A
 # later change needs signatures to take effect.
 rosters = "boundary/roster.d"
+# Bundles begin with this version of the roster. A person who trusts an earlier one needs the versions in between.
+bundles_from_roster = 1
 policy = "boundary/policy.yaml"
 
 # Checkpoints of this log in other places (files, or directories of `log export`). A store that is older than one of them

@@ -110,6 +110,7 @@ impl Reader {
             },
             policy: self.path(tree, "policy"),
             rosters: self.path(tree, "rosters"),
+            bundles_from_roster: self.number(tree, "bundles_from_roster", 65_536),
             key: self.path(tree, "key"),
             tls: self.tls(tree),
             path: self.file.clone(),

@@ -75,6 +75,7 @@ impl NextSeal<'_> {
                 rosters,
                 tokens: tokens.clone(),
                 configuration: self.configuration.clone(),
+                bundles_from: self.config.bundles_from_roster,
             };
             self.sound(content, Some(sealed.steps()))
         };

@@ -286,6 +286,7 @@ impl NextSeal<'_> {
             rosters,
             tokens: Vec::new(),
             configuration,
+            bundles_from: config.bundles_from_roster,
         };
         let material = self.sound(content, None);
         let (sealed, _) = self.seal(None, &material, key, around).await?;
@@ -467,7 +468,8 @@ pub fn read_seal(
             ledger, seal, &payload, &leaf.data, index, known, rosters,
         )?)
     };
-    let sealed = read().map_err(odd)?;
+    let mut sealed = read().map_err(odd)?;
+    sealed.bundles_from = config.bundles_from_roster;
     let name = &sealed.boundary.name;
     if *name != config.name {
         return Err(FileProblem::whole(

@@ -12,7 +12,7 @@ use super::grant_logs::{log, of_text, once, used};
 use super::history_entries::Case as LogCase;
 use crate::golden;
 use crate::history::grants::{PLAIN, Use, grant, run};
-use crate::history::{ALICE, BOB, Log, reference};
+use crate::history::{ALICE, BOB, Log, part, reference};
 use crate::second::{Case, ours, theirs};
 
 fn payload(entry: &[u8]) -> (String, Value) {
@@ -82,7 +82,7 @@ pub(super) fn bundle(log: &Log) -> Value {
             "index": of_step.index, "size": of_step.size,
             "hashes": of_step.hashes.iter().map(|hash| hex(hash).to_string()).collect::<Vec<_>>(),
         },
-        "policy": log.sealed.policy, "builtins": log.sealed.builtins, "roster": log.rosters,
+        "policy": log.sealed.policy, "builtins": log.sealed.builtins, "roster": part(&log.rosters, 0),
         "proofs": {
             "receipt": proof(receipt), "authorization": proof(authorization), "consumption": proof(consumption),
             "seal": proof(seal),

@@ -135,6 +135,15 @@ impl Evidence {
         }
     }
 
+    /// Returns the versions of the roster from `first` to the version in force, as JSON in the form of a bundle.
+    ///
+    /// # Errors
+    /// Returns `forbidden` if the caller may not read the documents of the log.
+    pub fn rosters(&self, caller: &Caller, first: u64) -> RequestResult<Vec<u8>> {
+        caller.demand(Scope::Read, None)?;
+        Ok(self.crossing.state().rosters.json_from(first)?)
+    }
+
     /// Returns the whole definition of one step, with its rules in force.
     ///
     /// # Errors
@@ -270,14 +279,21 @@ impl Evidence {
         ))
     }
 
-    /// Returns a receipt with everything that its verification needs, as JSON.
+    /// Returns a receipt with everything that its verification needs, as JSON. The versions of the roster before `first` are left
+    /// out.
     ///
     /// # Errors
     /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt.
-    pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> RequestResult<Vec<u8>> {
+    pub fn bundle(
+        &self,
+        caller: &Caller,
+        id: &ReceiptId,
+        first: Option<u64>,
+    ) -> RequestResult<Vec<u8>> {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
-        let part = RosterPart::From(1);
+        let first = first.unwrap_or_else(|| self.crossing.state().bundles_from);
+        let part = RosterPart::From(first);
         let bundle = self.stored_bundle(log, logged.index, &logged.envelope, &receipt, part)?;
         Ok(bundle.0)
     }
@@ -317,7 +333,7 @@ impl Evidence {
             receipted.index,
             &receipted.parts,
             &receipted.statement,
-            RosterPart::From(1),
+            RosterPart::From(self.crossing.state().bundles_from),
         )?;
         Ok(bundle.0)
     }

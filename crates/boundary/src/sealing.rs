@@ -45,6 +45,7 @@ pub async fn write_seal(
         registry,
         steps,
         rosters,
+        bundles_from,
     } = draft;
     blobs.extend(registry.blobs());
     let (at, checked) = (
@@ -93,6 +94,7 @@ pub async fn write_seal(
     )
     .map_err(SealStop::Unreadable)?;
     sealed.share_needs(&steps);
+    sealed.bundles_from = bundles_from;
     Ok(sealed)
 }
 
@@ -554,6 +556,7 @@ pub fn material_of(sealed: &Sealed) -> SealContent {
         rosters: sealed.rosters.clone(),
         tokens: sealed.tokens.to_vec(),
         configuration: sealed.configuration.clone(),
+        bundles_from: sealed.bundles_from,
     }
 }
 

@@ -69,12 +69,13 @@ pub use decision::{
     window::{RunWindow, TimeLimits, WindowBounds, WithinWindow, check_window},
 };
 pub use trust::{
-    chain::{Chain, Pinned, payload_of},
+    chain::{Chain, Pinned},
     chain_error::ChainError,
     key_history::KeyHistory,
     succession::{SuccessionTallies, ThresholdTally},
     trusted_roster::{KeyHolder, RosterError, TrustedRoster},
     version_file::{self, FileWritten, MAX_FILE_BYTES, directory_of},
+    version_reading::payload_of,
 };
 
 pub(crate) use audit::{

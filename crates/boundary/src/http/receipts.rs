@@ -32,6 +32,10 @@ pub static ROUTES: &[Route] = &[
         summary: "A receipt with all data that its offline verification needs",
         about: "Save the answer unchanged: `countersign verify` verifies the bundle offline, with only a roster.",
         segments: &[RECEIPT_ID],
+        query: &[field(
+            "from_roster",
+            "leave out the versions of the roster before this one: those who trust it or a later one need no earlier one",
+        )],
         replies: &[reply(200, MEDIA_TYPE, json::<Bundle>(), "the bundle")],
         ..Route::get("/v1/receipts/{id}/bundle", "bundle", &bundled)
     },
@@ -65,9 +69,10 @@ async fn files(call: RouteCall) -> HandlerResult {
 
 async fn bundled(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
+    let first = call.query("from_roster")?;
     let name = format!("attachment; filename=\"{id}.bundle.json\"");
     let bundle = call
-        .blocking(move |boundary, caller| boundary.evidence.bundle(caller, &id))
+        .blocking(move |boundary, caller| boundary.evidence.bundle(caller, &id, first))
         .await?;
     let mut response = bytes(MEDIA_TYPE, bundle);
     let name = name

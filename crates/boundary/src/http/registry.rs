@@ -3,12 +3,12 @@
 use crate::{
     HandlerResult, Route, RouteCall, StepSearch,
     http::{
-        call::answer,
+        call::{answer, bytes},
         operation::{field, ok},
     },
 };
 use crossing::refuse;
-use documents::Code;
+use documents::{Code, RosterVersion};
 use wire::{RegistryView, StepView};
 
 pub static ROUTES: &[Route] = &[
@@ -31,6 +31,16 @@ pub static ROUTES: &[Route] = &[
         ],
         replies: &[ok::<RegistryView>("seal and steps")],
         ..Route::get("/v1/registry", "registry", &registry)
+    },
+    Route {
+        summary: "The versions of the roster up to the version in force",
+        about: "An array in the form of `roster` in a bundle. A caller who trusts a version needs only the later ones.",
+        query: &[field(
+            "from",
+            "the first version in the answer, by default 1; the answer always has the version in force",
+        )],
+        replies: &[ok::<Vec<RosterVersion>>("the versions")],
+        ..Route::get("/v1/rosters", "rosters", &rosters)
     },
     Route {
         summary: "One step's whole definition",
@@ -64,6 +74,14 @@ async fn registry(call: RouteCall) -> HandlerResult {
             .evidence
             .registry_view(&call.caller, search.as_ref())?,
     )
+}
+
+async fn rosters(call: RouteCall) -> HandlerResult {
+    let first = call.query("from")?.unwrap_or(1);
+    let versions = call
+        .blocking(move |boundary, caller| boundary.evidence.rosters(caller, first))
+        .await?;
+    Ok(bytes("application/json", versions))
 }
 
 async fn step(call: RouteCall) -> HandlerResult {

@@ -71,6 +71,10 @@ pub struct Args {
     /// has witnesses
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
+    /// With --bundle: leave out the versions of the roster before version N. Those who trust version N or a later one need no
+    /// earlier one
+    #[arg(long, value_name = "N", requires = "bundle")]
+    from_roster: Option<u64>,
     /// The time in which people can sign and the run can start: 90s, 30m, 1h30m; at most 1d
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
@@ -280,6 +284,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let wanted = WantedBundle {
         bundle: args.bundle.as_deref(),
         witnesses: args.witness,
+        from_roster: args.from_roster,
     };
     let printer = RunPrinter::new(terminal, args.form);
     wait_for(&client, &view.id, wanted, printer)

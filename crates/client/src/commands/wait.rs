@@ -26,6 +26,10 @@ pub struct Args {
     /// has witnesses
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
+    /// With --bundle: leave out the versions of the roster before version N. Those who trust version N or a later one need no
+    /// earlier one
+    #[arg(long, value_name = "N", requires = "bundle")]
+    from_roster: Option<u64>,
     #[command(flatten)]
     job: JobArgs,
     #[command(flatten)]
@@ -48,6 +52,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let wanted = WantedBundle {
         bundle: args.bundle.as_deref(),
         witnesses: args.witness,
+        from_roster: args.from_roster,
     };
     wait_for(&client, &id, wanted, RunPrinter::new(terminal, args.form))
 }

@@ -7,7 +7,9 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use crate::{ChosenTrust, PrintableText};
-use documents::{BoundaryName, Bundle, MAX_BUNDLE_BYTES, RosterDigest, RosterVersion, json};
+use documents::{
+    BoundaryName, Bundle, MAX_BUNDLE_BYTES, MAX_MADE_BYTES, RosterDigest, RosterVersion, json,
+};
 use verdict::{Chain, Pinned, RosterTrust, TrustedRoster};
 
 /// Adds the versions of the bundles to the trusted rosters that lack older versions. The bundles are read only if a
@@ -39,7 +41,7 @@ pub fn join(trust: &[ChosenTrust], versions: &[RosterVersion]) -> Vec<ChosenTrus
     let versions = trust
         .iter()
         .any(|one| wanted(one).is_some())
-        .then(|| Chain::unverified(versions).ok());
+        .then(|| Chain::unverified(versions, MAX_MADE_BYTES).ok());
     let versions = versions.flatten();
     let mut joined: Vec<ChosenTrust> = trust
         .iter()
@@ -111,7 +113,7 @@ fn complete(
 /// Returns the versions of a bundle's roster as far as they can be read, without verification.
 pub fn versions_in(bundle: &[u8]) -> Option<Chain> {
     let bundle = json::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES).ok()?;
-    Chain::unverified(bundle.roster.versions()).ok()
+    Chain::unverified(bundle.roster.versions(), MAX_MADE_BYTES).ok()
 }
 
 /// Returns true if a roster may be a version of the same roster as these versions: it has the same name, or a boundary with the
@@ -170,7 +172,7 @@ pub fn is_later(trust: &ChosenTrust, versions: &Chain) -> bool {
 
 /// Returns the sentence about the first of several trusted rosters that contradicts a log.
 pub fn contradicts_log(trust: &[&ChosenTrust], versions: &[RosterVersion]) -> Option<String> {
-    let versions = Chain::unverified(versions).ok()?;
+    let versions = Chain::unverified(versions, MAX_MADE_BYTES).ok()?;
     let mut later = trust.iter().filter(|trust| is_later(trust, &versions));
     later.find_map(|trust| contradiction(&versions, trust, "the log"))
 }

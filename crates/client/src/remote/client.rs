@@ -185,6 +185,14 @@ impl Client {
         }
     }
 
+    /// Reads the versions of the roster from `first` to the version in force, as JSON in the form of a bundle.
+    ///
+    /// # Errors
+    /// Returns an error if the boundary does not answer.
+    pub fn rosters(&self, first: u64) -> CommandResult<Vec<u8>> {
+        self.bytes(&format!("/v1/rosters?from={first}"))
+    }
+
     /// Sends a JSON document and reads the answer.
     ///
     /// # Errors

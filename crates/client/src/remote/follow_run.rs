@@ -13,8 +13,8 @@ use crate::{
     eprintln_quietly, outcome_words, remote::read_receipt::explain_refusals, write_new,
 };
 use documents::{
-    Bundle, Code, MAX_BUNDLE_BYTES, Outcome, ProposalId, ReceiptId, Status, TlogProof,
-    json as strict, lines_of_others, refused_words,
+    Bundle, Code, MAX_BUNDLE_BYTES, MAX_MADE_BYTES, Outcome, ProposalId, ReceiptId, Status,
+    TlogProof, json as strict, lines_of_others, refused_words,
 };
 use verdict::Chain;
 use wire::{Event, ProposalStatus, ProposalView};
@@ -236,6 +236,8 @@ pub struct WantedBundle<'a> {
     pub bundle: Option<&'a Path>,
     /// Number of cosignatures to wait for. With `None`, the number is 1 if the bundle's roster names a witness, else 0.
     pub witnesses: Option<u64>,
+    /// The first version of the roster in the bundle. With `None`, the boundary chooses it.
+    pub from_roster: Option<u64>,
 }
 
 /// Waits until a proposal has ended, prints its events and its result, and writes the wanted bundle. Ctrl-C ends the wait.
@@ -271,7 +273,7 @@ fn conclude(
     if let Some(path) = bundle {
         match &view.receipt {
             Some(receipt) => {
-                bundle_failure = match fetch(client, receipt, wanted.witnesses, terminal) {
+                bundle_failure = match fetch(client, receipt, &wanted, terminal) {
                     Ok(bytes) => write_new(path, &bytes, terminal).err().map(|failure| {
                         format!(
                             "was not written: {failure}; to get the bundle, run `countersign wait {} --bundle FILE`",
@@ -314,13 +316,15 @@ fn conclude(
 fn fetch(
     client: &Client,
     receipt: &ReceiptId,
-    wanted: Option<u64>,
+    wanted: &WantedBundle<'_>,
     terminal: &Terminal,
 ) -> CommandResult<Vec<u8>> {
+    let from = wanted.from_roster;
+    let from = from.map_or_else(String::new, |first| format!("?from_roster={first}"));
     let deadline = Instant::now() + COSIGNED;
     let mut outage = Outage::new(RESTART);
     loop {
-        let bytes = match client.bytes(&format!("/v1/receipts/{receipt}/bundle")) {
+        let bytes = match client.bytes(&format!("/v1/receipts/{receipt}/bundle{from}")) {
             Ok(bytes) => bytes,
             Err(failure) => {
                 outage.wait(failure, terminal)?;
@@ -328,7 +332,7 @@ fn fetch(
             }
         };
         let (found, named) = cosignatures(&bytes);
-        let witnesses = wanted.unwrap_or_else(|| u64::from(named));
+        let witnesses = wanted.witnesses.unwrap_or_else(|| u64::from(named));
         if found >= witnesses {
             return Ok(bytes);
         }
@@ -351,7 +355,7 @@ fn cosignatures(bundle: &[u8]) -> (u64, bool) {
         return (0, false);
     };
     let proof = TlogProof::parse(&bundle.proofs.receipt).ok();
-    let named = Chain::unverified(bundle.roster.versions())
+    let named = Chain::unverified(bundle.roster.versions(), MAX_MADE_BYTES)
         .is_ok_and(|chain| !chain.last().tables().witnesses.is_empty());
     (
         proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)),

@@ -8,12 +8,12 @@ use crate::{
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryName, Code, Envelope,
-    MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, Profile,
-    RosterDigest, RosterVersion, Seal, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH,
-    canonical, joined, json,
+    MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, MAX_MADE_BYTES,
+    Profile, RosterDigest, RosterVersion, Seal, Signed, Statement, StepDefinition, StepFile,
+    TILE_WIDTH, canonical, joined, json,
 };
 use verdict::{Chain, SeenHead};
-use wire::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
+use wire::{ProposalView, ReceiptView, RegistryView, SessionView, StepView};
 
 /// Statement to review.
 pub enum ReviewSubject {
@@ -214,7 +214,7 @@ fn documents(
                 "the configuration",
                 client.blob(seal.configuration.as_bytes()),
             );
-            let versions = have("the roster in force", versions_in_force(client, seal));
+            let versions = have("the roster in force", versions_in_force(client, trust));
             sources.roster = believe(
                 trust,
                 &signed.boundary.name,
@@ -281,7 +281,7 @@ pub fn roster_in_force(
     trust: &[ChosenTrust],
 ) -> CommandResult<(RegistryView, RosterSource)> {
     let registry = client.get::<RegistryView>("/v1/registry")?;
-    let versions = versions_in_force(client, &registry.seal)?;
+    let versions = versions_in_force(client, trust)?;
     let roster = believe(
         trust,
         &registry.boundary.name,
@@ -327,13 +327,12 @@ fn seal_entry(client: &Client, index: u64) -> CommandResult<Vec<u8>> {
         .ok_or_else(|| odd("the log does not contain the seal that the boundary names"))
 }
 
-/// Returns all roster versions up to the version in force, as the JSON array of a bundle.
-fn versions_in_force(client: &Client, seal: &SealView) -> CommandResult<Vec<u8>> {
-    if let Some(versions) = &seal.rosters {
-        return client.blob(versions.as_bytes());
-    }
-    let first = Envelope::new(&client.blob(seal.roster.as_bytes())?, Vec::new());
-    canonical::canonical_of(&[first]).map_err(CommandFailure::unreachable)
+/// Returns the roster versions up to the version in force, as the JSON array of a bundle. The array begins with the version
+/// before the oldest trusted one, which shows a fork at that place, or with version 1 if only a digest is trusted.
+fn versions_in_force(client: &Client, trust: &[ChosenTrust]) -> CommandResult<Vec<u8>> {
+    let trusted = |trust: &ChosenTrust| Some(trust.pinned.newest()?.version() - 1);
+    let first = trust.iter().map(|trust| trusted(trust).unwrap_or(1)).min();
+    client.rosters(first.unwrap_or(u64::MAX))
 }
 
 /// Chooses the newest trusted roster for the review, or else the boundary's own roster, which is not trusted.
@@ -352,15 +351,16 @@ fn believe(
             }
         }
     });
-    let in_force = versions
-        .as_ref()
-        .and_then(|versions| match Chain::from_first(versions) {
-            Ok(chain) => Some(chain.last().clone()),
-            Err(error) => {
-                missing.push(format!("the roster in force: {error}"));
-                None
-            }
-        });
+    let in_force =
+        versions.as_ref().and_then(
+            |versions| match Chain::unverified(versions, MAX_MADE_BYTES) {
+                Ok(chain) => Some(chain.last().clone()),
+                Err(error) => {
+                    missing.push(format!("the roster in force: {error}"));
+                    None
+                }
+            },
+        );
     let mut broken = Vec::new();
     let mut connected: Vec<(&ChosenTrust, Chain)> = Vec::new();
     for trust in trust {

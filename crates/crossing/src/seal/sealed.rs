@@ -44,6 +44,8 @@ pub struct SealContent {
     pub tokens: Vec<SealedToken>,
     /// Limits and sandbox level.
     pub configuration: Configuration,
+    /// The first version of the roster in bundles. No seal contains this number.
+    pub bundles_from: u64,
 }
 
 /// The seal or log that a new seal follows.
@@ -77,6 +79,8 @@ pub struct SealDraft {
     pub steps: StepsInForce,
     /// The versions of the roster up to that of the seal.
     pub rosters: Chain,
+    /// The first version of the roster in bundles.
+    pub bundles_from: u64,
 }
 
 /// The state in force.
@@ -108,6 +112,8 @@ pub struct Sealed {
     session_names: OnceLock<BTreeMap<String, Arc<BTreeSet<String>>>>,
     /// The grants that runs used under this seal.
     pub grants: KnownGrants,
+    /// The first version of the roster in bundles, unless the caller wants another. By default 1.
+    pub bundles_from: u64,
     /// The versions of the roster from one version on, as the last bundle had them.
     bundled_rosters: Mutex<(u64, Arc<[u8]>)>,
 }
@@ -276,14 +282,15 @@ impl SealContent {
             registry: self.registry.clone(),
             steps,
             rosters: self.rosters.clone(),
+            bundles_from: self.bundles_from,
         })
     }
 
     /// Returns an error if a receipt under this seal may not fit into a bundle. Otherwise a step could run although no
     /// bundle could prove the run.
     fn too_large_for_bundles(&self) -> Result<Option<String>, Malformed> {
-        let versions = self.rosters.json_from(1)?.len();
-        let payloads = self.rosters.payload_bytes(1);
+        let versions = self.rosters.json_from(self.bundles_from)?.len();
+        let payloads = self.rosters.payload_bytes(self.bundles_from);
         let last = self.rosters.last().version();
         let advice = "begin the bundles with a later version of the roster (`bundles_from_roster`)";
         if payloads > MAX_MADE_BYTES {
@@ -530,6 +537,7 @@ impl Sealed {
             steps,
             session_names: OnceLock::new(),
             grants: KnownGrants::default(),
+            bundles_from: 1,
             bundled_rosters: Mutex::default(),
             seal,
         })
@@ -701,6 +709,7 @@ mod tests {
                     require: STRICT.to_vec(),
                 },
             },
+            bundles_from: 1,
         }
     }
 

@@ -6,7 +6,7 @@
 //! is exactly one patch, so the versions have exactly one form.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -41,11 +41,20 @@ pub struct PatchedRoster {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RosterVersionFields {
+    #[serde(default, deserialize_with = "present")]
     patch: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "present")]
     payload: Option<String>,
-    #[serde(rename = "payloadType")]
+    #[serde(default, rename = "payloadType", deserialize_with = "present")]
     payload_type: Option<String>,
     signatures: Vec<EnvelopeSignature>,
+}
+
+/// Reads a field that is absent or has its type, and is never null.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl TryFrom<RosterVersionFields> for RosterVersion {
@@ -343,6 +352,8 @@ mod tests {
             json!({"patch": {}, "payload": "", "payloadType": "t", "signatures": []}),
             json!({"patch": [], "signatures": []}),
             json!({"patch": {}}),
+            json!({"patch": null, "payload": "", "payloadType": "t", "signatures": []}),
+            json!({"patch": {}, "payload": null, "signatures": []}),
             json!({"payload": "", "signatures": []}),
             json!({"patch": {}, "signatures": [], "version": 2}),
         ] {

@@ -31,8 +31,8 @@ use crate::{
     signature_count, verify_authorization,
 };
 use documents::{
-    Authorization, Bundle, BundledRosters, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES,
-    ProgramList, Receipt, RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
+    Authorization, Bundle, BundledRosters, Consumption, Envelope, ForeignKey, MAX_MADE_BYTES,
+    MAX_ROSTER_BYTES, ProgramList, Receipt, RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
 };
 
 /// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
@@ -104,7 +104,7 @@ pub fn verify(
         let rosters = parsed
             .as_ref()
             .map_or(&[][..], |bundle| bundle.roster.versions());
-        let chain = Chain::unverified(rosters).ok();
+        let chain = Chain::unverified(rosters, MAX_MADE_BYTES).ok();
         Untrusted {
             message,
             first_roster: chain.as_ref().and_then(|chain| chain.digest_of(1)),

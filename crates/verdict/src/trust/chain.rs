@@ -10,12 +10,16 @@
 use std::{ops::RangeInclusive, sync::Arc};
 
 use crate::{
-    ChainError, RosterError, SuccessionTallies, TrustedRoster,
-    trust::{chain_error::MAX_VERSIONS, key_history::KeyHistory},
+    ChainError, RosterError, TrustedRoster,
+    trust::{
+        chain_error::MAX_VERSIONS,
+        key_history::KeyHistory,
+        version_reading::{check_link, payload_of, read_first, read_next},
+    },
 };
 use documents::{
     Base64, Envelope, EnvelopeSignature, KeyId, MAX_MADE_BYTES, Malformed, PatchedRoster, Roster,
-    RosterDigest, RosterVersion, Signed, canonical, merge, patch_between, patched,
+    RosterDigest, RosterVersion, canonical, merge,
 };
 use serde_json::{Map, Value};
 
@@ -147,7 +151,7 @@ impl Chain {
         trusted: &Pinned,
         versions: &[RosterVersion],
     ) -> Result<Self, ChainError> {
-        RosterVersion::check_form(versions).map_err(|error| ChainError::Form(error))?;
+        RosterVersion::check_form(versions).map_err(ChainError::Form)?;
         Self::connect_within(trusted, versions, MAX_MADE_BYTES)
     }
 
@@ -181,7 +185,7 @@ impl Chain {
             Some(mut chain) => {
                 chain.ahead = ahead;
                 chain.reach();
-                chain.append(first)?;
+                chain.append(first).map_err(|error| chain.of_trust(error))?;
                 chain
             }
             None => {
@@ -193,15 +197,23 @@ impl Chain {
         };
         let mut made = 0;
         for version in later {
-            made += chain.last.payload().len();
-            if made > most {
-                let version = chain.last.version() + 1;
-                return Err(ChainError::TooLarge { version });
-            }
-            chain.append(version)?;
+            chain.charge(&mut made, most)?;
+            chain
+                .append(version)
+                .map_err(|error| chain.of_trust(error))?;
         }
         chain.check_connected()?;
         Ok(chain)
+    }
+
+    /// Counts the payload of the last version, before the next payload is made.
+    fn charge(&self, made: &mut usize, most: usize) -> Result<(), ChainError> {
+        *made += self.last.payload().len();
+        if *made > most {
+            let version = self.last.version() + 1;
+            return Err(ChainError::TooLarge { version });
+        }
+        Ok(())
     }
 
     /// Connects `versions` with version 1 as the pinned version. The caller must have a reason to trust version 1, for
@@ -227,35 +239,43 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Reads versions as far as they follow each other, without verifying their signatures. Trust nothing in the result: it
-    /// only says what a document claims.
+    /// Reads the versions of a bundle or of a seal as far as they follow each other, without verifying their signatures. Trust
+    /// nothing in the result: it only says what a document claims. `most` bounds the bytes of all payloads together.
     ///
     /// # Errors
     /// Returns an error if the first version can't be read.
-    pub fn unverified(versions: &[RosterVersion]) -> Result<Self, ChainError> {
+    pub fn unverified(versions: &[RosterVersion], most: usize) -> Result<Self, ChainError> {
         let (first, later) = versions
             .split_first()
             .ok_or(ChainError::Count { found: 0 })?;
         let (roster, signatures) = read_first(first)?;
         let mut chain = Self::begin(roster, signatures);
-        chain.read_on(later);
+        chain.read_on(later, most);
         Ok(chain)
     }
 
     /// Appends versions as far as they follow, without verifying their signatures, as [`Self::unverified`] does.
-    pub fn read_on(&mut self, versions: &[RosterVersion]) {
+    pub fn read_on(&mut self, versions: &[RosterVersion], most: usize) {
+        let mut made = 0;
         for version in versions {
+            if self.charge(&mut made, most).is_err() {
+                break;
+            }
             let Ok((next, patch)) = read_next(&self.last, version) else {
                 break;
             };
-            if self.push(next, &patch, version.signatures()).is_err() {
+            if self
+                .push(Arc::new(next), &patch, version.signatures())
+                .is_err()
+            {
                 break;
             }
         }
     }
 
     /// Follows the version after `before`, or the first version. It may be one of these versions, perhaps with other
-    /// signatures, or the next one. Its signatures must reach both thresholds, unless it or a later version is trusted.
+    /// signatures, or the next one. Its signatures must reach both thresholds, unless it or a later version is trusted. An error
+    /// leaves the chain unchanged.
     ///
     /// # Errors
     /// Returns an error if the version does not follow, or if this chain has another version of the same number.
@@ -263,7 +283,7 @@ impl Chain {
         &mut self,
         before: Option<&TrustedRoster>,
         version: &RosterVersion,
-    ) -> Result<TrustedRoster, ChainError> {
+    ) -> Result<Arc<TrustedRoster>, ChainError> {
         let (next, patch) = match before {
             Some(before) => read_next(before, version)?,
             None => match read_first(version)?.0 {
@@ -288,13 +308,10 @@ impl Chain {
         if let Some(before) = before.filter(|_| self.ahead.is_none() && number > self.trusted) {
             check_link(before, &next, version.signatures())?;
         }
+        let next = Arc::new(next);
         if number > last {
             if before.map(TrustedRoster::digest) != Some(self.last.digest()) {
                 return Err(ChainError::Forked { version: last });
-            }
-            if self.links.len() >= MAX_VERSIONS {
-                let found = MAX_VERSIONS + 1;
-                return Err(ChainError::Count { found });
             }
             self.push(next.clone(), &patch, version.signatures())?;
         }
@@ -321,29 +338,26 @@ impl Chain {
         }
     }
 
-    /// Appends the next version. Its signatures must reach both thresholds, unless a later version is trusted. An error leaves
-    /// the chain unchanged.
+    /// Appends the next version, as [`Self::follow`] does.
     fn append(&mut self, version: &RosterVersion) -> Result<(), ChainError> {
-        let (next, patch) = read_next(&self.last, version)?;
-        if self.links.len() >= MAX_VERSIONS {
-            let found = MAX_VERSIONS + 1;
-            return Err(ChainError::Count { found });
-        }
-        if self.ahead.is_none() {
-            check_link(&self.last, &next, version.signatures())?;
-        }
-        self.push(next, &patch, version.signatures())
+        let last = self.last.clone();
+        self.follow(Some(&last), version)?;
+        Ok(())
     }
 
     fn push(
         &mut self,
-        next: TrustedRoster,
+        next: Arc<TrustedRoster>,
         patch: &Map<String, Value>,
         signatures: &[EnvelopeSignature],
     ) -> Result<(), ChainError> {
+        if self.links.len() >= MAX_VERSIONS {
+            let found = MAX_VERSIONS + 1;
+            return Err(ChainError::Count { found });
+        }
         self.keys.add(Some(&self.last), &next)?;
         self.links.push(Link::new(&next, patch, signatures));
-        self.last = Arc::new(next);
+        self.last = next;
         self.reach();
         Ok(())
     }
@@ -368,11 +382,6 @@ impl Chain {
             return Ok(());
         };
         let (last, newest) = (self.last.digest(), self.last.version());
-        let not_trusted = ChainError::NotTrusted {
-            trusted: ahead.digest,
-            version: self.first,
-            first: self.links[0].digest,
-        };
         let Some(known) = &ahead.known else {
             return Err(if self.first > 1 {
                 ChainError::TooOld {
@@ -380,7 +389,7 @@ impl Chain {
                     first: self.first,
                 }
             } else {
-                not_trusted
+                self.not_trusted(ahead)
             });
         };
         let trusted = known.newest().version();
@@ -399,7 +408,23 @@ impl Chain {
                 first: self.first,
             })
         } else {
-            Err(not_trusted)
+            Err(self.not_trusted(ahead))
+        }
+    }
+
+    /// A version that differs from a known one is connected with nothing that is trusted.
+    fn of_trust(&self, error: ChainError) -> ChainError {
+        match (&self.ahead, error) {
+            (Some(ahead), ChainError::Forked { .. }) => self.not_trusted(ahead),
+            (_, error) => error,
+        }
+    }
+
+    fn not_trusted(&self, ahead: &Ahead) -> ChainError {
+        ChainError::NotTrusted {
+            trusted: ahead.digest,
+            version: self.first,
+            first: self.links[0].digest,
         }
     }
 
@@ -433,7 +458,7 @@ impl Chain {
         let envelope = Envelope::new(next.payload(), Vec::new());
         let (next, patch) = read_next(&self.last, &RosterVersion::Whole(envelope))?;
         chain.trusted = next.version();
-        chain.push(next, &patch, &[])?;
+        chain.push(Arc::new(next), &patch, &[])?;
         Ok(chain)
     }
 
@@ -447,6 +472,7 @@ impl Chain {
             chain.keys.truncate(version);
             chain.last = Arc::new(last);
         }
+        chain.trusted = chain.trusted.min(version);
         chain
     }
 
@@ -605,15 +631,6 @@ impl Chain {
         std::iter::successors(first, |before| self.version_after(before))
     }
 
-    /// Returns the envelopes of all these versions.
-    pub fn envelopes(&self) -> Vec<Envelope> {
-        let signatures = self.links.iter().map(|link| link.signatures.to_vec());
-        let versions = self.each_from(self.first).zip(signatures);
-        versions
-            .map(|(roster, signatures)| Envelope::new(roster.payload(), signatures))
-            .collect()
-    }
-
     /// Returns the versions from `first` on: this version in full, and each later one as the difference from the version
     /// before.
     pub fn versions_from(&self, first: u64) -> Vec<RosterVersion> {
@@ -725,123 +742,10 @@ impl Chain {
     }
 }
 
-/// Reads the first version of a list, without checking its signatures.
-fn read_first(
-    version: &RosterVersion,
-) -> Result<(TrustedRoster, &[EnvelopeSignature]), ChainError> {
-    let RosterVersion::Whole(envelope) = version else {
-        return Err(ChainError::FirstIsPatch);
-    };
-    let number = 1;
-    let payload = payload_of(envelope, Base64::Strict).map_err(|error| ChainError::Malformed {
-        version: number,
-        error,
-    })?;
-    let roster = TrustedRoster::from_payload(&payload).map_err(|error| ChainError::Roster {
-        version: number,
-        error,
-    })?;
-    if roster.version() == 1 && !envelope.signatures.is_empty() {
-        return Err(ChainError::FirstIsSigned);
-    }
-    Ok((roster, &envelope.signatures))
-}
-
-/// Reads the version after `before`, without checking its signatures. Also returns the patch between the two.
-fn read_next(
-    before: &TrustedRoster,
-    next: &RosterVersion,
-) -> Result<(TrustedRoster, Map<String, Value>), ChainError> {
-    let version = before.version() + 1;
-    let malformed = |error| ChainError::Malformed { version, error };
-    let wrong = |error| ChainError::Roster { version, error };
-    let (roster, patch) = match next {
-        RosterVersion::Whole(envelope) => {
-            let payload = payload_of(envelope, Base64::Strict).map_err(malformed)?;
-            let roster = TrustedRoster::from_payload(&payload).map_err(wrong)?;
-            if roster.version() != version {
-                return Err(ChainError::OutOfOrder {
-                    expected: version,
-                    found: roster.version(),
-                });
-            }
-            if roster.tables().previous != Some(before.digest()) {
-                return Err(ChainError::OtherPrevious { version });
-            }
-            let patch = patch_between(&before.tables().content(), &roster.tables().content());
-            (roster, patch)
-        }
-        RosterVersion::Patched(next) => {
-            let content = patched(&before.tables().content(), &next.patch).map_err(malformed)?;
-            let tables =
-                Roster::from_content(content, version, Some(before.digest())).map_err(malformed)?;
-            let roster = TrustedRoster::near(tables, Some(before)).map_err(wrong)?;
-            check_signatures(roster.payload(), &next.signatures, Base64::Strict)
-                .map_err(malformed)?;
-            (roster, next.patch.clone())
-        }
-    };
-    if roster.tables().name != before.tables().name {
-        return Err(ChainError::OtherName { version });
-    }
-    Ok((roster, patch))
-}
-
-/// Returns the payload of an envelope that is trusted without its signatures.
-///
-/// # Errors
-/// Returns an error if the envelope has another payload type, is too large or is not base64, or with strict base64 if
-/// the signatures are out of order or duplicated.
-pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malformed> {
-    // `from_envelope` checks the type, the sizes and the form of all base64.
-    let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
-    let payload = base64.decode("/payload", &envelope.payload)?;
-    check_signatures(&payload, &envelope.signatures, base64)?;
-    Ok(payload)
-}
-
-/// Checks the form of signatures, and with strict base64 their order too.
-fn check_signatures(
-    payload: &[u8],
-    signatures: &[EnvelopeSignature],
-    base64: Base64,
-) -> Result<(), Malformed> {
-    let _checked: Signed<Roster> = Signed::from_parts(payload, signatures, base64)?;
-    // In bundles and in the log, signatures are sorted by key id, and each key signs once.
-    if base64 == Base64::Strict && !signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
-        return Err(Malformed::at(
-            "/signatures",
-            "the signatures are out of order, or a key signed twice: sort the signatures by keyid, and list each key \
-             once",
-        ));
-    }
-    Ok(())
-}
-
-/// Checks that the signatures of `next` reach the thresholds of `before` and of `next`.
-fn check_link(
-    before: &TrustedRoster,
-    next: &TrustedRoster,
-    signatures: &[EnvelopeSignature],
-) -> Result<(), ChainError> {
-    let standing = SuccessionTallies::of(before, next, signatures)?;
-    for tally in [&standing.of_before, &standing.of_next] {
-        if tally.missing() > 0 {
-            return Err(ChainError::TooFewSignatures {
-                version: next.version(),
-                of: tally.version,
-                found: tally.signed.len() as u64,
-                required: tally.required,
-            });
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::{PAYLOAD_TYPE, SecretKey, SshKey, pae};
+    use documents::{PAYLOAD_TYPE, PolicyDigest, SecretKey, SshKey, pae};
 
     const ALICE: u8 = 1;
     const BOB: u8 = 2;
@@ -918,6 +822,13 @@ mod tests {
 
     fn pinned(version: &RosterVersion) -> Pinned {
         Pinned::Digest(digest(envelope(version)))
+    }
+
+    fn all_of(chain: &Chain) -> Vec<Envelope> {
+        chain
+            .numbers()
+            .filter_map(|version| chain.envelope(version))
+            .collect()
     }
 
     fn same(_: &mut Roster) {}
@@ -1067,7 +978,7 @@ mod tests {
             let bob = "bob".parse().expect("name");
             roster.approvers.get_mut(&bob).expect("bob").keys = vec![key(21).line().to_owned()];
         };
-        let policy = |roster: &mut Roster| roster.policy = documents::PolicyDigest::of(b"other");
+        let policy = |roster: &mut Roster| roster.policy = PolicyDigest::of(b"other");
         envelopes(&[
             (&same, &[ALICE, BOB]),
             (&rotate, &[ALICE, BOB, 21]),
@@ -1088,7 +999,7 @@ mod tests {
             assert_eq!(envelope(&versions[0]), &all[at]);
             let again = Chain::connect(&pinned(&RosterVersion::Whole(all[at].clone())), &versions)
                 .expect("connected");
-            assert_eq!(again.envelopes(), all[at..], "from version {first}");
+            assert_eq!(all_of(&again), all[at..], "from version {first}");
             for version in first..=5 {
                 let envelope = again.envelope(version).expect("here");
                 assert_eq!(envelope, all[version as usize - 1]);
@@ -1096,7 +1007,7 @@ mod tests {
                 assert_eq!(again.number_of(&digest(&envelope)), Some(version));
                 let short = again.until(version);
                 assert_eq!(short.last().digest(), digest(&envelope));
-                assert_eq!(short.envelopes(), all[at..version as usize]);
+                assert_eq!(all_of(&short), all[at..version as usize]);
             }
         }
         let mut more = chain.versions_from(1);
@@ -1254,13 +1165,108 @@ mod tests {
         let later = Chain::connect(&pinned(&all[3]), &all[3..]).expect("connected");
         returned(Chain::connect(&Pinned::Chain(Box::new(later)), &all[..4]));
         let two = four.until(2);
+        let again = two.until(1).extend(envelope(&all[1])).expect("again");
+        assert_eq!(all_of(&again), all_of(&two));
+    }
+
+    #[test]
+    fn a_log_brings_its_versions_one_after_the_other() {
+        let all = five();
+        let chain = Chain::from_first(&whole(&all)).expect("connected");
+        let first = pinned(&RosterVersion::Whole(all[0].clone()));
+        let third = Pinned::from_envelope(&all[2]).expect("a roster");
+        let versions = chain.versions_from(1);
+        // What the auditor trusts, and how many versions it knows before the first seal.
+        for (trusted, known) in [
+            (&first, 1),
+            (&first, 3),
+            (&first, 5),
+            (&third, 2),
+            (&third, 5),
+        ] {
+            let mut follows = Chain::connect(trusted, &versions[..known]).expect("connected");
+            let mut before: Option<Arc<TrustedRoster>> = None;
+            for (at, envelope) in all.iter().enumerate() {
+                let version = RosterVersion::Whole(envelope.clone());
+                let mut unsigned = envelope.clone();
+                unsigned.signatures.clear();
+                let needless = at == 0 || (std::ptr::eq(trusted, &third) && at < 3);
+                let result = follows
+                    .clone()
+                    .follow(before.as_deref(), &RosterVersion::Whole(unsigned));
+                assert_eq!(
+                    result.is_ok(),
+                    needless,
+                    "version {}, {known} known",
+                    at + 1
+                );
+                let next = follows
+                    .follow(before.as_deref(), &version)
+                    .expect("it follows");
+                assert_eq!(next.digest(), digest(envelope));
+                before = Some(next);
+            }
+            assert_eq!(follows.last().version(), 5);
+            assert_eq!(follows.newest().version(), 5);
+        }
+        let mut follows = chain.clone();
+        let error = follows
+            .follow(None, &RosterVersion::Whole(all[2].clone()))
+            .expect_err("not the first");
         assert_eq!(
-            two.until(1)
-                .extend(envelope(&all[1]))
-                .expect("again")
-                .envelopes(),
-            two.envelopes()
+            error,
+            ChainError::OutOfOrder {
+                expected: 1,
+                found: 3
+            }
         );
+        let two = chain.version(2).expect("version 2");
+        let again = follows.follow(Some(&two), &RosterVersion::Whole(all[1].clone()));
+        assert!(
+            matches!(
+                again,
+                Err(ChainError::OutOfOrder {
+                    expected: 3,
+                    found: 2
+                })
+            ),
+            "twice"
+        );
+        let fork = envelopes(&[(&|roster| roster.threshold = 1, &[ALICE, BOB])]);
+        let one = chain.version(1).expect("version 1");
+        let forked = follows.follow(Some(&one), &RosterVersion::Whole(fork[1].clone()));
+        assert_eq!(forked.err(), Some(ChainError::Forked { version: 2 }));
+    }
+
+    #[test]
+    fn small_differences_that_stand_for_large_payloads_are_refused_before_they_are_made() {
+        let all = five();
+        let chain = Chain::from_first(&whole(&all)).expect("connected");
+        let trusted = pinned(&RosterVersion::Whole(all[0].clone()));
+        let versions = chain.versions_from(1);
+        let fit: usize = (1..5)
+            .map(|version| chain.version(version).expect("here").payload().len())
+            .sum();
+        assert!(Chain::connect_within(&trusted, &versions, fit).is_ok());
+        let error = Chain::connect_within(&trusted, &versions, fit - 1).expect_err("one byte less");
+        assert_eq!(error, ChainError::TooLarge { version: 5 });
+        assert!(
+            chain.payload_bytes(1) > fit,
+            "the boundary counts the last one too"
+        );
+        assert_eq!(
+            Chain::unverified(&versions, fit - 1)
+                .expect("read")
+                .last()
+                .version(),
+            4
+        );
+        let mixed = whole(&all[..2]);
+        let error = Chain::connect_bundled(&trusted, &mixed).expect_err("in full");
+        assert!(matches!(error, ChainError::Form(_)), "{error}");
+        let part = chain.ending_at(3).expect("version 3");
+        assert_eq!((part.last().version(), part.newest().version()), (3, 5));
+        assert!(chain.ending_at(6).is_none() && chain.ending_at(0).is_none());
     }
 
     #[test]

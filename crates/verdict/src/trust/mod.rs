@@ -5,3 +5,4 @@ pub mod key_history;
 pub mod succession;
 pub mod trusted_roster;
 pub mod version_file;
+pub mod version_reading;

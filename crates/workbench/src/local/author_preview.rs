@@ -98,6 +98,7 @@ impl PreviewRules {
             rosters,
             tokens: Vec::new(),
             configuration: self.configuration.clone(),
+            bundles_from: 1,
         };
         let genesis = Genesis::New(GenesisSalt::new(around.bytes()));
         let epoch = Epoch::new(around.bytes());

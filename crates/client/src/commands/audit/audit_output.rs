@@ -23,8 +23,8 @@ use crate::{
     is_active, newest_of, newest_unconnected, now, open_lines, seem_same, trust_advice,
 };
 use documents::{
-    Checkpoint, Frontier, ReceiptId, RosterDigest, RosterVersion, TILE_WIDTH, Timestamp, hex,
-    joined, merkle,
+    Checkpoint, Frontier, MAX_MADE_BYTES, ReceiptId, RosterDigest, RosterVersion, TILE_WIDTH,
+    Timestamp, hex, joined, merkle,
 };
 use verdict::{
     AuditEvent, Auditor, Chain, Expected, Finding, FindingKind, LogEntry, LoggedRosters, Pinned,
@@ -368,7 +368,7 @@ pub fn begin(
     let versions = rosters_in([&first], place).map_err(|error| place.unreadable(error))?;
     if trust.is_empty() {
         let message = "there is no trusted roster: give one with --roster".to_owned();
-        let chain = versions.and_then(|versions| Chain::unverified(&versions).ok());
+        let chain = versions.and_then(|versions| Chain::unverified(&versions, MAX_MADE_BYTES).ok());
         let first = chain.and_then(|chain| chain.digest_of(1));
         return Ok(Err(NotBegun::Untrusted { message, first }));
     }

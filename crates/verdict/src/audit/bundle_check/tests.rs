@@ -117,19 +117,6 @@ fn the_bundle_of_an_unedited_crossing_is_verified() {
 }
 
 #[test]
-fn a_seal_of_one_roster_version_names_no_list_of_versions() {
-    let versions = format!("sha256:{}", "0".repeat(64));
-    let failed = refused(FixtureStage::Seal, move |seal| {
-        seal["predicate"]["rosters"] = json!(versions)
-    });
-    assert_eq!(
-        failed,
-        ["roster-in-seal"],
-        "version 1 has no signatures to name"
-    );
-}
-
-#[test]
 fn the_owners_of_a_proposer_in_the_roster_are_excluded() {
     let failed = refused(FixtureStage::Roster, |roster| {
         roster["predicate"]["proposers"]["ci-agent"] = json!({"owners": ["alice"], "keys": []});

@@ -124,7 +124,7 @@ impl Rosters {
         }
         for version in &versions {
             match chain.follow(roster.as_deref(), version) {
-                Ok(next) => roster = Some(Arc::new(next)),
+                Ok(next) => roster = Some(next),
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }
@@ -182,8 +182,8 @@ impl LoggedRosters {
         self.last = Some(*part);
         if let Ok(versions) = read_part(part, beside)? {
             match &mut self.chain {
-                Some(chain) => chain.read_on(&versions),
-                none => *none = Chain::unverified(&versions).ok(),
+                Some(chain) => chain.read_on(&versions, usize::MAX),
+                none => *none = Chain::unverified(&versions, usize::MAX).ok(),
             }
         }
         Ok(())
