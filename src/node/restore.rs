@@ -310,10 +310,9 @@ struct ChosenTokens {
 
 fn choose_tokens(
     all: &[Token],
-    mut valid: Vec<SealedToken>,
+    valid: Vec<SealedToken>,
     keep: &[Name],
 ) -> Result<ChosenTokens, String> {
-    valid.sort_by(|a, b| a.name.cmp(&b.name));
     let keeps = |name: &Name| keep.iter().any(|kept| kept.as_str() == ALL || kept == name);
     let (kept, void): (Vec<_>, Vec<_>) = valid.into_iter().partition(|token| keeps(&token.name));
     if let Some(name) = keep

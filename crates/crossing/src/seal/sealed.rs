@@ -451,10 +451,12 @@ impl Sealed {
             "built-in lists",
             &find("built-in lists", *seal.builtins.as_bytes())?,
         )?;
-        let tokens: Vec<SealedToken> = typed(
+        let mut tokens: Vec<SealedToken> = typed(
             "tokens",
             &value("tokens", &find("tokens", *seal.tokens.as_bytes())?)?,
         )?;
+        // The list of the seal is sorted by its bytes, so by the credentials. Messages name the tokens in a steady order.
+        tokens.sort_by(|a, b| a.name.cmp(&b.name));
         let configuration = find("configuration", *seal.configuration.as_bytes())?;
         let configuration: Configuration =
             typed("configuration", &value("configuration", &configuration)?)?;
