@@ -25,20 +25,20 @@ pub use page::{
 pub use proposal::{
     reached::{EventPart, ReachedBoundary, RunWatchers, event_stream, last_event},
     receipts::{
-        CheckedReceipt, RunView, check, proposal_of, sent_bundle, standing_words, status_of,
+        CheckedReceipt, RunView, proposal_of, read_run, sent_bundle, standing_words, status_of,
     },
 };
 pub use web::{
     door::Door,
     one_use::OpenForms,
     opened::{OpenOptions, serve_pages},
-    refused_request::{PageAnswer, RefusedRequest},
-    sealed_form::{TakenForm, hidden},
+    refused_request::{PageAnswer, RefusedRequest, conflict, download, missing},
+    sealed_form::{FormFields, Sent, TakenForm, hidden, sent_text},
 };
 
 pub(crate) use companion::{
     inbox::BoundaryInbox,
-    requests::{Companion, PageState, Sent, Shared, SharedPages, after_signature, take_held},
+    requests::{Companion, PageState, PlaceAndId, Shared, SharedPages, after_signature, take_held},
     review_view::RefusedReview,
     reviews::{HeldReview, MadeReview, SentSignature, still_open},
     views::{NavPlace, companion_page, path_of},

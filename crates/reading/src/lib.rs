@@ -42,7 +42,7 @@ pub use policy::{
     ruling::{self, AppliedRule, Ruling, resolve, resolve_path},
     session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session, plural},
     signed_programs::{check_list, check_programs, without_denied, without_list},
-    step_profile::{PolicyProfile, RequiredLayers, effective, profile_of_step},
+    step_profile::{PolicyProfile, effective, profile_of_step},
 };
 pub use registry::{
     FileSteps, Registry,
@@ -105,7 +105,6 @@ pub(crate) use registry::{
     found_step::{FoundStep, add_step, plain_definition},
     front_matter::FrontMatter,
     gruntwork::elements::{Element, Variable, YamlSource},
-    markdown::check_file_name,
     script_remarks::{
         BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang,
         shebang, step_ref,
@@ -117,7 +116,7 @@ pub(crate) use shell::{
     found::UnknownReason,
     grammars::ListEnd,
     options::OptionGrammar,
-    programs::{ArgumentReading, is_known, is_used_for},
+    programs::{ArgumentReading, base_name, is_known, is_used_for},
     script_walk::{
         CHANGES_READING, CallWord, Context, LOGIN, MAY_BE_OPTION, NO_TEXT, NOT_FOUND, NOT_NAMED,
         READING, SEVERAL_WORDS, ScriptCall, ScriptCalls, ScriptWalk, TextReader, UNKNOWN_OPTION,

@@ -21,6 +21,7 @@ use crate::{
     Answers, BatchRows, Candidate, ClosedKey, DenialPrecedent, DenialsAhead, Fields, ProposalQuery,
     ProposalStatus, Questions, StoreFault, StoreHead, StoreReads, StoreResult, StoredRevocation,
     Subtrees, UNSIGNED_KEPT_S, batch_rows::pair, id_bytes, opened, payload_of, refused,
+    writer::messages::AHEAD_S,
 };
 use documents::{
     AuthorizationDigest, Consumption, ContentDigest, Denial, MAX_WINDOW_S, Nonce, ProposalId,
@@ -126,37 +127,25 @@ pub fn of<'a>(questions: &'a Questions<'_>) -> [BatchRows<'a>; 8] {
     let new = &questions.new;
     [
         BatchRows::of(CANDIDATES, &questions.runs, |core| {
-            cells![
-                core.nonce.to_bytes(),
-                core.digest.as_bytes(),
-                id_bytes(&core.id)
-            ]
+            cells![core.nonce.to_bytes(), &core.digest, &core.id]
         }),
-        BatchRows::of(STATES, &questions.proposals, |id| cells![id_bytes(id)]),
+        BatchRows::of(STATES, &questions.proposals, |id| cells![*id]),
         BatchRows::of(TAKEN, new, |new| {
-            cells![
-                id_bytes(&new.core.id),
-                new.core.nonce.to_bytes(),
-                new.chosen_nonce
-            ]
+            cells![&new.core.id, new.core.nonce.to_bytes(), new.chosen_nonce]
         }),
         BatchRows::of(NEWEST, new, |new| {
-            cells![new.core.proposer.as_str(), new.may_repeat]
+            cells![&new.core.proposer, new.may_repeat]
         }),
         BatchRows::of(COUNTS, new, |new| {
             let now = new.created_at();
-            cells![new.core.proposer.as_str(), now, now.plus(-UNSIGNED_KEPT_S)]
+            cells![&new.core.proposer, now, now.plus(-UNSIGNED_KEPT_S)]
         }),
         BatchRows::of(USES, &questions.uses, |(claim, earlier)| {
-            cells![claim.grant.as_bytes(), claim.back(*earlier)]
+            cells![&claim.grant, claim.back(*earlier)]
         }),
-        BatchRows::of(SIGNATURES, &questions.signed, |id| cells![id_bytes(id)]),
+        BatchRows::of(SIGNATURES, &questions.signed, |id| cells![*id]),
         BatchRows::of(DENIALS, &questions.denials, |one| {
-            cells![
-                one.authorization.as_bytes(),
-                one.approver.as_str(),
-                one.since
-            ]
+            cells![&one.authorization, &one.approver, one.at.plus(-AHEAD_S)]
         }),
     ]
 }

@@ -7,16 +7,16 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    AuthorizationCore, Candidate, Cell, CheckpointRow, ConsumeStop, DenialsAhead, EventRow, Fields,
-    FinishRow, GrantClaim, LeafRow, NewProposal, ProposalPrecedent, ProposalState, ProposalStatus,
-    ReviewRow, RunRow, Signature, SpentUse, StoreFault, StoreHead, StoreResult, StoredDenial,
-    StoredGrant, TileRow, ToldTarget, Window,
+    AuthorizationCore, CLOSABLE_AFTER_S, Candidate, Cell, CheckpointRow, ConsumeStop, DenialWrite,
+    DenialsAhead, EventRow, Fields, FinishRow, GrantClaim, LeafRow, NewProposal, ProposalPrecedent,
+    ProposalState, ProposalStatus, ReviewWrite, RunRow, Signature, SpentUse, StoreFault, StoreHead,
+    StoreResult, StoredGrant, TileRow, ToldTarget, Window,
     fields::{head_cells, observed_number, place, presence_number, status_number},
     grant_bytes, id_bytes, tile_id,
 };
 use documents::{
-    AuthorizationDigest, BlobDigest, ContentDigest, Hash, Name, OpenWindow, ProposalId,
-    ReviewVerdict, SKEW_S, SealDigest, Timestamp, WindowError, judge,
+    BlobDigest, Hash, OpenWindow, ProposalId, ReviewVerdict, SKEW_S, SealDigest, Timestamp,
+    WindowError, judge,
 };
 
 /// A statement of a batch: it writes rows, or asks a question.
@@ -271,13 +271,11 @@ impl<'a> RowList<'a> {
             cells![tile_id(tile.level, tile.index), tile.hashes.as_flattened()]
         });
         self.add(SEALS, &writes.seals, |(index, digest)| {
-            cells![*index, digest.as_bytes()]
+            cells![*index, digest]
         });
-        let of_runs = writes.ends.iter().flat_map(|end| end.blobs);
+        let of_runs = writes.ends.iter().flat_map(|row| &row.end.blobs);
         let blobs = writes.blobs.iter().copied().chain(of_runs);
-        self.add(BLOBS, blobs, |(digest, data)| {
-            cells![digest.as_bytes(), &data[..]]
-        });
+        self.add(BLOBS, blobs, |(digest, data)| cells![digest, &data[..]]);
     }
 
     /// Adds new proposals, signatures, denials and changes of statuses.
@@ -286,47 +284,44 @@ impl<'a> RowList<'a> {
         self.add(PROPOSALS, new, |new| {
             let core = &new.core;
             cells![
-                id_bytes(&core.id),
-                core.digest.as_bytes(),
+                &core.id,
+                &core.digest,
                 core.nonce.to_bytes(),
                 &new.request,
                 core.step.as_str(),
-                core.step_digest.as_bytes(),
-                core.params_digest.as_bytes(),
-                core.proposer.as_str(),
+                &core.step_digest,
+                &core.params_digest,
+                &core.proposer,
                 core.expires_at,
                 new.created_ms
             ]
         });
         self.add(PAYLOADS, new, |new| {
-            cells![
-                id_bytes(&new.core.id),
-                &*new.payload,
-                new.programs.as_deref()
-            ]
+            cells![&new.core.id, &*new.payload, new.programs.as_deref()]
         });
         let jobs = new
             .iter()
             .filter_map(|new| Some((new, new.admitted.as_deref()?)));
-        self.add(JOBS, jobs, |(new, job)| cells![id_bytes(&new.core.id), job]);
+        self.add(JOBS, jobs, |(new, job)| cells![&new.core.id, job]);
         self.add(SIGNATURES, &writes.signatures, |row| {
             let signature = row.signature;
             cells![
-                id_bytes(row.proposal),
+                row.proposal,
                 signature.keyid.as_str(),
                 row.number,
-                signature.person.as_str(),
+                &signature.person,
                 presence_number(signature.presence),
                 signature.at,
                 &signature.sig[..]
             ]
         });
         self.add(DENIALS, &writes.denials, |row| {
+            let denial = row.denial;
             cells![
-                row.authorization.as_bytes(),
-                row.denial.approver.as_str(),
-                row.denial.leaf,
-                row.denial.at,
+                &denial.authorization,
+                &denial.approver,
+                row.leaf,
+                denial.at,
                 row.ahead
             ]
         });
@@ -360,17 +355,14 @@ impl<'a> RowList<'a> {
 
     /// Adds the ends of runs and their outputs.
     fn add_ends(&mut self, writes: &'a Writes<'_>) {
-        let ends = &writes.ends;
-        self.add(ENDS, ends, |end| {
-            cells![id_bytes(end.proposal), end.at, end.receipt, &end.detail[..]]
+        let ends = || writes.ends.iter().map(|row| row.end);
+        self.add(ENDS, &writes.ends, |FinishRow { end, receipt, .. }| {
+            cells![&end.proposal, end.at, *receipt, &end.detail[..]]
         });
-        self.add(CLOSED, ends, |end| {
+        self.add(CLOSED, ends(), |end| {
             cells![place(end.consumption.0, end.consumption.1)]
         });
-        let named = || {
-            ends.iter()
-                .flat_map(|end| end.outputs.iter().map(move |output| (output, end)))
-        };
+        let named = || ends().flat_map(|end| end.outputs.iter().map(move |output| (output, end)));
         // One statement of PostgreSQL can change a row only once, so if several runs recorded the same output, the end
         // of the last run counts.
         let mut outputs = BTreeMap::new();
@@ -384,11 +376,11 @@ impl<'a> RowList<'a> {
             cells![name, output.bytes, at, output.data.as_deref()]
         });
         self.add(OUTPUTS_OF, named(), |(output, end)| {
-            cells![output.name.as_bytes(), id_bytes(end.proposal)]
+            cells![&output.name, &end.proposal]
         });
-        let orders = ends.iter().filter_map(|end| Some((end, end.order?)));
+        let orders = ends().filter_map(|end| Some((end, end.order.as_deref()?)));
         self.add(OUTPUT_ORDERS, orders, |(end, order)| {
-            cells![id_bytes(end.proposal), order]
+            cells![&end.proposal, order]
         });
     }
 
@@ -397,38 +389,36 @@ impl<'a> RowList<'a> {
         let place_of = |run: &RunRow<'_>| place(run.index, run.item);
         self.add(NONCES, runs, |run| {
             cells![
-                run.core.nonce.to_bytes(),
+                run.request.core.nonce.to_bytes(),
                 place_of(run),
-                id_bytes(&run.core.id)
+                &run.request.core.id
             ]
         });
         let uses = runs.iter().filter_map(|run| Some((run, run.granted?)));
         self.add(USES, uses, |(run, (grant, number))| {
-            cells![grant.as_bytes(), number, run.at, place_of(run)]
+            cells![grant, number, run.at, place_of(run)]
         });
         let known = || runs.iter().filter(|run| run.known);
         self.add(STARTED, known(), |run| {
             cells![
-                id_bytes(&run.core.id),
+                &run.request.core.id,
                 run.at,
                 place_of(run),
                 run.authorization
             ]
         });
-        self.add(SIGNED_ALREADY, known(), |run| {
-            cells![id_bytes(&run.core.id)]
-        });
+        self.add(SIGNED_ALREADY, known(), |run| cells![&run.request.core.id]);
         let new = runs.iter().filter(|run| !run.known);
         self.add(NEW_RUNS, new, |run| {
-            let core = run.core;
+            let core = &run.request.core;
             cells![
-                id_bytes(&core.id),
-                core.digest.as_bytes(),
+                &core.id,
+                &core.digest,
                 core.nonce.to_bytes(),
                 core.step.as_str(),
-                core.step_digest.as_bytes(),
-                core.params_digest.as_bytes(),
-                core.proposer.as_str(),
+                &core.step_digest,
+                &core.params_digest,
+                &core.proposer,
                 core.expires_at,
                 run.at,
                 place_of(run),
@@ -438,9 +428,10 @@ impl<'a> RowList<'a> {
         self.add(CROSSINGS, runs, |run| {
             cells![
                 place_of(run),
-                id_bytes(&run.core.id),
-                run.exclusive,
-                run.deadline,
+                &run.request.core.id,
+                run.request.exclusive.as_deref(),
+                run.at
+                    .plus(run.request.limit_s.saturating_add(CLOSABLE_AFTER_S)),
                 node
             ]
         });
@@ -448,42 +439,34 @@ impl<'a> RowList<'a> {
 
     /// Adds emergencies that start, runs that end and need a review, and then the reviews.
     fn add_reviews(&mut self, writes: &'a Writes<'_>) {
-        let emergencies = writes.starts.iter().filter(|run| run.emergency);
-        self.add(EMERGENCIES, emergencies, |run| {
-            cells![id_bytes(&run.core.id)]
-        });
-        let owed = writes
-            .ends
+        let emergencies = writes
+            .starts
             .iter()
-            .filter_map(|end| Some((end, end.owed.as_ref()?)));
-        self.add(OWED_ENDS, owed, |(end, owed)| {
-            cells![
-                id_bytes(end.proposal),
-                end.receipt,
-                owed.unknown,
-                owed.standing.map(ContentDigest::as_bytes)
-            ]
+            .filter(|run| run.request.emergency.is_some());
+        self.add(EMERGENCIES, emergencies, |run| cells![&run.request.core.id]);
+        let owed = writes.ends.iter().filter(|row| row.owed);
+        self.add(OWED_ENDS, owed, |FinishRow { end, receipt, .. }| {
+            cells![&end.proposal, *receipt, end.unknown, end.paused()]
         });
-        self.add(REVIEWS, &writes.reviews, |row| {
-            let review = &row.review;
+        self.add(REVIEWS, &writes.reviews, |(leaf, write)| {
+            let review = &write.review;
             cells![
-                review.leaf,
+                *leaf,
                 review.receipt,
-                id_bytes(&review.proposal),
-                review.reviewer.as_str(),
+                &review.proposal,
+                &review.reviewer,
                 review.verdict == ReviewVerdict::Accepted,
                 review.observed.map(observed_number),
                 review.counts_for_review,
                 review.counts_for_settle
             ]
         });
-        self.add(REVIEWED, &writes.reviews, |row| {
-            let leaf = row.review.leaf;
+        self.add(REVIEWED, &writes.reviews, |&(leaf, write)| {
             cells![
-                id_bytes(&row.review.proposal),
-                row.closes.then_some(leaf),
-                row.settles.unwrap_or(false).then_some(leaf),
-                row.settles.is_some()
+                &write.review.proposal,
+                write.closes.then_some(leaf),
+                write.settles.unwrap_or(false).then_some(leaf),
+                write.settles.is_some()
             ]
         });
     }
@@ -498,9 +481,9 @@ impl<'a> RowList<'a> {
         self.add(GRANTS, grants, |(id, grant)| {
             cells![
                 id,
-                grant.digest.as_bytes(),
+                &grant.digest,
                 &*grant.envelope,
-                grant.proposer.as_str(),
+                &grant.proposer,
                 grant.created_at,
                 grant.expires_at,
                 grant.leaf
@@ -511,7 +494,7 @@ impl<'a> RowList<'a> {
             cells![
                 event.at,
                 i64::from(what.number()),
-                what.proposal().map(id_bytes),
+                what.proposal(),
                 what.entry(),
                 what.words()
             ]
@@ -540,19 +523,9 @@ pub struct Questions<'a> {
     /// Proposals whose signatures are needed.
     pub signed: Vec<&'a ProposalId>,
     /// Denials.
-    pub denials: Vec<DenialQuestion<'a>>,
+    pub denials: Vec<&'a DenialWrite>,
     /// Uses of grants, one for each request to run under a grant, with the number of earlier requests under this grant.
     pub uses: Vec<(&'a GrantClaim, u64)>,
-}
-
-/// A denial that arrived.
-pub struct DenialQuestion<'a> {
-    /// The denied authorization.
-    pub authorization: &'a AuthorizationDigest,
-    /// The approver who denied the authorization.
-    pub approver: &'a Name,
-    /// Denials since this time are counted.
-    pub since: Timestamp,
 }
 
 /// Answers to [`Questions`], each list in the order of its questions.
@@ -628,8 +601,8 @@ pub struct Writes<'a> {
     pub ends: Vec<FinishRow<'a>>,
     /// Runs whose nonces are spent. A run can belong to a proposal of the same batch.
     pub starts: Vec<RunRow<'a>>,
-    /// Reviews, with the runs that they close or settle.
-    pub reviews: Vec<ReviewRow>,
+    /// Reviews, each with the index of its leaf.
+    pub reviews: Vec<(u64, &'a ReviewWrite)>,
     /// Grants. A stored grant with the same id gets the envelope, the end and the leaf of the row.
     pub grants: Vec<StoredGrant>,
     /// Events, whose numbers follow the newest stored event.
@@ -671,10 +644,10 @@ pub struct SignatureRow<'a> {
 
 /// A denial to store.
 pub struct DenialRow<'a> {
-    /// The denied authorization.
-    pub authorization: &'a AuthorizationDigest,
-    /// Approver, leaf and time.
-    pub denial: StoredDenial,
+    /// The denial.
+    pub denial: &'a DenialWrite,
+    /// Index of the leaf.
+    pub leaf: u64,
     /// True if the boundary did not know the authorization when the denial arrived.
     pub ahead: bool,
 }

@@ -134,6 +134,14 @@ impl Database {
         }
     }
 
+    /// Returns the settings of the database server.
+    fn server(&self) -> Option<&ServerSettings> {
+        match self {
+            Self::File(_) => None,
+            Self::Server(server) => Some(server),
+        }
+    }
+
     /// Returns the paths of all files of the database. No run may see these files.
     pub fn private_files(&self) -> Vec<PathBuf> {
         match self {
@@ -151,7 +159,7 @@ impl Database {
     pub fn exists(&self) -> StoreResult<bool> {
         match self {
             Self::File(path) => Ok(path.exists()),
-            Self::Server(server) => Ok(postgres::reads::at_rest((**server).clone())?.1.size > 0),
+            Self::Server(server) => Ok(postgres::reads::at_rest(*server.clone())?.1.size > 0),
         }
     }
 
@@ -222,51 +230,32 @@ impl Database {
         keyid: &KeyId,
         kept_head: ReadKeptHead,
     ) -> StoreResult<RoleCandidate> {
-        match (self, lock) {
-            (Self::File(_), _) | (_, None) => Ok(RoleCandidate(None)),
-            (Self::Server(server), Some(lock)) => {
-                let node = NodeCandidate::new(
-                    (**server).clone(),
-                    keyid.to_string(),
-                    kept_head,
-                    data,
-                    lock,
-                )?;
-                Ok(RoleCandidate(Some(node)))
-            }
-        }
+        let node = self.server().zip(lock).map(|(server, lock)| {
+            NodeCandidate::new(server.clone(), keyid.to_string(), kept_head, data, lock)
+        });
+        Ok(RoleCandidate(node.transpose()?))
     }
 
     /// Returns the name of this node, if the store has nodes.
     pub fn node(&self) -> Option<&Name> {
-        match self {
-            Self::File(_) => None,
-            Self::Server(server) => Some(&server.node),
-        }
+        self.server().map(|server| &server.node)
     }
 
     /// Returns the network addresses of the database server, each with its port.
     pub fn addresses(&self) -> Vec<(String, u16)> {
-        match self {
-            Self::File(_) => Vec::new(),
-            Self::Server(server) => server.addresses(),
-        }
+        self.server()
+            .map(ServerSettings::addresses)
+            .unwrap_or_default()
     }
 
     /// Returns what keeps a committed batch after the loss of the database server, if the store is on a server.
     pub fn replicas(&self) -> Option<Replicas> {
-        match self {
-            Self::File(_) => None,
-            Self::Server(server) => Some(server.replicas),
-        }
+        self.server().map(|server| server.replicas)
     }
 
     /// Returns a reader of the nodes, without a connection yet. A store in a file has no nodes.
     pub fn nodes(&self) -> Option<NodesReader> {
-        match self {
-            Self::File(_) => None,
-            Self::Server(server) => Some(NodesReader::new((**server).clone())),
-        }
+        self.server().cloned().map(NodesReader::new)
     }
 
     /// Notes that a node will never come back. Other nodes can then close the node's open runs, and do not wait for its
@@ -297,8 +286,8 @@ impl Database {
                 })
             }
             Self::Server(server) => {
-                let (store, reads) = postgres::open((**server).clone(), role.0)?;
-                let objects = Objects::new((**server).clone());
+                let (store, reads) = postgres::open(*server.clone(), role.0)?;
+                let objects = Objects::new(*server.clone());
                 Ok(OpenStore {
                     store: Box::new(store),
                     reads: Arc::new(reads),
@@ -315,7 +304,7 @@ impl Database {
     pub fn at_rest(&self) -> StoreResult<(Arc<StoreReads>, StoreHead)> {
         let (reads, head) = match self {
             Self::File(path) => sqlite::reads::at_rest(path)?,
-            Self::Server(server) => postgres::reads::at_rest((**server).clone())?,
+            Self::Server(server) => postgres::reads::at_rest(*server.clone())?,
         };
         Ok((Arc::new(reads), head))
     }
@@ -393,7 +382,7 @@ impl Database {
         let remedy = match self {
             Self::File(path) => {
                 if sqlite::reads::at_rest(path).is_ok_and(|(_, head)| head.size == 0) {
-                    std::fs::remove_file(path).map_err(new_store::failed)?;
+                    std::fs::remove_file(path).map_err(refused)?;
                 }
                 if !path.exists() {
                     return new_store::clear_logs(path);

@@ -86,26 +86,26 @@ impl StoreFault {
         }
     }
 
-    pub(crate) fn broken(during: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn broken(during: &'static str, message: impl ToString) -> Self {
         Self::Broken {
             during,
-            message: message.into(),
+            message: message.to_string(),
         }
     }
 }
 
 /// Returns the fault of a store that cannot be used.
-pub fn refused(message: impl Into<String>) -> StoreFault {
+pub fn refused(message: impl ToString) -> StoreFault {
     StoreFault::Unusable {
-        message: message.into(),
+        message: message.to_string(),
     }
 }
 
 /// Returns the fault for something that the administrator of the server can repair, so that a node waits for the
 /// repair.
-pub fn waits(message: impl Into<String>) -> StoreFault {
+pub fn waits(message: impl ToString) -> StoreFault {
     StoreFault::Unreachable {
-        message: message.into(),
+        message: message.to_string(),
     }
 }
 

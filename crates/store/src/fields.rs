@@ -12,8 +12,9 @@ use crate::{
     StoredReview, Token,
 };
 use documents::{
-    AuthorizationDigest, Blake3Digest, ContentDigest, GrantId, LeafHash, ObservedEnd, ParamsDigest,
-    Presence, ProposalId, ReviewVerdict, SealDigest, StepDigest, Timestamp,
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, LeafHash, Name,
+    ObservedEnd, ParamsDigest, Presence, ProposalId, ReviewVerdict, SealDigest, StepDigest,
+    Timestamp,
 };
 
 /// The columns of a proposal `p`, in the order of [`Fields::proposal`].
@@ -134,6 +135,18 @@ impl<'a> From<&'a str> for Cell<'a> {
     }
 }
 
+impl<'a> From<&'a Name> for Cell<'a> {
+    fn from(name: &'a Name) -> Self {
+        name.as_str().into()
+    }
+}
+
+impl From<&ProposalId> for Cell<'_> {
+    fn from(id: &ProposalId) -> Self {
+        id_bytes(id).into()
+    }
+}
+
 impl From<String> for Cell<'_> {
     fn from(text: String) -> Self {
         Self::Text(Cow::Owned(text))
@@ -207,19 +220,25 @@ macro_rules! number {
 
 number!(u64 usize i32 i16 u8);
 
-/// Implements [`FromCell`] for digests.
+/// Implements the conversions of digests.
 macro_rules! digest {
     ($($kind:ty)*) => {
         $(impl FromCell<'_> for $kind {
             fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
                 FromCell::from_cell(cell).map(Self::from_bytes)
             }
+        }
+
+        impl<'a> From<&'a $kind> for Cell<'a> {
+            fn from(digest: &'a $kind) -> Self {
+                digest.as_bytes().into()
+            }
         })*
     };
 }
 
 digest!(
-    AuthorizationDigest Blake3Digest ContentDigest LeafHash ParamsDigest SealDigest StepDigest
+    AuthorizationDigest BlobDigest Blake3Digest ContentDigest LeafHash ParamsDigest SealDigest StepDigest
 );
 
 /// The conditions of the statements compare a truth value with 1, so another number than 0 and 1 is an error.
@@ -294,6 +313,11 @@ impl<'r> Fields<'r> {
     pub(super) fn get<T: FromCell<'r>>(&self, at: usize) -> StoreResult<T> {
         let cell = self.row.cell(at).map_err(|why| self.odd(at, &why))?;
         T::from_cell(cell).map_err(|why| self.odd(at, why))
+    }
+
+    /// Reads the first two columns.
+    pub(super) fn pair<A: FromCell<'r>, B: FromCell<'r>>(&self) -> StoreResult<(A, B)> {
+        Ok((self.get(0)?, self.get(1)?))
     }
 
     /// Returns the fault for a value that this program never writes.
@@ -559,8 +583,8 @@ pub fn observed_of(number: i16) -> Option<ObservedEnd> {
 /// Returns the columns of the row `state` that each change of the head writes.
 pub fn head_cells(head: &StoreHead) -> [Cell<'_>; 4] {
     cells![
-        head.boundary.as_ref().map(SealDigest::as_bytes),
-        head.seal.as_ref().map(SealDigest::as_bytes),
+        head.boundary.as_ref(),
+        head.seal.as_ref(),
         head.version,
         head.mark
     ]

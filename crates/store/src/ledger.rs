@@ -4,10 +4,7 @@
 //! connections.
 mod reads;
 
-use std::{
-    ops::Deref,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{ops::Deref, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -37,15 +34,6 @@ const MOST_BEHIND_S: i64 = 60;
 pub struct Ledger {
     inbox: mpsc::Sender<WriterMessage>,
     shared: Arc<SharedState>,
-}
-
-/// Mark of a caller that will soon send a request ([`Ledger::announce`]).
-pub struct Announced(Arc<SharedState>);
-
-impl Drop for Announced {
-    fn drop(&mut self) {
-        self.0.announced.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The only value that can spend nonces. An opened store has exactly one such value: [`Ledger::open`] is the only
@@ -102,9 +90,10 @@ impl Ledger {
             revoked,
         };
         let mut shared = SharedState::new(reads, config.clone(), published, None);
-        config
-            .metrics
-            .has_proposal_statuses(ProposalStatus::ALL.map(ProposalStatus::word));
+        // The counter of each status exists from the start on.
+        for status in ProposalStatus::ALL {
+            config.metrics.proposals(status.word(), 0);
+        }
         let open = OpenProposals::read(&shared.reads)?;
         open.check(&shared.reads)?;
         *locked(&shared.open_proposals) = open;
@@ -165,9 +154,8 @@ impl Ledger {
 
     /// Announces that the caller will soon send a request, until the returned value is dropped. The writer then lets the
     /// other announced callers run before it commits a single request, so that their requests share the commit.
-    pub fn announce(&self) -> Announced {
-        self.shared.announced.fetch_add(1, Ordering::Relaxed);
-        Announced(Arc::clone(&self.shared))
+    pub fn announce(&self) -> Arc<()> {
+        self.shared.announced.clone()
     }
 
     async fn ask<M, T, E: From<StoreFault>>(

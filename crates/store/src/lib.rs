@@ -52,16 +52,15 @@ pub use database::{BackupFile, Database, NodeLock, OpenStore, Role, RoleCandidat
 pub(crate) use fault::waits;
 pub use fault::{StoreFault, StoreResult, refused};
 pub use ledger::{Ledger, Spender};
-pub use metrics::openmetrics::{
-    CertificateReading, CrossingStage, MEDIA_TYPE, Metrics, NodeReading, NodeReadings, Readings,
-    StageClock, TargetReading,
+pub use metrics::{
+    node_state::{NodeState, NodesReport},
+    openmetrics::{
+        CertificateReading, CrossingStage, MEDIA_TYPE, Metrics, Readings, StageClock, TargetReading,
+    },
 };
 pub use reads::StoreReads;
 pub use rows::{CheckpointRow, LeafRow};
-pub use server::{
-    KNOWN_NODES, KeyWait, MoveEnd, NodeState, NodesReport, ReadRole, Replicas, RoleState,
-    ServerTable, Turn,
-};
+pub use server::{KNOWN_NODES, KeyWait, MoveEnd, ReadRole, Replicas, RoleState, ServerTable, Turn};
 pub use shared::{LedgerConfig, LedgerLimits, LogSigner};
 pub use small_file::replace;
 pub use sqlite::SqliteStore;
@@ -86,8 +85,8 @@ pub(crate) use backend::PruneResult;
 pub(crate) use batch_questions::{ClosedWindows, check_state};
 pub(crate) use batch_questions::{OpenProposals, StatusChange};
 pub(crate) use batch_rows::{
-    Answers, BatchQuestion, BatchRows, DenialPrecedent, DenialQuestion, EachAnswer,
-    MOST_MARK_AHEAD_S, OpenBatch, OtherWrites, StepRow,
+    Answers, BatchQuestion, BatchRows, DenialPrecedent, EachAnswer, MOST_MARK_AHEAD_S, OpenBatch,
+    OtherWrites, StepRow,
 };
 pub(crate) use copied_tables::{CHUNK, CHUNK_ROWS, CopiedRow, CopiedTable, PIECE, TABLES};
 pub(crate) use crash_points::WriteKind;
@@ -113,7 +112,7 @@ pub(crate) use read_statements::{
 pub(crate) use reads::{EachRow, Readers};
 pub(crate) use rows::{
     Candidate, DenialsAhead, EntryRow, FinishRow, PackedRow, ProposalPrecedent, ProposalState,
-    ReviewRow, RunRow, StoreHead, TileRow,
+    RunRow, StoreHead, TileRow,
 };
 pub(crate) use server::{IdlePool, KeyWaits};
 pub(crate) use shared::{PublishedState, SharedState};
@@ -126,7 +125,7 @@ pub(crate) use sqlite::{
     schema::differences_of,
     table_rows::OldFile,
 };
-pub(crate) use stored::{ProposalPage, SpentUse, StatusDetail};
+pub(crate) use stored::{ProposalPage, SpentUse};
 pub(crate) use stored_event::EventRow;
 pub(crate) use stored_leaf::Leaf;
 pub(crate) use stored_tile::{DURING_TILE, tile_hashes, tile_missing};

@@ -93,7 +93,7 @@ pub fn change_tokens(batch: &dyn OpenBatch, changes: &[TokenChange]) -> StoreRes
                     row.created_at
                 ]);
             }
-            TokenChange::Revoke { name, at } => revoked.push(cells![name.as_str(), *at]),
+            TokenChange::Revoke { name, at } => revoked.push(cells![name, *at]),
         }
     }
     let mut rows = RowList::default();

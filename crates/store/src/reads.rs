@@ -166,8 +166,7 @@ impl StoreReads {
 
     /// Returns the bytes of a blob.
     pub fn blob(&self, digest: &BlobDigest) -> StoreResult<Option<Vec<u8>>> {
-        let digest = cells![digest.as_bytes()];
-        self.one("reading a blob", BLOB, &digest, |row| row.get(0))
+        self.one("reading a blob", BLOB, &cells![digest], |row| row.get(0))
     }
 
     /// Returns the refusals dated at or after `since`, the newest first. The search covers the last `most` entries of
@@ -204,8 +203,7 @@ impl StoreReads {
 
     /// Returns a proposal.
     pub fn proposal(&self, id: &ProposalId) -> StoreResult<Option<Proposal>> {
-        let id = id_bytes(id);
-        self.one("reading a proposal", PROPOSAL, &cells![&id], |row| {
+        self.one("reading a proposal", PROPOSAL, &cells![id], |row| {
             row.proposal(0)
         })
     }
@@ -289,7 +287,7 @@ impl StoreReads {
     /// contains the payload.
     pub fn payload(&self, id: &ProposalId) -> StoreResult<Option<Vec<u8>>> {
         const DURING: &str = "reading a payload";
-        let found = self.one(DURING, PAYLOAD, &cells![id_bytes(id)], |row| {
+        let found = self.one(DURING, PAYLOAD, &cells![id], |row| {
             let index = row.get::<Option<i64>>(1)?;
             let entry = index.map(|_| row.entry(1)).transpose()?;
             Ok((row.get::<Option<Vec<u8>>>(0)?, entry))
@@ -308,22 +306,25 @@ impl StoreReads {
 
     /// Returns the signatures of a proposal in their order of arrival.
     pub fn signatures(&self, id: &ProposalId) -> StoreResult<Vec<Signature>> {
-        let id = id_bytes(id);
-        self.all("reading signatures", SIGNATURES_OF, &cells![&id], |row| {
+        self.all("reading signatures", SIGNATURES_OF, &cells![id], |row| {
             row.signature(0)
         })
     }
 
     /// Returns the denials of an authorization.
     pub fn denials(&self, authorization: &AuthorizationDigest) -> StoreResult<Vec<StoredDenial>> {
-        let digest = cells![authorization.as_bytes()];
-        self.all("reading denials", DENIALS_OF, &digest, |row| {
-            Ok(StoredDenial {
-                approver: row.text(0)?,
-                leaf: row.get(1)?,
-                at: row.get(2)?,
-            })
-        })
+        self.all(
+            "reading denials",
+            DENIALS_OF,
+            &cells![authorization],
+            |row| {
+                Ok(StoredDenial {
+                    approver: row.text(0)?,
+                    leaf: row.get(1)?,
+                    at: row.get(2)?,
+                })
+            },
+        )
     }
 
     /// Returns the log entries that are revocations, each with its index, in the order of the log.
@@ -341,8 +342,9 @@ impl StoreReads {
 
     /// Returns the grant with this digest.
     pub fn grant_of(&self, digest: &ContentDigest) -> StoreResult<Option<StoredGrant>> {
-        let digest = cells![digest.as_bytes()];
-        self.one("reading a grant", GRANT_OF, &digest, |row| row.grant())
+        self.one("reading a grant", GRANT_OF, &cells![digest], |row| {
+            row.grant()
+        })
     }
 
     /// Returns at most `limit` grants and drafts that end after `now`, in the order of their ends.
@@ -353,16 +355,16 @@ impl StoreReads {
 
     /// Returns the numbers of drafts that end after `now`: those of the proposer, and all.
     pub fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> StoreResult<(u64, u64)> {
-        let values = cells![now, proposer.as_str()];
+        let values = cells![now, proposer];
         let found = self.one("counting drafts of grants", DRAFTS, &values, |row| {
-            Ok((row.get(0)?, row.get(1)?))
+            row.pair()
         })?;
         Ok(found.unwrap_or((0, 0)))
     }
 
     /// Returns at most `limit` uses of a grant, the newest first.
     pub fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> StoreResult<Vec<SpentUse>> {
-        let (sql, values) = (self.0.statements().uses, cells![digest.as_bytes(), limit]);
+        let (sql, values) = (self.0.statements().uses, cells![digest, limit]);
         self.all("reading uses of a grant", sql, &values, |row| {
             row.spent_use(0)
         })
@@ -370,8 +372,7 @@ impl StoreReads {
 
     /// Returns which reviews a run needs or needed, or `None` if the run never needed a review.
     pub fn owed(&self, id: &ProposalId) -> StoreResult<Option<OwedReview>> {
-        let id = id_bytes(id);
-        self.one("reading what needs a review", OWED, &cells![&id], |row| {
+        self.one("reading what needs a review", OWED, &cells![id], |row| {
             row.owed()
         })
     }
@@ -460,7 +461,7 @@ impl StoreReads {
 
     /// Returns the list of programs of a proposal that waits, if its payload names one.
     pub fn waiting_programs(&self, id: &ProposalId) -> StoreResult<Option<Vec<u8>>> {
-        let id = cells![id_bytes(id)];
+        let id = cells![id];
         let found = self.one("reading a list of programs", WAITING_PROGRAMS, &id, |row| {
             row.get::<Option<Vec<u8>>>(0)
         });
@@ -469,8 +470,7 @@ impl StoreReads {
 
     /// Returns a recorded output.
     pub fn output(&self, name: &Blake3Digest) -> StoreResult<Option<OutputRow>> {
-        let digest = cells![name.as_bytes()];
-        self.one("reading an output", OUTPUT, &digest, |row| {
+        self.one("reading an output", OUTPUT, &cells![name], |row| {
             Ok(OutputRow {
                 name: *name,
                 bytes: row.get(0)?,
@@ -487,7 +487,7 @@ impl StoreReads {
         limit: usize,
     ) -> StoreResult<Vec<OutputRun>> {
         let before = before.map_or([0xff; 16], id_bytes);
-        let values = cells![name.as_bytes(), &before, limit];
+        let values = cells![name, &before, limit];
         self.all(
             "reading the runs of an output",
             RUNS_OF_OUTPUT,
@@ -504,11 +504,10 @@ impl StoreReads {
 
     /// Returns the order in which a run wrote to stdout and stderr.
     pub fn output_order(&self, id: &ProposalId) -> StoreResult<Option<Vec<u8>>> {
-        let id = id_bytes(id);
         self.one(
             "reading an output's order",
             OUTPUT_ORDER,
-            &cells![&id],
+            &cells![id],
             |row| row.get(0),
         )
     }
@@ -520,11 +519,10 @@ impl StoreReads {
 
     /// Returns what the boundary says about the job that made a proposal.
     pub fn admitted(&self, id: &ProposalId) -> StoreResult<Option<String>> {
-        let id = id_bytes(id);
         self.one(
             "reading the job of a proposal",
             JOB_OF,
-            &cells![&id],
+            &cells![id],
             |row| row.get(0),
         )
     }

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{
-    AuthorizationCore, NonceUse, OutputRow, Proposal, ProposalStatus, StatusDetail, StoredReview,
-};
+use crate::{Consume, Finish, NonceUse, Proposal, ProposalStatus};
 use documents::{
-    AuthorizationDigest, BlobDigest, ContentDigest, Hash, LeafKind, ProposalId, SealDigest,
-    Timestamp,
+    AuthorizationDigest, ContentDigest, Hash, LeafKind, ProposalId, SealDigest, Timestamp,
 };
 
 /// Current state of the store.
@@ -95,8 +92,8 @@ pub struct TileRow {
 
 /// A run whose nonce is spent in the current batch.
 pub struct RunRow<'a> {
-    /// Fields of the authorization.
-    pub core: &'a AuthorizationCore,
+    /// The request to run.
+    pub request: &'a Consume,
     /// True if the store has a row for the proposal.
     pub known: bool,
     /// Time of the consumption.
@@ -107,55 +104,18 @@ pub struct RunRow<'a> {
     pub item: u32,
     /// Leaf index of the authorization.
     pub authorization: u64,
-    /// Time from which on another node can close the run.
-    pub deadline: Timestamp,
-    /// Name of the exclusive lock that the run takes.
-    pub exclusive: Option<&'a str>,
     /// The grant and the number of its use.
     pub granted: Option<(&'a ContentDigest, u64)>,
-    /// True if the run is an emergency.
-    pub emergency: bool,
 }
 
 /// A run that ended.
 pub struct FinishRow<'a> {
-    /// Id of the proposal.
-    pub proposal: &'a ProposalId,
-    /// Leaf index and item number of the consumption.
-    pub consumption: (u64, u32),
+    /// The end of the run.
+    pub end: &'a Finish,
     /// Leaf index of the receipt.
     pub receipt: u64,
-    /// Time at which the run ended.
-    pub at: Timestamp,
-    /// Summary of the outcome.
-    pub detail: &'a StatusDetail,
-    /// Recorded outputs.
-    pub outputs: &'a [OutputRow],
-    /// The order in which the run wrote to stdout and stderr.
-    pub order: Option<&'a [u8]>,
-    /// Blobs that the receipt names.
-    pub blobs: &'a [(BlobDigest, Vec<u8>)],
-    /// Which review the run needs, or `None` if it needs none.
-    pub owed: Option<OwedEnd<'a>>,
-}
-
-/// A run that ended and needs a review.
-pub struct OwedEnd<'a> {
-    /// True if nobody saw the end.
-    pub unknown: bool,
-    /// Grant that pauses.
-    pub standing: Option<&'a ContentDigest>,
-}
-
-/// A review to store. Its row contains the leaf index of the review.
-pub struct ReviewRow {
-    /// The review.
-    pub review: StoredReview,
-    /// True if the review closes the emergency.
-    pub closes: bool,
-    /// `Some(true)` if the review settles the end of the run, `Some(false)` if the settled end is open again, `None` if nothing
-    /// changes.
-    pub settles: Option<bool>,
+    /// True if the run needs a review.
+    pub owed: bool,
 }
 
 /// Stored facts that can be the reason not to store a new proposal.

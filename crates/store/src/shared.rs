@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -115,8 +115,8 @@ pub(crate) struct SharedState {
     /// The proposals that have not ended.
     pub(super) open_proposals: Mutex<OpenProposals>,
     pub(super) tiles: TileCache,
-    /// Number of crossings that will soon send a request to the writer.
-    pub(super) announced: AtomicUsize,
+    /// A value with one more owner for each crossing that will soon send a request to the writer.
+    pub(super) announced: Arc<()>,
     /// Counter that increases with each batch that adds events.
     pub(super) events: watch::Sender<u64>,
     /// The last checkpoint that a caller requested.
@@ -146,7 +146,7 @@ impl SharedState {
             tiles: TileCache::default(),
             ahead_of_server_s: AtomicI64::new(0),
             no_runs: Mutex::default(),
-            announced: AtomicUsize::new(0),
+            announced: Arc::default(),
             events: watch::Sender::new(0),
             note: Mutex::new(note),
             tokens: Mutex::default(),

@@ -31,7 +31,7 @@ use crate::{
     batch_questions, batch_rows, each_row, read_head, refused,
     sqlite::{
         columns::{each_list, one, run},
-        errors::{fault, unusable},
+        errors::{During as _, unusable},
         schema::prepare,
     },
 };
@@ -61,13 +61,10 @@ pub fn open(path: &Path) -> StoreResult<(SqliteStore, StoreReads)> {
     const DURING: &str = "opening the store";
     let lock = StoreLock::take(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(fault(DURING))?;
-    schema::harden(&connection).map_err(fault(DURING))?;
-    let pragma = |name: &str, value: &dyn ToSql| {
-        connection
-            .pragma_update(None, name, value)
-            .map_err(fault(DURING))
-    };
+    let mut connection = Connection::open_with_flags(path, flags).during(DURING)?;
+    schema::harden(&connection).during(DURING)?;
+    let pragma =
+        |name: &str, value: &dyn ToSql| connection.pragma_update(None, name, value).during(DURING);
     // Some file systems do not support WAL, so the resulting mode is checked below.
     connection
         .pragma_update(None, "journal_mode", "WAL")
@@ -83,7 +80,7 @@ pub fn open(path: &Path) -> StoreResult<(SqliteStore, StoreReads)> {
     pragma("cache_size", &-8000)?;
     let mode: String = connection
         .pragma_query_value(None, "journal_mode", |row| row.get(0))
-        .map_err(fault(DURING))?;
+        .during(DURING)?;
     if mode != "wal" {
         return Err(refused(format!(
             "{} cannot have a write-ahead log; put the store on a local file system",
@@ -99,7 +96,7 @@ pub fn open(path: &Path) -> StoreResult<(SqliteStore, StoreReads)> {
             seen.store(pages, Ordering::Relaxed);
             Ok(())
         }))
-        .map_err(fault(DURING))?;
+        .during(DURING)?;
     let store = SqliteStore {
         connection,
         wal_pages,
@@ -220,7 +217,7 @@ impl OpenBatch for Connection {
             Ok(changed)
         };
         let changed = rows.iter().map(write);
-        changed.collect::<Result<_, _>>().map_err(fault(during))
+        changed.collect::<Result<_, _>>().during(during)
     }
 }
 
@@ -265,7 +262,7 @@ impl Store for SqliteStore {
         }
         match self.leaf_hashes(writes.first..writes.first + writes.leaves.len() as u64) {
             Ok(hashes) => Commit::Done(hashes),
-            Err(fault) => Commit::NotDone(StoreFault::broken(DURING, fault.to_string())),
+            Err(fault) => Commit::NotDone(StoreFault::broken(DURING, fault)),
         }
     }
 
@@ -299,7 +296,7 @@ impl Store for SqliteStore {
         let moved = self.connection.query_row(sql, [], |row| {
             Ok((row.get::<_, i32>(1)?, row.get::<_, i32>(2)?))
         });
-        let moved = match moved.map_err(fault(DURING)) {
+        let moved = match moved.during(DURING) {
             // On a full disk, the pages stay in the write-ahead log, and a later call moves them.
             Err(StoreFault::Full { .. }) => return Ok(()),
             moved => moved?,
@@ -316,7 +313,7 @@ impl Store for SqliteStore {
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
         self.connection
             .query_row(sql, [], |_| Ok(()))
-            .map_err(fault("moving the write-ahead log into the database"))
+            .during("moving the write-ahead log into the database")
     }
 }
 

@@ -628,6 +628,13 @@ pub struct Finish {
     pub grant: Option<ContentDigest>,
 }
 
+impl Finish {
+    /// Returns the grant that pauses.
+    pub(crate) fn paused(&self) -> Option<&ContentDigest> {
+        self.grant.as_ref().filter(|_| self.unknown)
+    }
+}
+
 /// Maximum size of an output in the database: 64 KiB. Larger outputs are files.
 pub const MAX_INLINE_BYTES: usize = 64 << 10;
 

@@ -391,7 +391,7 @@ pub fn tile(
             let mut bytes = Vec::new();
             for entry in reads.leaves(subtrees)? {
                 push_entry(&mut bytes, &entry)
-                    .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
+                    .map_err(|error| StoreFault::broken(DURING, error))?;
             }
             Ok(Some(bytes))
         }

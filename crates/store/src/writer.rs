@@ -23,7 +23,7 @@ use crate::{
     Answers, Asked, CheckpointRow, ClosedWindows, Commit, EventFact, EventRow, LedgerConfig,
     OpenProposals, ProposalState, ProposalStatus, PublishedState, RetentionWalk, SharedState,
     StatusChange, Store, StoreFault, StoreHead, StoreResult, StoredRevocation, TreeEdge, WriteKind,
-    WriterMessage, Writes, answer_idle,
+    WriteStop, WriterMessage, Writes, answer_idle,
     crash_points::WriteKinds,
     waits,
     writer::{
@@ -147,7 +147,7 @@ impl Writer {
             gather(
                 &mut self.inbox,
                 &mut batch,
-                self.shared.announced.load(Ordering::Relaxed),
+                Arc::strong_count(&self.shared.announced) - 1,
             );
             let (idle, writing): (Vec<_>, Vec<_>) = batch.drain(..).partition(|message| {
                 matches!(message, WriterMessage::Ping(_) | WriterMessage::Close(_))
@@ -316,7 +316,7 @@ impl Writer {
                 Some(hashes) => hashes,
                 None => {
                     return Err(waits(
-                        "the connection to the database was lost before the commit".to_owned(),
+                        "the connection to the database was lost before the commit",
                     ));
                 }
             },
@@ -375,14 +375,13 @@ impl Writer {
         };
         let since = Instant::now();
         loop {
-            let kept =
-                self.shared
-                    .checkpoint_at(self.head.size)
-                    .and_then(|row| match row {
-                        Some(row) => keep(&row)
-                            .map_err(|error| StoreFault::broken(DURING, error.to_string())),
-                        None => Ok(()),
-                    });
+            let kept = self
+                .shared
+                .checkpoint_at(self.head.size)
+                .and_then(|row| match row {
+                    Some(row) => keep(&row).map_err(|error| StoreFault::broken(DURING, error)),
+                    None => Ok(()),
+                });
             match kept {
                 Err(fault) if !fault.is_fatal() => self.wait_for_server(messages, since, &fault),
                 Err(fault) => return Err(fault),
@@ -458,33 +457,27 @@ impl Writer {
                 WriterMessage::Consume(asked) => consumes.push(&**asked),
                 WriterMessage::Finish(asked) => finishes.push(&**asked),
                 WriterMessage::Seal(asked) => {
-                    let done = self.seal(b, &asked.message)?;
+                    let done = settled(self.seal(b, &asked.message))?;
                     b.set(asked, WriteKind::Seal, done);
                 }
                 WriterMessage::Propose(asked) => {
-                    let Some(precedent) = precedents.next() else {
-                        return Err(unanswered());
-                    };
+                    let precedent = precedents.next().ok_or_else(unanswered)?;
                     let done = self.propose(b, &asked.message, precedent);
                     b.set(asked, WriteKind::Proposal, Ok(done));
                 }
                 WriterMessage::Sign(asked) => {
-                    let Some(stored) = signatures.next() else {
-                        return Err(unanswered());
-                    };
+                    let stored = signatures.next().ok_or_else(unanswered)?;
                     let (id, new, by_people) = &asked.message;
                     let done = b.sign(id, new, *by_people, stored);
                     b.set(asked, WriteKind::Proposal, done);
                 }
                 WriterMessage::Deny(asked) => {
-                    let Some(precedent) = denials.next() else {
-                        return Err(unanswered());
-                    };
+                    let precedent = denials.next().ok_or_else(unanswered)?;
                     let done = self.deny(b, &asked.message, precedent);
                     b.set(asked, WriteKind::Denial, done);
                 }
                 WriterMessage::Revoke(asked) => {
-                    let done = self.revoke(b, &asked.message)?;
+                    let done = settled(self.revoke(b, &asked.message))?;
                     b.set(asked, WriteKind::Revocation, done);
                 }
                 WriterMessage::Review(asked) => {
@@ -492,7 +485,7 @@ impl Writer {
                     b.set(asked, WriteKind::Review, done);
                 }
                 WriterMessage::Grant(asked) => {
-                    let done = self.grant(b, &asked.message)?;
+                    let done = settled(self.grant(b, &asked.message))?;
                     b.set(asked, WriteKind::Grant, done);
                 }
                 WriterMessage::Tell(asked) => {
@@ -553,6 +546,14 @@ impl Batch<'_> {
             self.kinds.add(kind);
         }
         asked.set(result);
+    }
+}
+
+/// Separates the fault that undoes a batch from the answer to a message.
+fn settled<T>(result: Result<T, WriteStop>) -> StoreResult<Result<T, WriteStop>> {
+    match result {
+        Err(WriteStop::Fault(fault)) => Err(fault),
+        answer => Ok(answer),
     }
 }
 

@@ -18,7 +18,7 @@ pub use local::{
     runbook_test::RunbookTests,
     sandbox_choice::{SandboxArgs, SandboxChoice},
     script_answer::{
-        JudgedScript, ScriptAnswer, heading, heads, not_understood, to_json, word_of, worst,
+        HEADS, JudgedScript, ScriptAnswer, heading, not_understood, to_json, word_of, worst,
     },
     signals::Signals,
     step_run::RunbookWalk,

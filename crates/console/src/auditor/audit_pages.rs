@@ -6,7 +6,6 @@
 //! - the reader of forms with files (RFC 7578)
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     os::unix::fs::FileExt as _,
     path::PathBuf,
@@ -17,17 +16,17 @@ use axum::{
     Router,
     body::to_bytes,
     extract::{Path, Query, Request, State},
-    http::{
-        HeaderMap, StatusCode,
-        header::{CONTENT_DISPOSITION, CONTENT_TYPE},
-    },
-    response::{IntoResponse as _, Redirect, Response},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    response::{Redirect, Response},
     routing::{get, post},
 };
 use maud::Markup;
 use tokio::sync::Semaphore;
 
-use crate::{Door, OpenForms, OpenOptions, PageAnswer, RefusedRequest, TakenForm, serve_pages};
+use crate::{
+    Door, FormFields, OpenForms, OpenOptions, PageAnswer, RefusedRequest, TakenForm, conflict,
+    download, missing, serve_pages,
+};
 use client::{
     AuditRow, AuditTable, ChosenTrust, CommandFailure, CommandResult, GlobalOptions, RowFilter,
     RowPlace, Screen, Terminal, TrustArgs, bundles_of, csv_grants, csv_table, is_log, join_bundles,
@@ -117,7 +116,7 @@ pub struct AuditorPages {
     one_upload: Arc<Semaphore>,
 }
 
-type Fields = Query<BTreeMap<String, String>>;
+type Fields = Query<FormFields>;
 
 /// Returns the routes.
 pub fn routes(pages: Arc<AuditorPages>) -> Router {
@@ -131,17 +130,8 @@ pub fn routes(pages: Arc<AuditorPages>) -> Router {
         .with_state(pages)
 }
 
-fn download(name: &str, text: String) -> Response {
-    let disposition = format!("attachment; filename=\"{name}\"");
-    (
-        [
-            (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
-            (CONTENT_DISPOSITION, disposition),
-        ],
-        text,
-    )
-        .into_response()
-}
+/// Media type of the tables.
+const CSV: &str = "text/csv; charset=utf-8";
 
 async fn index(
     State(pages): State<Arc<AuditorPages>>,
@@ -163,12 +153,12 @@ async fn row(
     let what = "The table has no row with this number.";
     pages
         .row_page(number)
-        .ok_or_else(|| RefusedRequest::new(StatusCode::NOT_FOUND, "No such row", what))
+        .ok_or_else(|| missing("No such row", what))
 }
 
 fn no_log() -> RefusedRequest {
     let what = "The table is about bundles, not about a log.";
-    RefusedRequest::new(StatusCode::NOT_FOUND, "No log", what)
+    missing("No log", what)
 }
 
 async fn log(State(pages): State<Arc<AuditorPages>>) -> PageAnswer<Markup> {
@@ -183,7 +173,7 @@ async fn csv(
         .map_err(|why| RefusedRequest::new(StatusCode::BAD_REQUEST, "No table", &why))?;
     let table = pages.table();
     let rows = table.rows.iter().filter(|row| filter.takes(row));
-    Ok(download("decisions.csv", csv_table(rows)))
+    Ok(download(CSV, "decisions.csv", csv_table(rows)))
 }
 
 async fn grants(State(pages): State<Arc<AuditorPages>>) -> PageAnswer<Response> {
@@ -191,7 +181,7 @@ async fn grants(State(pages): State<Arc<AuditorPages>>) -> PageAnswer<Response> 
     if table.logs.is_empty() {
         return Err(no_log());
     }
-    Ok(download("grants.csv", csv_grants(&table.grants())))
+    Ok(download(CSV, "grants.csv", csv_grants(&table.grants())))
 }
 
 async fn upload(
@@ -202,7 +192,7 @@ async fn upload(
     let refuse = |status, what: &str| RefusedRequest::new(status, "Not done", what);
     let Ok(one) = pages.one_upload.clone().try_acquire_owned() else {
         let what = "Another upload has not ended. Wait for it, then send these files again.";
-        return Err(refuse(StatusCode::CONFLICT, what));
+        return Err(conflict(what));
     };
     let Ok(body) = to_bytes(request.into_body(), MAX_UPLOAD).await else {
         let what = "One upload can have at most 64 MiB, and it must arrive completely. Nothing was added. Send the files in \
@@ -224,7 +214,7 @@ async fn upload(
     };
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?
-        .map_err(|why| refuse(StatusCode::CONFLICT, &why))?;
+        .map_err(|why| conflict(&why))?;
     Ok(Redirect::to("/"))
 }
 
@@ -371,7 +361,7 @@ pub struct SentFile<'b> {
 #[derive(Default)]
 pub struct SentForm<'b> {
     /// Fields by their names.
-    pub fields: BTreeMap<String, String>,
+    pub fields: FormFields,
     /// Files in the order of the form.
     pub files: Vec<SentFile<'b>>,
 }

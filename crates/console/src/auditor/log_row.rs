@@ -54,7 +54,7 @@ pub fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
         .collect();
     for finding in &found {
         let word = if finding.differs { " (differs)" } else { "" };
-        let words = format!("{} - shown by {}", finding.detail, finding.rests_on.word());
+        let words = format!("{} - shown by {}", finding.detail, finding.rests_on);
         screen.push(
             LineTone::Plain,
             format!("  {}{word} ", finding.what),

@@ -1,7 +1,5 @@
 //! The markup of the auditor's pages.
 
-use std::collections::BTreeMap;
-
 use client::{
     AuditRow, AuditTable, BOUNDARY, COLUMNS, FIELDS, GRANT_COLUMNS, LineTone, MOST_ROWS,
     OPEN_CHOICES, PrintableText, RowFilter, RowVerdict, TIME, VERDICT, grant_cells, open_lines,
@@ -13,21 +11,20 @@ use verdict::GrantLine;
 use wire::percent_encoded;
 
 use crate::{
+    FormFields,
     auditor::{
         audit_pages::{AuditorPages, UPLOAD_PATH},
         log_row::log_row,
     },
-    hidden, page, plain,
+    hidden, page, plain, sent_text,
 };
 
 /// Number of rows on one page.
 const ROWS: usize = 200;
 
-type Fields = BTreeMap<String, String>;
-
 impl AuditorPages {
     /// Returns the page with the table.
-    pub fn index_page(&self, fields: &Fields, filter: Result<RowFilter, String>) -> Markup {
+    pub fn index_page(&self, fields: &FormFields, filter: Result<RowFilter, String>) -> Markup {
         let table = self.table();
         let (filter, wrong) = match filter {
             Ok(filter) => (filter, None),
@@ -267,8 +264,8 @@ fn decisions(rows: &[&AuditRow]) -> Markup {
     }
 }
 
-fn filters(fields: &Fields) -> Markup {
-    let value = |name: &str| fields.get(name).map_or("", String::as_str);
+fn filters(fields: &FormFields) -> Markup {
+    let value = |name: &str| sent_text(fields, name);
     let line = |name: &'static str, words: &'static str| {
         html! {
             div { label for=(name) { (words) } input id=(name) name=(name) value=(value(name)) autocomplete="off"; }
@@ -302,7 +299,7 @@ fn filters(fields: &Fields) -> Markup {
     }
 }
 
-fn pager(label: &str, fields: &Fields, at: usize, last: usize) -> Markup {
+fn pager(label: &str, fields: &FormFields, at: usize, last: usize) -> Markup {
     html! {
         @if last > 1 {
             div.row role="navigation" aria-label=(label) {
@@ -333,7 +330,7 @@ fn address(path: &str, query: &str) -> String {
 }
 
 /// Returns the filters and the page as the query of an address.
-fn query(fields: &Fields, page: Option<usize>) -> String {
+fn query(fields: &FormFields, page: Option<usize>) -> String {
     let page = page.map(|page| ("page", page.to_string()));
     let filters = FIELDS
         .iter()
@@ -368,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_filter_in_an_address_is_escaped() {
-        let fields: Fields = [("step", "a&b=\"<c>"), ("other", "x"), ("person", "")]
+        let fields: FormFields = [("step", "a&b=\"<c>"), ("other", "x"), ("person", "")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
         assert_eq!(query(&fields, Some(2)), "step=a%26b%3D%22%3Cc%3E&page=2");

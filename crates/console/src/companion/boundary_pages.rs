@@ -1,7 +1,7 @@
 //! The requests and the markup for the pages of one boundary: its steps, sessions, ended proposals, open work, and the
 //! head of its log.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -12,7 +12,7 @@ use axum::{
 use maud::{Markup, html};
 
 use crate::{
-    NavPlace, PageAnswer, PageState, ReachedBoundary, Sent, SharedPages,
+    FormFields, NavPlace, PageAnswer, PageState, PlaceAndId, ReachedBoundary, Sent, SharedPages,
     companion::{
         requests::failed,
         views::{id_end, section_page},
@@ -22,8 +22,8 @@ use crate::{
     standing_words,
 };
 use client::{
-    Client, CommandFailure, CommandResult, Exit, HEADER, cells, details, more_words, outcome_words,
-    rules, unsettled::needs,
+    Client, CommandFailure, CommandResult, Exit, HEADER, cells, details, fail_refused, more_words,
+    outcome_words, rules, unsettled::needs,
 };
 use documents::{Code, ProposalId, SessionId, StepDigest, StepRef, joined, to_canonical, visible};
 use wire::{
@@ -69,16 +69,20 @@ async fn shown<T: Send + 'static>(
 }
 
 async fn list_steps(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Markup> {
-    let read = |_: &ReachedBoundary, client: &Client| client.get::<RegistryView>("/v1/registry");
-    shown(&own, at, "Steps", read, |name, found| {
-        steps(at, name, found)
-    })
+    let page = |name: &str, found: &RegistryView| steps(at, name, found);
+    shown(
+        &own,
+        at,
+        "Steps",
+        |_, client| client.get("/v1/registry"),
+        page,
+    )
     .await
 }
 
 async fn show_step(
     State(own): SharedPages,
-    Path((at, asked)): Path<(usize, StepRef)>,
+    Path((at, asked)): PlaceAndId<StepRef>,
 ) -> PageAnswer<Markup> {
     let read = move |_: &ReachedBoundary, client: &Client| {
         let view: StepView = client.get(&format!("/v1/steps/{asked}"))?;
@@ -86,35 +90,41 @@ async fn show_step(
             return Ok(view);
         }
         let what = "the definition has another digest than the boundary says: don't trust this boundary, and tell its operator";
-        Err(CommandFailure::refused(what))
+        fail_refused(what)
     };
     shown(&own, at, "Steps", read, |name, view| step(at, name, view)).await
 }
 
 async fn list_sessions(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Markup> {
-    let read = |_: &ReachedBoundary, client: &Client| client.get::<SessionList>("/v1/sessions");
-    shown(&own, at, "Sessions", read, |name, found| {
-        sessions(&own, at, name, &found.sessions)
-    })
+    let page = |name: &str, found: &SessionList| sessions(&own, at, name, &found.sessions);
+    shown(
+        &own,
+        at,
+        "Sessions",
+        |_, client| client.get("/v1/sessions"),
+        page,
+    )
     .await
 }
 
 async fn list_receipts(
     State(own): SharedPages,
     Path(at): Path<usize>,
-    Query(query): Query<BTreeMap<String, String>>,
+    Query(query): Query<FormFields>,
 ) -> PageAnswer<Markup> {
     let from = query.get("from").cloned();
-    let cursor = from
-        .as_ref()
-        .map(|from| format!("&cursor={}", percent_encoded(from)))
-        .unwrap_or_default();
-    let read = move |_: &ReachedBoundary, client: &Client| {
-        client.get::<ProposalList>(&format!("/v1/proposals?limit={ON_PAGE}{cursor}"))
-    };
-    shown(&own, at, "Receipts", read, |name, found| {
-        receipts(at, name, found, from.is_some())
-    })
+    let mut path = format!("/v1/proposals?limit={ON_PAGE}");
+    if let Some(from) = &from {
+        path += &format!("&cursor={}", percent_encoded(from));
+    }
+    let page = |name: &str, found: &ProposalList| receipts(at, name, found, from.is_some());
+    shown(
+        &own,
+        at,
+        "Receipts",
+        move |_, client| client.get(&path),
+        page,
+    )
     .await
 }
 
@@ -143,7 +153,7 @@ async fn show_log(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<
 
 async fn end_session(
     State(own): SharedPages,
-    Path((at, id)): Path<(usize, SessionId)>,
+    Path((at, id)): PlaceAndId<SessionId>,
     Form(sent): Sent,
 ) -> PageAnswer<Redirect> {
     let place = own.place(at)?;
@@ -201,7 +211,7 @@ pub fn step(at: usize, name: &str, view: &StepView) -> Markup {
         p { "Digest, computed by this program: " code { (view.digest.to_string()) } }
         pre.wrapped tabindex="0" aria-label="The whole definition" { (visible(&format!("{:#}", view.definition))) }
     };
-    companion_page(NavPlace::at(at), &title, main)
+    companion_page(at, &title, main)
 }
 
 /// Returns the list of the sessions of a boundary.

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 use wire::ProposalView;
 
-use crate::{NavPlace, companion_page, path_of, plain};
+use crate::{companion_page, path_of, plain};
 
 /// Maximum number of proposals in one table.
 pub const MOST: usize = 12;
@@ -114,11 +114,7 @@ pub fn compare(
             }
         }
     };
-    companion_page(
-        NavPlace::at(boundary),
-        &format!("Proposals of {step}"),
-        main,
-    )
+    companion_page(boundary, &format!("Proposals of {step}"), main)
 }
 
 #[cfg(test)]

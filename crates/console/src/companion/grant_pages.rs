@@ -13,7 +13,7 @@ use documents::GrantId;
 use maud::{Markup, html};
 
 use crate::{
-    Companion, HeldReview, NavPlace, PageAnswer, RefusedReview, Sent, Shared, after_signature,
+    Companion, HeldReview, PageAnswer, PlaceAndId, RefusedReview, Sent, Shared, after_signature,
     companion::{requests::not_done, signing::MadeGrant},
     companion_page, hidden, plain, screen_lines, take_held,
 };
@@ -28,7 +28,7 @@ pub fn routes() -> Router<Arc<Companion>> {
         .route("/b/{at}/revoke/{id}", post(revoke))
 }
 
-async fn show(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>) -> PageAnswer<Response> {
+async fn show(State(own): Shared, Path((at, id)): PlaceAndId<GrantId>) -> PageAnswer<Response> {
     show_grant(&own, at, id, RefusedReview::default()).await
 }
 
@@ -49,7 +49,7 @@ async fn show_grant(
         .read(move |place, client| signing.grant(&asked, &place.trust, client))
         .await;
     let made = made.map_err(not_done(at, "No grant", way.clone()))?;
-    let digest = made.review.digest().to_string();
+    let digest = made.review.digest.to_string();
     // The person filled in the earlier form for the grant that its page showed, so the grant must be the same.
     refused.check_digest(at, &digest, id.as_str(), way)?;
     let number = own.pages.forms.issue();
@@ -71,7 +71,7 @@ fn page(
         view,
         approver,
     } = made;
-    let (errors, digest) = (&refused.errors, review.digest().to_string());
+    let (errors, digest) = (&refused.errors, review.digest.to_string());
     let (sign, end) = (
         format!("/b/{at}/grant/{}", view.id),
         format!("/b/{at}/revoke/{}", view.id),
@@ -111,12 +111,12 @@ fn page(
             }
         }
     };
-    companion_page(NavPlace::at(at), "Standing grant", main)
+    companion_page(at, "Standing grant", main)
 }
 
 async fn sign(
     State(own): Shared,
-    Path((at, id)): Path<(usize, GrantId)>,
+    Path((at, id)): PlaceAndId<GrantId>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let (place, path) = (own.pages.place(at)?, format!("/b/{at}/grant/{id}"));
@@ -139,7 +139,7 @@ async fn sign(
 
 async fn revoke(
     State(own): Shared,
-    Path((at, id)): Path<(usize, GrantId)>,
+    Path((at, id)): PlaceAndId<GrantId>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
@@ -164,7 +164,7 @@ async fn revoke(
         p role="status" { (plain(&done_words(&answer, Some(&words)))) }
         (way)
     };
-    Ok(companion_page(NavPlace::at(at), "Revoked", main).into_response())
+    Ok(companion_page(at, "Revoked", main).into_response())
 }
 
 fn way_back(at: usize, id: &GrantId) -> Markup {

@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use client::{
-    Client, CommandFailure, CommandResult, myself, newest, proposals::list, waiting_grants,
-};
+use client::{Client, CommandResult, fail_usage, myself, newest, proposals::list, waiting_grants};
 use documents::{Name, RosteredApprover, StepDigest, Timestamp};
 use wire::{GrantView, ProposalView};
 
@@ -115,10 +113,7 @@ pub async fn read_all(
         .collect();
     let mut all = Vec::new();
     for read in reads {
-        all.push(
-            read.await
-                .unwrap_or_else(|error| Err(CommandFailure::usage(error))),
-        );
+        all.push(read.await.unwrap_or_else(fail_usage));
     }
     all
 }

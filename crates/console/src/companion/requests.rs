@@ -1,14 +1,12 @@
 //! Parts that each request needs: the shared state, the forms that work once, and the pages of failures.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Instant,
 };
 
 use axum::{
-    extract::{Form, State},
-    http::StatusCode,
+    extract::{Path, State},
     response::{IntoResponse as _, Redirect, Response},
 };
 use client::{CommandFailure, CommandResult, Exit, GrantReview, ProposalReview, RunReview, now};
@@ -16,10 +14,10 @@ use documents::{GrantId, ProposalId, ReceiptId, locked, visible};
 use maud::{Markup, html};
 
 use crate::{
-    HeldReview, NavPlace, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunWatchers,
-    SentSignature, TakenForm,
-    companion::{reviews::HeldReviews, signing::Signing},
-    companion_page, status_of,
+    FormFields, HeldReview, NavPlace, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest,
+    RunWatchers, SentSignature, TakenForm,
+    companion::{reviews::HeldReviews, signing::Signing, views::live_page},
+    conflict, missing, status_of,
     web::secrets::FormKey,
 };
 use wire::ProposalView;
@@ -43,8 +41,8 @@ pub struct Companion {
     pub held_runs: HeldReviews<ReceiptId, RunReview>,
 }
 
-/// The fields of a form.
-pub type Sent = Form<BTreeMap<String, String>>;
+/// The place of a boundary in the list, and an id, in the path of a request.
+pub type PlaceAndId<T> = Path<(usize, T)>;
 /// The state of the pages without a key.
 pub type SharedPages = State<Arc<PageState>>;
 /// The state that all requests of the companion share.
@@ -67,7 +65,7 @@ impl Companion {
 pub fn failed(nav: NavPlace, title: &str, failure: &CommandFailure, way: Markup) -> RefusedRequest {
     let main =
         html! { h1 { (title) } div.question role="alert" { (visible(&failure.message)) } (way) };
-    RefusedRequest::with(status_of(failure), companion_page(nav, title, main))
+    RefusedRequest::with(status_of(failure), live_page(nav, title, main, false))
 }
 
 /// Returns a function that makes the page of a failed request about a boundary, like [`failed`].
@@ -110,14 +108,14 @@ pub fn after_signature<T>(
 pub fn take_held<K: PartialEq, R>(
     pages: &PageState,
     held: &HeldReviews<K, R>,
-    (path, sent): (&str, &BTreeMap<String, String>),
+    (path, sent): (&str, &FormFields),
     (at, id, way): (usize, &K, Markup),
 ) -> PageAnswer<HeldReview<K, R>> {
     let form = pages.take(path, sent)?;
     let found = held.take(&form.number, Instant::now());
     found.filter(|held| held.boundary == at && held.id == *id && held.digest == form.contents).ok_or_else(|| {
         let what = "nothing was signed: the page is older than 10 minutes, or many other reviews were opened after it";
-        failed(NavPlace::at(at), "Load the review again", &CommandFailure::refused(what), way)
+        not_done(at, "Load the review again", way)(CommandFailure::refused(what))
     })
 }
 
@@ -126,7 +124,7 @@ pub fn take_review<R>(
     pages: &PageState,
     held: &HeldReviews<ProposalId, R>,
     (at, page, id): (usize, &str, &ProposalId),
-    sent: &BTreeMap<String, String>,
+    sent: &FormFields,
 ) -> PageAnswer<HeldReview<ProposalId, R>> {
     let path = format!("/b/{at}/{page}/{id}");
     take_held(pages, held, (&path, sent), (at, id, ways(at, id)))
@@ -178,14 +176,14 @@ impl PageState {
         self.places
             .get(at)
             .cloned()
-            .ok_or_else(|| RefusedRequest::new(StatusCode::NOT_FOUND, "No such boundary", what))
+            .ok_or_else(|| missing("No such boundary", what))
     }
 
     /// Takes a form that a page of this program made for this path, once.
-    pub fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
+    pub fn take(&self, path: &str, sent: &FormFields) -> PageAnswer<TakenForm> {
         let what = "This form was sent before, or it does not come from a page that this program made. Nothing was signed \
             or stopped by this request. Load the page again.";
         let taken = TakenForm::take(&self.form_key, &self.forms, path, sent);
-        taken.ok_or_else(|| RefusedRequest::new(StatusCode::CONFLICT, "Not done", what))
+        taken.ok_or_else(|| conflict(what))
     }
 }

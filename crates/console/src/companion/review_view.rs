@@ -1,6 +1,6 @@
 //! The page of a review: the text of the command, and below it the forms.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Path, State},
@@ -16,13 +16,13 @@ use maud::{Markup, html};
 use wire::ProposalStatus;
 
 use crate::{
-    ANSWER_FIELDS, FieldError, FieldErrors, HeldReview, MadeReview, NavPlace, PageAnswer,
-    PageState, PasskeyQuestion, ReachedBoundary, RefusedRequest, answer_fields,
+    ANSWER_FIELDS, FieldError, FieldErrors, FormFields, HeldReview, MadeReview, PageAnswer,
+    PageState, PasskeyQuestion, PlaceAndId, ReachedBoundary, RefusedRequest, answer_fields,
     companion::{
-        requests::{failed, not_done, take_review, ways},
+        requests::{not_done, take_review, ways},
         reviews::{HeldReviews, LIFE, replaced},
     },
-    companion_page, hidden, path_of, plain, screen_lines,
+    companion_page, hidden, path_of, plain, screen_lines, sent_text,
     web::secrets::FormKey,
 };
 
@@ -59,7 +59,7 @@ pub trait Reviewer: Send + Sync + 'static {
 /// Shows a review that was just made.
 pub async fn review<R: Reviewer>(
     State(own): State<Arc<R>>,
-    Path((at, id)): Path<(usize, ProposalId)>,
+    Path((at, id)): PlaceAndId<ProposalId>,
 ) -> PageAnswer<Response> {
     show_review(&*own, at, id, &RefusedReview::default()).await
 }
@@ -97,8 +97,8 @@ async fn show_review(
 pub async fn answered(
     own: &impl Reviewer,
     (at, page, id): (usize, &str, &ProposalId),
-    sent: BTreeMap<String, String>,
-    check: fn(&ProposalReview, BTreeMap<String, String>) -> RefusedReview,
+    sent: FormFields,
+    check: fn(&ProposalReview, FormFields) -> RefusedReview,
 ) -> PageAnswer<(HeldReview<ProposalId, ProposalReview>, RefusedReview)> {
     let held = take_review(own.pages(), own.held(), (at, page, id), &sent)?;
     let refused = check(&held.review, sent);
@@ -116,14 +116,14 @@ const MOST_REASON: usize = 2_000;
 #[derive(Default)]
 pub struct RefusedReview {
     /// What the person typed, by the names of the fields.
-    pub sent: BTreeMap<String, String>,
+    pub sent: FormFields,
     /// What was wrong.
     pub errors: FieldErrors,
 }
 
 impl RefusedReview {
     /// Returns a form that has no error yet.
-    pub fn of(sent: BTreeMap<String, String>) -> Self {
+    pub fn of(sent: FormFields) -> Self {
         Self {
             sent,
             errors: FieldErrors::default(),
@@ -146,21 +146,20 @@ impl RefusedReview {
     pub fn check_digest(&self, at: usize, digest: &str, what: &str, way: Markup) -> PageAnswer<()> {
         match self.sent.get("digest") {
             Some(before) if before != digest => {
-                let (nav, title) = (NavPlace::at(at), "Nothing was signed");
-                Err(failed(nav, title, &replaced(what), way))
+                Err(not_done(at, "Nothing was signed", way)(replaced(what)))
             }
             _ => Ok(()),
         }
     }
 
     /// Compares the sent form for a signature with what the review asks for.
-    pub fn of_signature(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
+    pub fn of_signature(review: &ProposalReview, sent: FormFields) -> Self {
         let (asked, mut found) = (AskedText::of(review), Self::of(sent));
         if asked.more > 0 && found.value("more").trim().parse() != Ok(asked.more) {
             found.wrong(
                 "more",
                 "The number of the further remarks",
-                "this is not the number in \"and N more above\"".to_owned(),
+                "this is not the number in \"and N more above\"",
             );
         }
         if !found
@@ -171,14 +170,14 @@ impl RefusedReview {
             found.wrong(
                 "digits",
                 "The last 8 digits",
-                "these are not the last 8 digits of the digest".to_owned(),
+                "these are not the last 8 digits of the digest",
             );
         }
         found
     }
 
     /// Checks the sent form for a denial.
-    pub fn of_denial(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
+    pub fn of_denial(review: &ProposalReview, sent: FormFields) -> Self {
         let mut found = Self::of(sent);
         if let Err(failure) = deny::payload(review, found.reason()) {
             found.wrong("reason", "Reason of a denial", failure.message);
@@ -187,19 +186,18 @@ impl RefusedReview {
             found.wrong(
                 "sure",
                 "The box below the reason",
-                "tick the box which says that a denial can't be undone".to_owned(),
+                "tick the box which says that a denial can't be undone",
             );
         }
         found
     }
 
     /// Compares the sent form for the signature of a grant with what the review of the grant asks for.
-    pub fn of_grant(review: &GrantReview, sent: BTreeMap<String, String>) -> Self {
+    pub fn of_grant(review: &GrantReview, sent: FormFields) -> Self {
         let mut found = Self::of(sent);
         if check_typed(review, found.value("answer")).is_err() {
             let message =
-                "this is not the number of uses, a blank, and the last 8 digits of the digest"
-                    .to_owned();
+                "this is not the number of uses, a blank, and the last 8 digits of the digest";
             found.wrong(
                 "answer",
                 "The number of uses and the last 8 digits",
@@ -210,7 +208,7 @@ impl RefusedReview {
     }
 
     /// Compares the typed word with the word that the page asks for.
-    pub fn of_word(word: &str, sent: BTreeMap<String, String>) -> Self {
+    pub fn of_word(word: &str, sent: FormFields) -> Self {
         let mut found = Self::of(sent);
         if found.reason().chars().count() > MOST_REASON {
             let message =
@@ -253,11 +251,11 @@ impl RefusedReview {
     }
 
     /// Adds an error of a field.
-    pub fn wrong(&mut self, id: &str, label: &str, message: String) {
+    pub fn wrong(&mut self, id: &str, label: &str, message: impl Into<String>) {
         self.errors.0.push(FieldError {
             id: id.to_owned(),
             label: label.to_owned(),
-            message,
+            message: message.into(),
         });
     }
 
@@ -272,7 +270,7 @@ impl RefusedReview {
 
     /// Returns what the person sent in a field.
     pub fn value(&self, name: &str) -> &str {
-        self.sent.get(name).map_or("", String::as_str)
+        sent_text(&self.sent, name)
     }
 }
 
@@ -297,11 +295,7 @@ impl ReviewView<'_> {
             }
             p { a href=(path_of("run", self.boundary, view)) { "The state of this proposal" } }
         };
-        companion_page(
-            NavPlace::at(self.boundary),
-            &format!("Review of {step}"),
-            main,
-        )
+        companion_page(self.boundary, &format!("Review of {step}"), main)
     }
 
     /// Returns the form for a signature, or the reason why this page has none.
@@ -323,7 +317,7 @@ impl ReviewView<'_> {
         if view.status != ProposalStatus::Pending {
             return self.no_form(&format!(
                 "the proposal is {}: it has all signatures that it needs",
-                view.status.word()
+                view.status
             ));
         }
         let approver = match approver {
@@ -421,7 +415,7 @@ mod tests {
                 field("reason", "é".repeat(reason)),
                 field("word", word.to_owned()),
             ];
-            RefusedReview::of_word("freeze", BTreeMap::from(fields)).errors
+            RefusedReview::of_word("freeze", FormFields::from(fields)).errors
         };
         assert!(sent(MOST_REASON, "freeze").0.is_empty());
         let errors = sent(MOST_REASON + 1, "no");

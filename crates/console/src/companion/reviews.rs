@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::BoundaryTrust;
 use client::{
-    Client, CommandFailure, CommandResult, ProposalReview, ReviewSubject, check_open, find_subject,
-    now,
+    Client, CommandFailure, CommandResult, GrantReview, ProposalReview, ReviewSubject, check_open,
+    fail_refused, find_grant, find_open, now,
 };
-use documents::{Name, ProposalId, locked};
-use wire::ProposalView;
+use documents::{GrantId, Name, ProposalId, locked};
+use wire::{GrantView, ProposalView};
 
 /// A review that was just made.
 pub struct MadeReview {
@@ -34,22 +34,16 @@ impl MadeReview {
         make: impl FnOnce(&ReviewSubject) -> CommandResult<ProposalReview>,
         approver: impl FnOnce(&ProposalReview) -> CommandResult<Name>,
     ) -> CommandResult<Self> {
-        let subject = find_subject(Some(id.as_str()), client)?;
-        let ReviewSubject::Proposal(view) = &subject else {
-            return Err(odd());
-        };
-        check_open(view, true)?;
-        let review = make(&subject)?;
+        let view = find_open(Some(id.as_str()), client)?;
+        check_open(&view, true)?;
+        let review = make(&ReviewSubject::Proposal(Box::new(view.clone())))?;
         if let Some(statement) = &review.found.statement {
             trust.check_id(statement.predicate.boundary.id)?;
         }
         let approver = approver(&review).map_err(|failure| failure.message);
-        let ReviewSubject::Proposal(view) = subject else {
-            return Err(odd());
-        };
         Ok(Self {
             review,
-            view: *view,
+            view,
             approver,
         })
     }
@@ -64,17 +58,15 @@ pub fn still_open(
     trust: &BoundaryTrust,
     client: &Client,
 ) -> CommandResult<ProposalReview> {
-    let subject = find_subject(Some(id.as_str()), client)?;
-    let ReviewSubject::Proposal(view) = &subject else {
-        return Err(odd());
-    };
-    check_open(view, stops)?;
-    if subject.payload()? != review.sources.payload {
-        return Err(CommandFailure::refused(format!(
+    let view = find_open(Some(id.as_str()), client)?;
+    check_open(&view, stops)?;
+    let digest = view.digest;
+    if ReviewSubject::Proposal(Box::new(view)).payload()? != review.sources.payload {
+        return fail_refused(format!(
             "nothing was signed: the boundary now returns another statement for {id} than this page showed \
                  ({} instead of {}). Don't trust this boundary, and tell its operator",
-            view.digest, review.found.digest
-        )));
+            digest, review.found.digest
+        ));
     }
     let review = review.again(now());
     let statement = review.found.statement.as_ref();
@@ -84,8 +76,16 @@ pub fn still_open(
     Ok(review)
 }
 
-fn odd() -> CommandFailure {
-    CommandFailure::refused("nothing was signed: the address names no proposal")
+/// Reads a grant and makes its review.
+pub fn read_grant(
+    id: &GrantId,
+    trust: &BoundaryTrust,
+    client: &Client,
+) -> CommandResult<(GrantView, GrantReview)> {
+    let view = find_grant(id.as_str(), client)?;
+    let review = GrantReview::make(&view, client, &trust.rosters()?)?;
+    trust.check_id(review.terms.boundary.id)?;
+    Ok((view, review))
 }
 
 /// Longest time between the review and the signature.

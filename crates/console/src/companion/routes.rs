@@ -13,8 +13,8 @@ use documents::ProposalId;
 use maud::{Markup, html};
 
 use crate::{
-    Companion, MadeReview, PageAnswer, PageState, PasskeyQuestion, ReachedBoundary, RefusedReview,
-    Sent, Shared,
+    Companion, MadeReview, PageAnswer, PageState, PasskeyQuestion, PlaceAndId, ReachedBoundary,
+    RefusedReview, Sent, Shared,
     companion::{
         freeze, grant_pages,
         inbox::read_all,
@@ -77,7 +77,7 @@ impl Reviewer for Companion {
 
 async fn sign(
     State(own): Shared,
-    Path((at, id)): Path<(usize, ProposalId)>,
+    Path((at, id)): PlaceAndId<ProposalId>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
@@ -92,7 +92,7 @@ async fn sign(
 
 async fn deny(
     State(own): Shared,
-    Path((at, id)): Path<(usize, ProposalId)>,
+    Path((at, id)): PlaceAndId<ProposalId>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;

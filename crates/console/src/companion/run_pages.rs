@@ -1,28 +1,28 @@
 //! The requests of the pages that only read, or that stop a run: comparisons, runs, and the pages of a boundary.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
     extract::{Form, Path, Query, State},
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
-use client::{now, proposals::list};
+use client::proposals::list;
 use documents::{Code, ProposalId, StepDigest};
 use maud::{Markup, html};
 use wire::ProposalView;
 
 use crate::{
-    NavPlace, PageAnswer, PageState, RefusedRequest, RunView, Sent, SharedPages, check,
+    FormFields, NavPlace, PageAnswer, PageState, PlaceAndId, RunView, Sent, SharedPages,
     companion::{
         boundary_pages,
         compare_view::{self, compare, fields_of},
         requests::{not_done, ways},
         views::{is_live, live_page},
     },
-    path_of, plain, proposal_of, sent_bundle,
+    missing, path_of, read_run, sent_bundle,
 };
 
 /// Advice if a boundary refuses to cancel.
@@ -41,7 +41,7 @@ pub fn routes() -> Router<Arc<PageState>> {
 
 async fn side_by_side(
     State(own): SharedPages,
-    Path((at, digest)): Path<(usize, StepDigest)>,
+    Path((at, digest)): PlaceAndId<StepDigest>,
 ) -> PageAnswer<Markup> {
     let place = own.place(at)?;
     let read = place.read(move |_, client| {
@@ -57,31 +57,20 @@ async fn side_by_side(
         .map_err(not_done(at, "No comparison", html! {}))?;
     if views.is_empty() {
         let what = "No proposal of this definition is pending any more.";
-        return Err(RefusedRequest::new(
-            StatusCode::NOT_FOUND,
-            "No comparison",
-            what,
-        ));
+        return Err(missing("No comparison", what));
     }
     Ok(compare(at, &place.read_name().await, &views, &fields, more))
 }
 
 async fn run(
     State(own): SharedPages,
-    Path((at, id)): Path<(usize, ProposalId)>,
+    Path((at, id)): PlaceAndId<ProposalId>,
 ) -> PageAnswer<Markup> {
     let place = own.place(at)?;
-    let read = place.read(move |place, client| {
-        let view = proposal_of(client, &id)?;
-        let receipt = view
-            .receipt
-            .clone()
-            .map(|receipt| check(&place.trust, client, &view, &receipt));
-        Ok((view, receipt))
-    });
+    let read = place.read(move |place, client| read_run(place, client, &id));
     let (view, receipt) = read.await.map_err(not_done(at, "Not read", html! {}))?;
     let number = own.forms.issue();
-    let (receipt, live) = (receipt.as_ref(), is_live(view.status));
+    let live = is_live(view.status);
     let shown = RunView {
         form_key: &own.form_key,
         number: &number,
@@ -90,15 +79,10 @@ async fn run(
         review_path: Some(path_of("review", at, &view)),
         bundle_path: path_of("bundle", at, &view),
         view: &view,
-        receipt,
+        receipt: receipt.as_ref(),
         live,
-        now: now(),
     };
-    let title = format!(
-        "{} at {}",
-        plain(view.step.as_str()),
-        plain(&place.read_name().await)
-    );
+    let title = place.title_of(&view).await;
     let main = html! { h1 { (title) } (own.signed(&path_of("run", at, &view))) (shown.markup()) };
     Ok(live_page(NavPlace::at(at), &title, main, live))
 }
@@ -106,7 +90,7 @@ async fn run(
 /// Sends the bundle of the receipt, which `countersign verify` reads.
 async fn bundle(
     State(own): SharedPages,
-    Path((at, id)): Path<(usize, ProposalId)>,
+    Path((at, id)): PlaceAndId<ProposalId>,
 ) -> PageAnswer<Response> {
     sent_bundle(&own.place(at)?, id)
         .await
@@ -115,8 +99,8 @@ async fn bundle(
 
 async fn events(
     State(own): SharedPages,
-    Path((at, id)): Path<(usize, ProposalId)>,
-    Query(query): Query<BTreeMap<String, String>>,
+    Path((at, id)): PlaceAndId<ProposalId>,
+    Query(query): Query<FormFields>,
     headers: HeaderMap,
 ) -> PageAnswer<Response> {
     Ok(own.watchers.answer(own.place(at)?, id, &query, &headers))
@@ -124,7 +108,7 @@ async fn events(
 
 async fn stop(
     State(own): SharedPages,
-    Path((at, id)): Path<(usize, ProposalId)>,
+    Path((at, id)): PlaceAndId<ProposalId>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.place(at)?;

@@ -1,6 +1,6 @@
 //! The pages that review a run: what ran, the form for the person's verdict, and the review as it will be signed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -17,8 +17,8 @@ use maud::{Markup, html};
 use wire::{UnsettledList, UnsettledRun};
 
 use crate::{
-    Companion, HeldReview, NavPlace, PageAnswer, RefusedReview, Sent, SentSignature, Shared,
-    after_signature,
+    Companion, FormFields, HeldReview, PageAnswer, PlaceAndId, RefusedReview, Sent, SentSignature,
+    Shared, after_signature,
     companion::{requests::not_done, reviews::replaced},
     companion_page, hidden, plain, screen_lines, take_held,
 };
@@ -30,10 +30,7 @@ pub fn routes() -> Router<Arc<Companion>> {
         .route("/b/{at}/sign-review/{id}", post(sign))
 }
 
-async fn show(
-    State(own): Shared,
-    Path((at, id)): Path<(usize, ReceiptId)>,
-) -> PageAnswer<Response> {
+async fn show(State(own): Shared, Path((at, id)): PlaceAndId<ReceiptId>) -> PageAnswer<Response> {
     show_run(&own, at, id, RefusedReview::default()).await
 }
 
@@ -68,7 +65,7 @@ async fn show_run(
             Some(open) => (form(own, at, &run, open, &refused)),
         }
     };
-    let page = companion_page(NavPlace::at(at), "Review of a run", main);
+    let page = companion_page(at, "Review of a run", main);
     Ok((refused.status(), page).into_response())
 }
 
@@ -113,7 +110,7 @@ fn form(
 }
 
 /// Reads the fields of the form.
-fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, RefusedReview> {
+fn said_of(sent: FormFields, status: Status) -> Result<SaidOfRun, RefusedReview> {
     let mut found = RefusedReview::of(sent);
     let verdict = ReviewVerdict::ALL
         .into_iter()
@@ -149,7 +146,7 @@ fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, 
         ),
     ] {
         if is_wrong {
-            found.wrong(id, label, message.to_owned());
+            found.wrong(id, label, message);
         }
     }
     match (verdict, evidence) {
@@ -166,7 +163,7 @@ fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, 
 /// Makes the review, and shows it in the form that the person will sign.
 async fn make(
     State(own): Shared,
-    Path((at, id)): Path<(usize, ReceiptId)>,
+    Path((at, id)): PlaceAndId<ReceiptId>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let (place, asked) = (own.pages.place(at)?, id.clone());
@@ -220,7 +217,7 @@ fn show_made(
         }
         (way_back(held.boundary, &held.id))
     };
-    let page = companion_page(NavPlace::at(held.boundary), "Sign a review", main);
+    let page = companion_page(held.boundary, "Sign a review", main);
     own.held_runs.keep(&number, held);
     (refused.status(), page).into_response()
 }
@@ -243,7 +240,7 @@ fn word_of(verdict: ReviewVerdict) -> &'static str {
 
 async fn sign(
     State(own): Shared,
-    Path((at, id)): Path<(usize, ReceiptId)>,
+    Path((at, id)): PlaceAndId<ReceiptId>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
@@ -264,7 +261,7 @@ async fn sign(
     {
         Ok(SentSignature(Ok(answer), _)) => {
             let main = html! { h1 { "Reviewed" } p role="status" { (plain(&done_words(&answer))) } (way_back(at, &id)) };
-            Ok(companion_page(NavPlace::at(at), "Reviewed", main).into_response())
+            Ok(companion_page(at, "Reviewed", main).into_response())
         }
         other => after_signature(
             &own.pages,

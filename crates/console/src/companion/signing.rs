@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use crate::{
-    BoundaryTrust, HeldReview, MadeReview, SentSignature, companion::reviews::replaced, still_open,
+    BoundaryTrust, HeldReview, MadeReview, SentSignature, companion::reviews::read_grant,
+    companion::reviews::replaced, still_open,
 };
 use client::{
     Client, CommandResult, GrantReview, KeyArgs, Keys, ProposalReview, ReadReceipt,
@@ -140,9 +141,7 @@ impl Signing {
         trust: &BoundaryTrust,
         client: &Client,
     ) -> CommandResult<MadeGrant> {
-        let view = find_grant(id.as_str(), client)?;
-        let review = GrantReview::make(&view, client, &trust.rosters()?)?;
-        trust.check_id(review.terms().boundary.id)?;
+        let (view, review) = read_grant(id, trust, client)?;
         let can_sign = check_pending(&view)
             .and_then(|()| review.check_sound())
             .and_then(|()| self.keys());
@@ -164,7 +163,7 @@ impl Signing {
         client: &Client,
     ) -> CommandResult<SentSignature<GrantView>> {
         let MadeGrant { review, view, .. } = self.grant(&held.id, trust, client)?;
-        if review.payload() != held.review.payload() {
+        if review.payload != held.review.payload {
             return Err(replaced(held.id.as_str()));
         }
         check_pending(&view)?;

@@ -74,9 +74,9 @@ impl NavPlace {
     }
 }
 
-/// Returns a page of the companion.
-pub fn companion_page(place: NavPlace, title: &str, main: Markup) -> Markup {
-    live_page(place, title, main, false)
+/// Returns a page about one proposal, or about several proposals of one boundary.
+pub fn companion_page(at: usize, title: &str, main: Markup) -> Markup {
+    live_page(NavPlace::at(at), title, main, false)
 }
 
 /// Returns a page. If `changes` is true, browsers without JavaScript load the page again.
@@ -88,7 +88,7 @@ pub fn live_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> M
 pub fn section_page(at: usize, section: &'static str, title: &str, main: &Markup) -> Markup {
     let title = plain(title);
     let main = html! { h1 { (title) } (main) };
-    companion_page(NavPlace::section(at, section), &title, main)
+    live_page(NavPlace::section(at, section), &title, main, false)
 }
 
 /// Returns the last digits of the id.
@@ -185,7 +185,7 @@ pub fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> Markup {
         boundary: (all.len() == 1).then_some(0),
         here: Some("Inbox"),
     };
-    companion_page(place, &title, main)
+    live_page(place, &title, main, false)
 }
 
 fn table(

@@ -1,12 +1,10 @@
 //! A person at a desk, with the passkey of the login. Only this passkey signs.
 
-use std::collections::BTreeMap;
-
 use client::{Client, CommandFailure, CommandResult};
 use documents::{BrowserAnswer, EnvelopeSignature, ForeignKey, PasskeyMessage, RosteredApprover};
 use verdict::TrustedRoster;
 
-use crate::{ANSWER_FIELDS, PasskeyQuestion, ReachedBoundary};
+use crate::{ANSWER_FIELDS, FormFields, PasskeyQuestion, ReachedBoundary, sent_text};
 
 /// A person who is logged in.
 #[derive(Clone)]
@@ -78,8 +76,8 @@ impl DeskPerson {
 }
 
 /// Reads the answer of the browser from a form.
-pub fn browser_answer(sent: &BTreeMap<String, String>) -> Option<BrowserAnswer> {
+pub fn browser_answer(sent: &FormFields) -> Option<BrowserAnswer> {
     let [client_data, authenticator_data, signature] =
-        ANSWER_FIELDS.map(|name| sent.get(name).map_or("", String::as_str));
+        ANSWER_FIELDS.map(|name| sent_text(sent, name));
     BrowserAnswer::parse(client_data, authenticator_data, signature)
 }

@@ -25,6 +25,7 @@ use tower::ServiceExt as _;
 use crate::{
     Desk, PageAnswer, RefusedRequest,
     desk::{desk_state::LoginTarget, enrolment, listening::BrowserAddress, login},
+    missing,
     page::frame::forwarding,
     web::{
         door::is_only,
@@ -105,11 +106,7 @@ async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) ->
 async fn linked(Path((boundary, id)): Path<(String, String)>) -> PageAnswer<Markup> {
     let Some(to) = LoginTarget::parse(&format!("/go/{boundary}/{id}")) else {
         let what = "The link is not whole. Copy all of it from the message.";
-        return Err(RefusedRequest::new(
-            StatusCode::NOT_FOUND,
-            "No such page",
-            what,
-        ));
+        return Err(missing("No such page", what));
     };
     Ok(forwarding(to.as_str(), "Go on to the page"))
 }
@@ -120,11 +117,7 @@ async fn go(
     headers: HeaderMap,
 ) -> PageAnswer<Response> {
     let Some(to) = LoginTarget::parse(&format!("/b/0/review/{id}")) else {
-        return Err(RefusedRequest::new(
-            StatusCode::NOT_FOUND,
-            "No such page",
-            "The link is not whole.",
-        ));
+        return Err(missing("No such page", "The link is not whole."));
     };
     let known = desk
         .logins

@@ -1,7 +1,7 @@
 //! The page that makes a passkey, and shows the line of the passkey for the roster. The desk does not store the
 //! passkey.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use documents::{Name, enrolled};
 use maud::{Markup, html};
 
-use crate::{Desk, PageAnswer, Peer, RefusedRequest, answer_fields, page};
+use crate::{Desk, PageAnswer, Peer, RefusedRequest, Sent, answer_fields, page, sent_text};
 
 const ENROL: &str = "/enrol";
 /// Name of the field with the public key, which the script fills.
@@ -42,10 +42,10 @@ async fn ask(State(desk): State<Arc<Desk>>) -> Markup {
 async fn show(
     State(desk): State<Arc<Desk>>,
     Extension(peer): Peer,
-    Form(sent): Form<BTreeMap<String, String>>,
+    Form(sent): Sent,
 ) -> PageAnswer<Markup> {
     desk.count(peer)?;
-    let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
+    let field = |name: &str| sent_text(&sent, name).trim();
     let refuse =
         |what: &str| RefusedRequest::new(StatusCode::UNPROCESSABLE_ENTITY, "No passkey", what);
     let name: Name = field("name").parse().map_err(|_| {

@@ -3,7 +3,6 @@
 //! The answer is the same for each name that a person types, so the desk tells nobody who is in a roster.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,14 +20,14 @@ use maud::{Markup, html};
 use wire::CHALLENGE_TYPE;
 
 use crate::{
-    ANSWER_FIELDS, Desk, DeskBoundary, DeskPerson, LOG_OUT, PageAnswer, Peer, RefusedRequest,
-    TakenForm, answer_fields, browser_answer,
+    ANSWER_FIELDS, Desk, DeskBoundary, DeskPerson, FormFields, LOG_OUT, PageAnswer, Peer,
+    RefusedRequest, Sent, TakenForm, answer_fields, browser_answer,
     desk::{
         desk_state::{LoginAttempt, LoginTarget},
         login_sessions::LoginSession,
         passkey_pages,
     },
-    hidden, page, plain, status_of,
+    hidden, page, plain, sent_text, status_of,
     web::secrets::random,
 };
 
@@ -42,7 +41,7 @@ pub fn routes() -> Router<Arc<Desk>> {
         .route(LOG_OUT, post(log_out))
 }
 
-async fn show(Query(query): Query<BTreeMap<String, String>>) -> Markup {
+async fn show(Query(query): Query<FormFields>) -> Markup {
     let to = query
         .get("to")
         .and_then(|to| LoginTarget::parse(to))
@@ -74,10 +73,10 @@ pub fn login_page(boundary: &str, to: &LoginTarget) -> Markup {
 async fn begin(
     State(desk): State<Arc<Desk>>,
     Extension(peer): Peer,
-    Form(sent): Form<BTreeMap<String, String>>,
+    Form(sent): Sent,
 ) -> PageAnswer<Response> {
     desk.count(peer)?;
-    let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
+    let field = |name: &str| sent_text(&sent, name).trim();
     let to = LoginTarget::parse(field("to")).unwrap_or_default();
     let attempt = LoginAttempt {
         place: desk.place_of(field("boundary")),
@@ -130,7 +129,7 @@ async fn ask(desk: &Desk, attempt: LoginAttempt) -> PageAnswer<Response> {
 async fn answered(
     State(desk): State<Arc<Desk>>,
     Extension(peer): Peer,
-    Form(sent): Form<BTreeMap<String, String>>,
+    Form(sent): Sent,
 ) -> PageAnswer<Response> {
     desk.count(peer)?;
     let taken = TakenForm::take(&desk.form_key, &desk.forms, ANSWER, &sent);

@@ -8,8 +8,8 @@ use std::{
 };
 
 use client::{
-    CommandFailure, CommandResult, GlobalOptions, Terminal, TrustArgs, now, read_bounded,
-    read_private, show_own_letters,
+    CommandFailure, CommandResult, GlobalOptions, Terminal, TrustArgs, fail_usage, now,
+    read_bounded, read_private, show_own_letters,
 };
 use documents::{check_origin, joined};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -72,9 +72,7 @@ pub fn run(
         &options.certificate,
         &options.certificate_key,
     ) else {
-        return Err(CommandFailure::usage(
-            "a desk needs --host, --certificate and --certificate-key",
-        ));
+        return fail_usage("a desk needs --host, --certificate and --certificate-key");
     };
     let (name, port) = name_and_port(host)
         .map_err(|why| CommandFailure::usage(format!("--host {host}: {why}")))?;
@@ -196,11 +194,11 @@ impl DeskFiles<'_> {
         if pair.is_for(name) {
             return Ok(pair);
         }
-        Err(CommandFailure::usage(format!(
+        fail_usage(format!(
             "{}: the certificate is not for {name}: issue a certificate with subjectAltName=DNS:{name}, or give its name with \
              --host. Passkeys of one name are no passkeys of another name",
             certificate.display()
-        )))
+        ))
     }
 
     /// Takes new files every few seconds, as long as the desk serves. Tells each problem once.

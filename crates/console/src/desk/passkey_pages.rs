@@ -10,7 +10,7 @@ use axum::{
     routing::{get, post},
 };
 use client::{
-    AskedText, Client, CommandFailure, CommandResult, PrintableText, ProposalReview, approve, deny,
+    AskedText, Client, CommandResult, PrintableText, ProposalReview, approve, deny, fail_refused,
     now, render::brief,
 };
 use documents::{Envelope, ProposalId};
@@ -18,7 +18,8 @@ use maud::{Markup, html};
 
 use crate::{
     BoundaryInbox, DeskPerson, HeldReview, LOG_OUT, MadeReview, PageAnswer, PageState,
-    PasskeyQuestion, ReachedBoundary, RefusedReview, Sent, SentSignature, browser_answer,
+    PasskeyQuestion, PlaceAndId, ReachedBoundary, RefusedReview, Sent, SentSignature,
+    browser_answer,
     companion::{
         requests::{after_review, not_done, take_review, ways},
         review_view::{Reviewer, answered, review},
@@ -104,10 +105,10 @@ impl Reviewer for PasskeyPages {
                     let approver = person.approver_of(review.sources.roster.trusted())?;
                     match review.found.passkeys {
                         Some(_) => Ok(approver.name.clone()),
-                        None => Err(CommandFailure::refused(
+                        None => fail_refused(
                             "nothing was signed: the policy in force counts no passkey: sign with `countersign approve` on your own \
                              machine",
-                        )),
+                        ),
                     }
                 },
             )
@@ -121,7 +122,7 @@ impl Reviewer for PasskeyPages {
 
 async fn sign(
     State(own): Own,
-    Path((at, id)): Path<(usize, ProposalId)>,
+    Path((at, id)): PlaceAndId<ProposalId>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
@@ -146,7 +147,7 @@ async fn sign(
 /// Shows the denial that the passkey signs next.
 async fn deny(
     State(own): Own,
-    Path((at, id)): Path<(usize, ProposalId)>,
+    Path((at, id)): PlaceAndId<ProposalId>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let (held, sent) = answered(&*own, (at, "deny", &id), sent, RefusedReview::of_denial).await?;
@@ -192,7 +193,7 @@ async fn deny(
 
 async fn send_denial(
     State(own): Own,
-    Path((at, id)): Path<(usize, ProposalId)>,
+    Path((at, id)): PlaceAndId<ProposalId>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;

@@ -8,13 +8,13 @@ use axum::{
     extract::{Path, State},
     routing::get,
 };
-use client::{GrantReview, ReadReceipt, Screen, find_grant, now, run_to_review};
+use client::{ReadReceipt, Screen, now, run_to_review};
 use documents::{GrantId, ReceiptId};
 use maud::{Markup, html};
 
 use crate::{
-    NavPlace, PageAnswer, PageState, SharedPages, companion::requests::not_done, companion_page,
-    screen_lines,
+    PageAnswer, PageState, PlaceAndId, SharedPages, companion::requests::not_done,
+    companion::reviews::read_grant, companion_page, screen_lines,
 };
 
 pub fn routes() -> Router<Arc<PageState>> {
@@ -23,18 +23,10 @@ pub fn routes() -> Router<Arc<PageState>> {
         .route("/b/{at}/review-run/{id}", get(run))
 }
 
-async fn grant(
-    State(own): SharedPages,
-    Path((at, id)): Path<(usize, GrantId)>,
-) -> PageAnswer<Markup> {
+async fn grant(State(own): SharedPages, Path((at, id)): PlaceAndId<GrantId>) -> PageAnswer<Markup> {
     let (place, asked) = (own.place(at)?, id.clone());
     let read = place.read(move |place, client| {
-        let review = GrantReview::make(
-            &find_grant(asked.as_str(), client)?,
-            client,
-            &place.trust.rosters()?,
-        )?;
-        place.trust.check_id(review.terms().boundary.id)?;
+        let (_, review) = read_grant(&asked, &place.trust, client)?;
         Ok(review.screen(now()))
     });
     let screen = read.await.map_err(not_done(at, "No grant", html! {}))?;
@@ -46,10 +38,7 @@ async fn grant(
     Ok(page(at, ("Standing grant", why), &screen, &commands))
 }
 
-async fn run(
-    State(own): SharedPages,
-    Path((at, id)): Path<(usize, ReceiptId)>,
-) -> PageAnswer<Markup> {
+async fn run(State(own): SharedPages, Path((at, id)): PlaceAndId<ReceiptId>) -> PageAnswer<Markup> {
     let (place, asked) = (own.place(at)?, id.clone());
     let read = place.read(move |place, client| {
         let run = ReadReceipt::fetch(client, &asked)?;
@@ -72,5 +61,5 @@ fn page(at: usize, (title, why): (&str, &str), screen: &Screen, commands: &[Stri
             ul { @for command in commands { li { code { (command) } } } }
         }
     };
-    companion_page(NavPlace::at(at), title, main)
+    companion_page(at, title, main)
 }

@@ -2,9 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::{
-    ANSWER_FIELDS, NavPlace, PageState, PasskeyQuestion, answer_fields, companion_page, hidden,
-};
+use crate::{ANSWER_FIELDS, PageState, PasskeyQuestion, answer_fields, companion_page, hidden};
 
 /// Returns the page on which the passkey signs a short statement.
 pub fn signing_page(
@@ -24,5 +22,5 @@ pub fn signing_page(
             button.main type="submit" { "Sign with your passkey" }
         }
     };
-    companion_page(NavPlace::at(at), title, main)
+    companion_page(at, title, main)
 }

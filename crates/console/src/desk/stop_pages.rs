@@ -17,7 +17,7 @@ use documents::{Envelope, RevokedSubject};
 use maud::{Markup, html};
 
 use crate::{
-    DeskPerson, HeldReview, NavPlace, PageAnswer, PageState, RefusedReview, Sent, browser_answer,
+    DeskPerson, HeldReview, PageAnswer, PageState, RefusedReview, Sent, browser_answer,
     companion::{freeze, requests::not_done, reviews::HeldReviews},
     companion_page, plain, signing_page, take_held,
 };
@@ -87,7 +87,7 @@ fn key_page(own: &StopPages, at: usize, refused: &RefusedReview) -> Markup {
         p { "After this, the passkey " code { (own.person.key.keyid()) } " signs nothing at this boundary. This can't be undone. Use it if you lost a device with this passkey, and then tell the signers of the roster." }
         (refused.word_form(&own.pages, &path, WORD, "Show the revocation to sign"))
     };
-    companion_page(NavPlace::at(at), "End your passkey", main)
+    companion_page(at, "End your passkey", main)
 }
 
 async fn end_key(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
@@ -160,14 +160,14 @@ async fn send(
         (&format!("/b/{at}/{path}"), &sent),
         (at, &path, way_back(at)),
     )?;
-    let (answer, person, nav) = (browser_answer(&sent), own.person.clone(), NavPlace::at(at));
+    let (answer, person) = (browser_answer(&sent), own.person.clone());
     let done = place.act(move |_, client| {
         let signature = person.signature(&held.review, answer.as_ref())?;
         revocation::send(client, &Envelope::new(&held.review, vec![signature]))
     });
     let answer = done.await.map_err(not_done(at, "Not done", way_back(at)))?;
     let main = html! { h1 { "Done" } p role="status" { (plain(&done_words(&answer, None))) } (way_back(at)) };
-    Ok(companion_page(nav, "Done", main))
+    Ok(companion_page(at, "Done", main))
 }
 
 fn way_to_key(at: usize) -> Markup {

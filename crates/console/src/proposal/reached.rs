@@ -6,7 +6,6 @@
 //! - the events of a run, from the boundary to the page, while the run happens
 
 use std::{
-    collections::BTreeMap,
     convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
@@ -25,7 +24,7 @@ use tokio::sync::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::RefusedRequest;
+use crate::{FormFields, RefusedRequest, plain};
 use client::{
     ChosenTrust, Client, CommandFailure, CommandResult, GlobalOptions, ListedBoundary, LogSource,
     OutputPainter, RosterSource, StreamLine, Terminal, TrustArgs, export, held_up_words, piece_of,
@@ -33,7 +32,7 @@ use client::{
 };
 use documents::{BoundaryName, Checkpoint, Note, ProposalId, SealDigest, StreamName, locked};
 use verdict::{Pinned, TrustedRoster};
-use wire::{Event, FreezeView, RefusalView, RegistryView};
+use wire::{Event, FreezeView, ProposalView, RefusalView, RegistryView};
 
 /// Longest time that a page waits for a boundary. A slow boundary does not delay the others of the page.
 pub const PAGE_WAITS: Duration = Duration::from_secs(10);
@@ -105,9 +104,15 @@ impl ReachedBoundary {
     pub async fn read_name(self: &Arc<Self>) -> String {
         if self.options.listed().is_none() && self.shown_name() == self.name {
             // If the boundary does not answer, the page shows its address.
-            drop(self.read(|place, client| place.roster(client)).await);
+            drop(self.read(ReachedBoundary::roster).await);
         }
         self.shown_name()
+    }
+
+    /// Returns the title of the page of a proposal: its step, and the name of the boundary.
+    pub async fn title_of(self: &Arc<Self>, view: &ProposalView) -> String {
+        let name = self.read_name().await;
+        format!("{} at {}", plain(view.step.as_str()), plain(&name))
     }
 
     /// Calls `work`, which sends requests. `work` gets a client of its own, so no lock is held while it waits for answers.
@@ -134,7 +139,7 @@ impl ReachedBoundary {
         let is_trusted = roster
             .trusted()
             .is_some_and(|trusted| trusted.digest() == registry.seal.roster);
-        let version = roster.roster().map_or(0, |roster| roster.version());
+        let version = roster.roster().map_or(0, TrustedRoster::version);
         Ok(BoundaryState {
             name: registry.boundary.name,
             roster: version,
@@ -327,7 +332,7 @@ impl VerifiedHashes {
         let checkpoint = Checkpoint::parse(parsed.unverified_text())
             .map_err(|error| unread(error.to_string()))?;
         let (roster, more_signatures) = (
-            trusted.map(|roster| roster.version()),
+            trusted.map(TrustedRoster::version),
             parsed.signatures().len(),
         );
         let more_signatures = more_signatures - usize::from(roster.is_some());
@@ -365,7 +370,7 @@ impl RunWatchers {
         &self,
         place: Arc<ReachedBoundary>,
         id: ProposalId,
-        query: &BTreeMap<String, String>,
+        query: &FormFields,
         headers: &HeaderMap,
     ) -> Response {
         let Ok(watcher) = self.0.clone().try_acquire_owned() else {
@@ -414,7 +419,7 @@ fn stream(
 }
 
 /// Returns the number of the last event that the browser has.
-pub fn last_event(headers: &HeaderMap, query: &BTreeMap<String, String>) -> Option<u64> {
+pub fn last_event(headers: &HeaderMap, query: &FormFields) -> Option<u64> {
     let last = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok());

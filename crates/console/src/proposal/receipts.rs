@@ -5,23 +5,20 @@
 
 use std::sync::Arc;
 
-use axum::{
-    http::{
-        StatusCode,
-        header::{CONTENT_DISPOSITION, CONTENT_TYPE},
-    },
-    response::{IntoResponse as _, Response},
-};
+use axum::{http::StatusCode, response::Response};
 use maud::{Markup, html};
 
-use crate::{BoundaryTrust, ReachedBoundary, coloured, hidden, plain, web::secrets::FormKey};
+use crate::{
+    BoundaryTrust, ReachedBoundary, coloured, download, hidden, plain, web::secrets::FormKey,
+};
 use client::{
     Client, ColouredText, CommandFailure, CommandResult, Exit, JudgedBundle, OutputPainter,
-    PrintableText, denial_words, held_up_words, outcome_words, time_left, trust_advice, with_any,
+    PrintableText, denial_words, fail_refused, held_up_words, now, outcome_words, state_words,
+    time_left, trust_advice, with_any,
 };
 use documents::{
-    Blake3Digest, Code, ContentDigest, Outcome, ProposalId, ReceiptId, Status, Stream, Timestamp,
-    joined, refused_parts, refused_words,
+    Blake3Digest, Code, ContentDigest, Outcome, ProposalId, ReceiptId, Status, Stream, joined,
+    refused_parts, refused_words,
 };
 use verdict::{ApprovedFacts, BundleReport, CheckFinding, Facts, VerifyOptions};
 use wire::{ProposalStatus, ProposalView};
@@ -39,11 +36,31 @@ pub struct CheckedReceipt {
     pub output: Vec<(&'static str, Result<Vec<ColouredText>, String>)>,
 }
 
+/// A proposal, and its receipt, or the reason why the receipt could not be verified. `None` without a receipt.
+pub type ReadRun = (ProposalView, Option<Result<CheckedReceipt, String>>);
+
+/// Reads a proposal, and checks its receipt.
+///
+/// # Errors
+/// Returns an error if the boundary does not return the proposal.
+pub fn read_run(
+    place: &ReachedBoundary,
+    client: &Client,
+    id: &ProposalId,
+) -> CommandResult<ReadRun> {
+    let view = proposal_of(client, id)?;
+    let receipt = view
+        .receipt
+        .as_ref()
+        .map(|receipt| check(&place.trust, client, &view, receipt));
+    Ok((view, receipt))
+}
+
 /// Fetches the bundle of a receipt and the recorded output, and checks both.
 ///
 /// # Errors
 /// Returns the reason why nothing could be verified.
-pub fn check(
+fn check(
     trust: &BoundaryTrust,
     client: &Client,
     view: &ProposalView,
@@ -109,15 +126,8 @@ pub async fn sent_bundle(place: &Arc<ReachedBoundary>, id: ProposalId) -> Comman
         ))
     });
     let (bytes, receipt) = read.await?;
-    let saved = format!("attachment; filename=\"{receipt}.bundle.json\"");
-    Ok((
-        [
-            (CONTENT_TYPE, "application/json".to_owned()),
-            (CONTENT_DISPOSITION, saved),
-        ],
-        bytes,
-    )
-        .into_response())
+    let name = format!("{receipt}.bundle.json");
+    Ok(download("application/json", &name, bytes))
 }
 
 /// Returns the first fact on which the receipt and the boundary's view differ.
@@ -174,16 +184,7 @@ fn recorded(
 
 /// Returns the state of a proposal in words, with the reasons of the people who denied it.
 pub fn standing_words(view: &ProposalView) -> String {
-    let mut words = match (&view.outcome, &view.refusal) {
-        (Some(outcome), Some(why)) => format!("{}: {}", outcome_words(outcome), why.detail),
-        (Some(outcome), None) => outcome_words(outcome) + &refused_words(&view.refused),
-        (None, Some(why)) => format!("{} ({}): {}", view.status.word(), why.code, why.detail),
-        (None, None) => view.status.word().to_owned(),
-    };
-    if let Some(why) = &view.end_unknown_because {
-        words.push_str(&format!(": {why}"));
-    }
-    PrintableText::text(&words)
+    PrintableText::text(&state_words(view, outcome_words))
         .then(denial_words(&view.denials))
         .to_string()
 }
@@ -201,7 +202,7 @@ pub fn proposal_of(client: &Client, id: &ProposalId) -> CommandResult<ProposalVi
         "this page asked for {id}, but the boundary returned {}: don't trust this boundary",
         view.id
     );
-    Err(CommandFailure::refused(what))
+    fail_refused(what)
 }
 
 /// Returns the status of the page that shows this failure.
@@ -235,8 +236,6 @@ pub struct RunView<'a> {
     pub receipt: Option<&'a Result<CheckedReceipt, String>>,
     /// True if the page changes by itself.
     pub live: bool,
-    /// Time of the page.
-    pub now: Timestamp,
 }
 
 impl RunView<'_> {
@@ -260,14 +259,14 @@ impl RunView<'_> {
                 @if let Some(receipt) = &view.receipt { dt { "Receipt" } dd { code { (receipt.to_string()) } } }
                 dt { "Signatures" } dd { (view.approvals.words()) }
                 dt { "Proposer" } dd { (plain(view.proposer.as_str())) }
-                @if !view.status.has_ended() { dt { "Expires" } dd { (view.expires_at.to_string()) ", " (time_left(view, self.now)) " left" } }
+                @if !view.status.has_ended() { dt { "Expires" } dd { (view.expires_at.to_string()) ", " (time_left(view, now())) " left" } }
                 @if !view.approvals.excluded.is_empty() && !view.status.has_ended() {
                     dt { "Can't sign" } dd { (joined(&view.approvals.excluded, ", ")) ", because they made the proposal, or own its token" }
                 }
                 @if let Some(why) = &view.held_up { dt { "Held up" } dd { (plain(&held_up_words(why))) } }
             }
             section.step #run data-state=(state) aria-label="The run" {
-                p role="status" { span.state { (view.status.word()) } }
+                p role="status" { span.state { (view.status) } }
                 div id=[live.then_some("live")] data-events=[live.then_some(&self.events_path)] {
                     @if live {
                         pre.output tabindex="0" aria-label="Output of the run" hidden {}
@@ -365,13 +364,13 @@ fn checks(receipt: &CheckedReceipt) -> Markup {
                 tbody {
                     @for check in &report.checks {
                         tr {
-                            th scope="row" { (check.name.word()) }
+                            th scope="row" { (check.name) }
                             td.whole { @match check.finding {
-                                CheckFinding::Established => span.good { (check.finding.word()) },
-                                CheckFinding::Failed => strong.bad { (check.finding.word()) },
-                                CheckFinding::NotChecked => (check.finding.word()),
+                                CheckFinding::Established => span.good { (check.finding) },
+                                CheckFinding::Failed => strong.bad { (check.finding) },
+                                CheckFinding::NotChecked => (check.finding),
                             } }
-                            td { (check.rests_on.word()) }
+                            td { (check.rests_on) }
                             td { (plain(&check.detail)) }
                         }
                     }

@@ -1,7 +1,10 @@
-//! A request that was refused, with the page that says why.
+//! Answers that are no page about a boundary: a refused request, with the page that says why, and a file to save.
 
 use axum::{
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
 };
 use maud::Markup;
@@ -31,10 +34,27 @@ impl RefusedRequest {
     }
 }
 
+/// Returns the refusal of a request for something that does not exist.
+pub fn missing(title: &str, what: &str) -> RefusedRequest {
+    RefusedRequest::new(StatusCode::NOT_FOUND, title, what)
+}
+
+/// Returns the refusal of a request that can't be done now.
+pub fn conflict(what: &str) -> RefusedRequest {
+    RefusedRequest::new(StatusCode::CONFLICT, "Not done", what)
+}
+
 impl IntoResponse for RefusedRequest {
     fn into_response(self) -> Response {
         *self.0
     }
+}
+
+/// Answers with a file that the browser saves under this name. `kind` is the media type.
+pub fn download(kind: &str, name: &str, content: impl IntoResponse) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let headers = [(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, &disposition)];
+    (headers, content).into_response()
 }
 
 /// Replaces an answer without a page by the page for an unknown address: no route has the path, or a part of the path
@@ -53,5 +73,5 @@ pub fn with_page(response: Response) -> Response {
         return response;
     }
     let what = "This program has no page at this address.";
-    RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", what).into_response()
+    missing("No such page", what).into_response()
 }

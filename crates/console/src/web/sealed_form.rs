@@ -2,9 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use axum::extract::Form;
 use maud::{Markup, html};
 
 use crate::{OpenForms, web::secrets::FormKey};
+
+/// The fields of a form, or of the query of an address, by their names.
+pub type FormFields = BTreeMap<String, String>;
+/// Returns the text of a field, or no text if the field was not sent.
+pub fn sent_text<'a>(sent: &'a FormFields, name: &str) -> &'a str {
+    sent.get(name).map_or("", String::as_str)
+}
+
+/// A form that was sent.
+pub type Sent = Form<FormFields>;
 
 /// Returns the fields that make a form work once, for this path and these contents, and under this key only.
 pub fn hidden(key: &FormKey, path: &str, number: &str, contents: &str) -> Markup {
@@ -37,11 +48,10 @@ impl<T> TakenForm<T> {
         key: &FormKey,
         forms: &OpenForms<T>,
         path: &str,
-        sent: &BTreeMap<String, String>,
+        sent: &FormFields,
     ) -> Option<Self> {
-        let field = |name: &str| sent.get(name).map_or("", String::as_str);
-        let (number, contents) = (field("form"), field("digest"));
-        let is_own = key.is_sealed(path, &sealed(number, contents), field("seal"));
+        let (number, contents) = (sent_text(sent, "form"), sent_text(sent, "digest"));
+        let is_own = key.is_sealed(path, &sealed(number, contents), sent_text(sent, "seal"));
         let kept = if is_own {
             forms.take(number)?
         } else {

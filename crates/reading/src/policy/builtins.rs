@@ -126,13 +126,8 @@ impl Closures {
                     "closures: {name:?} is not the bare name of a program"
                 ));
             }
-            match (program, closure(name, value)) {
-                (Some(program), Ok(closure)) => {
-                    closures.insert(program, closure);
-                }
-                (_, Err(mut more)) => problems.append(&mut more),
-                (None, Ok(_)) => {}
-            }
+            let closure = closure(name, value).map_err(|more| problems.extend(more));
+            closures.extend(program.zip(closure.ok()));
         }
         if problems.is_empty() {
             Ok(Self(closures))

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use crate::{
     AppliedRule, FoundKind, ListEntry, ListSide, ListedPattern, Mode, NotUnderstood, PathVariables,
     PatternError, PatternList, ReadLimit, RuleOrigin, Ruling, ScriptFinding, Shell, TRUSTED,
-    TextPlace, UnknownPart, UnknownReason, commands, is_used_for, normalised,
+    TextPlace, UnknownPart, UnknownReason, base_name, commands, is_used_for, normalised,
     policy::lists::AllPermissionLists,
     shell::{programs::uses::STARTER, settings::changes},
 };
@@ -216,8 +216,7 @@ pub fn decide_path(
         PermissionKind::Read
     };
     let path = normalised(real);
-    let find =
-        |list: &PatternList, _: ListSide| list.find_path(&path, flags.places.as_ref()).cloned();
+    let find = |list: &PatternList| list.find_path(&path, flags.places.as_ref()).cloned();
     let judged = Judge { ruling, at, flags }.by_lists(kind, &find);
     decided(kind, path, judged)
 }
@@ -225,7 +224,7 @@ pub fn decide_path(
 /// Decides whether a run may inherit the variable `name`.
 pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = PermissionKind::Env;
-    let find = |list: &PatternList, _: ListSide| list.find_name(name).cloned();
+    let find = |list: &PatternList| list.find_name(name).cloned();
     let judged = Judge { ruling, at, flags }.by_lists(kind, &find);
     decided(kind, name.to_owned(), judged)
 }
@@ -249,6 +248,8 @@ pub fn worst(decided: &[Decided]) -> PolicyVerdict {
 /// A verdict with the rule behind it.
 type Judged = (PolicyVerdict, AppliedRule);
 
+const ALLOW_ALL: Judged = (PolicyVerdict::Allow, AppliedRule::AllowAll);
+
 struct Judge<'a> {
     ruling: &'a Ruling,
     at: DecisionPlace,
@@ -268,13 +269,10 @@ impl Judge<'_> {
                      via,
                      source,
                  }| {
-                    let (verdict, rule) = match known.get(&what) {
-                        Some(judged) => judged.clone(),
-                        None => known
-                            .entry(what.clone())
-                            .or_insert_with_key(|what| self.judge(what))
-                            .clone(),
-                    };
+                    let judged = known
+                        .entry(what.clone())
+                        .or_insert_with_key(|what| self.judge(what));
+                    let (verdict, rule) = judged.clone();
                     let (kind, what) = match what {
                         FoundKind::Command(name) | FoundKind::Function(name) => {
                             (PermissionKind::Run, name)
@@ -308,13 +306,11 @@ impl Judge<'_> {
     fn judge(&self, what: &FoundKind) -> Judged {
         match what {
             FoundKind::Command(name) => self.command(name),
-            FoundKind::Function(_) if self.everything() => {
-                (PolicyVerdict::Allow, AppliedRule::AllowAll)
-            }
+            FoundKind::Function(_) if self.everything() => ALLOW_ALL,
             // If the function is not defined when the script calls it, the shell runs the program with this name.
             FoundKind::Function(name) if self.denies(name) => self.command(name),
             FoundKind::Function(_) => (PolicyVerdict::Allow, AppliedRule::Function),
-            FoundKind::HarmlessSetting(name) if !self.is_denied_variable(name) => {
+            FoundKind::HarmlessSetting(name) if self.denied_variable(name).is_none() => {
                 (PolicyVerdict::Allow, AppliedRule::Harmless)
             }
             FoundKind::Setting(name) | FoundKind::HarmlessSetting(name) => self.setting(name),
@@ -339,19 +335,15 @@ impl Judge<'_> {
         })
     }
 
-    fn is_denied_variable(&self, name: &str) -> bool {
-        self.ruling
-            .written
-            .of(PermissionKind::Env)
-            .deny
-            .find_name(name)
-            .is_some()
+    fn denied_variable(&self, name: &str) -> Option<&ListEntry> {
+        let rules = self.ruling.written.of(PermissionKind::Env);
+        rules.deny.find_name(name)
     }
 
     fn command(&self, name: &str) -> Judged {
         let location = CommandLocation::of(name, self.flags.real);
         let places = self.flags.places.as_ref();
-        let find = |list: &PatternList, side: ListSide| match side {
+        let find = |list: &PatternList| match list.side {
             ListSide::Deny => {
                 let real = location
                     .real
@@ -395,7 +387,7 @@ impl Judge<'_> {
         if self.at != DecisionPlace::ListedBoundary {
             return None;
         }
-        let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
+        let base = base_name(name);
         let find = |text: &str| {
             self.ruling
                 .programs
@@ -415,17 +407,17 @@ impl Judge<'_> {
     fn setting(&self, name: &str) -> Judged {
         let kind = PermissionKind::Env;
         if self.everything() {
-            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
+            return ALLOW_ALL;
         }
-        let rules = self.ruling.written.of(kind);
         if let Some(entry) = self.flags.granted.0.of(kind).allow.find_name(name) {
             return listed(kind, ListSide::Allow, entry.clone());
         }
-        if let Some(entry) = rules.deny.find_name(name) {
+        if let Some(entry) = self.denied_variable(name) {
             return listed(kind, ListSide::Deny, entry.clone());
         }
         let is_grant = |entry: &&ListEntry| matches!(entry.origin, RuleOrigin::Grant(_));
-        if let Some(entry) = rules.allow.find_all_names(name).find(is_grant) {
+        let allow = &self.ruling.written.of(kind).allow;
+        if let Some(entry) = allow.find_all_names(name).find(is_grant) {
             return listed(kind, ListSide::Allow, entry.clone());
         }
         self.unknown(
@@ -471,7 +463,7 @@ impl Judge<'_> {
 
     fn unknown(&self, why: &'static str) -> Judged {
         if self.everything() {
-            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
+            return ALLOW_ALL;
         }
         let mode = self.ruling.mode.clone();
         let (verdict, deny_all) = if mode.value == Mode::Deny {
@@ -493,30 +485,31 @@ impl Judge<'_> {
     fn by_lists(
         &self,
         kind: PermissionKind,
-        find: &dyn Fn(&PatternList, ListSide) -> Option<ListEntry>,
+        find: &dyn Fn(&PatternList) -> Option<ListEntry>,
     ) -> Judged {
         if self.everything() {
-            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
+            return ALLOW_ALL;
         }
         let (written, built_in) = (self.ruling.written.of(kind), self.ruling.built_in.of(kind));
-        if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, ListSide::Allow) {
-            return listed(kind, ListSide::Allow, entry);
+        let lists = [
+            &self.flags.granted.0.of(kind).allow,
+            // No question, signature, `-y` or mode can change a denial by the policy file.
+            &written.deny,
+            &written.allow,
+        ];
+        for list in lists {
+            if let Some(entry) = find(list) {
+                return listed(kind, list.side, entry);
+            }
         }
-        // No question, signature, `-y` or mode can change a denial by the policy file.
-        if let Some(entry) = find(&written.deny, ListSide::Deny) {
-            return listed(kind, ListSide::Deny, entry);
-        }
-        if let Some(entry) = find(&written.allow, ListSide::Allow) {
-            return listed(kind, ListSide::Allow, entry);
-        }
-        if let Some(entry) = find(&built_in.deny, ListSide::Deny) {
+        if let Some(entry) = find(&built_in.deny) {
             let closed = self.ruling.mode.value == Mode::Deny || self.flags.deny_all;
             let (denied, rule) = listed(kind, ListSide::Deny, entry);
             let asks = !closed && self.at != DecisionPlace::Terminal;
             let asked = PolicyVerdict::Ask(PermissionReason::BuiltInDeny);
             return (if asks { asked } else { denied }, rule);
         }
-        if let Some(entry) = find(&built_in.allow, ListSide::Allow) {
+        if let Some(entry) = find(&built_in.allow) {
             return listed(kind, ListSide::Allow, entry);
         }
         let mode = self.ruling.mode.clone();

@@ -490,20 +490,18 @@ fn required<'n>(node: &'n YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Op
 
 fn number(node: &YamlNode, name: &str, most: u64, flaws: &mut Vec<YamlFlaw>) -> Option<u64> {
     let found = required(node, name, flaws)?;
-    let number = if let YamlKind::Integer(number) = found.kind {
-        u64::try_from(number).ok()
-    } else {
-        None
-    };
-    let number = number.filter(|number| (1..=most).contains(number));
-    if number.is_none() {
-        refuse(
-            flaws,
-            found.place,
-            format!("`{name}` must be a whole number from 1 to {most}"),
-        );
+    if let YamlKind::Integer(number) = found.kind
+        && let Ok(number) = u64::try_from(number)
+        && (1..=most).contains(&number)
+    {
+        return Some(number);
     }
-    number
+    refuse(
+        flaws,
+        found.place,
+        format!("`{name}` must be a whole number from 1 to {most}"),
+    );
+    None
 }
 
 fn flag(node: &YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<bool> {

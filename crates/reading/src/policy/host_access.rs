@@ -50,12 +50,9 @@ pub fn give(
         .into_iter()
         .flatten()
         .flatten()
+        .filter(|_| reaches)
         .cloned();
-    match denied(if reaches {
-        written.collect()
-    } else {
-        Vec::new()
-    }) {
+    match denied(written.collect()) {
         Ok(deny) => profile.deny = deny,
         Err(error) => errors.push(error),
     }

@@ -11,7 +11,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use crate::{CaseSensitivity, LeadingDots, Pattern, PatternError, TRUSTED};
+use crate::{CaseSensitivity, LeadingDots, Pattern, PatternError, TRUSTED, base_name};
 use documents::PermissionKind;
 
 documents::words! {
@@ -144,7 +144,8 @@ impl Eq for ListEntry {}
 /// each pattern with wildcards.
 #[derive(Debug, Clone)]
 pub struct PatternList {
-    side: ListSide,
+    /// Kind of the list.
+    pub side: ListSide,
     entries: Vec<ListEntry>,
     /// Index of the first entry for each name without wildcards. The keys of a deny list are in lower case.
     names: HashMap<Arc<str>, usize>,
@@ -237,7 +238,7 @@ impl PatternList {
     /// name of a program in every directory. A pattern for paths matches the whole path of a program. A name without a
     /// slash has a path in each directory of [`TRUSTED`].
     pub fn find_denied(&self, name: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
-        let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
+        let base = base_name(name);
         if let Some(found) = self.find_name(base) {
             return Some(found);
         }

@@ -33,7 +33,7 @@ impl Policy {
     /// Returns all problems in the file as an error, sorted by place.
     pub fn load(text: &str) -> Result<Self, Vec<YamlFlaw>> {
         let tree = parse(text)?;
-        Self::read(&tree, &tree.to_json(), Reading::ToServe)
+        Self::read(&tree, &tree.to_json(), false)
     }
 
     /// Parses the policy in the field `name` of a JSON file, for example `rundown` of a `package.json`. Returns `None`
@@ -44,7 +44,7 @@ impl Policy {
     pub fn load_member(text: &str, name: &str) -> Result<Option<Self>, Vec<YamlFlaw>> {
         let tree = parse(text)?;
         tree.value(name)
-            .map(|tree| Self::read(tree, &tree.to_json(), Reading::ToServe))
+            .map(|tree| Self::read(tree, &tree.to_json(), false))
             .transpose()
     }
 
@@ -63,11 +63,14 @@ impl Policy {
     /// # Errors
     /// Returns all problems in the policy as an error.
     pub fn from_sealed(value: &Value) -> Result<Self, Vec<YamlFlaw>> {
-        Self::read(&YamlNode::of_json(value), value, Reading::Sealed)
+        Self::read(&YamlNode::of_json(value), value, true)
     }
 
-    fn read(tree: &YamlNode, value: &Value, reading: Reading) -> Result<Self, Vec<YamlFlaw>> {
-        let mut reader = Reader::new(reading);
+    fn read(tree: &YamlNode, value: &Value, is_sealed: bool) -> Result<Self, Vec<YamlFlaw>> {
+        let mut reader = Reader {
+            is_sealed,
+            ..Reader::default()
+        };
         let file = reader.file(tree);
         let Reader {
             mut flaws,
@@ -99,7 +102,10 @@ impl Policy {
 /// Returns all problems in the lists as an error.
 pub fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<YamlFlaw>> {
     let tree = YamlNode::of_json(value);
-    let mut reader = Reader::new(Reading::Sealed);
+    let mut reader = Reader {
+        is_sealed: true,
+        ..Reader::default()
+    };
     let keys = ["version", "run", "read", "write", "env", "closures"];
     tree.closed_map("the built-in lists", &keys, &mut reader.flaws);
     reader.version(&tree);
@@ -137,17 +143,11 @@ fn parse(text: &str) -> Result<YamlNode, Vec<YamlFlaw>> {
     yaml::parse(text, 1).map_err(|flaw| vec![flaw])
 }
 
-/// Purpose for which a policy is read.
-#[derive(PartialEq)]
-enum Reading {
-    /// A boundary will decide with the policy, so a pattern that can match nothing is an error.
-    ToServe,
-    /// A verifier repeats the decisions of another boundary, which may have fewer such checks.
-    Sealed,
-}
-
+#[derive(Default)]
 struct Reader {
-    reading: Reading,
+    /// True if a verifier repeats the decisions of another boundary, which may have fewer checks. False if a boundary
+    /// will decide with the policy, so that a pattern that can match nothing is an error.
+    is_sealed: bool,
     flaws: Vec<YamlFlaw>,
     compiled: Compiled,
     /// Number of patterns that were read so far.
@@ -155,15 +155,6 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(reading: Reading) -> Self {
-        Self {
-            reading,
-            flaws: Vec::new(),
-            compiled: Compiled::default(),
-            count: 0,
-        }
-    }
-
     fn file(&mut self, tree: &YamlNode) -> PolicyFile {
         self.version(tree);
         let known = [
@@ -311,10 +302,10 @@ impl Reader {
     /// directories.
     fn runbook(&mut self, node: &YamlNode) -> Option<(String, Pattern)> {
         let text = node.text("`runbook`", &mut self.flaws)?;
-        let is_new = self.reading == Reading::ToServe;
+        let is_sealed = self.is_sealed;
         let parse = || {
             let pattern = Pattern::parse_with(text, LeadingDots::Any, CaseSensitivity::Counts)?;
-            if is_new {
+            if !is_sealed {
                 possible_names::check_runbook(text)?;
             }
             Ok(pattern)
@@ -429,8 +420,7 @@ impl Reader {
             (ListSide::Deny, &mut patterns.deny),
         ] {
             for item in self.items(node, side.word(), MAX_LIST).unwrap_or_default() {
-                let Some(text) =
-                    item.text(&format!("a pattern of `{}`", side.word()), &mut self.flaws)
+                let Some(text) = item.text(&format!("a pattern of `{side}`"), &mut self.flaws)
                 else {
                     continue;
                 };
@@ -450,11 +440,11 @@ impl Reader {
         side: ListSide,
         text: &str,
     ) -> Option<ListedPattern> {
-        let is_new = self.reading == Reading::ToServe;
+        let is_sealed = self.is_sealed;
         let parse = || {
             let listed = ListedPattern::parse(kind, side, text)?;
             // A policy that an earlier version sealed may contain patterns without effect, and must stay readable.
-            if is_new {
+            if !is_sealed {
                 possible_names::check_listed(kind, side, text)?;
             }
             Ok(listed)
@@ -541,7 +531,7 @@ impl Reader {
         if let Some(sandbox) = node.value("sandbox") {
             rule.sandbox = Some(read_sandbox_rule(
                 sandbox,
-                self.reading == Reading::Sealed,
+                self.is_sealed,
                 what == "default",
                 &mut self.flaws,
             ));
@@ -603,7 +593,19 @@ fn read_sandbox_rule(
             None => {}
         }
     }
-    SandboxRule::allowing(most, network, may_be_off, programs)
+    SandboxRule {
+        limits: most.limits,
+        proc: most.proc,
+        read: most.read,
+        write: most.write,
+        deny: most.deny,
+        workdir: most.workdir,
+        network,
+        sockets: most.sockets,
+        run_as: most.run_as,
+        may_be_off,
+        programs,
+    }
 }
 
 /// Reads `{mode: any | listed, allow: [program]}`.

@@ -141,7 +141,8 @@ fn example(names: Names, tokens: &[PatternPart]) -> Result<String, String> {
             PatternPart::Slash => name.push('/'),
             // The shell expands a variable before policy sees a path.
             PatternPart::Literal('$')
-                if names == Names::Paths && begins_variable(tokens.get(at + 1)) =>
+                if names == Names::Paths
+                    && matches!(tokens.get(at + 1), Some(PatternPart::Literal(c)) if c.is_ascii_alphabetic() || *c == '_') =>
             {
                 return Err("$".to_owned());
             }
@@ -156,10 +157,6 @@ fn example(names: Names, tokens: &[PatternPart]) -> Result<String, String> {
         }
     }
     Ok(name)
-}
-
-fn begins_variable(next: Option<&PatternPart>) -> bool {
-    matches!(next, Some(PatternPart::Literal(c)) if c.is_ascii_alphabetic() || *c == '_')
 }
 
 /// Returns a character of a class that a name may have, if possible not the dot. A deny list ignores letter case, so

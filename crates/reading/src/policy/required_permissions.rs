@@ -132,7 +132,7 @@ fn permissions_of(
             more => format!("; and {more} more"),
         };
         let text = |(kind, what, place, rule): &(PermissionKind, String, _, AppliedRule)| {
-            format!("{} {what:?}{} ({rule})", kind.word(), at(*place))
+            format!("{kind} {what:?}{} ({rule})", at(*place))
         };
         let shown = things.iter().take(MAX_SHOWN).map(text);
         let message = format!(
@@ -282,16 +282,12 @@ fn decide_interpreter(
         return named;
     };
     let started = decide_command(ruling, program.as_str(), at, flags);
-    if matches!(
-        started.rule,
+    match started.rule {
         AppliedRule::Listed {
             side: ListSide::Deny,
             ..
-        }
-    ) {
-        started
-    } else {
-        named
+        } => started,
+        _ => named,
     }
 }
 
@@ -347,7 +343,7 @@ mod tests {
         check_sorted("/permissions", &permissions).expect("sorted and unique");
         Ok(permissions
             .iter()
-            .map(|one| format!("{} {} {}", one.kind.word(), one.what, one.why.word()))
+            .map(|one| format!("{} {} {}", one.kind, one.what, one.why))
             .collect())
     }
 

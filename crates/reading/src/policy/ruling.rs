@@ -233,7 +233,7 @@ impl fmt::Display for AppliedRule {
                 pattern,
                 origin,
             } => {
-                return write!(f, "{}.{} {pattern:?}, {origin}", kind.word(), side.word());
+                return write!(f, "{kind}.{side} {pattern:?}, {origin}");
             }
             Self::Unlisted {
                 mode,
@@ -244,7 +244,7 @@ impl fmt::Display for AppliedRule {
                 if *elsewhere {
                     f.write_str(" (a list allows this name, but only in system directories)")?;
                 }
-                write!(f, ", mode {}, {}", mode.value.word(), mode.origin)?;
+                write!(f, ", mode {}, {}", mode.value, mode.origin)?;
                 *deny_all
             }
             Self::Unknown {
@@ -257,8 +257,7 @@ impl fmt::Display for AppliedRule {
                 if let Some((kind, ListEntry { listed, origin })) = denied {
                     write!(
                         f,
-                        "; policy denies commands: {}.deny {:?}, {origin}",
-                        kind.word(),
+                        "; policy denies commands: {kind}.deny {:?}, {origin}",
                         listed.text()
                     )?;
                 }

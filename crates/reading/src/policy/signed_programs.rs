@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::{ProgramNames, Ruling};
+use crate::{ProgramNames, Ruling, base_name};
 use documents::{
     Layer, ListedProgram, OWN_PROGRAMS, PermissionKind, Profile, Program, ProgramList,
     StepDefinition, joined, listed_name,
@@ -54,20 +54,13 @@ pub fn check_list(
     }
     // A pattern for names matches the last segment of a path, so the directory of the program does not matter.
     let deny = &ruling.written.of(PermissionKind::Run).deny;
-    let file = |one: &ListedProgram| {
-        one.path
-            .as_str()
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    };
+
     let denied = list
         .programs()
         .iter()
         .filter(|one| one.path.as_str() != OWN_PROGRAMS)
         .filter(|one| {
-            [one.name.as_str(), &file(one)]
+            [one.name.as_str(), base_name(one.path.as_str())]
                 .iter()
                 .any(|name| deny.find_name(name).is_some())
                 && !is_interpreter(step, needed, &one.name)

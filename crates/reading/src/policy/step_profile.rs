@@ -11,8 +11,8 @@ use documents::{
 
 /// Sandbox values that the boundary's configuration gives to every run.
 pub struct PolicyProfile {
-    /// Required layers.
-    pub level: RequiredLayers,
+    /// Required layers. The list is signed, so a host that later supports fewer layers cannot run the step.
+    pub require: Vec<Layer>,
     /// Limits of a step that declares no limits.
     pub limits: Limits,
     /// Maximum of each limit that a step declares. A limit that policy sets for the runbook replaces this maximum.
@@ -22,27 +22,19 @@ pub struct PolicyProfile {
 impl PolicyProfile {
     /// Reads the limits and the layers from a sealed configuration.
     pub fn of(configuration: &Configuration) -> Self {
-        let level = match configuration.sandbox.level {
-            enforcement::Level::Strict => RequiredLayers::Strict,
+        let require = match configuration.sandbox.level {
+            enforcement::Level::Strict => STRICT.to_vec(),
+            // The layers that the host supported when the boundary sealed its configuration.
             enforcement::Level::BestEffort | enforcement::Level::Off => {
-                RequiredLayers::BestEffort(configuration.sandbox.require.clone())
+                configuration.sandbox.require.clone()
             }
         };
         Self {
-            level,
+            require,
             limits: configuration.limits.default.clone(),
             maximum: configuration.limits.maximum.clone(),
         }
     }
-}
-
-/// Shorthand for a list of required layers.
-pub enum RequiredLayers {
-    /// All layers of this version: [`STRICT`].
-    Strict,
-    /// Layers that the host supported when the boundary sealed its configuration. The list is signed, so a host that
-    /// later supports fewer layers cannot run the step.
-    BestEffort(Vec<Layer>),
 }
 
 /// Returns the effective profile of a step, without its list of programs. If the step may execute only listed programs,
@@ -127,11 +119,7 @@ pub fn effective(
         (Some(proc), _) => proc,
         (None, rule) => rule.as_ref().map_or(Proc::Minimal, |rule| rule.value),
     };
-    let require = match &given.level {
-        RequiredLayers::Strict => STRICT.to_vec(),
-        RequiredLayers::BestEffort(held) => held.clone(),
-    };
-    let mut profile = Profile::nothing(require, limits);
+    let mut profile = Profile::nothing(given.require.clone(), limits);
     errors.extend(host_access::give(
         &ruling.host,
         runbook,
@@ -158,15 +146,11 @@ pub fn effective(
 /// Returns the deny patterns of the policy lists, for a step that gets host paths. Patterns that begin with `{repo}` or
 /// `{tmp}` are left out, because `{repo}` and `{tmp}` are the run's own empty directories in a sandbox.
 fn listed_denies(ruling: &Ruling, writes: bool) -> impl Iterator<Item = String> {
-    let kinds: &[PermissionKind] = if writes {
-        &[PermissionKind::Read, PermissionKind::Write]
-    } else {
-        &[PermissionKind::Read]
-    };
-    kinds
-        .iter()
+    [PermissionKind::Read]
+        .into_iter()
+        .chain(writes.then_some(PermissionKind::Write))
         .flat_map(|kind| {
-            [&ruling.written, &*ruling.built_in].map(|lists| lists.of(*kind).deny.entries())
+            [&ruling.written, &*ruling.built_in].map(|lists| lists.of(kind).deny.entries())
         })
         .flatten()
         .map(|entry| entry.listed.text().to_string())
@@ -189,7 +173,7 @@ mod tests {
             ..Limits::default()
         };
         PolicyProfile {
-            level: RequiredLayers::Strict,
+            require: STRICT.to_vec(),
             limits: Limits::default(),
             maximum,
         }
@@ -358,13 +342,12 @@ mod tests {
 
     #[test]
     fn best_effort_requires_the_sealed_layers_in_sorted_order() {
-        let level =
-            RequiredLayers::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
+        let require = vec![Layer::Network, Layer::Capabilities, Layer::Network];
         let profile = effective(
             &ruling("{}"),
             "a",
             &DeclaredSandbox::default(),
-            &PolicyProfile { level, ..given() },
+            &PolicyProfile { require, ..given() },
         );
         assert_eq!(
             profile.map(|profile| profile.require),

@@ -54,13 +54,13 @@ type ParsedInfo = (
 /// Parses an info string whose id may be missing. Returns `None` if the fence is prose.
 pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<ParsedInfo> {
     let chars: Vec<char> = info.chars().collect();
-    let at = |index: usize| place.after(index);
+
     let open = chars.iter().position(|c| *c == '{')?;
     let words: String = chars[..open].iter().collect();
     let mut reader = Reader {
         chars: &chars,
         index: open + 1,
-        at: &at,
+        place,
         found: Vec::new(),
     };
     let read = reader.tokens();
@@ -78,19 +78,19 @@ pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> 
         return None;
     }
     let language = {
-        let begin = words.chars().take_while(|c| c.is_whitespace()).count();
+        let place = place.after(words.chars().take_while(|c| c.is_whitespace()).count());
         let word = words.trim();
         if word.contains(char::is_whitespace) {
             refuse(
                 flaws,
-                at(begin),
+                place,
                 format!(
                     "{word:?} is more than one word: write only the language before the braces"
                 ),
             );
         }
         (!word.is_empty()).then(|| PlacedText {
-            place: at(begin),
+            place,
             text: word.to_owned(),
         })
     };
@@ -136,7 +136,8 @@ enum Token {
 struct Reader<'a> {
     chars: &'a [char],
     index: usize,
-    at: &'a dyn Fn(usize) -> TextPlace,
+    /// Place of the first character.
+    place: TextPlace,
     found: Vec<Token>,
 }
 
@@ -170,14 +171,12 @@ impl Reader<'_> {
                     if text.is_empty() {
                         return Err(self.flaw(begin, "an id is missing after #: write #name"));
                     }
-                    self.found.push(Token::Id(PlacedText {
-                        place: (self.at)(begin + 1),
-                        text,
-                    }));
+                    let place = self.place.after(begin + 1);
+                    self.found.push(Token::Id(PlacedText { place, text }));
                 }
                 Some(_) => {
                     let key = PlacedText {
-                        place: (self.at)(begin),
+                        place: self.place.after(begin),
                         text: self.word(),
                     };
                     if key.text.is_empty() {
@@ -190,19 +189,14 @@ impl Reader<'_> {
                         return Err(self.flaw(begin, &self.without_value(&key.text)));
                     }
                     self.index += 1;
-                    let begin = self.index;
+                    let place = self.place.after(self.index);
                     let text = if self.peek() == Some('"') {
                         self.quoted()?
                     } else {
                         self.word()
                     };
-                    self.found.push(Token::Pair(
-                        key,
-                        PlacedText {
-                            place: (self.at)(begin),
-                            text,
-                        },
-                    ));
+                    self.found
+                        .push(Token::Pair(key, PlacedText { place, text }));
                 }
             }
         }
@@ -267,7 +261,7 @@ impl Reader<'_> {
     }
 
     fn flaw(&self, index: usize, message: &str) -> YamlFlaw {
-        YamlFlaw::new((self.at)(index), message)
+        YamlFlaw::new(self.place.after(index), message)
     }
 }
 

@@ -65,17 +65,8 @@ impl RunbookDirectoryWalk {
     }
 
     fn directory(&mut self, real: &Path, relative: &str, above: &mut Vec<PathBuf>) {
-        let entries = match fs::read_dir(real) {
-            Ok(entries) => entries,
-            Err(error) => {
-                return self.refuse(
-                    relative,
-                    format!(
-                        "the directory can't be read ({error}): repair or remove the directory"
-                    ),
-                );
-            }
-        };
+        let entries =
+            fs::read_dir(real).map_or_else(|error| vec![Err(error)], |entries| entries.collect());
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -121,8 +112,7 @@ impl RunbookDirectoryWalk {
         if !real.starts_with(&self.root) {
             return self.refuse(
                 relative,
-                "the link points out of the runbook directory: copy the file or directory to this place instead"
-                    .to_owned(),
+                "the link points out of the runbook directory: copy the file or directory to this place instead",
             );
         }
         if real.is_dir() || is_runbook {
@@ -141,7 +131,7 @@ impl RunbookDirectoryWalk {
             if above.contains(&real) {
                 return self.refuse(
                     relative,
-                    "the link points to a directory above: remove the link".to_owned(),
+                    "the link points to a directory above: remove the link",
                 );
             }
             if above.len() >= MAX_DEPTH {
@@ -158,10 +148,7 @@ impl RunbookDirectoryWalk {
         } else if is_runbook && real.is_file() {
             self.files.push((relative.to_owned(), real));
         } else if is_runbook {
-            self.refuse(
-                relative,
-                "this is not a regular file: remove the entry".to_owned(),
-            );
+            self.refuse(relative, "this is not a regular file: remove the entry");
         } else if [".md", ".mdx", ".markdown"]
             .iter()
             .any(|end| relative.to_ascii_lowercase().ends_with(end))
@@ -182,7 +169,7 @@ impl RunbookDirectoryWalk {
         }
     }
 
-    fn refuse(&mut self, relative: &str, message: String) {
+    fn refuse(&mut self, relative: &str, message: impl Into<String>) {
         let file = if relative.is_empty() {
             self.root.display().to_string()
         } else {

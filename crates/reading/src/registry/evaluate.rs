@@ -2,7 +2,6 @@
 //! meaning in every regex engine.
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex},
@@ -78,7 +77,7 @@ impl Evaluation<'_> {
             (ParameterType::Object, Value::Object(entries)) => self.object(one, entries, at),
             (_, Value::Null) => self.refuse(at, "null is not a value: leave out the parameter"),
             (kind, value) => {
-                let message = format!("{} is not of type \"{}\"", shown(value), kind.word());
+                let message = format!("{} is not of type \"{kind}\"", shown(value));
                 self.refuse(at, &message);
             }
         }
@@ -160,7 +159,7 @@ impl Evaluation<'_> {
         }
         // One error about an unknown parameter is enough, because the proposer then finds the mistake.
         if let Some(name) = entries.keys().find(|name| one.key(name).is_none()) {
-            let known: Vec<&str> = one.keys().map(|(name, _)| name.as_str()).collect();
+            let known = key_names(one);
             let message = if known.is_empty() {
                 format!(
                     "unknown parameter {:?}: this step takes none here",
@@ -179,6 +178,11 @@ impl Evaluation<'_> {
             message: cut(message),
         });
     }
+}
+
+/// Returns the names of the keys of an object.
+pub fn key_names(one: &Parameter) -> Vec<&str> {
+    one.keys().map(|(name, _)| name.as_str()).collect()
 }
 
 /// Returns a whole number within +-(2^53-1).
@@ -412,18 +416,20 @@ fn compile(pattern: &str) -> Result<Regex, String> {
             })
     };
     let written = build(pattern)?;
-    match translated(pattern) {
-        Cow::Borrowed(_) => Ok(written),
-        Cow::Owned(text) => build(&text),
+    let text = translated(pattern);
+    if text == pattern {
+        Ok(written)
+    } else {
+        build(&text)
     }
 }
 
 /// Replaces `\d`, `\w` and `\s` with the ASCII classes of ECMA-262, because the engine's own classes contain all of
 /// Unicode.
-fn translated(pattern: &str) -> Cow<'_, str> {
+fn translated(pattern: &str) -> String {
     let mut text = String::new();
     let mut chars = pattern.chars();
-    let mut changed = false;
+
     while let Some(c) = chars.next() {
         let escaped = if c == '\\' { chars.next() } else { None };
         let class = match escaped {
@@ -440,13 +446,8 @@ fn translated(pattern: &str) -> Cow<'_, str> {
             }
         };
         text.push_str(class);
-        changed = true;
     }
-    if changed {
-        Cow::Owned(text)
-    } else {
-        Cow::Borrowed(pattern)
-    }
+    text
 }
 
 /// Characters that are white space or line ends in ECMA-262.

@@ -8,6 +8,7 @@ use crate::{
     FencedBlock, TextLines, TextPlace, YamlFlaw, attributes, fenced_blocks,
     registry::front_matter::INTERPRETERS,
 };
+use documents::joined;
 
 /// Returns a remark if the block has a name in the form of another program: Pandoc, Runme, kramdown or R Markdown.
 pub fn of_other_form(block: &FencedBlock, lines: &TextLines<'_>) -> Option<YamlFlaw> {
@@ -22,9 +23,7 @@ pub fn of_other_form(block: &FencedBlock, lines: &TextLines<'_>) -> Option<YamlF
     let separates = |c: char| c.is_whitespace() || "{},:;\"'".contains(c);
     let language = info
         .split(separates)
-        .map(|word| word.trim_start_matches('.'));
-    let language = language
-        .into_iter()
+        .map(|word| word.trim_start_matches('.'))
         .find(|word| INTERPRETERS.contains(word) || *word == "shell");
     let names_step = |word: &str| match word.split_once('=') {
         Some((key, _)) => {
@@ -174,15 +173,13 @@ impl SharedRemarks {
             RemarkKind,
             (BTreeSet<String>, BTreeSet<TextPlace>),
         )| {
-            let names: Vec<String> = names.into_iter().collect();
             let lines: BTreeSet<usize> = places.iter().map(|place| place.line).collect();
-            let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
             let places_of = if lines.len() > 1 {
-                format!(" (lines {})", lines.join(", "))
+                format!(" (lines {})", joined(lines, ", "))
             } else {
                 String::new()
             };
-            let message = format!("{before}{}{after}{places_of}", names.join(", "));
+            let message = format!("{before}{}{after}{places_of}", joined(names, ", "));
             YamlFlaw::new(places.first().copied().unwrap_or_default(), message)
         };
         let mut remarks: Vec<YamlFlaw> = self.0.into_iter().map(remark).collect();

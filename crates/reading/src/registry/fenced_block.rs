@@ -50,6 +50,11 @@ impl FencedBlock {
         }
     }
 
+    /// Returns the first word of the info string, or an empty text.
+    pub fn first_word(&self) -> &str {
+        self.info.text.split_whitespace().next().unwrap_or_default()
+    }
+
     /// Returns the number of characters of the fence.
     pub fn length(&self) -> usize {
         self.info.place.column - self.fence.column
@@ -68,9 +73,9 @@ impl FencedBlock {
     /// Records if the block is closed. `whole` is the text of the block with its fences.
     pub fn end(&mut self, whole: &str) {
         // A closed block has its script and one more line, the closing fence.
-        let lines_of = |text: &str| text.matches('\n').count();
         let whole = whole.trim_end();
-        self.closed = lines_of(whole) == lines_of(&self.source) + 1 && whole.ends_with(self.mark);
+        let lines = whole.matches('\n').count();
+        self.closed = lines == self.lines() + 1 && whole.ends_with(self.mark);
     }
 
     /// Adds the errors that a block with a script can have: no closing fence, no script, or a large script.
@@ -131,16 +136,12 @@ pub fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<Fenc
                 }
                 in_block = false;
             }
-            Event::Text(piece) => match (found.last_mut(), &mut in_heading) {
+            Event::Text(piece) | Event::Code(piece) => match (found.last_mut(), &mut in_heading) {
                 (Some(block), _) if in_block => block.source.push_str(&piece),
                 (_, Some(heading)) => heading.push_str(&piece),
                 _ => {}
             },
-            Event::Code(piece) => {
-                if let Some(heading) = &mut in_heading {
-                    heading.push_str(&piece);
-                }
-            }
+
             Event::SoftBreak | Event::HardBreak => {
                 if let Some(heading) = &mut in_heading {
                     heading.push(' ');

@@ -27,7 +27,10 @@ use documents::{Approvals, DeclaredSandbox, GroupSource, Parameter};
 /// Settings in the front matter for every step of the file.
 pub struct FrontMatter {
     pub title: Option<String>,
-    pub params: DeclaredParams,
+    /// Declaration of all parameters, which most steps of the file share.
+    pub params: Arc<Parameter>,
+    /// True if the parameters have a flaw, so that they are unknown.
+    pub params_unread: bool,
     pub approvals: Approvals,
     /// Limits and sandbox permissions of every step. Sandbox permissions that only a single step may declare are not
     /// included.
@@ -35,48 +38,13 @@ pub struct FrontMatter {
     pub interpreter: Option<String>,
 }
 
-/// Parameters that the front matter declares.
-pub struct DeclaredParams {
-    /// Declaration of all parameters, which most steps of the file share.
-    all: Arc<Parameter>,
-    /// True if the parameters have a flaw, so that they are unknown.
-    pub unread: bool,
-}
-
-impl DeclaredParams {
-    fn none(unread: bool) -> Self {
-        Self {
-            all: Parameter::object(BTreeMap::new(), Vec::new()).into(),
-            unread,
-        }
-    }
-
-    pub fn names(&self) -> Vec<&str> {
-        self.all.keys().map(|(name, _)| name.as_str()).collect()
-    }
-
-    /// Returns the declaration of the parameters. If `only` is given, the result contains only these parameters.
-    pub fn declared(&self, only: Option<&[String]>) -> Arc<Parameter> {
-        let Some(only) = only else {
-            return Arc::clone(&self.all);
-        };
-        let mut declared = Parameter::clone(&self.all);
-        if let Some(properties) = &mut declared.properties {
-            properties.retain(|name, _| only.contains(name));
-        }
-        if let Some(required) = &mut declared.required {
-            required.retain(|name| only.contains(name));
-        }
-        declared.into()
-    }
-}
-
 impl FrontMatter {
     /// Returns the settings of a file without front matter.
     pub fn absent() -> Self {
         Self {
             title: None,
-            params: DeclaredParams::none(false),
+            params: Parameter::object(BTreeMap::new(), Vec::new()).into(),
+            params_unread: false,
             approvals: Approvals::unspecified(),
             sandbox: DeclaredSandbox::default(),
             interpreter: None,
@@ -148,7 +116,10 @@ pub fn read(
                     found.title = noted(title(text), value.place, flaws);
                 }
             }
-            "params" => found.params = params(value, flaws),
+            "params" => match params(value, flaws) {
+                Some(params) => found.params = params.into(),
+                None => found.params_unread = true,
+            },
             "approvals" => {
                 found.approvals = read_approvals(value, GroupSource::OrWhomPolicyNames, flaws)
                     .unwrap_or(found.approvals);
@@ -234,7 +205,8 @@ pub fn interpreter(text: &str) -> Result<String, String> {
     Err(unknown("interpreter", text, &INTERPRETERS))
 }
 
-fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
+/// Returns the declaration of all parameters, or `None` if the declaration has a flaw.
+fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Parameter> {
     if !matches!(node.kind, YamlKind::Map(_)) {
         refuse(
             flaws,
@@ -244,17 +216,11 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
                 node.word()
             ),
         );
-        return DeclaredParams::none(true);
+        return None;
     }
     // If the value of `type` is a text, `params` is a complete schema. If the value of `type` is a map, `type` is the
     // name of a parameter.
-    let whole = matches!(
-        node.value("type"),
-        Some(YamlNode {
-            kind: YamlKind::Text(_),
-            ..
-        })
-    );
+    let whole = node.value("type").and_then(YamlNode::as_text).is_some();
     let written = if whole {
         node.to_json()
     } else {
@@ -270,10 +236,7 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
         Ok(schema) => {
             let mut all = Parameter::clone(schema.declared());
             all.required.get_or_insert_default().sort();
-            DeclaredParams {
-                all: all.into(),
-                unread: false,
-            }
+            Some(all)
         }
         Err(found) => {
             for flaw in found {
@@ -281,9 +244,19 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
                 let place = node.place_of(inner.unwrap_or(&flaw.pointer));
                 refuse(flaws, place, flaw.message);
             }
-            DeclaredParams::none(true)
+            None
         }
     }
+}
+
+/// Returns the beginning and the end of the first line that is one of the marks.
+pub fn end_of(text: &str, marks: &[&str]) -> Option<(usize, usize)> {
+    let mut at = 0;
+    text.split_inclusive('\n').find_map(|line| {
+        let begin = at;
+        at += line.len();
+        marks.contains(&line.trim_end()).then_some((begin, at))
+    })
 }
 
 /// Keys whose values the program reads.

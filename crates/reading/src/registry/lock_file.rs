@@ -91,24 +91,18 @@ impl LockFile {
         let changed = steps
             .iter()
             .filter_map(|(step, digest)| match self.steps.get(step) {
-                None => Some((
-                    step.clone(),
-                    format!("{step} is not in {LOCK_FILE}: {ADVICE}"),
-                )),
-                Some(locked) if locked != digest => Some((
-                    step.clone(),
-                    format!("{step} is {digest}, and {LOCK_FILE} has {locked}: {ADVICE}"),
-                )),
+                None => Some((step, format!("is not in {LOCK_FILE}"))),
+                Some(locked) if locked != digest => {
+                    Some((step, format!("is {digest}, and {LOCK_FILE} has {locked}")))
+                }
                 Some(_) => None,
             });
         let removed = self.steps.keys().filter(|step| !steps.contains_key(*step));
-        let removed = removed.map(|step| {
-            (
-                step.clone(),
-                format!("{step} is in {LOCK_FILE}, but in no runbook: {ADVICE}"),
-            )
-        });
-        changed.chain(removed).collect()
+        let removed = removed.map(|step| (step, format!("is in {LOCK_FILE}, but in no runbook")));
+        changed
+            .chain(removed)
+            .map(|(step, what)| (step.clone(), format!("{step} {what}: {ADVICE}")))
+            .collect()
     }
 }
 

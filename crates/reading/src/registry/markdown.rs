@@ -4,19 +4,22 @@
 //! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
 //! module does not parse the script of a block.
 
+use std::sync::Arc;
+
 use crate::{
     BYTE_ORDER_MARK, DeclaredNeeds, FenceInfo, FencedBlock, FoundStep, FrontMatter, Page,
     PlacedText, ReadPage, RemarkKind, RunbookFiles, ScriptOrigin, TextLines, TextPlace, YamlFlaw,
     add_step, attributes, check_characters, check_declared, check_path, fenced_blocks, noted,
     plain_definition, refuse,
     registry::{
+        evaluate::key_names,
         fence_remarks::{self, SharedRemarks},
         front_matter,
     },
     step_ref,
     yaml::{self, unknown},
 };
-use documents::{Format, StepDefinition};
+use documents::{Format, Parameter, StepDefinition};
 
 /// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the
 /// file is prose.
@@ -35,8 +38,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         // Without a valid front matter, every block of the file would give an error too.
         Err(flaw) => return Some(ReadPage::of_flaws(vec![flaw])),
     };
-    if let Err(flaw) = check_file_name(path) {
-        flaws.push(flaw);
+    if noted(check_path(path), TextPlace::START, &mut flaws).is_none() {
         return Some(ReadPage::of_flaws(flaws));
     }
     let mut remarks = SharedRemarks::default();
@@ -44,9 +46,10 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     let mut has_step = false;
     let blocks = fenced_blocks(text, body, &lines);
     for block in &blocks {
-        flaws.extend(runnable(block));
-        if block.info.text.split_whitespace().next() == Some("file") {
-            remarks.add(FILE_BLOCK, "file", block.fence);
+        match block.first_word() {
+            "runnable" => refuse(&mut flaws, block.fence, RUNNABLE_BLOCK),
+            "file" => remarks.add(FILE_BLOCK, "file", block.fence),
+            _ => {}
         }
         let before = flaws.len();
         let info = attributes::read(&block.info.text, block.info.place, &mut flaws);
@@ -65,11 +68,9 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         refuse(&mut flaws, TextPlace::START, message);
     }
     // Without its parameters, each script would give more errors.
-    let steps = if front.params.unread {
-        Vec::new()
-    } else {
-        found
-    };
+    if front.params_unread {
+        found.clear();
+    }
     page_remarks.extend(fence_remarks::hidden_fences(
         text,
         &blocks,
@@ -78,7 +79,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     page_remarks.extend(remarks.into_remarks());
     page_remarks.sort();
     Some(ReadPage {
-        steps,
+        steps: found,
         flaws,
         remarks: page_remarks,
     })
@@ -89,19 +90,9 @@ const FILE_BLOCK: RemarkKind = (
     "; name files of the directory with files=...",
 );
 
-/// Checks that the name of a runbook file can be the first part of step references.
-pub(crate) fn check_file_name(path: &str) -> Result<(), YamlFlaw> {
-    check_path(path).map_err(|message| YamlFlaw::new(TextPlace::START, message))
-}
-
-/// Returns an error if the block belongs to another runbook format.
-fn runnable(block: &FencedBlock) -> Option<YamlFlaw> {
-    (block.info.text.split_whitespace().next() == Some("runnable")).then(|| {
-        let message = "a ```runnable block has no effect in a file with `countersign: 1`: write the language and an id, \
-                       for example ```python {#name}, or remove the front matter";
-        YamlFlaw::new(block.fence, message)
-    })
-}
+/// Message about a block of another runbook format.
+const RUNNABLE_BLOCK: &str = "a ```runnable block has no effect in a file with `countersign: 1`: write the language and an id, \
+                              for example ```python {#name}, or remove the front matter";
 
 /// Reads the step of one block. If a block has a flaw, the block gives no step, and reading continues. `directory` has
 /// the files that the block may name.
@@ -144,10 +135,8 @@ pub(super) fn step(
         let read = match key.text.as_str() {
             "title" => front_matter::title(&value.text).map(|text| title = Some(text)),
             "exclusive" => exclusive_name(&value.text).map(|name| exclusive = Some(name)),
-            "params" if front.params.unread => Ok(()),
-            "params" => {
-                chosen(&value.text, &front.params.names()).map(|names| params = Some(names))
-            }
+            "params" if front.params_unread => Ok(()),
+            "params" => chosen(&value.text, &front.params).map(|chosen| params = Some(chosen)),
             "sandbox" if value.text == "off" => Ok(()),
             "sandbox" => Err(unknown("value of sandbox", &value.text, &["off"])),
             name => needs.add(name, &value.text),
@@ -169,7 +158,7 @@ pub(super) fn step(
         .or_else(|| front.title.clone())
         .unwrap_or_else(|| info.id.text.clone());
     let mut definition = StepDefinition {
-        params: front.params.declared(params.as_deref()),
+        params: params.unwrap_or_else(|| Arc::clone(&front.params)),
         approvals: front.approvals.clone(),
         exclusive,
         ..plain_definition(
@@ -227,26 +216,33 @@ fn exclusive_name(text: &str) -> Result<String, String> {
     ))
 }
 
-/// Returns the declared parameters that the step uses. If the text is empty (`params=""`), the step uses no parameters.
-fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
-    let mut names = Vec::new();
-    if text.is_empty() {
-        return Ok(names);
+/// Returns the declaration of the parameters that the step uses. If the text is empty (`params=""`), the step uses no
+/// parameters.
+fn chosen(text: &str, all: &Parameter) -> Result<Arc<Parameter>, String> {
+    let known = key_names(all);
+    let names = match text {
+        "" => Vec::new(),
+        _ => attributes::listed_names(text, "parameter")?,
+    };
+    if let Some(name) = names.iter().find(|name| !known.contains(name)) {
+        return Err(if known.is_empty() {
+            format!(
+                "the front matter declares no `params`, so the step can't use {name:?}: declare the parameter in \
+                 the front matter"
+            )
+        } else {
+            unknown("parameter", name, &known)
+        });
     }
-    for name in attributes::listed_names(text, "parameter")? {
-        if !known.contains(&name) {
-            return Err(if known.is_empty() {
-                format!(
-                    "the front matter declares no `params`, so the step can't use {name:?}: declare the parameter in \
-                     the front matter"
-                )
-            } else {
-                unknown("parameter", name, known)
-            });
-        }
-        names.push(name.to_owned());
+    let is_chosen = |name: &String| names.contains(&name.as_str());
+    let mut declared = all.clone();
+    if let Some(properties) = &mut declared.properties {
+        properties.retain(|name, _| is_chosen(name));
     }
-    Ok(names)
+    if let Some(required) = &mut declared.required {
+        required.retain(is_chosen);
+    }
+    Ok(declared.into())
 }
 
 /// Returns the YAML of a Countersign front matter and the offset of the body. Returns `None` if the file is prose.
@@ -257,15 +253,7 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str
         .strip_prefix("---\n")
         .or_else(|| marked.strip_prefix("---\r\n"))?;
     let offset = text.len() - rest.len();
-    let mut at = 0;
-    let mut end = None;
-    for line in rest.split_inclusive('\n') {
-        if ["---", "..."].contains(&line.trim_end()) {
-            end = Some((at, at + line.len()));
-            break;
-        }
-        at += line.len();
-    }
+    let end = front_matter::end_of(rest, &["---", "..."]);
     let yaml = end.map_or(rest, |(end, _)| &rest[..end]);
     let ours = yaml.lines().any(|line| {
         ["countersign", "\"countersign\"", "'countersign'"]

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     ParameterError, escape,
-    registry::evaluate::{ParameterPatterns, evaluate},
+    registry::evaluate::{ParameterPatterns, evaluate, key_names},
     yaml,
 };
 use documents::{
@@ -284,9 +284,7 @@ impl Checker<'_> {
         ] {
             if is_there && kind != of_kind {
                 let message = format!(
-                    "`{word}` is only for {} and has no effect on {}: remove `{word}`",
-                    of_kind.word(),
-                    kind.word()
+                    "`{word}` is only for {of_kind} and has no effect on {kind}: remove `{word}`"
                 );
                 self.flaw(&format!("{at}/{word}"), message);
             }
@@ -357,8 +355,8 @@ impl Checker<'_> {
         for (index, name) in one.required.iter().flatten().enumerate() {
             let at = format!("{at}/required/{index}");
             if one.key(name).is_none() {
-                let known: Vec<&str> = one.keys().map(|(name, _)| name.as_str()).collect();
-                self.flaw(&at, yaml::unknown("parameter in `required`", name, &known));
+                let message = yaml::unknown("parameter in `required`", name, &key_names(one));
+                self.flaw(&at, message);
             } else if !seen.insert(name) {
                 self.flaw(
                     &at,

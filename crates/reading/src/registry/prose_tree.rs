@@ -5,8 +5,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use markdown::{
-    Constructs, ParseOptions,
-    mdast::{AttributeContent, AttributeValue, Node},
+    ParseOptions,
+    mdast::{AttributeContent, AttributeValue, MdxJsxAttribute, Node},
 };
 
 use crate::registry::gruntwork::elements::{AMPERSAND, checked_text, options as page_options};
@@ -26,22 +26,14 @@ pub fn prose_tree(name: &str, text: &str) -> Result<Node, String> {
         .filter(|byte| matches!(byte, b'*' | b'_' | b'~'))
         .count()
         <= MAX_EMPHASIS;
-    let options = if name.ends_with(".mdx") {
-        let mut options = page_options();
-        options.constructs.attention = emphasis;
-        options.constructs.gfm_table = true;
-        options
+    let mut options = if name.ends_with(".mdx") {
+        page_options()
     } else {
-        let constructs = Constructs {
-            frontmatter: true,
-            attention: emphasis,
-            ..Constructs::gfm()
-        };
-        ParseOptions {
-            constructs,
-            ..ParseOptions::gfm()
-        }
+        ParseOptions::gfm()
     };
+    options.constructs.attention = emphasis;
+    options.constructs.frontmatter = true;
+    options.constructs.gfm_table = true;
     let parsed = catch_unwind(AssertUnwindSafe(|| markdown::to_mdast(&hidden, &options)));
     let tree = parsed.map_err(|_| "the parser of Markdown can't read the page".to_owned())?;
     tree.map_err(|message| original(&message.reason))
@@ -64,10 +56,10 @@ pub fn text_attribute(node: &Node, name: &str) -> Option<String> {
         _ => return None,
     };
     attributes.iter().find_map(|attribute| match attribute {
-        AttributeContent::Property(property) if property.name == name => match &property.value {
-            Some(AttributeValue::Literal(text)) => Some(text.clone()),
-            Some(AttributeValue::Expression(_)) | None => None,
-        },
+        AttributeContent::Property(MdxJsxAttribute {
+            name: known,
+            value: Some(AttributeValue::Literal(text)),
+        }) if known == name => Some(text.clone()),
         _ => None,
     })
 }

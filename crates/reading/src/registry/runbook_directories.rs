@@ -288,23 +288,16 @@ fn skip(
 fn first_of_duplicates(found: &[(StepPlace, usize, FoundStep)]) -> Vec<FileProblem> {
     let mut first: BTreeMap<&StepRef, &StepPlace> = BTreeMap::new();
     let mut errors = Vec::new();
-    for (
-        at,
-        _,
-        FoundStep {
-            definition: step, ..
-        },
-    ) in found
-    {
-        match first.get(&step.reference) {
+    for (at, _, step) in found {
+        let reference = &step.definition.reference;
+        match first.get(reference) {
             None => {
-                first.insert(&step.reference, at);
+                first.insert(reference, at);
             }
             Some(other) => {
                 let StepPlace { file, place, .. } = at;
                 let message = format!(
-                    "the step {} is also at {file}:{place}: change the id of one of the two steps",
-                    step.reference
+                    "the step {reference} is also at {file}:{place}: change the id of one of the two steps"
                 );
                 errors.push(FileProblem::of_step(other, message));
             }

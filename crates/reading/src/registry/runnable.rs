@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     BYTE_ORDER_MARK, FenceInfo, FencedBlock, FoundStep, FrontMatter, Page, PlacedText, ReadPage,
-    TextLines, TextPlace, YamlFlaw, add_step, attributes, check_characters, check_file_name,
+    TextLines, TextPlace, YamlFlaw, add_step, attributes, check_characters, check_path,
     fenced_blocks, noted, put_files, refuse,
     registry::{
         fence_remarks::hidden_fences,
@@ -42,7 +42,11 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         page.text.len() - marked.unwrap_or(page.text).len(),
         &lines,
     );
-    let of_kind = |kind| blocks.iter().filter(move |block| first_word(block) == kind);
+    let of_kind = |kind| {
+        blocks
+            .iter()
+            .filter(move |block| block.first_word() == kind)
+    };
     let mut remarks = blocks.iter().filter_map(near_miss).collect::<Vec<_>>();
     let is_runnable = |info: &str| info.split_whitespace().next() == Some("runnable");
     remarks.extend(hidden_fences(page.text, &blocks, is_runnable));
@@ -56,7 +60,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     let mut flaws = Vec::new();
     check_characters(page.text, &lines, &mut flaws);
     flaws.extend(marked.map(|_| YamlFlaw::new(lines.place(0), BYTE_ORDER_MARK)));
-    flaws.extend(check_file_name(page.name).err());
+    noted(check_path(page.name), TextPlace::START, &mut flaws);
     if !flaws.is_empty() {
         return Some(ReadPage::of_flaws(flaws));
     }
@@ -77,7 +81,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
 
 /// Returns a remark about a block that was probably meant as a step.
 fn near_miss(block: &FencedBlock) -> Option<YamlFlaw> {
-    let word = first_word(block);
+    let word = block.first_word();
     let begins = word
         .get(.."runnable".len())
         .is_some_and(|begin| begin.eq_ignore_ascii_case("runnable"));
@@ -87,15 +91,6 @@ fn near_miss(block: &FencedBlock) -> Option<YamlFlaw> {
         );
         YamlFlaw::new(block.fence, message)
     })
-}
-
-fn first_word(block: &FencedBlock) -> &str {
-    block
-        .info
-        .text
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
 }
 
 /// Returns the files of all `file` blocks, sorted by path.

@@ -243,10 +243,7 @@ pub fn step_ref(path: &str, id: &str) -> Result<StepRef, String> {
 /// # Errors
 /// Returns a message that states the allowed form of a path.
 pub fn check_path(path: &str) -> Result<(), String> {
-    if format!("{path}:x").parse::<StepRef>().is_ok() {
-        return Ok(());
-    }
-    Err(format!(
+    step_ref(path, "x").map(drop).map_err(|_| format!(
         "{path:?} can't be part of a step reference: rename the file; use letters, digits and . _ -, at most 255 bytes"
     ))
 }

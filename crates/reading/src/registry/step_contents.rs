@@ -479,16 +479,11 @@ fn unknown_variables(step: &StepDefinition) -> Vec<TemplateFlaw> {
         if before.ends_with(is_name) || is_comment || known.contains(&name) {
             continue;
         }
-        let is_optional = ['-', '=', '+', '?']
-            .iter()
-            .any(|c| after.trim_start_matches(':').starts_with(*c));
-        match (before.ends_with('$'), before.ends_with("${")) {
-            (true, _) => {}
-            (_, true) if !is_optional => {}
-            _ => {
-                set.push(name);
-                continue;
-            }
+        let after = after.trim_start_matches(':');
+        let is_required = before.ends_with("${") && !after.starts_with(['-', '=', '+', '?']);
+        if !before.ends_with('$') && !is_required {
+            set.push(name);
+            continue;
         }
         let hint = nearest(name, &known)
             .map(|near| format!(" (did you mean ${near}?)"))

@@ -3,8 +3,8 @@
 use crate::{
     CallWord, CommandList, CompoundCommand, Context, Dialect, FoundKind, HOLE, NOT_FOUND, Pipeline,
     ReadScript, Redirect, Script, ScriptCall, ScriptFinding, ScriptWalk, Shell, ShellNode,
-    SimpleCommand, SyntaxFlaw, TextPlace, UnknownReason, Word, WordPart, is_known, is_trap,
-    opens_index,
+    SimpleCommand, SyntaxFlaw, TextPlace, UnknownReason, Word, WordPart, base_name, is_known,
+    is_trap, opens_index,
     shell::{
         commands::{assigns_for_bash, writes_a_file},
         script_walk::{
@@ -127,18 +127,9 @@ impl ScriptWalk<'_> {
         let context = Context {
             bodies: &read.bodies,
             dialect,
-            via: &[],
             here: true,
-            function: None,
             top: true,
-            named: None,
-            body: false,
-            captured: false,
-            aside: false,
-            input: None,
-            fed: false,
-            ended: false,
-            nested: 0,
+            ..Context::default()
         };
         self.list(&read.list, context)?;
         if self.unset || self.functions.contains("read") || self.undefined.contains("read") {
@@ -428,7 +419,7 @@ impl ScriptWalk<'_> {
                 .get(1)
                 .is_some_and(|word| word.exact && word.text != "-v");
         let called = self.functions.contains(name) || self.undefined.contains(name);
-        !called && (prints || !is_known(name.rsplit('/').next().unwrap_or(name)))
+        !called && (prints || !is_known(base_name(name)))
     }
 
     /// Records the effects of a word's expansion, and the word itself if its evaluation may run a command.
@@ -517,18 +508,6 @@ impl ScriptWalk<'_> {
         }
     }
 
-    /// Returns the number of results that the walk has found.
-    pub fn count(&self) -> usize {
-        self.found.len()
-    }
-
-    /// Returns the results after the first `count` results.
-    pub fn found_since(&self, count: usize) -> impl Iterator<Item = &FoundKind> {
-        self.found[count.min(self.found.len())..]
-            .iter()
-            .map(|raw| &raw.what)
-    }
-
     /// Records the command in `words`, and the commands that this command runs as a wrapper.
     pub fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some((first, arguments)) = words.split_first() else {
@@ -569,7 +548,7 @@ impl ScriptWalk<'_> {
         if context.here && self.functions.contains(name) && context.function.is_none() {
             self.may_call();
         }
-        let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
+        let base = base_name(name);
         // A function may have the name of a wrapper. The call still counts as a call of the wrapper too, because the
         // function may be undefined at run time.
         let known = is_known(base);

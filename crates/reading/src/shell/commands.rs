@@ -229,27 +229,19 @@ impl ScriptWalk<'_> {
         if name.is_some_and(settings::is_integer) {
             (self.evaluates, self.integers) = (true, true);
         }
+        let is_harmless = match name {
+            Some("PATH") => settings::keeps_programs(word.source()),
+            Some("IFS") => word.exactly().is_some_and(settings::keeps_numbers),
+            _ => false,
+        };
         match name {
-            Some("PATH") if settings::keeps_programs(word.source()) => {
-                self.found.push(raw(
-                    word,
-                    FoundKind::HarmlessSetting("PATH".to_owned()),
-                    context,
-                ));
+            Some(name) if is_harmless => {
+                let what = FoundKind::HarmlessSetting(name.to_owned());
+                self.found.push(raw(word, what, context));
             }
             Some("IFS") => {
-                let kept = word.exactly().is_some_and(settings::keeps_numbers);
-                let what = if kept {
-                    FoundKind::HarmlessSetting
-                } else {
-                    FoundKind::Setting
-                };
-                let into = if kept {
-                    &mut self.found
-                } else {
-                    &mut self.separators
-                };
-                into.push(raw(word, what("IFS".to_owned()), context));
+                let what = FoundKind::Setting("IFS".to_owned());
+                self.separators.push(raw(word, what, context));
             }
             Some(name) if settings::changes(name) => {
                 self.found

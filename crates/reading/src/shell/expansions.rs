@@ -261,12 +261,12 @@ impl Parser<'_> {
                 }
                 b'\\' => {
                     self.pos += 1;
-                    let Some(character) = self.text[self.pos..].chars().next() else {
+                    let character = self.next_character();
+                    if character.is_empty() {
                         return self
                             .guard("the script ends with a backslash: remove the backslash");
-                    };
-                    text.push(character);
-                    self.pos += character.len_utf8();
+                    }
+                    text.push_str(character);
                 }
                 b'\'' if quoted => {
                     let from = self.pos;

@@ -343,6 +343,11 @@ static BY_NAME: LazyLock<HashMap<&'static str, (ArgumentReading, u16)>> = LazyLo
     PROGRAMS.iter().flat_map(names).collect()
 });
 
+/// Returns the name of a program without its directory.
+pub fn base_name(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
+}
+
 /// Returns what the parser reads in the arguments of the program `name`, a name without a directory.
 pub fn reading(name: &str) -> ArgumentReading {
     match BY_NAME.get(name) {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ArgumentReading, ByteOrigin, Dialect, FoundKind, HOLE, MAX_DEPTH, Shell, ShellNode, SyntaxFlaw,
-    UnknownPart, UnknownReason, Word, is_known,
+    UnknownPart, UnknownReason, Word, base_name, is_known,
     shell::{programs::reading, syntax},
 };
 
@@ -27,7 +27,7 @@ pub struct RawFinding {
 }
 
 /// Circumstances of a command in the script.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Context<'a> {
     /// Bodies of the here-documents of the surrounding text.
     pub bodies: &'a [Word],
@@ -60,16 +60,7 @@ pub struct Context<'a> {
     pub nested: usize,
 }
 
-impl<'a> Context<'a> {
-    /// Returns the context of a command that the surrounding shell runs for a builtin with the context `outside`.
-    /// `functions` is true if the command can be a function of this shell.
-    pub fn within(self, outside: Context<'a>, functions: bool) -> Self {
-        Self {
-            here: outside.here && functions,
-            ..self
-        }
-    }
-
+impl Context<'_> {
     /// Returns true if the innermost wrapper has one of `names`.
     pub fn is_behind(self, names: &[&str]) -> bool {
         self.via
@@ -297,10 +288,7 @@ pub struct CallWord {
 impl ScriptCall {
     /// Returns the name of the program without its directory, or an empty text.
     pub fn program(&self) -> &str {
-        self.words
-            .first()
-            .and_then(|name| name.text.rsplit('/').next())
-            .unwrap_or_default()
+        self.words.first().map_or("", |name| base_name(&name.text))
     }
 }
 
@@ -375,11 +363,7 @@ impl ScriptWalk<'_> {
             };
             (word.text.as_str(), origin)
         } else {
-            joined = words
-                .iter()
-                .map(|word| word.text.as_str())
-                .collect::<Vec<_>>()
-                .join(" ");
+            joined = documents::joined(words.iter().map(|word| &word.text), " ");
             (joined.as_str(), ByteOrigin::Fixed(first.at))
         };
         let hidden = words
@@ -585,9 +569,7 @@ impl ScriptWalk<'_> {
             .filter(|_| context.here && context.nested == 0)?;
         let at = words.iter().position(is_parameters)?;
         let first = &words[0];
-        let runs = |first: &str| {
-            is_known(first.rsplit('/').next().unwrap_or(first)) || self.passing.contains(first)
-        };
+        let runs = |first: &str| is_known(base_name(first)) || self.passing.contains(first);
         if at > 0 && !first.exactly().is_some_and(runs) {
             return None;
         }
@@ -667,11 +649,6 @@ impl ScriptWalk<'_> {
             (Some(function), _) => drop(self.moved.insert(function.to_owned())),
             (None, _) => {}
         }
-    }
-
-    /// Records that names may get another meaning, for example through an alias.
-    pub fn renames(&mut self) {
-        self.moves = true;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     CHANGES_READING, Done, HOLE, LOGIN, NO_TEXT, NOT_NAMED, OptionGrammar, READING, TextReader,
-    UnknownReason, Word, WordPart, WrapperCall, is_known,
+    UnknownReason, Word, WordPart, WrapperCall, base_name, is_known,
     shell::{
         expansions::evaluates,
         grammars::{EXEC, MAPFILE, RESERVED},
@@ -41,7 +41,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         {
             words.remove(0);
         }
-        let context = self.shell_context(true);
+        let context = self.shell_context();
         self.finding.text(&words, TextReader::Here, context)
     }
 
@@ -77,12 +77,12 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         if resets {
             return Ok(());
         }
-        let context = self.shell_context(true);
+        let context = self.shell_context();
         self.finding.text(&[action], TextReader::Here, context)
     }
 
     pub fn alias(&mut self) -> Done {
-        self.finding.renames();
+        self.finding.moves = true;
         for word in self.arguments {
             // In dash, `alias -x=rm` defines an alias with the name `-x`.
             if word.exactly().is_some_and(|text| !text.contains('=')) {
@@ -107,12 +107,12 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 && !RESERVED.contains(&name);
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b" _./:,+@%-=".contains(&byte);
             let first = value.split(' ').next().unwrap_or_default();
-            let base = first.rsplit_once('/').map_or(first, |(_, base)| base);
+
             let simple = value.bytes().all(plain)
                 && plain_name
                 && !value.ends_with(' ')
                 && !first.contains('=')
-                && !is_known(base)
+                && !is_known(base_name(first))
                 && !RESERVED.contains(&first)
                 && !matches!(first, "" | "in");
             if !simple {
@@ -136,7 +136,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     ..value
                 }
             };
-            let context = self.shell_context(true);
+            let context = self.shell_context();
             self.finding.text(&[&text], TextReader::Here, context)?;
         }
         Ok(())
@@ -163,7 +163,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             self.arguments,
             0,
         );
-        self.resolve(options.rest, 0, false)
+        self.resolve(options.rest)
     }
 
     /// `exec`
@@ -373,7 +373,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             return Ok(());
         };
         for value in options.values(&["C"]) {
-            let context = self.shell_context(true);
+            let context = self.shell_context();
             self.finding
                 .text_and_more(value, TextReader::Here, context)?;
         }

@@ -2,41 +2,36 @@
 
 use crate::{
     ByteOrigin, CHANGES_READING, Done, FoundKind, LOGIN, READING, TextReader, UNKNOWN_OPTION,
-    UnknownReason, Word, WrapperCall,
+    UnknownReason, Word, WrapperCall, base_name,
     shell::{script_walk::SHELL_ARGUMENT, syntax},
 };
 
 impl<'a> WrapperCall<'_, '_, 'a> {
     /// Reads the commands that a shell takes from standard input.
     pub fn standard_input(&mut self, reader: TextReader) -> Done {
-        match self.inside.input {
-            Some(body) => {
-                let before = self.finding.count();
-                self.finding.text(&[body], reader, self.inside)?;
-                if body.text.trim_end_matches('\n').contains('\n')
-                    && !self.read_as_a_whole(body, reader, before)
-                {
-                    self.unknown(
-                        self.name,
-                        UnknownReason::programs(
-                            "a command may read a part of the script from standard input: use `-c '...'`, or give the \
-                             command `</dev/null`",
-                        ),
-                    );
-                }
-                Ok(())
-            }
-            None => {
-                self.unknown(
-                    self.name,
-                    UnknownReason::programs(
-                        "a shell runs commands from its standard input, which are not in the script: write the \
-                         commands after `-c`, or in a here-document",
-                    ),
-                );
-                Ok(())
-            }
+        let Some(body) = self.inside.input else {
+            return self.unknown_rest(
+                self.name,
+                UnknownReason::programs(
+                    "a shell runs commands from its standard input, which are not in the script: write the \
+                     commands after `-c`, or in a here-document",
+                ),
+            );
+        };
+        let before = self.finding.found.len();
+        self.finding.text(&[body], reader, self.inside)?;
+        if body.text.trim_end_matches('\n').contains('\n')
+            && !self.read_as_a_whole(body, reader, before)
+        {
+            self.unknown(
+                self.name,
+                UnknownReason::programs(
+                    "a command may read a part of the script from standard input: use `-c '...'`, or give the \
+                     command `</dev/null`",
+                ),
+            );
         }
+        Ok(())
     }
 
     /// Returns true if a shell that reads `body` line by line runs only the commands that the walk found since
@@ -47,9 +42,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             !body.text.contains("select") && !body.text.contains("\\\n"),
             true,
         );
-        for what in self.finding.found_since(before) {
-            let name = match what {
-                FoundKind::Command(name) => name.rsplit('/').next().unwrap_or_default(),
+        for raw in &self.finding.found[before..] {
+            let name = match &raw.what {
+                FoundKind::Command(name) => base_name(name),
                 FoundKind::Setting(_) | FoundKind::HarmlessSetting(_) => continue,
                 FoundKind::Function(_) | FoundKind::Unknown(_) => "",
             };

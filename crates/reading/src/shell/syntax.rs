@@ -13,9 +13,10 @@ pub const HOLE: char = '\u{10FFFE}';
 pub const MAX_DEPTH: usize = 100;
 
 /// Grammar of a text.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub enum Dialect {
     /// GNU bash, called as `bash` or as `sh`.
+    #[default]
     Bash,
     /// dash and similar shells, with the POSIX grammar only.
     Dash,
@@ -53,7 +54,6 @@ impl ByteOrigin {
 }
 
 /// Result of parsing a text.
-#[derive(Default)]
 pub struct Script {
     pub list: CommandList,
     /// Bodies of here-documents, to which redirections refer by index.
@@ -320,16 +320,19 @@ impl Word {
 /// Parses a text, and returns all commands before the first error.
 pub fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Script {
     let mut parser = Parser::new(text, dialect, origin, depth);
-    let mut script = Script::default();
-    script.flaw = parser.whole(&mut script.list).err();
-    script.bodies = parser.bodies;
-    script.comments = parser.comments;
+    let mut list = CommandList::new();
+    let flaw = parser.whole(&mut list).err();
     // The parser reads the command after `coproc` twice.
-    script.comments.sort_unstable();
-    script.comments.dedup();
-    script.evaluates = parser.evaluates;
-    script.differs = parser.differs;
-    script
+    parser.comments.sort_unstable();
+    parser.comments.dedup();
+    Script {
+        list,
+        bodies: parser.bodies,
+        comments: parser.comments,
+        evaluates: parser.evaluates,
+        differs: parser.differs,
+        flaw,
+    }
 }
 
 /// Parser of a text.

@@ -168,19 +168,12 @@ impl Parser<'_> {
                     w.pattern(at, true);
                 }
                 b'[' => {
-                    if kind == WordPosition::First
-                        && w.plain
-                        && is_name(&w.word.text)
-                        && self.bash()
-                    {
-                        self.subscript(w)?;
-                        continue;
-                    }
-                    if kind == WordPosition::Element
-                        && w.word.text.is_empty()
-                        && w.plain
-                        && self.bash()
-                    {
+                    let is_index = match kind {
+                        WordPosition::First => is_name(&w.word.text),
+                        WordPosition::Element => w.word.text.is_empty(),
+                        _ => false,
+                    };
+                    if is_index && w.plain && self.bash() {
                         self.subscript(w)?;
                         continue;
                     }
@@ -228,7 +221,7 @@ impl Parser<'_> {
                     self.literal(w, 1);
                     self.after_equals(w)?;
                 }
-                _ => self.run(w),
+                _ => self.run(w, |byte| SPECIAL[usize::from(byte)]),
             }
         }
     }
@@ -249,11 +242,11 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads bytes literally, up to the next special byte.
-    pub fn run(&mut self, w: &mut WordBuilder) {
+    /// Reads at least one byte literally, and all bytes up to the next special byte.
+    fn run(&mut self, w: &mut WordBuilder, is_special: impl Fn(u8) -> bool) {
         let bytes = self.text.as_bytes();
         let start = self.pos;
-        while self.pos < bytes.len() && !SPECIAL[usize::from(bytes[self.pos])] {
+        while self.pos < bytes.len() && !is_special(bytes[self.pos]) {
             self.pos += 1;
         }
         if start == self.pos {
@@ -455,32 +448,20 @@ impl Parser<'_> {
                     }
                 },
                 b'$' | b'`' => self.expansion(byte, w, quote)?,
-                _ => {
-                    let bytes = self.text.as_bytes();
-                    let start = self.pos;
-                    while self.pos < bytes.len()
-                        && !matches!(bytes[self.pos], b'"' | b'\\' | b'$' | b'`')
-                    {
-                        self.pos += 1;
-                    }
-                    if start == self.pos {
-                        self.pos += 1;
-                    }
-                    w.word.text.push_str(&self.text[start..self.pos]);
-                }
+                _ => self.run(w, |byte| matches!(byte, b'"' | b'\\' | b'$' | b'`')),
             }
         }
     }
 
     /// Reads the character after a backslash.
     pub fn character(&mut self, w: &mut WordBuilder) -> Read<()> {
-        let Some(character) = self.text[self.pos..].chars().next() else {
+        let character = self.next_character();
+        if character.is_empty() {
             return self.guard("the script ends with a backslash: remove the backslash");
-        };
-        w.word.text.push(character);
+        }
+        w.word.text.push_str(character);
         w.word.quoted = true;
         w.plain = false;
-        self.pos += character.len_utf8();
         Ok(())
     }
 
@@ -491,20 +472,13 @@ impl Parser<'_> {
             let Some(byte) = bytes.get(self.pos) else {
                 return self.syntax("a single quote is not closed: add the closing quote");
             };
+            if !matches!(byte, b'\'' | b'\\') {
+                self.run(w, |byte| matches!(byte, b'\'' | b'\\'));
+                continue;
+            }
             self.pos += 1;
             if *byte == b'\'' {
                 return Ok(());
-            }
-            if *byte != b'\\' {
-                let start = self.pos - 1;
-                while bytes
-                    .get(self.pos)
-                    .is_some_and(|byte| !matches!(byte, b'\'' | b'\\'))
-                {
-                    self.pos += 1;
-                }
-                w.word.text.push_str(&self.text[start..self.pos]);
-                continue;
             }
             let Some(escape) = bytes.get(self.pos).copied() else {
                 return self.syntax("a single quote is not closed: add the closing quote");
@@ -541,11 +515,11 @@ impl Parser<'_> {
                 w.word.text.push(char::from(simple));
             }
             if !matches!(escape, b'x' | b'u' | b'U' | b'0'..=b'7') && simple == 0 {
-                let Some(character) = self.text[self.pos..].chars().next() else {
+                let character = self.next_character();
+                if character.is_empty() {
                     return self.syntax("a single quote is not closed: add the closing quote");
-                };
-                w.word.text.push(character);
-                self.pos += character.len_utf8();
+                }
+                w.word.text.push_str(character);
             }
         }
     }

@@ -50,7 +50,7 @@ pub fn run(
         "trap" => call.trap(),
         "alias" => call.alias(),
         "command" => call.lookup(),
-        "builtin" => call.resolve(arguments, 0, false),
+        "builtin" => call.resolve(arguments),
         "exec" => call.exec(),
         "env" => call.env(),
         "xargs" => call.xargs(),
@@ -107,17 +107,17 @@ pub fn run(
                         word.source().to_owned()
                     }
                 };
-                let source: Vec<String> = words.iter().map(text).collect();
+
                 call.unknown(
                     &Word {
-                        raw: Some(source.join(" ").into()),
+                        raw: Some(documents::joined(words.iter().map(text), " ").into()),
                         ..Word::clone(words[0])
                     },
                     STARTS_OTHERS,
                 );
             }
             if base == "enable" {
-                call.finding.renames();
+                call.finding.moves = true;
             }
             Ok(())
         }
@@ -161,20 +161,22 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// Returns the context of a command that the surrounding shell runs for the wrapper.
-    pub fn shell_context(&self, functions: bool) -> Context<'a> {
-        self.inside.within(self.outside, functions)
+    /// Returns the context of a command that the surrounding shell runs for the wrapper. The command can be a function
+    /// of this shell.
+    pub fn shell_context(&self) -> Context<'a> {
+        Context {
+            here: self.outside.here,
+            ..self.inside
+        }
     }
 
-    pub fn resolve(&mut self, words: &[Word], skip: usize, functions: bool) -> Done {
-        let context = self.shell_context(functions);
+    pub fn resolve(&mut self, words: &[Word]) -> Done {
         // `command -- x`, `builtin -- x`
-        let words = &words[skip.min(words.len())..];
         let words = match words.split_first() {
             Some((first, rest)) if first.exactly() == Some("--") => rest,
             _ => words,
         };
-        self.finding.resolve(words, context)
+        self.finding.resolve(words, self.inside)
     }
 
     /// Reads the options of a wrapper whose command follows after `operands` words. If the options cannot be read, the
@@ -194,7 +196,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 } else {
                     why
                 };
-                self.finding.unknown(word, why, self.inside);
+                self.unknown(word, why);
                 let stuck = words
                     .iter()
                     .position(|other| std::ptr::eq(other, word))
@@ -216,7 +218,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         match read(grammar, self.arguments) {
             Ok(options) => Some(options),
             Err((word, why)) => {
-                self.finding.unknown(word, why, self.inside);
+                self.unknown(word, why);
                 None
             }
         }
@@ -255,7 +257,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         let options = self.before_command(&ENV, words, 0);
         for name in options.values(&["a", "argv0"]) {
             if name.known().is_empty() || name.known().starts_with('-') {
-                self.finding.unknown(name, LOGIN, self.inside);
+                self.unknown(name, LOGIN);
             }
         }
         for name in options.values(&["u", "unset"]) {
@@ -467,7 +469,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             .values(&["o"])
             .filter(|setting| !is_plain_ssh_setting(setting))
         {
-            self.finding.unknown(setting, SSH_OPTION, self.inside);
+            self.unknown(setting, SSH_OPTION);
         }
         let Some((host, words)) = options.rest.split_first() else {
             return Ok(());

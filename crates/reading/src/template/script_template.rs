@@ -1,9 +1,6 @@
 //! Parses, checks and renders the templates of scripts.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -289,7 +286,6 @@ impl ScriptTemplate {
 
     /// Adds a flaw for each parameter whose schema allows values that its place does not take.
     pub(super) fn check_values(mut self, source: &str, schema: &Parameter) -> Self {
-        let mut flaws = Vec::new();
         for one in self.uses.iter().filter(|one| one.number) {
             if schema
                 .key(&one.parameter)
@@ -300,7 +296,8 @@ impl ScriptTemplate {
                      numbers, or a pattern of digits such as `^[0-9]+$`",
                     one.parameter
                 );
-                flaws.push(TemplateFlaw::new(source, one.offset, message));
+                self.flaws
+                    .push(TemplateFlaw::new(source, one.offset, message));
             }
         }
         for one in self
@@ -322,7 +319,8 @@ impl ScriptTemplate {
                 ),
                 _ => continue,
             };
-            flaws.push(TemplateFlaw::new(source, one.offset, message));
+            self.flaws
+                .push(TemplateFlaw::new(source, one.offset, message));
         }
         let allows = |one: &Parameter| {
             one.allows_dash() || one.items.as_ref().is_some_and(|items| items.allows_dash())
@@ -331,7 +329,6 @@ impl ScriptTemplate {
             .filter(|name| schema.key(name).is_some_and(allows))
             .cloned()
             .collect();
-        self.flaws.append(&mut flaws);
         self
     }
 
@@ -345,26 +342,19 @@ impl ScriptTemplate {
         })
     }
 
-    /// Returns a script with the commands of all branches and with a harmless value in each place. Policy reads this
-    /// script before the parameters of a run are known. Returns `source` for a language that policy does not read.
-    pub fn sample<'s>(&self, source: &'s str) -> Cow<'s, str> {
-        let all: String = self.samples().map(|(_, text)| text.as_str()).collect();
-        if all.is_empty() {
-            Cow::Borrowed(source)
-        } else {
-            Cow::Owned(all)
-        }
-    }
-
-    /// Returns the definition that policy reads before the parameters are known: its source is [`Self::sample`].
+    /// Returns the definition that policy reads before the parameters of a run are known: the script has the commands
+    /// of all branches, and a harmless value in each place. The script of a language that policy does not read stays.
     pub fn sampled(&self, definition: &StepDefinition) -> StepDefinition {
-        StepDefinition {
-            source: self.sample(&definition.source).into_owned(),
-            ..definition.clone()
+        let all: String = self.samples().map(|(_, text)| text.as_str()).collect();
+        let mut sampled = definition.clone();
+        if !all.is_empty() {
+            sampled.source = all;
         }
+        sampled
     }
 
-    /// Returns, for each line of [`Self::sample`], the number of the line of `source` from which it comes.
+    /// Returns, for each line of the script of [`Self::sampled`], the number of the line of `source` from which it
+    /// comes.
     pub fn sample_lines(&self, source: &str) -> Vec<usize> {
         let mut lines = Vec::new();
         for (variant, _) in self.samples() {
@@ -501,14 +491,16 @@ fn as_text(source: &str, at: usize, name: &str) -> String {
 }
 
 fn template_language(name: &str) -> Option<TemplateLanguage> {
-    Some(match name {
-        "bash" => TemplateLanguage::Shell(Shell::Bash),
-        "sh" | "dash" => TemplateLanguage::Shell(Shell::Sh),
-        "python" | "python3" => TemplateLanguage::Code(CodeLanguage::Python),
-        "node" | "javascript" => TemplateLanguage::Code(CodeLanguage::JavaScript),
-        "go" => TemplateLanguage::Code(CodeLanguage::Go),
+    if let Some(shell) = Shell::of(name) {
+        return Some(TemplateLanguage::Shell(shell));
+    }
+    let language = match name {
+        "python" | "python3" => CodeLanguage::Python,
+        "node" | "javascript" => CodeLanguage::JavaScript,
+        "go" => CodeLanguage::Go,
         _ => return None,
-    })
+    };
+    Some(TemplateLanguage::Code(language))
 }
 
 pub fn parameter<'p>(name: &str, params: &'p Value) -> Result<&'p Value, RenderError> {

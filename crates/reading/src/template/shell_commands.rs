@@ -335,18 +335,13 @@ fn test_rule(words: &[Word], at: usize) -> Result<SlotRule, &'static str> {
     let negated =
         usize::from(arguments.len() > 2 && arguments[0].exact && arguments[0].text == "!");
     let arguments = &arguments[negated..];
-    let operator = |word: &Word| {
-        if word.exact {
-            word.text.clone()
-        } else {
-            String::new()
-        }
-    };
     match arguments {
-        [one, _] if at == negated + 2 && ONE_OPERAND.contains(&operator(one).as_str()) => {
+        [one, _]
+            if at == negated + 2 && one.exactly().is_some_and(|one| ONE_OPERAND.contains(&one)) =>
+        {
             Ok(SlotRule::default())
         }
-        [_, middle, _] if at != negated + 2 => match operator(middle).as_str() {
+        [_, middle, _] if at != negated + 2 => match middle.exactly().unwrap_or_default() {
             "=" | "==" | "!=" | "<" | ">" | "-nt" | "-ot" | "-ef" => Ok(SlotRule::default()),
             "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" => Ok(SlotRule {
                 number: true,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    CommandList, CompoundCommand, HOLE, Redirect, Script, ShellNode, SimpleCommand, SlotRule, Word,
+    CommandList, HOLE, Redirect, Script, ShellNode, SimpleCommand, SlotRule, Word,
     template::shell_commands::{
         DECIDES, VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, is_make,
         is_program_of_make, reads_code, simple_reads_code,
@@ -95,32 +95,23 @@ impl SlotRules<'_> {
     /// true if it recorded a new function.
     fn find_functions(&mut self, list: &CommandList) -> bool {
         let mut found = false;
-        for node in list.iter().flat_map(|pipeline| &pipeline.nodes) {
-            match node {
-                ShellNode::Function { name, body } => {
-                    if !self.functions.contains(&name.text) && reads_code(body, &self.functions) {
-                        self.functions.push(name.text.clone());
-                        found = true;
-                    }
-                    if !self.evaluating.contains(&name.text) && self.evaluates(body) {
-                        self.evaluating.push(name.text.clone());
-                        found = true;
-                    }
-                    if let ShellNode::Compound(compound) = &**body {
-                        found |= self.find_in_lists(compound);
-                    }
+        for mut node in list.iter().flat_map(|pipeline| &pipeline.nodes) {
+            if let ShellNode::Function { name, body } = node {
+                if !self.functions.contains(&name.text) && reads_code(body, &self.functions) {
+                    self.functions.push(name.text.clone());
+                    found = true;
                 }
-                ShellNode::Compound(compound) => found |= self.find_in_lists(compound),
-                ShellNode::Simple(_) => {}
+                if !self.evaluating.contains(&name.text) && self.evaluates(body) {
+                    self.evaluating.push(name.text.clone());
+                    found = true;
+                }
+                node = body;
             }
-        }
-        found
-    }
-
-    fn find_in_lists(&mut self, compound: &CompoundCommand) -> bool {
-        let mut found = false;
-        for list in &compound.lists {
-            found |= self.find_functions(list);
+            if let ShellNode::Compound(compound) = node {
+                for list in &compound.lists {
+                    found |= self.find_functions(list);
+                }
+            }
         }
         found
     }

@@ -567,24 +567,15 @@ impl Condition {
         &'v self,
         value: &dyn Fn(&ValueName) -> Result<&'v Value, RenderError>,
     ) -> Result<bool, RenderError> {
+        let each = |all: &'v [Self]| -> Result<Vec<bool>, RenderError> {
+            all.iter().map(|one| one.holds(value)).collect()
+        };
         Ok(match self {
             Self::Value(name) => is_true(value(name)?),
             Self::Literal(literal) => is_true(literal),
             Self::Not(inner) => !inner.holds(value)?,
-            Self::And(all) => {
-                let mut holds = true;
-                for one in all {
-                    holds &= one.holds(value)?;
-                }
-                holds
-            }
-            Self::Or(all) => {
-                let mut holds = false;
-                for one in all {
-                    holds |= one.holds(value)?;
-                }
-                holds
-            }
+            Self::And(all) => !each(all)?.contains(&false),
+            Self::Or(all) => each(all)?.contains(&true),
             Self::Equal(all) => compare(all, value)?,
             Self::Differ(all) => !compare(all, value)?,
         })

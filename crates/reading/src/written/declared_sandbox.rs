@@ -9,9 +9,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{YamlFlaw, YamlKind, YamlNode, noted, refuse, yaml::unknown};
 use documents::{
-    AllowedHost, Approvals, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, GroupName,
-    GroupSource, IdentError, MAX_NAMED_PROGRAMS, OWN_PROGRAMS, Proc, Program, ProgramMode,
-    Timestamp, Workdir, check_host,
+    AllowedHost, Approvals, DeclaredLimits, DeclaredNetwork, GroupName, GroupSource, IdentError,
+    MAX_NAMED_PROGRAMS, OWN_PROGRAMS, Proc, Program, ProgramMode, Timestamp, Workdir, check_host,
 };
 
 /// Reads a word of the type `T` that is in `known`. The list `known` can lack some words of the type.
@@ -242,40 +241,6 @@ pub struct ProgramsRule {
 }
 
 impl SandboxRule {
-    /// Returns the rule that allows at most the declaration `most`, whose network `network` replaces.
-    pub fn allowing(
-        most: DeclaredSandbox,
-        network: Option<DeclaredNetwork<AllowedHost>>,
-        may_be_off: Option<bool>,
-        programs: Option<ProgramsRule>,
-    ) -> Self {
-        let DeclaredSandbox {
-            limits,
-            proc,
-            read,
-            write,
-            deny,
-            workdir,
-            network: _,
-            sockets,
-            run_as,
-            off_reason: _,
-        } = most;
-        Self {
-            limits,
-            proc,
-            read,
-            write,
-            deny,
-            workdir,
-            network,
-            sockets,
-            run_as,
-            may_be_off,
-            programs,
-        }
-    }
-
     /// Adds a later rule for the same step. The values of the later rule replace the earlier values, but the deny
     /// patterns of both rules remain.
     pub fn add(&mut self, later: &Self) {

@@ -14,7 +14,7 @@ use crate::{
 use documents::{
     AllowedHost, DeclaredNetwork, DeclaredSandbox, HostRefusal, ISOLATED, Layer, MAX_HOSTS,
     Network, NetworkMode, Proc, Profile, Workdir, check_host, check_unresolved, check_user,
-    is_localhost, shortened,
+    is_localhost, joined, shortened,
 };
 
 documents::words! {
@@ -145,7 +145,7 @@ impl SandboxPermission {
             Self::Network => declared.network = network_of_step(node, flaws),
             Self::Sockets => declared.sockets = list(node, "`sockets`", check_host_path, flaws),
             Self::Workdir | Self::Proc | Self::RunAs | Self::Off => {
-                let Some(text) = node.text(&format!("`{}`", self.word()), flaws) else {
+                let Some(text) = node.text(&format!("`{self}`"), flaws) else {
                     return;
                 };
                 noted(self.read_text(text, declared), node.place, flaws);
@@ -280,8 +280,8 @@ impl SandboxPermission {
                     if asked.is_empty() {
                         return Ok(());
                     }
-                    let entries: Vec<_> = all.iter().map(rule_entry).collect();
-                    let entries = format!("network: {{allow: [{}]}}", entries.join(", "));
+                    let entries = joined(all.iter().map(rule_entry), ", ");
+                    let entries = format!("network: {{allow: [{entries}]}}");
                     refuse(&format!("network={}", asked.join(",")), &entries)
                 }
             },
@@ -444,13 +444,11 @@ pub fn check_declared(declared: &DeclaredSandbox) -> Result<(), String> {
         ));
     }
     let written = serde_json::to_value(declared).unwrap_or_default();
-    let others = SandboxPermission::ALL
-        .into_iter()
-        .filter(|other| *other != SandboxPermission::Off);
+    let is_written = |other: &SandboxPermission| {
+        *other != SandboxPermission::Off && written.get(other.word()).is_some()
+    };
     if declared.off_reason.is_some()
-        && let Some(other) = others
-            .into_iter()
-            .find(|other| written.get(other.word()).is_some())
+        && let Some(other) = SandboxPermission::ALL.into_iter().find(is_written)
     {
         return Err(format!(
             "with sandbox=off nothing enforces `{}`: remove one of the two",
@@ -490,39 +488,37 @@ const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 /// # Errors
 /// Returns a message with the error and the text to write instead.
 pub fn check_host_path(text: &str) -> Result<(), String> {
-    let refuse = |why: String| Err(format!("the path {:?} {why}", shortened(text)));
+    let refuse = |why: &str| Err(format!("the path {:?} {why}", shortened(text)));
     if text.len() > MAX_PATH_BYTES {
-        return refuse(format!(
+        return refuse(&format!(
             "is longer than {MAX_PATH_BYTES} bytes: name a directory above this path"
         ));
     }
     if text.chars().any(char::is_control) {
-        return refuse(
-            "contains a line break or another control character: rename the file".to_owned(),
-        );
+        return refuse("contains a line break or another control character: rename the file");
     }
     if !text.starts_with('/') {
-        return refuse("is relative: write a path that begins with /".to_owned());
+        return refuse("is relative: write a path that begins with /");
     }
     if text.contains(['*', '?', '[', '{']) {
-        return refuse("looks like a pattern: name the directory itself".to_owned());
+        return refuse("looks like a pattern: name the directory itself");
     }
     let plain: Vec<&str> = text
         .split('/')
         .filter(|part| !part.is_empty() && *part != ".")
         .collect();
     if plain.contains(&"..") {
-        return refuse("contains `..`: write the path without `..`".to_owned());
+        return refuse("contains `..`: write the path without `..`");
     }
     if plain.is_empty() {
-        return refuse("is the whole host: name only the paths that the step needs".to_owned());
+        return refuse("is the whole host: name only the paths that the step needs");
     }
     let plain = format!("/{}", plain.join("/"));
     if plain != text {
-        return refuse(format!("is not in its plain form: write {plain}"));
+        return refuse(&format!("is not in its plain form: write {plain}"));
     }
     if let Some(own) = OWN.into_iter().find(|own| is_at_or_below(text, own)) {
-        return refuse(format!(
+        return refuse(&format!(
             "is below {own}, and each run has its own {own}: remove the path"
         ));
     }
@@ -530,19 +526,16 @@ pub fn check_host_path(text: &str) -> Result<(), String> {
         .into_iter()
         .find(|own| text != "/tmp" && is_at_or_below(own, text))
     {
-        return refuse(format!(
+        return refuse(&format!(
             "would cover {own}, and each run has its own {own}: name only the paths that the step needs"
         ));
     }
     if is_at_or_below(text, "/var/tmp") {
-        return refuse(
-            "is below /var/tmp, and each run has its own /var/tmp: remove the path".to_owned(),
-        );
+        return refuse("is below /var/tmp, and each run has its own /var/tmp: remove the path");
     }
     if ["/tmp", "/etc"].contains(&text) {
         return refuse(
-            "can't be given as a whole, because each run gets its own: name the paths below that the step needs"
-                .to_owned(),
+            "can't be given as a whole, because each run gets its own: name the paths below that the step needs",
         );
     }
     Ok(())
@@ -560,29 +553,25 @@ pub fn is_at_or_below(path: &str, directory: &str) -> bool {
 /// # Errors
 /// Returns a message with the error and the text to write instead.
 pub fn check_pattern(text: &str) -> Result<(), String> {
-    let refuse = |why: String| Err(format!("the deny pattern {:?} {why}", shortened(text)));
+    let refuse = |why: &str| Err(format!("the deny pattern {:?} {why}", shortened(text)));
     if text.len() > MAX_PATTERN_BYTES {
-        return refuse(format!(
+        return refuse(&format!(
             "is longer than {MAX_PATTERN_BYTES} bytes: write several patterns"
         ));
     }
     if text.chars().any(char::is_control) {
-        return refuse(
-            "contains a line break or another control character: remove the character".to_owned(),
-        );
+        return refuse("contains a line break or another control character: remove the character");
     }
     if text.matches('*').count() > MAX_STARS {
-        return refuse(format!(
+        return refuse(&format!(
             "has more than {MAX_STARS} stars: write several patterns"
         ));
     }
     if text.chars().all(|c| "*?/.".contains(c)) {
-        return refuse(
-            "matches everything: name the files to hide, for example \"**/.env\"".to_owned(),
-        );
+        return refuse("matches everything: name the files to hide, for example \"**/.env\"");
     }
     if !text.starts_with('/') && !text.starts_with("**/") {
-        return refuse(format!(
+        return refuse(&format!(
             "must begin with / or **/: write for example **/{}",
             shortened(text)
         ));

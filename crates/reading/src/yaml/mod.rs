@@ -9,7 +9,7 @@ pub(crate) mod text_lines;
 
 use std::{fmt, sync::LazyLock};
 
-use granit_parser::{Event, Options, Parser, ScalarStyle};
+use granit_parser::{Event, Marker, Options, Parser, ScalarStyle};
 use regex::Regex;
 
 /// A place in a file: line and column in characters, both counted from 1. The place `0:0` means that the value does not
@@ -181,21 +181,16 @@ fn parse_as(
         takes_fractions,
         read,
     };
+    let place_of = |marker: &Marker| TextPlace {
+        line: marker.line() + first_line - 1,
+        column: marker.col() + 1,
+    };
     for item in Parser::new_from_str_with_options(text, options) {
         let (event, span) = item.map_err(|error| {
-            let at = error.marker();
-            YamlFlaw::new(
-                TextPlace {
-                    line: at.line() + first_line - 1,
-                    column: at.col() + 1,
-                },
-                format!("not readable as YAML: {}", error.info()),
-            )
+            let message = format!("not readable as YAML: {}", error.info());
+            YamlFlaw::new(place_of(error.marker()), message)
         })?;
-        let place = TextPlace {
-            line: span.start.line() + first_line - 1,
-            column: span.start.col() + 1,
-        };
+        let place = place_of(&span.start);
         // The parser reports an absent value as the text `~`.
         if let (Event::Scalar(_, ScalarStyle::Plain, 0, None), true) =
             (&event, span.start.index() == span.end.index())

@@ -121,17 +121,22 @@ impl YamlNode {
         None
     }
 
+    /// Returns the text, or `None` if the value is not a text.
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.kind {
+            YamlKind::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Returns the text, or records an error if the value is not a text.
     pub fn text(&self, what: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
-        if let YamlKind::Text(text) = &self.kind {
-            return Some(text);
+        let text = self.as_text();
+        if text.is_none() {
+            let message = format!("{what} must be text, not {}", self.word());
+            refuse(flaws, self.place, message);
         }
-        refuse(
-            flaws,
-            self.place,
-            format!("{what} must be text, not {}", self.word()),
-        );
-        None
+        text
     }
 
     /// Returns the items of a list, or records an error if the value is not a list.

@@ -40,8 +40,9 @@ pub struct NamePatterns {
     whole: Option<RegexSet>,
     /// Patterns for paths below an allowed directory, or `None` if there are none.
     below: Option<RegexSet>,
-    /// Sockets that the run may use.
-    sockets: Vec<PathBuf>,
+    /// Sockets that the run may use. All others are denied, because a process that can read a directory can connect to
+    /// its sockets.
+    pub sockets: Vec<PathBuf>,
 }
 
 /// The denied names below one directory.
@@ -116,15 +117,6 @@ impl NamePatterns {
             below: compile(below)?,
             sockets: Vec::new(),
         })
-    }
-
-    /// Adds the sockets that the run may use. All others are denied, because a process that can read a directory can
-    /// connect to its sockets.
-    pub fn with_sockets(self, sockets: &[String]) -> Self {
-        Self {
-            sockets: sockets.iter().map(PathBuf::from).collect(),
-            ..self
-        }
     }
 
     /// Returns true if a pattern denies `below`, a path relative to the directory `allowed`.
@@ -262,11 +254,7 @@ impl Looked {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();
         if known.blind || surely {
-            let lists = roots
-                .iter()
-                .zip(&found)
-                .map(|((_, allowed), found)| (*allowed, found.linked.as_slice()));
-            out_of_reach.extend(with_names_elsewhere(lists));
+            out_of_reach.extend(with_names_elsewhere(roots, &found));
         }
         let files = Rc::new(known.files);
         let links: Rc<BTreeSet<FileId>> = Rc::new(
@@ -300,11 +288,11 @@ fn changed(stat: &Stat) -> i128 {
 }
 
 /// Returns the files that have a name outside the searched directories, or in a directory that can't be listed.
-fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])>) -> Vec<FileId> {
+fn with_names_elsewhere(roots: &[(BorrowedFd<'_>, &Path)], found: &[Found]) -> Vec<FileId> {
     // A searched directory may contain another searched directory, so count each name once.
     let mut seen: BTreeMap<FileId, (BTreeSet<PathBuf>, u128)> = BTreeMap::new();
-    for (allowed, linked) in lists {
-        for file in linked {
+    for ((_, allowed), found) in roots.iter().zip(found) {
+        for file in &found.linked {
             let (names, links) = seen.entry(file.inode).or_default();
             names.insert(allowed.join(&file.path));
             *links = file.links;
@@ -600,8 +588,9 @@ mod tests {
         std::fs::hard_link(path("plain"), path("sub/other")).expect("a link");
         std::fs::hard_link(path("secrets/key"), path("sub/deep/copy")).expect("a link");
         symlink(".env", path("sub/link")).expect("a link");
-        let patterns = NamePatterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
-        let patterns = patterns.with_sockets(&[path("sub/open").display().to_string()]);
+        let mut patterns =
+            NamePatterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
+        patterns.sockets = vec![path("sub/open")];
         let root = open(home.path(), DIRECTORY).expect("open");
         let found = patterns
             .find(&[(root.as_fd(), home.path())], false)

@@ -106,8 +106,8 @@ pub fn own_root(
         sources.push(Source::take(&path, MOUNT_READ_ONLY | MOUNT_NO_EXEC)?);
     }
     let profile = &request.profile;
-    let deny = NamePatterns::new(&profile.deny).map_err(SetupFailure::other)?;
-    let deny = deny.with_sockets(&profile.sockets);
+    let mut deny = NamePatterns::new(&profile.deny).map_err(SetupFailure::other)?;
+    deny.sockets = profile.sockets.iter().map(Into::into).collect();
     let closed = Source::open("/dev/null")?;
     let mut shown = Vec::new();
     for path in profile.read.iter().chain(&profile.sockets) {
@@ -213,16 +213,36 @@ pub fn own_root(
     seal("/", MOUNT_READ_ONLY).at(SetupStage::Mounts, "seal the new root")?;
 
     let mut grants = std::mem::take(&mut places.grants);
+    grant_paths(&mut grants, request, &host, signed, write);
+    Ok(StepPaths {
+        work: work.into(),
+        home: places.home.clone().unwrap_or_else(|| HOME.into()),
+        masked: (!profile.deny.is_empty() || masked > 0).then_some(masked),
+        tmp: "/tmp".into(),
+        script: beside_files.unwrap_or_else(|| Path::new("/run/step").join(script)),
+        params: "/run/step/params.json".into(),
+        grants,
+        places,
+        new_files,
+    })
+}
+
+/// Adds the paths of the new root that Landlock allows, except the places of the run. `signed` is the access to the
+/// paths that the profile only reads, and `write` is the access to the paths that the run may change.
+fn grant_paths(
+    grants: &mut Vec<PathGrant>,
+    request: &RunRequest,
+    host: &Host,
+    signed: PathAccess,
+    write: PathAccess,
+) {
+    let profile = &request.profile;
     let mut grant = |path: &Path, access| grants.push(PathGrant::new(path, access));
     // The run may list its root, which contains only paths that the profile allows.
     grant("/".as_ref(), PathAccess::List);
-    match listed {
+    match &request.programs {
         None => {
-            for path in host
-                .directories
-                .into_iter()
-                .filter(|path| SYSTEM.contains(path))
-            {
+            for path in host.directories.iter().filter(|path| SYSTEM.contains(path)) {
                 grant(path.as_ref(), PathAccess::ReadExecute);
             }
         }
@@ -233,7 +253,7 @@ pub fn own_root(
             for path in &listed.programs {
                 grant(path, PathAccess::ReadExecute);
             }
-            for path in step_files::programs(work, &request.files) {
+            for path in step_files::programs(Path::new(work_of(profile)), &request.files) {
                 grant(&path, PathAccess::ReadExecute);
             }
         }
@@ -253,17 +273,6 @@ pub fn own_root(
     for path in ["/tmp", "/dev/shm"] {
         grant(path.as_ref(), write);
     }
-    Ok(StepPaths {
-        work: work.into(),
-        home: places.home.clone().unwrap_or_else(|| HOME.into()),
-        masked: (!profile.deny.is_empty() || masked > 0).then_some(masked),
-        tmp: "/tmp".into(),
-        script: beside_files.unwrap_or_else(|| Path::new("/run/step").join(script)),
-        params: "/run/step/params.json".into(),
-        grants,
-        places,
-        new_files,
-    })
 }
 
 /// The mounts that lie over the system directories of a run with a closed list of programs. The order is: directories with
@@ -354,10 +363,10 @@ fn hide_what_is_denied(
     let seen = shown
         .iter()
         .map(|source| {
-            Ok((
-                trees::open_shown(Path::new(&source.target))?,
-                Path::new("/").join(&source.target),
-            ))
+            let target = Path::new(&source.target);
+            let allowed = Path::new("/").join(target);
+            let what = format!("look for denied names in {}", allowed.display());
+            Ok((trees::open_beneath(target).doing(what)?, allowed))
         })
         .collect::<SetupResult<Vec<_>>>()?;
     let roots: Vec<_> = of_trees
@@ -395,15 +404,13 @@ fn hide_what_is_denied(
             found = deny.find(&roots, surely)?;
         }
         let mut gone = false;
-        for (source, denied) in shown.iter().zip(found.iter().skip(trees.len())) {
-            let (target, path) = (
-                Path::new(&source.target),
-                Path::new("/").join(&source.target),
-            );
+        let found = found.iter().skip(trees.len());
+        for ((source, (_, path)), denied) in shown.iter().zip(&seen).zip(found) {
+            let target = Path::new(&source.target);
             if source.writable {
-                gone |= trees::fix(target, &path, denied, &mut things)?;
+                gone |= trees::fix(target, path, denied, &mut things)?;
             }
-            gone |= trees::cover(target, &path, denied, &mut things)?;
+            gone |= trees::cover(target, path, denied, &mut things)?;
         }
         Ok(gone)
     })?;

@@ -171,19 +171,9 @@ fn serve(service: &OwnedFd) -> SetupResult {
 
 /// Starts a run. An error is reported on the run's control socket.
 fn begin(start: &Start, descriptors: Descriptors) -> Option<Begun> {
-    let Descriptors {
-        control,
-        stdout,
-        stderr,
-        cgroup,
-    } = descriptors;
-    let mut control = UnixStream::from(control);
-    match try_begin(
-        start,
-        &control,
-        [stdout.as_fd(), stderr.as_fd()],
-        cgroup.as_ref(),
-    ) {
+    let begun = try_begin(start, &descriptors);
+    let mut control = UnixStream::from(descriptors.control);
+    match begun {
         Ok(First {
             process, handover, ..
         }) => {
@@ -201,19 +191,15 @@ fn begin(start: &Start, descriptors: Descriptors) -> Option<Begun> {
     }
 }
 
-fn try_begin(
-    start: &Start,
-    control: &UnixStream,
-    outputs: [BorrowedFd<'_>; 2],
-    cgroup: Option<&OwnedFd>,
-) -> SetupResult<First> {
+fn try_begin(start: &Start, descriptors: &Descriptors) -> SetupResult<First> {
+    let outputs = [descriptors.stdout.as_fd(), descriptors.stderr.as_fd()];
     if let Some(id) = start.host_id
         && start.form == RunForm::Namespaces
     {
         confine::give_away(outputs, id)?;
     }
-    let first = clone_first(start, cgroup.map(AsFd::as_fd))?;
-    first.hand_over(start, control, outputs)?;
+    let first = clone_first(start, descriptors.cgroup.as_ref().map(AsFd::as_fd))?;
+    first.hand_over(start, descriptors)?;
     Ok(first)
 }
 
@@ -258,12 +244,7 @@ fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> SetupResult<Fir
 
 impl First {
     /// Writes the id maps of the process and sends the descriptors of its run.
-    fn hand_over(
-        &self,
-        start: &Start,
-        control: &UnixStream,
-        outputs: [BorrowedFd<'_>; 2],
-    ) -> SetupResult {
+    fn hand_over(&self, start: &Start, descriptors: &Descriptors) -> SetupResult {
         if start.form == RunForm::Namespaces {
             let HostId { uid, gid } = start.host_id.unwrap_or_else(|| HostId {
                 uid: process::getuid().as_raw(),
@@ -278,11 +259,16 @@ impl First {
                     .at(SetupStage::Maps, format!("write the run's {file}"))?;
             }
         }
-        let [stdout, stderr] = outputs;
+        let Descriptors {
+            control,
+            stdout,
+            stderr,
+            ..
+        } = descriptors;
         protocol::send_descriptor(control, &HelperMessage::Cloned, self.pidfd.as_fd())
             .at(SetupStage::Processes, "hand on the run")?;
-        protocol::hand_over(&self.handover, [stdout, stderr, control.as_fd()])
-            .at(SetupStage::Processes, "let the run begin")
+        let all = [stdout.as_fd(), stderr.as_fd(), control.as_fd()];
+        protocol::hand_over(&self.handover, all).at(SetupStage::Processes, "let the run begin")
     }
 }
 
@@ -388,12 +374,13 @@ fn sweep(control: &mut UnixStream, start: &Start) -> SetupResult {
     // The processes of the run are not children of this process, so this process can only poll for their end.
     let mut left = 0;
     if let Some(HostId { uid: id, .. }) = start.host_id {
-        kill_everything_of(id);
-        left = living_of(id);
-        while left > 0 && begun.elapsed() < KILL_DEADLINE {
-            std::thread::sleep(Duration::from_millis(2));
+        loop {
             kill_everything_of(id);
             left = living_of(id);
+            if left == 0 || begun.elapsed() >= KILL_DEADLINE {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
     report_empty(control, left);

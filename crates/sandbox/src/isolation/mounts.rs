@@ -45,7 +45,7 @@ impl Mounts {
     /// # Errors
     /// Fails if `/proc` can't be read.
     pub fn of_this_process() -> io::Result<Self> {
-        Ok(Self::parse(&std::fs::read("/proc/self/mountinfo")?))
+        Ok(Self::parse(&fs::read("/proc/self/mountinfo")?))
     }
 
     fn parse(text: &[u8]) -> Self {

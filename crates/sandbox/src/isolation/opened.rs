@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat},
+    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid},
     io::Result,
     path::Arg,
 };
@@ -47,6 +47,13 @@ pub fn stat_at(directory: impl AsFd, name: impl Arg) -> Result<Stat> {
 pub fn create_at(directory: impl AsFd, name: impl Arg, mode: Mode) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, mode)
+}
+
+/// Gives an entry of an opened directory to the user and group `id`, without following a link.
+pub fn chown_at(directory: impl AsFd, name: impl Arg, id: u32) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::chownat(directory, name, Some(uid), Some(gid), flags)
 }
 
 pub fn kind_of(stat: &Stat) -> FileType {

@@ -37,7 +37,7 @@ pub fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
             _ if path.starts_with("/var/tmp") => {
                 "is below /var/tmp, which is private to each run; remove the path from the profile"
             }
-            _ if system_paths::is_made_for_each_run(path) => {
+            _ if system_paths::ETC_HOST_FILES.map(Path::new).contains(&path) => {
                 "is created for each run, so the file of the host can't be used; remove the path from the profile"
             }
             _ => "",

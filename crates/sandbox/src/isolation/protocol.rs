@@ -342,24 +342,19 @@ pub fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, RunTexts)> 
     };
     let mut sizes = request.sizes();
     let mut next = || sizes.next().map_or_else(|| Ok(Vec::new()), &mut text);
-    let (source, params, session_env, wrapper) = (next()?, next()?, next()?, next()?);
-    let files = sizes.map(text).collect::<io::Result<Vec<_>>>()?;
-    let secrets = request
-        .secrets
-        .iter()
-        .map(|secret| read_secret(from, secret))
-        .collect::<io::Result<Vec<_>>>()?;
-    Ok((
-        request,
-        RunTexts {
-            source,
-            params,
-            session_env,
-            wrapper,
-            files,
-            secrets,
-        },
-    ))
+    let texts = RunTexts {
+        source: next()?,
+        params: next()?,
+        session_env: next()?,
+        wrapper: next()?,
+        files: sizes.map(text).collect::<io::Result<_>>()?,
+        secrets: request
+            .secrets
+            .iter()
+            .map(|secret| read_secret(from, secret))
+            .collect::<io::Result<_>>()?,
+    };
+    Ok((request, texts))
 }
 
 /// Reads the value of a secret into a buffer of its exact size, because a growing buffer would leave copies in memory.
@@ -378,7 +373,7 @@ pub fn write_message(to: &mut impl Write, message: &HelperMessage) -> io::Result
 
 /// Sends a message with a descriptor.
 pub fn send_descriptor(
-    to: &UnixStream,
+    to: impl AsFd,
     message: &HelperMessage,
     descriptor: BorrowedFd<'_>,
 ) -> io::Result<()> {
@@ -545,13 +540,12 @@ pub fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descriptors)>>
             .next()
             .ok_or_else(|| invalid("a descriptor is missing"))
     };
-    let (control, stdout, stderr) = (next()?, next()?, next()?);
     Ok(Some((
         start,
         Descriptors {
-            control,
-            stdout,
-            stderr,
+            control: next()?,
+            stdout: next()?,
+            stderr: next()?,
             cgroup: descriptors.next(),
         },
     )))

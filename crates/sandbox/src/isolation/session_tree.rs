@@ -20,12 +20,12 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use rustix::fs::{self, AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
+use rustix::fs::{self, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 use crate::{
     AtStage as _, MAX_DEPTH, RunDir, SetupFailure, SetupResult, SetupStage, StreamSearch,
     isolation::{
-        opened::{create_at, kind_of, open, open_at, open_within, stat_at},
+        opened::{chown_at, create_at, kind_of, open, open_at, open_within, stat_at},
         remove::entries,
         step_files,
     },
@@ -402,14 +402,7 @@ fn receive_all(
                 let size = array(from)?;
                 fs::symlinkat(&text(from, size)?, directory, &*name)?;
                 if let Some(id) = owner {
-                    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-                    fs::chownat(
-                        directory,
-                        &*name,
-                        Some(uid),
-                        Some(gid),
-                        AtFlags::SYMLINK_NOFOLLOW,
-                    )?;
+                    chown_at(directory, &*name, id)?;
                 }
             }
             FILE => receive_file(from, directory, name, owner, mode)?,

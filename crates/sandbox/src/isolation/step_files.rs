@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Gid, Mode, Uid},
+    fs::{AtFlags, CWD, FileType, Mode},
     io::Errno,
     mount::{MountFlags, OpenTreeFlags},
 };
@@ -27,7 +27,7 @@ use crate::{
         mounts::{
             DIRECTORY_PLACE, READ_DATA, attach, below_root, clone_below, detach, new_file, tmpfs,
         },
-        opened::{create_at, kind_of, open, open_at, stat_at},
+        opened::{chown_at, create_at, kind_of, open, open_at, stat_at},
         syscalls,
     },
 };
@@ -195,14 +195,7 @@ fn make_above<'a>(
             made?;
         }
         if let (Ok(()), Some(id)) = (made, owner) {
-            let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-            rustix::fs::chownat(
-                &parent,
-                directory,
-                Some(uid),
-                Some(gid),
-                AtFlags::SYMLINK_NOFOLLOW,
-            )?;
+            chown_at(&parent, directory, id)?;
         }
         parent = open_at(&parent, directory, DIRECTORY_PLACE)?;
     }

@@ -86,12 +86,8 @@ pub fn java_directories(jdks: &Path) -> Vec<String> {
     found
 }
 
-/// Returns true if a run has its own file at this path instead of the host's file.
-pub fn is_made_for_each_run(path: &Path) -> bool {
-    ETC_HOST_FILES.iter().any(|own| path == Path::new(own))
-}
-
 /// The paths of the host that every run sees, read once.
+#[derive(Default)]
 pub struct Host {
     /// Directories to mount.
     pub directories: Vec<&'static str>,
@@ -104,11 +100,7 @@ pub struct Host {
 impl Host {
     /// Reads what a run with this network sees.
     pub fn look(home: &str, network: &Network) -> Self {
-        let mut host = Self {
-            directories: Vec::new(),
-            links: Vec::new(),
-            files: Vec::new(),
-        };
+        let mut host = Self::default();
         for path in SYSTEM.into_iter().chain(etc_directories()).chain(ETC_FILES) {
             let Ok(found) = fs::symlink_metadata(path) else {
                 continue;

@@ -271,11 +271,7 @@ impl Copy<'_> {
     }
 }
 
-pub fn open_shown(target: &Path) -> SetupResult<OwnedFd> {
-    open_beneath(target).doing(format!("look for denied names in /{}", target.display()))
-}
-
-fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
+pub fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
     let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
     open_within(CWD, path, OFlags::PATH, links)
 }

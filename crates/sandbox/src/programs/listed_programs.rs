@@ -30,7 +30,7 @@ use rustix::io::Errno;
 
 use crate::{
     ExecutableFiles, FileFormat, SYSTEM, format_of,
-    programs::{listed_programs, program_format::can_be_mapped_as_program},
+    programs::program_format::can_be_mapped_as_program,
 };
 use documents::{OWN_PROGRAMS, ProgramList, locked};
 
@@ -103,16 +103,12 @@ pub fn find(
     search: &mut LibrarySearch,
     places: &mut BTreeSet<PathBuf>,
 ) -> Result<ExecutableFiles, String> {
-    let own = list
-        .programs()
-        .iter()
-        .any(|one| one.path.as_str() == OWN_PROGRAMS);
-    let mut programs = BTreeSet::new();
-    for one in list
-        .programs()
-        .iter()
-        .filter(|one| one.path.as_str() != OWN_PROGRAMS)
-    {
+    let (mut own, mut programs) = (false, BTreeSet::new());
+    for one in list.programs() {
+        if one.path.as_str() == OWN_PROGRAMS {
+            own = true;
+            continue;
+        }
         let path = real_program(Path::new(one.path.as_str()))?;
         if !lies_in_system(&path) {
             return Err(format!(
@@ -134,14 +130,11 @@ pub fn find(
     for loader in &loaders {
         programs.insert(real(loader)?);
     }
-    let wanted = |name: &str, prefix: &str| {
+    let extensions = EXTENSIONS.iter().filter(|(name, prefix)| {
         programs
             .iter()
             .any(|path| is_named(path, name) || is_below(path, prefix))
-    };
-    let extensions = EXTENSIONS
-        .iter()
-        .filter(|(name, prefix)| wanted(name, prefix));
+    });
     let mut libraries: BTreeSet<PathBuf> = LIBRARIES
         .iter()
         .filter_map(|path| directory(Path::new(path)))
@@ -149,16 +142,11 @@ pub fn find(
     for (_, prefix) in extensions {
         libraries.extend(directories_with(prefix));
     }
-    let inner: Vec<PathBuf> = libraries
-        .iter()
-        .filter(|path| {
-            libraries
-                .iter()
-                .any(|other| other != *path && path.starts_with(other))
-        })
-        .cloned()
-        .collect();
-    libraries.retain(|path| !inner.contains(path));
+    let all = libraries.clone();
+    libraries.retain(|path| {
+        !all.iter()
+            .any(|other| other != path && path.starts_with(other))
+    });
     let mut closed = Vec::new();
     for tree in &libraries {
         closed.extend(search.programs_below(tree, places)?);
@@ -373,9 +361,9 @@ impl FoundLists {
     /// Returns the files of a list on this host.
     ///
     /// # Errors
-    /// Returns the same messages as [`listed_programs::find`].
+    /// Returns the same messages as [`find`].
     pub fn files_of(&self, list: &ProgramList) -> Result<ExecutableFiles, String> {
-        listed_programs::check_binary_formats()?;
+        check_binary_formats()?;
         if !list.is_known() {
             return Err(format!("the list of programs {} is missing", list.digest()));
         }
@@ -389,16 +377,14 @@ impl FoundLists {
         }
         let at = Instant::now();
         let mut places = BTreeSet::new();
-        let files = listed_programs::find(list, &mut known.search, &mut places)?;
+        let mut files = find(list, &mut known.search, &mut places)?;
         let Ok(is_new) = known.watch(&places) else {
             return Ok(files);
         };
         // A directory may have changed before its watch began, so the search is repeated with all watches in place.
-        let files = if is_new {
-            listed_programs::find(list, &mut known.search, &mut places)?
-        } else {
-            files
-        };
+        if is_new {
+            files = find(list, &mut known.search, &mut places)?;
+        }
         if places.iter().all(|place| known.watched.contains(place)) && known.lists.len() < MAX_LISTS
         {
             known.lists.push(FoundList {

@@ -359,49 +359,42 @@ impl Host<'_> {
     /// Returns the real path of a program, if runs can execute the file and can't change it.
     fn usable(&self, path: &Path) -> Result<PathBuf, Unlisted> {
         let shown = path.display();
-        let missing =
-            |error| Unlisted::Absent(format!("this host has no program {shown}: {error}"));
-        let real = path.canonicalize().map_err(missing)?;
+        let absent = |why: String| Err(Unlisted::Absent(why));
+        let real = match path.canonicalize() {
+            Ok(real) => real,
+            Err(error) => return absent(format!("this host has no program {shown}: {error}")),
+        };
+        let program = real.display();
         if real.is_dir() {
-            return Err(Unlisted::Absent(format!(
-                "{shown} is a directory: name a program"
-            )));
+            return absent(format!("{shown} is a directory: name a program"));
         }
         if !is_executable(&real) {
-            return Err(Unlisted::Absent(format!(
-                "{shown} is not an executable file: name a program"
-            )));
+            return absent(format!("{shown} is not an executable file: name a program"));
         }
         if !self.may(&real, EXECUTE) {
-            let real = real.display();
-            return Err(Unlisted::Absent(format!(
-                "{real} can't be executed by the user of the run: chmod o+x {real}"
-            )));
+            return absent(format!(
+                "{program} can't be executed by the user of the run: chmod o+x {program}"
+            ));
         }
         if let Some(directory) = self.closed(&real) {
-            let (real, directory) = (real.display(), directory.display());
-            let why =
-                format!("{real} can't be reached by the user of the run: chmod o+x {directory}");
-            return Err(Unlisted::Absent(why));
+            return absent(format!(
+                "{program} can't be reached by the user of the run: chmod o+x {}",
+                directory.display()
+            ));
         }
         if !(self.system)(&real) {
-            let why = format!(
-                "{} is outside of the system directories, so no run can see it",
-                real.display()
-            );
-            return Err(Unlisted::Absent(why));
+            return absent(format!(
+                "{program} is outside of the system directories, so no run can see it"
+            ));
         }
         if real.to_str().is_none() {
-            let why = format!(
-                "the path {} is not UTF-8, so no document can contain the path",
-                real.display()
-            );
-            return Err(Unlisted::Absent(why));
+            return absent(format!(
+                "the path {program} is not UTF-8, so no document can contain the path"
+            ));
         }
         if (self.changeable)(&real) {
-            let real = real.display();
             return Err(Unlisted::Unsafe(format!(
-                "the user of the run can change the program {real}: make the file writable for its owner only (chmod \
+                "the user of the run can change the program {program}: make the file writable for its owner only (chmod \
                  go-w), and let another user own the file"
             )));
         }

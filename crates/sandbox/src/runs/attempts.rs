@@ -1,6 +1,7 @@
 //! Makes escape attempts with a real step, for `doctor`.
 
 use std::{
+    error::Error,
     io::{self, Read as _},
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
@@ -120,46 +121,37 @@ pub fn make(
     sandbox: &LinuxSandbox,
     profile: &Profile,
     place: &Path,
-) -> Result<Vec<Attempt>, String> {
-    let broken = |error: &dyn std::fmt::Display| error.to_string();
+) -> Result<Vec<Attempt>, Box<dyn Error>> {
     let (canary, open) = (place.join("canary"), place.join("open"));
-    let planted = std::fs::write(&canary, "a canary\n").and_then(|()| std::fs::create_dir(&open));
-    planted.map_err(|error| broken(&error))?;
+    std::fs::write(&canary, "a canary\n")?;
+    std::fs::create_dir(&open)?;
     for (path, mode) in [(&canary, 0o644), (&open, 0o777)] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-            .map_err(|error| broken(&error))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     }
-    let port = TcpListener::bind("127.0.0.1:0").map_err(|error| broken(&error))?;
-    let number = port.local_addr().map_err(|error| broken(&error))?.port();
-    let prepared = sandbox.check(profile).map_err(|error| broken(&error))?;
-    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
-    let report = with_a_high_number(|service| {
+    let port = TcpListener::bind("127.0.0.1:0")?;
+    let number = port.local_addr()?.port();
+    let prepared = sandbox.check(profile)?;
+    let flag = CancelFlag::new()?;
+    let mut report = with_a_high_number(|service| {
         let env = [
             ("CANARY", canary.display().to_string()),
             ("OPEN", open.display().to_string()),
             ("PORT", number.to_string()),
             ("SERVICE", service.to_string()),
         ];
-        let env = env.map(|(name, value)| (name.to_owned(), value));
-        let plan = Plan::shell(script(), env.into());
-        sandbox.run(prepared, plan, &mut |_| {}, &flag)
-    });
-    let mut report = report.map_err(|error| broken(&error))?;
+        sandbox.run(prepared, Plan::shell(script(), env), &mut |_| {}, &flag)
+    })?;
     let mut said = String::new();
-    let read = report
-        .stdout
-        .recorded
-        .reader()
-        .and_then(|mut reader| reader.read_to_string(&mut said));
-    read.map_err(|error| broken(&error))?;
+    report.stdout.recorded.reader()?.read_to_string(&mut said)?;
     // A step that ended early has not made all escape attempts.
     if report.end != End::Exited(0) || !said.ends_with("end\n") {
         return Err(format!(
             "the step that makes the attempts ended with {:?}",
             report.end
-        ));
+        )
+        .into());
     }
-    answers(&said).ok_or_else(|| "the step did not report the result of each attempt".to_owned())
+    answers(&said).ok_or_else(|| "the step did not report the result of each attempt".into())
 }
 
 fn script() -> String {

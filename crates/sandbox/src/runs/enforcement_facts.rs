@@ -3,8 +3,7 @@
 use crate::{Confined, Controllers, NetworkContacts, Prepared, RunForm, isolation::confine};
 use documents::{
     Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level,
-    LimitFacts, LimitHolder, Masks, NetworkMode, Profile, Root, STRICT, SeccompFacts, UNBOUNDED,
-    Workdir,
+    LimitFacts, LimitHolder, Masks, NetworkMode, Root, STRICT, SeccompFacts, UNBOUNDED, Workdir,
 };
 
 /// Returns the enforcement block for a run that was not started.
@@ -37,14 +36,12 @@ pub fn enforced(
     own_id: bool,
     left: u64,
 ) -> Enforcement {
+    let profile = &prepared.profile;
     let held_by_group = group.unwrap_or_default();
     let own_root = prepared.form == RunForm::Namespaces;
-    let (network, hosts) = (
-        prepared.profile.network.mode,
-        &prepared.profile.network.hosts,
-    );
+    let (network, hosts) = (profile.network.mode, &profile.network.hosts);
     let own_network = own_root && network != NetworkMode::Host;
-    let limits = &prepared.profile.limits;
+    let limits = &profile.limits;
     let held = |max: u64, by: LimitHolder| Some(HeldLimit { max, by });
     let names =
         |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
@@ -67,13 +64,16 @@ pub fn enforced(
         seccomp: facts.seccomp.clone().map(|sha256| SeccompFacts { sha256 }),
         caps: facts.bounded.then_some(Capabilities::None),
         fs: Some(FilesystemFacts {
-            mode: prepared.profile.workdir,
+            mode: profile.workdir,
             root: if own_root { Root::Own } else { Root::Host },
             masked: facts.masked,
             // Only the boundary knows earlier runs of the step, so it sets this field.
             masked_before: None,
+            // Only a private copy is stable, so that no change on the host can reveal denied content to the run. After
+            // a rename on the host, an overlay shows a denied file under its new name, which no mask hides. In
+            // read-only paths, a mask is a mount, which disappears if the host replaces the masked file.
             deny: facts.masked.map(|_| {
-                if stable(&prepared.profile) {
+                if profile.workdir == Workdir::Copy && profile.read.is_empty() {
                     Masks::Stable
                 } else {
                     Masks::PointInTime
@@ -105,7 +105,7 @@ pub fn enforced(
                 held(confine::cpu_seconds(limits), LimitHolder::Rlimit)
             },
             // Writes to a live tree use the host's disk without a limit on their size.
-            disk: if own_root && prepared.profile.workdir != Workdir::InPlace {
+            disk: if own_root && profile.workdir != Workdir::InPlace {
                 held(limits.disk_bytes, LimitHolder::Tmpfs)
             } else {
                 None
@@ -140,11 +140,4 @@ pub fn enforced(
         })),
         left: (left > 0).then_some(left),
     }
-}
-
-/// Returns true if no change on the host can reveal denied content to the run. Only a private copy guarantees this.
-/// After a rename on the host, an overlay shows a denied file under its new name, which no mask hides. In read-only
-/// paths, a mask is a mount, which disappears if the host replaces the masked file.
-fn stable(profile: &Profile) -> bool {
-    profile.workdir == Workdir::Copy && profile.read.is_empty()
 }

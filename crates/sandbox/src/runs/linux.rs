@@ -88,11 +88,12 @@ impl LinuxSandbox {
         })?;
         // Each run needs five descriptors, so the usual soft limit of 1024 would permit only two hundred runs.
         confine::raise_descriptor_limit();
-        let usable = "make this path a directory that the service can use";
-        let scratch = setup
-            .scratch
-            .canonicalize()
-            .map_err(|error| at(&setup.scratch, &error, usable))?;
+        let usable = |path: &Path| {
+            let advice = "make this path a directory that the service can use";
+            path.canonicalize()
+                .map_err(|error| at(path, &error, advice))
+        };
+        let scratch = usable(&setup.scratch)?;
         let mark = leftovers::mark(&scratch);
         let _ = leftovers::end(&mark)?;
         run_dir::sweep(&scratch);
@@ -101,10 +102,7 @@ impl LinuxSandbox {
         let mut sandbox = Self {
             groups: GroupParent::find(&mark),
             helper: Helper::new(binary, mark),
-            spool: setup
-                .spool
-                .canonicalize()
-                .map_err(|error| at(&setup.spool, &error, usable))?,
+            spool: usable(&setup.spool)?,
             around: HostSurroundings::new(
                 setup.private.iter().map(|path| real(path)).collect(),
                 setup.unwritable.iter().map(|path| real(path)).collect(),
@@ -226,12 +224,8 @@ impl LinuxSandbox {
         run.form = prepared.form;
         let run_dir = (prepared.form == RunForm::Host).then(|| RunDir::make(&self.around.scratch));
         let run_dir = run_dir.transpose().doing("make a directory for the run");
-        let mut run_dir = match run_dir {
-            Ok(run_dir) => run_dir,
-            Err(failure) => {
-                run.failure = Some(failure);
-                return;
-            }
+        let Ok(mut run_dir) = run_dir.map_err(|failure| run.failure = Some(failure)) else {
+            return;
         };
         let wants_id = prepared.user.is_none() && self.ids.available();
         let id = wants_id.then(|| self.ids.take()).flatten();
@@ -242,11 +236,7 @@ impl LinuxSandbox {
         }
         let own_id = id.as_ref().map(Id::number);
         let group = self.group(prepared);
-        let files: Vec<StepFile> = plan
-            .files
-            .iter()
-            .map(|planned| planned.file.clone())
-            .collect();
+        let files = plan.step_files();
         run.programs = program_rules(prepared, &files, run_dir.as_ref().map(RunDir::path))
             .and_then(ProgramRecorder::start);
         let work_in_run = run_dir.as_ref().map_or(step_paths::HOME.into(), |run_dir| {

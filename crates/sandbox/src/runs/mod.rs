@@ -50,11 +50,11 @@ pub struct Plan {
 
 impl Plan {
     /// Returns the plan of a shell script that gets nothing but variables.
-    pub fn shell(source: impl Into<Vec<u8>>, env: Vec<(String, String)>) -> Self {
+    pub fn shell<const N: usize>(source: impl Into<Vec<u8>>, env: [(&str, String); N]) -> Self {
         Self {
             interpreter: "sh".into(),
             source: source.into(),
-            env,
+            env: env.map(|(name, value)| (name.to_owned(), value)).into(),
             params_json: b"{}".to_vec(),
             files: vec![],
             secrets: vec![],
@@ -63,6 +63,11 @@ impl Plan {
             session: None,
             unreachable: [].into(),
         }
+    }
+
+    pub(crate) fn step_files(&self) -> Vec<StepFile> {
+        let files = self.files.iter();
+        files.map(|planned| planned.file.clone()).collect()
     }
 }
 

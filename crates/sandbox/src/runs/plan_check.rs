@@ -5,7 +5,7 @@ use crate::{
     isolation::protocol::MAX_TEXT,
     runs::{MAX_INPUT_BYTES, MAX_INPUTS, profile_check::LEAST_MEMORY},
 };
-use documents::{Limits, OWN_VARIABLES, StepFile, check_files};
+use documents::{Limits, OWN_VARIABLES, check_files};
 
 /// Maximum size of a run's environment, in bytes. The kernel's maximum for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
@@ -29,12 +29,7 @@ pub fn invalid(plan: &Plan, limits: &Limits) -> Option<String> {
             return Some(format!("the {name} is larger than 1 MiB"));
         }
     }
-    let files: Vec<StepFile> = plan
-        .files
-        .iter()
-        .map(|planned| planned.file.clone())
-        .collect();
-    if let Err(error) = check_files(&files) {
+    if let Err(error) = check_files(&plan.step_files()) {
         return Some(format!("the files of the step are malformed: {error}"));
     }
     if let Some(planned) = plan
@@ -198,10 +193,10 @@ fn invalid_session(session: &PlannedSession) -> Option<String> {
 mod tests {
     use super::*;
     use crate::PlannedFile;
-    use documents::ContentDigest;
+    use documents::{ContentDigest, StepFile};
 
     fn plan() -> Plan {
-        Plan::shell("exit 0", vec![])
+        Plan::shell("exit 0", [])
     }
 
     fn file(path: &str, bytes: &[u8]) -> PlannedFile {

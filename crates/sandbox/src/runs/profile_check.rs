@@ -165,7 +165,12 @@ pub fn check(
 ) -> Result<Prepared, Unavailable> {
     refuse_what_makes_no_sense(profile)?;
     let denied = NamePatterns::new(&profile.deny).map_err(|why| Unavailable::Invalid { why })?;
-    let user = user(profile)?;
+    let user = match profile.run_as.as_str() {
+        ISOLATED => None,
+        name => Some(ids::of_user(name).map_err(|why| Unavailable::Invalid {
+            why: format!("the step can't run as {name}: {why}"),
+        })?),
+    };
     // Check namespaces first, because other layers depend on them.
     let mut required = profile.require.clone();
     required.sort_by_key(|layer| *layer != Layer::Namespaces);
@@ -194,7 +199,13 @@ pub fn check(
     if form == RunForm::Host {
         check_host_form(profile, probe, around)?;
     }
-    let mounts = mounts_for(profile)?;
+    let mounts = if step_paths::named_paths(profile).next().is_none() {
+        Mounts::default()
+    } else {
+        Mounts::of_this_process().map_err(|error| Unavailable::Invalid {
+            why: format!("the mount table can't be read ({error}); mount /proc"),
+        })?
+    };
     keep_private(profile, probe, around, &mounts, form, landlock)?;
     keep_unwritable(profile, around, &mounts)?;
     if form == RunForm::Namespaces {
@@ -221,18 +232,6 @@ pub fn check(
         Some(list) => prepared.with_programs(list, &around.lists),
         None => Ok(prepared),
     }
-}
-
-fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
-    if profile.run_as == ISOLATED {
-        return Ok(None);
-    }
-    let name = &profile.run_as;
-    ids::of_user(name)
-        .map(Some)
-        .map_err(|why| Unavailable::Invalid {
-            why: format!("the step can't run as {name}: {why}"),
-        })
 }
 
 /// Smallest memory limit with which a script starts. Bash alone needs 384 KiB of data. In a control group, the stack of
@@ -443,16 +442,6 @@ fn keep_unwritable(
         }),
         None => Ok(()),
     }
-}
-
-/// Returns the mount table that is used to compare paths. The table is empty if the profile names no path.
-fn mounts_for(profile: &Profile) -> Result<Mounts, Unavailable> {
-    if step_paths::named_paths(profile).next().is_none() {
-        return Ok(Mounts::default());
-    }
-    Mounts::of_this_process().map_err(|error| Unavailable::Invalid {
-        why: format!("the mount table can't be read ({error}); mount /proc"),
-    })
 }
 
 /// Returns the first of `paths` that contains `private` or is inside it, even through another mount.

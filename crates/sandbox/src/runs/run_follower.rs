@@ -291,12 +291,22 @@ impl FollowedRun {
             }
         }
         loop {
-            match protocol::take_message(received) {
-                Ok(Some(HelperMessage::Cloned)) => {
+            let message = match protocol::take_message(received) {
+                Ok(Some(message)) => message,
+                Ok(None) => return true,
+                Err(error) => {
+                    self.lost = Some(format!(
+                        "the run's first process sent an unreadable message: {error}"
+                    ));
+                    return false;
+                }
+            };
+            match message {
+                HelperMessage::Cloned => {
                     launched.helper.hear();
                     (self.process, self.dead) = (self.descriptor.take(), None);
                 }
-                Ok(Some(HelperMessage::Listening)) => {
+                HelperMessage::Listening => {
                     self.listeners
                         .extend(self.descriptor.take().map(TcpListener::from));
                     let count = self.listeners.len();
@@ -312,30 +322,23 @@ impl FollowedRun {
                             .ok();
                     }
                 }
-                Ok(Some(HelperMessage::Announcing(announced))) => {
+                HelperMessage::Announcing(announced) => {
                     if let (Some(listener), Some(recorder)) =
                         (self.descriptor.take(), &mut self.programs)
                     {
                         recorder.begin(listener, announced);
                     }
                 }
-                Ok(Some(HelperMessage::Results)) => self.results = self.descriptor.take(),
-                Ok(Some(HelperMessage::Work(new))) => {
+                HelperMessage::Results => self.results = self.descriptor.take(),
+                HelperMessage::Work(new) => {
                     self.work = self.descriptor.take().map(|work| (work, new))
                 }
-                Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(facts),
-                Ok(Some(HelperMessage::Failed(failure))) => self.failure = Some(failure),
-                Ok(Some(HelperMessage::Ended(end, reached))) => {
+                HelperMessage::Started(facts) => self.confined = Some(facts),
+                HelperMessage::Failed(failure) => self.failure = Some(failure),
+                HelperMessage::Ended(end, reached) => {
                     (self.step, self.reached) = (Some(end), reached)
                 }
-                Ok(Some(HelperMessage::Empty(spent))) => self.spent = Some(spent),
-                Ok(None) => return true,
-                Err(error) => {
-                    self.lost = Some(format!(
-                        "the run's first process sent an unreadable message: {error}"
-                    ));
-                    return false;
-                }
+                HelperMessage::Empty(spent) => self.spent = Some(spent),
             }
         }
     }

@@ -168,33 +168,26 @@ fn texts_of(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
 /// Returns the forms of a text in quotes of a shell: inside single quotes, inside double quotes, and with a backslash
 /// before each special character. A form that equals the text is left out.
 fn quoted_forms(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
-    let replaced = |with: &dyn Fn(u8) -> Vec<u8>| -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(text.iter().flat_map(|byte| with(*byte)).collect())
-    };
-    let backslash = |special: bool, byte: u8| {
-        if special {
-            vec![b'\\', byte]
-        } else {
-            vec![byte]
-        }
-    };
-    let single = |quote: &'static [u8]| {
-        move |byte: u8| {
-            if byte == b'\'' {
-                quote.to_vec()
+    let replaced = |is_special: &dyn Fn(u8) -> bool, with: &dyn Fn(u8) -> Vec<u8>| {
+        let byte = |&byte: &u8| {
+            if is_special(byte) {
+                with(byte)
             } else {
                 vec![byte]
             }
-        }
+        };
+        Zeroizing::new(text.iter().flat_map(byte).collect::<Vec<u8>>())
     };
+    let backslash = |byte: u8| vec![b'\\', byte];
+    let quote = |byte: u8| byte == b'\'';
     let word = |byte: u8| {
         byte.is_ascii_alphanumeric() || b"@%_+=:,./-".contains(&byte) || !byte.is_ascii()
     };
     let mut forms = vec![
-        replaced(&single(b"'\\''")),
-        replaced(&single(b"'\"'\"'")),
-        replaced(&|byte| backslash(b"$`\"\\".contains(&byte), byte)),
-        replaced(&|byte| backslash(!word(byte), byte)),
+        replaced(&quote, &|_| b"'\\''".to_vec()),
+        replaced(&quote, &|_| b"'\"'\"'".to_vec()),
+        replaced(&|byte| b"$`\"\\".contains(&byte), &backslash),
+        replaced(&|byte| !word(byte), &backslash),
     ];
     forms.retain(|form| form[..] != *text);
     forms.dedup();

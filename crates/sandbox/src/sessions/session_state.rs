@@ -174,11 +174,11 @@ impl ShellState {
                 .map(|(name, value)| (name.len() + value.len() + 2, name))
         };
         let names = self.unset.iter().map(|name| name.len() + 2);
-        let all = variables()
+        let all: usize = variables()
             .map(|(bytes, _)| bytes)
             .chain(names)
-            .sum::<usize>();
-        let all = all + self.cwd.as_ref().map_or(0, Vec::len);
+            .chain(self.cwd.iter().map(Vec::len))
+            .sum();
         let largest = variables().max();
         let name = largest.map_or_else(String::new, |(_, name)| name_text(name));
         match largest {
@@ -202,18 +202,14 @@ impl GivenToRun {
         if !cwd.starts_with(b"/") || climbs || self.work.as_deref() == Some(cwd) {
             return None;
         }
-        if OF_EACH_RUN.contains(&cwd) {
-            return Some(cwd.to_owned());
-        }
-        let is_below = |directory: &[u8]| {
-            let rest = cwd.strip_prefix(directory);
+        let is_below = |directory: &Vec<u8>| {
+            let rest = cwd.strip_prefix(directory.as_slice());
             rest.is_some_and(|rest| {
                 rest.is_empty() || rest.starts_with(b"/") || directory.ends_with(b"/")
             })
         };
         let mut all = self.work.iter().chain(&self.directories);
-        all.any(|directory| is_below(directory))
-            .then(|| cwd.to_owned())
+        (OF_EACH_RUN.contains(&cwd) || all.any(is_below)).then(|| cwd.to_owned())
     }
 }
 
@@ -396,10 +392,10 @@ impl ExportReader<'_> {
                         byte => value.push(byte),
                     }
                 },
-                b'"' => self.double_quotes(&mut value)?,
+                b'"' => self.quoted(b'"', &mut value)?,
                 b'$' if self.rest.starts_with(b"'") => {
                     self.next();
-                    self.ansi_quotes(&mut value)?;
+                    self.quoted(b'\'', &mut value)?;
                 }
                 b'\\' => value.push(self.next()?),
                 byte => value.push(byte),
@@ -407,26 +403,14 @@ impl ExportReader<'_> {
         }
     }
 
-    fn double_quotes(&mut self, value: &mut Vec<u8>) -> Option<()> {
+    /// Reads the text of `"…"` or `$'…'` after its first quote. `end` is the last quote.
+    fn quoted(&mut self, end: u8, value: &mut Vec<u8>) -> Option<()> {
         loop {
             match self.next()? {
-                b'"' => return Some(()),
+                byte if byte == end => return Some(()),
+                b'\\' if end == b'\'' => value.push(self.escaped()?),
                 b'\\' if matches!(self.rest.first(), Some(b'"' | b'\\' | b'$' | b'`')) => {
                     value.push(self.next()?)
-                }
-                byte => value.push(byte),
-            }
-        }
-    }
-
-    /// Reads the text of `$'…'` after its first quote.
-    fn ansi_quotes(&mut self, value: &mut Vec<u8>) -> Option<()> {
-        loop {
-            match self.next()? {
-                b'\'' => return Some(()),
-                b'\\' => {
-                    let escaped = self.escaped()?;
-                    value.push(escaped);
                 }
                 byte => value.push(byte),
             }
@@ -503,21 +487,21 @@ pub fn wrapper_for(source: &[u8], interpreter: &str) -> Option<SessionWrapper> {
         None => (interpreter.to_owned(), Vec::new()),
         Some(program) => {
             let argument = program.arguments.join(" ");
-            let shell = started_by_env(&program.path, &argument).map(str::to_owned);
-            match shell {
+            let shell = match started_by_env(&program.path, &argument) {
                 Some(shell) => {
                     let words = argument.strip_prefix("-S ").unwrap_or(&argument);
-                    let options = words.trim_start().strip_prefix(shell.as_str())?;
+                    let options = words.trim_start().strip_prefix(shell)?;
                     if !options.split_whitespace().all(is_kept) {
                         return None;
                     }
-                    (shell, program.arguments)
+                    shell
                 }
                 None if program.arguments.iter().all(|argument| is_kept(argument)) => {
-                    (program.path.to_str()?.to_owned(), program.arguments)
+                    program.path.to_str()?
                 }
                 None => return None,
-            }
+            };
+            (shell.to_owned(), program.arguments)
         }
     };
     let paths = |names: [(&str, &str); 2]| {

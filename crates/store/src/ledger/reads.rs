@@ -10,8 +10,7 @@ use std::{
 };
 
 use crate::{
-    CheckpointRow, Ledger, Objects, StoreFault, StoreReads, StoreResult, Subtrees, Token,
-    tree::tile, waits,
+    CheckpointRow, Ledger, Objects, StoreFault, StoreReads, StoreResult, Token, tree::tile, waits,
 };
 use documents::{Blake3Digest, Hash, TilePath, locked, merkle};
 
@@ -54,14 +53,14 @@ impl Ledger {
 
     /// Returns the inclusion proof of leaf `index` in the tree with `size` leaves.
     pub fn inclusion(&self, index: u64, size: u64) -> StoreResult<Option<Vec<Hash>>> {
-        self.with_tree(size, |tree| {
+        self.shared.with_tree(size, |tree| {
             merkle::inclusion_path(index, size, |level, at| tree.hash(level, at))
         })
     }
 
     /// Returns the consistency proof between the trees with `old` and with `size` leaves.
     pub fn consistency(&self, old: u64, size: u64) -> StoreResult<Option<Vec<Hash>>> {
-        self.with_tree(size, |tree| {
+        self.shared.with_tree(size, |tree| {
             merkle::consistency_path(old, size, |level, at| tree.hash(level, at))
         })
     }
@@ -69,7 +68,7 @@ impl Ledger {
     /// Returns the bytes of the log entries `256 * tile` to `256 * tile + 255`, as far as the log has them, or `None` if they
     /// do not match the tree. A start compares the tree with the checkpoint that this node keeps.
     pub fn proven_entries(&self, tile: u64) -> StoreResult<Option<Vec<Vec<u8>>>> {
-        self.with_tree(0, |tree| tree.bytes_of(tile))
+        self.shared.with_tree(0, |tree| tree.bytes_of(tile))
     }
 
     /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
@@ -81,14 +80,6 @@ impl Ledger {
             &self.shared.tiles,
             path,
         )
-    }
-
-    pub(super) fn with_tree<T>(
-        &self,
-        size: u64,
-        read: impl FnOnce(&Subtrees<'_>) -> StoreResult<Option<T>>,
-    ) -> StoreResult<Option<T>> {
-        self.shared.with_tree(size, read)
     }
 
     /// Returns the size of an output, or `None` if the output does not exist or was deleted.
@@ -103,12 +94,12 @@ impl Ledger {
         };
         let end = range.end.min(row.bytes);
         let start = range.start.min(end);
-        let unreadable = |message: String| StoreFault::database("reading an output", message);
-        let length = usize::try_from(end - start).map_err(|error| unreadable(error.to_string()))?;
+        let unreadable =
+            |error: &dyn ToString| StoreFault::database("reading an output", error.to_string());
+        let length = usize::try_from(end - start).map_err(|error| unreadable(&error))?;
         match (row.data, &self.shared.config.objects) {
             (Some(data), _) => {
-                let start =
-                    usize::try_from(start).map_err(|error| unreadable(error.to_string()))?;
+                let start = usize::try_from(start).map_err(|error| unreadable(&error))?;
                 Ok(data.get(start..start + length).map(<[u8]>::to_vec))
             }
             (None, Some(objects)) => {
@@ -116,8 +107,8 @@ impl Ledger {
                     .output(name, start..end)
                     .map(Some)
                     .map_err(|error| match error.kind() {
-                        io::ErrorKind::NotConnected => waits(error.to_string()),
-                        _ => unreadable(error.to_string()),
+                        io::ErrorKind::NotConnected => waits(error),
+                        _ => unreadable(&error),
                     })
             }
             (None, None) => {
@@ -125,7 +116,7 @@ impl Ledger {
                 let mut bytes = vec![0; length];
                 File::open(&path)
                     .and_then(|file| file.read_exact_at(&mut bytes, start))
-                    .map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
+                    .map_err(|error| unreadable(&format!("{}: {error}", path.display())))?;
                 Ok(Some(bytes))
             }
         }

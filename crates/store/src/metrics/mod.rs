@@ -2,4 +2,5 @@
 //!
 //! No label value comes from a request. Each label has a closed list of values, or a value that an operator configured.
 
+pub mod node_state;
 pub mod openmetrics;

@@ -21,6 +21,7 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 
+use crate::{NodeState, NodesReport};
 use documents::{Code, Layer, Status, locked};
 
 /// Media type of a scrape (OpenMetrics 1.0).
@@ -68,15 +69,9 @@ pub struct Metrics {
 }
 
 impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Metrics {
     /// Creates all counters with the value 0. A counter with a closed list of label values has each value from the
     /// start, because an alert on an increase needs the value before the increase.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the program", build);
@@ -148,14 +143,9 @@ impl Metrics {
         }
         metrics
     }
+}
 
-    /// Creates the counters of proposals for `statuses`, which are all statuses of a proposal.
-    pub fn has_proposal_statuses(&self, statuses: impl IntoIterator<Item = &'static str>) {
-        for status in statuses {
-            self.proposals(status, 0);
-        }
-    }
-
+impl Metrics {
     /// Counts proposals that reached a status. The change of the status must be durable.
     pub fn proposals(&self, status: &'static str, number: u64) {
         self.proposals
@@ -387,6 +377,13 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
         .map(|(code, runs)| (code.word().to_owned(), number(*runs)))
         .collect();
     labelled(
+        "seal_bound_percent",
+        "Percent of each bound that could stop a seal",
+        None,
+        "bound",
+        readings.seal_bounds.clone(),
+    );
+    labelled(
         "runs_held_up",
         "Approved runs that can't start now, by the code of the reason",
         None,
@@ -428,7 +425,7 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
         "target",
         of_targets(|target| number(target.given_up)),
     );
-    if let Some(NodeReadings { nodes, .. }) = &readings.nodes {
+    if let Some(NodesReport { nodes, .. }) = &readings.nodes {
         labelled(
             "node_active",
             "1 if the node is the active node, which runs steps",
@@ -471,10 +468,12 @@ fn number(value: u64) -> i64 {
 }
 
 fn named<'n>(
-    nodes: impl Iterator<Item = &'n NodeReading>,
-    value: impl Fn(&NodeReading) -> i64,
+    nodes: impl Iterator<Item = &'n NodeState>,
+    value: impl Fn(&NodeState) -> i64,
 ) -> Vec<(String, i64)> {
-    nodes.map(|node| (node.name.clone(), value(node))).collect()
+    nodes
+        .map(|node| (node.name.to_string(), value(node)))
+        .collect()
 }
 
 /// Clock for the stages of one crossing. A stage that ends with a refusal is not recorded.
@@ -534,6 +533,8 @@ pub struct Readings {
     pub seal_number: u64,
     /// Version of the roster in force.
     pub roster_version: u64,
+    /// Each bound that could stop a seal, with the percent that are used.
+    pub seal_bounds: Vec<(String, i64)>,
     /// The TLS certificate of the service, or `None` without TLS.
     pub certificate: Option<CertificateReading>,
     /// Seconds by which the system clock is ahead of the time since the start of the service. A negative value means
@@ -544,7 +545,7 @@ pub struct Readings {
     /// Number of receipts that this node keeps as files, because another node had already closed their runs in the log.
     pub late_receipts: u64,
     /// The nodes of the boundary, or `None` with a store in a file.
-    pub nodes: Option<NodeReadings>,
+    pub nodes: Option<NodesReport>,
 }
 
 /// State of a target of messages.
@@ -557,28 +558,6 @@ pub struct TargetReading {
     pub age_s: i64,
     /// Number of events that the boundary gave up sending.
     pub given_up: u64,
-}
-
-/// State of the nodes of a boundary.
-pub struct NodeReadings {
-    /// Number of takeovers so far.
-    pub term: u64,
-    /// All nodes.
-    pub nodes: Vec<NodeReading>,
-}
-
-/// State of a node.
-pub struct NodeReading {
-    /// Name of the node.
-    pub name: String,
-    /// True if the node took over last.
-    pub active: bool,
-    /// True if an operator said that the node will never come back.
-    pub lost: bool,
-    /// Seconds since the last beat of the node, by the clock of the database.
-    pub beat_age_s: i64,
-    /// Number of the node's runs without a receipt.
-    pub open_runs: u64,
 }
 
 /// State of the TLS certificate of the service.

@@ -202,8 +202,7 @@ pub fn check_locks(link: &Link, other: &Link, key: i64) -> StoreResult {
     let take = "SELECT pg_try_advisory_lock($1), pg_backend_pid()";
     let row = |link: &Link| -> StoreResult<(bool, i32)> {
         let rows = link.query(DURING, take, values![key])?;
-        let fields = Fields::new(DURING, &rows[0]);
-        Ok((fields.get(0)?, fields.get(1)?))
+        Fields::new(DURING, &rows[0]).pair()
     };
     let (first, second) = (row(link)?, row(other)?);
     link.query(DURING, "SELECT pg_advisory_unlock($1)", values![key])?;

@@ -78,7 +78,7 @@ impl Link {
         T: MakeTlsConnect<Socket> + Send + 'static,
         T::TlsConnect: Send,
         T::Stream: Send + 'static,
-        <T::TlsConnect as tokio_postgres::tls::TlsConnect<Socket>>::Future: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
     {
         let warnings = Arc::<Mutex<Vec<String>>>::default();
         let seen = Arc::clone(&warnings);
@@ -313,7 +313,7 @@ fn driver() -> Result<&'static Handle, String> {
             .spawn(work)?;
         Ok(handle)
     };
-    let started = DRIVER.get_or_init(|| start().map_err(|error: std::io::Error| error.to_string()));
+    let started = DRIVER.get_or_init(|| start().map_err(|error: io::Error| error.to_string()));
     started
         .as_ref()
         .map_err(|error| format!("the thread of the database connections cannot start: {error}"))
@@ -361,13 +361,10 @@ pub struct Handshake {
 }
 
 /// An encrypted stream to the server.
-pub struct Encrypted<S>(DatabaseStream<S>);
+pub struct Encrypted(DatabaseStream<Socket>);
 
-impl<S> MakeTlsConnect<S> for Encryption
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Stream = Encrypted<S>;
+impl MakeTlsConnect<Socket> for Encryption {
+    type Stream = Encrypted;
     type TlsConnect = Handshake;
     type Error = io::Error;
 
@@ -379,27 +376,24 @@ where
     }
 }
 
-impl<S> TlsConnect<S> for Handshake
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Stream = Encrypted<S>;
+impl TlsConnect<Socket> for Handshake {
+    type Stream = Encrypted;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted>> + Send>>;
 
-    fn connect(self, stream: S) -> Self::Future {
+    fn connect(self, stream: Socket) -> Self::Future {
         Box::pin(async move { self.tls.connect(stream, self.host).await.map(Encrypted) })
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
+impl TlsStream for Encrypted {
     /// The certificate of the server is checked in any case, so the password needs no binding to the channel.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
+impl AsyncRead for Encrypted {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -409,7 +403,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
+impl AsyncWrite for Encrypted {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -186,9 +186,7 @@ impl Objects {
     /// Returns the number of uploaded files of a proposer, and the number of their bytes.
     pub fn uploaded(&self, proposer: &Name) -> io::Result<(usize, u64)> {
         let values = || values![proposer.to_string()];
-        let found = self.one(UPLOADED, values, |row| {
-            Ok((row.get::<u64>(0)?, row.get(1)?))
-        })?;
+        let found = self.one(UPLOADED, values, |row| Ok(row.pair::<u64, _>()?))?;
         Ok(found
             .map(|(files, bytes)| (usize::try_from(files).unwrap_or(usize::MAX), bytes))
             .unwrap_or_default())

@@ -67,10 +67,7 @@ fn head(rows: &[Row], exclusive: &[Row]) -> StoreResult<(StoreHead, LastBatch)> 
     let ids = ids.map_err(|error| row.odd(13, &error.to_string()))?;
     let emergency =
         |id: &[u8]| ProposalId::from_cell(Cell::from(id)).map_err(|why| row.odd(13, why));
-    let names = exclusive.iter().map(|row| {
-        let row = Fields::new(DURING, row);
-        Ok((row.get(0)?, row.get(1)?))
-    });
+    let names = exclusive.iter().map(|row| Fields::new(DURING, row).pair());
     let head = StoreHead {
         size: row.get::<Option<u64>>(5)?.map_or(0, |last| last + 1),
         last_at: row.get::<Option<_>>(6)?.unwrap_or(Timestamp::from_unix(0)),

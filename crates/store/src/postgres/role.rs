@@ -312,7 +312,7 @@ impl NodeCandidate {
         std::thread::Builder::new()
             .name("store-role".to_owned())
             .spawn(work)
-            .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
+            .map_err(|error| StoreFault::broken(DURING, error))?;
         Ok(Turn::Active(ServerRole { watch, _end: end }))
     }
 

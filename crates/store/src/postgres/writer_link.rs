@@ -89,8 +89,7 @@ impl WriterLink {
         };
         let other = Link::open(settings, OPTIONS)?;
         let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
+        getrandom::fill(&mut random).map_err(|error| StoreFault::broken(DURING, error))?;
         durability::check_locks(&link, &other, i64::from_ne_bytes(random))?;
         link.prepare(DURING, statements())?;
         link.take_warnings();

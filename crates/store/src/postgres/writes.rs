@@ -147,11 +147,8 @@ fn forked_size(writes: &Writes<'_>) -> Option<StoreFault> {
 /// Returns the stored hashes in the order of the leaves. The writer compares the hashes, so an unreadable row is left
 /// out.
 fn returned(rows: &[Row]) -> Vec<Hash> {
-    let read = |row: &Row| -> StoreResult<(u64, Hash)> {
-        let row = Fields::new(DURING, row);
-        Ok((row.get(0)?, row.get(1)?))
-    };
-    let mut hashes: Vec<_> = rows.iter().filter_map(|row| read(row).ok()).collect();
+    let read = |row: &Row| Fields::new(DURING, row).pair::<u64, Hash>().ok();
+    let mut hashes: Vec<_> = rows.iter().filter_map(read).collect();
     hashes.sort_unstable();
     hashes.into_iter().map(|(_, hash)| hash).collect()
 }
@@ -159,7 +156,6 @@ fn returned(rows: &[Row]) -> Vec<Hash> {
 /// Returns a new id for a batch.
 pub fn batch_id() -> StoreResult<Vec<u8>> {
     let mut id = vec![0; 16];
-    getrandom::fill(&mut id)
-        .map_err(|error| StoreFault::broken("numbering a batch", error.to_string()))?;
+    getrandom::fill(&mut id).map_err(|error| StoreFault::broken("numbering a batch", error))?;
     Ok(id)
 }

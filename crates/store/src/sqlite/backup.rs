@@ -11,7 +11,7 @@ use crate::{
     small_file::sync,
     sqlite::{
         columns::{all, run},
-        errors::{fault, unusable},
+        errors::{During as _, unusable},
         schema::{self, harden},
     },
 };
@@ -40,7 +40,7 @@ pub fn copy(path: &Path, into: &Path) -> StoreResult {
     })?;
     connection
         .execute("VACUUM INTO ?1", [name])
-        .map_err(fault(DURING))?;
+        .during(DURING)?;
     sync(into).map_err(|error| StoreFault::database(DURING, format!("{}: {error}", into.display())))
 }
 
@@ -53,9 +53,7 @@ pub fn files(path: &Path) -> StoreResult<Vec<Blake3Digest>> {
 /// Returns the outputs that are files, with their sizes.
 pub(super) fn output_files(connection: &Connection) -> StoreResult<Vec<(Blake3Digest, u64)>> {
     let sql = "SELECT name, bytes FROM main.output WHERE data IS NULL ORDER BY name";
-    all(connection, "listing outputs", sql, [], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })
+    all(connection, "listing outputs", sql, [], |row| row.pair())
 }
 
 /// Deletes outputs from a copy whose files were deleted while the copy was made.
@@ -65,10 +63,10 @@ pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> StoreResult {
         return Ok(());
     }
     let mut connection = writable(copy)?;
-    let transaction = connection.transaction().map_err(fault(DURING))?;
+    let transaction = connection.transaction().during(DURING)?;
     delete_outputs(&transaction, gone)
         .and_then(|()| transaction.commit())
-        .map_err(fault(DURING))
+        .during(DURING)
 }
 
 pub(super) fn delete_outputs(
@@ -115,7 +113,7 @@ pub fn take_over(old: &Path, new: &Path, void: &[Name]) -> StoreResult {
                 .map(drop)
         })
     };
-    write().map_err(fault(DURING))
+    write().during(DURING)
 }
 
 /// Opens a copy of a store for writing.
@@ -137,7 +135,7 @@ pub fn settle(path: &Path) -> StoreResult {
     let read = |connection: &Connection| {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
     };
-    read(&writable(path)?).map_err(fault("undoing an interrupted update of the backup"))
+    read(&writable(path)?).during("undoing an interrupted update of the backup")
 }
 
 const DURING: &str = "copying news into the backup";
@@ -171,7 +169,7 @@ impl BackupUpdate {
         drop(read_only(from)?);
         let journal: String = read_only(copy)?
             .pragma_query_value(None, "journal_mode", |row| row.get(0))
-            .map_err(fault(DURING))?;
+            .during(DURING)?;
         if journal == "wal" {
             return Err(refused(format!(
                 "{}: this is a store in use and no backup: name a directory that `store backup` made",
@@ -180,9 +178,9 @@ impl BackupUpdate {
         }
         let connection = writable(copy)?;
         let update = Self { connection };
-        update.copy_tables(from).map_err(fault(DURING))?;
+        update.copy_tables(from).during(DURING)?;
         update.packed()?;
-        update.log(progress).map_err(fault(DURING))?;
+        update.log(progress).during(DURING)?;
         crash_points::point("backup-rows-copied");
         Ok(update)
     }
@@ -311,7 +309,7 @@ impl BackupUpdate {
         let db = &self.connection;
         let number = |sql: &str| {
             db.query_row(sql, [], |row| row.get::<_, u64>(0))
-                .map_err(fault(DURING))
+                .during(DURING)
         };
         let first = number("SELECT coalesce(max(tile) + 1, 0) FROM main.packed")?;
         let end = number("SELECT coalesce(max(tile) + 1, 0) FROM src.packed")?;
@@ -357,7 +355,7 @@ impl BackupUpdate {
     /// # Errors
     /// Returns a fault if the copy cannot be written.
     pub fn forget(&self, gone: &[Blake3Digest]) -> StoreResult {
-        delete_outputs(&self.connection, gone).map_err(fault(DURING))
+        delete_outputs(&self.connection, gone).during(DURING)
     }
 
     /// Makes the new state of the backup durable, in one step.
@@ -365,9 +363,7 @@ impl BackupUpdate {
     /// # Errors
     /// Returns a fault if the copy cannot be written. The backup then has its earlier state.
     pub fn commit(self) -> StoreResult {
-        self.connection
-            .execute_batch("COMMIT")
-            .map_err(fault(DURING))
+        self.connection.execute_batch("COMMIT").during(DURING)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     StoreResult, StoreScope, TreeEdge, opened, read_only,
     sqlite::{
         columns::{all, one},
-        errors::fault,
+        errors::During as _,
         schema,
     },
     store_report::{DISK, MARK, MAX_DEFECTS},
@@ -50,7 +50,7 @@ pub fn check(
         Err(StoreFault::Broken { message, .. }) => return Ok(StoreReport::of_unreadable(message)),
         Err(fault) => return Err(fault),
     };
-    connection.execute_batch("BEGIN").map_err(fault(DURING))?;
+    connection.execute_batch("BEGIN").during(DURING)?;
     let mut look = Look {
         connection,
         scope,
@@ -270,7 +270,7 @@ impl Look<'_> {
     }
 
     fn state(&mut self) -> StoreResult {
-        for difference in schema::differences(&self.connection).map_err(fault(DURING))? {
+        for difference in schema::differences(&self.connection).during(DURING)? {
             self.defect("the schema", difference);
         }
         let mark = self.one("SELECT mark FROM state", [], |row| row.get(0))?;
@@ -301,13 +301,13 @@ impl Look<'_> {
              INSERT INTO closed_at SELECT receipt, id FROM proposal WHERE receipt IS NOT NULL;
              CREATE INDEX temp.closed_at_place ON closed_at (receipt);",
             )
-            .map_err(fault(DURING))
+            .during(DURING)
     }
 
     /// Collects the keys from the rosters of all seals.
     fn seals(&mut self) -> StoreResult {
         let seals = self.all("SELECT idx, digest FROM seal ORDER BY idx", [], |row| {
-            Ok((row.get::<u64>(0)?, row.get::<[u8; 32]>(1)?))
+            row.pair::<u64, [u8; 32]>()
         })?;
         self.counts.push(("seals", seals.len() as u64));
         if let Some((_, first)) = seals.first() {

@@ -6,7 +6,8 @@ use rusqlite::{
 };
 
 use crate::{
-    Cell, EachRow, EngineRow, Fields, StoreFault, StoreHead, StoreResult, sqlite::errors::fault,
+    Cell, EachRow, EngineRow, Fields, StoreFault, StoreHead, StoreResult,
+    sqlite::errors::During as _,
 };
 use documents::Timestamp;
 
@@ -64,19 +65,19 @@ pub fn each_list(
     each: &mut dyn FnMut(usize, &Fields<'_>) -> StoreResult<bool>,
 ) -> StoreResult {
     const NAMES: [&str; 7] = ["$1", "$2", "$3", "$4", "$5", "$6", "$7"];
-    let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
+    let mut statement = connection.prepare_cached(sql).during(during)?;
     let width = lists.first().map_or(0, |values| values.len());
     debug_assert!(width <= NAMES.len(), "{sql}");
     // Each place is looked up only once, because SQLite compares the name with each name of the statement.
     let mut places = [None; NAMES.len()];
     for (place, name) in places.iter_mut().zip(NAMES).take(width) {
-        *place = statement.parameter_index(name).map_err(fault(during))?;
+        *place = statement.parameter_index(name).during(during)?;
     }
     for (number, values) in lists.iter().enumerate() {
         for (place, value) in places.iter().zip(*values) {
             if let Some(at) = place {
                 let bound = statement.raw_bind_parameter(*at, value);
-                bound.map_err(fault(during))?;
+                bound.during(during)?;
             }
         }
         pass(statement.raw_query(), during, &mut |row| each(number, row))?;
@@ -85,7 +86,7 @@ pub fn each_list(
 }
 
 fn pass(mut rows: Rows<'_>, during: &'static str, each: EachRow<'_>) -> StoreResult {
-    while let Some(row) = rows.next().map_err(fault(during))? {
+    while let Some(row) = rows.next().during(during)? {
         if !each(&Fields::new(during, row))? {
             break;
         }
@@ -102,7 +103,7 @@ pub fn run(
     connection
         .prepare_cached(sql)
         .and_then(|mut s| s.execute(params))
-        .map_err(fault(during))
+        .during(during)
 }
 
 pub fn one<T>(
@@ -112,9 +113,9 @@ pub fn one<T>(
     params: impl rusqlite::Params,
     read: impl FnOnce(&Fields<'_>) -> StoreResult<T>,
 ) -> StoreResult<Option<T>> {
-    let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
-    let mut rows = statement.query(params).map_err(fault(during))?;
-    match rows.next().map_err(fault(during))? {
+    let mut statement = connection.prepare_cached(sql).during(during)?;
+    let mut rows = statement.query(params).during(during)?;
+    match rows.next().during(during)? {
         Some(row) => read(&Fields::new(during, row)).map(Some),
         None => Ok(None),
     }
@@ -128,8 +129,8 @@ pub fn all<T>(
     mut read: impl FnMut(&Fields<'_>) -> StoreResult<T>,
 ) -> StoreResult<Vec<T>> {
     let mut found = Vec::new();
-    let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
-    let rows = statement.query(params).map_err(fault(during))?;
+    let mut statement = connection.prepare_cached(sql).during(during)?;
+    let rows = statement.query(params).during(during)?;
     pass(rows, during, &mut |row| {
         found.push(read(row)?);
         Ok(true)
@@ -145,9 +146,7 @@ pub fn read_head(connection: &Connection) -> StoreResult<StoreHead> {
     })?;
     let (size, last_at) = last.unwrap_or((0, Timestamp::from_unix(0)));
     let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
-    let exclusive = all(connection, DURING, sql, [], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })?;
+    let exclusive = all(connection, DURING, sql, [], |row| row.pair())?;
     let sql = "SELECT proposal FROM owed WHERE emergency = 1 AND reviewed IS NULL";
     let emergencies = all(connection, DURING, sql, [], |row| row.get(0))?;
     let sql = "SELECT boundary, seal, version, mark FROM state";

@@ -4,23 +4,33 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use crate::{StoreFault, refused, small_file::with_suffix};
+use crate::{StoreFault, StoreResult, refused, small_file::with_suffix};
 
-pub fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreFault {
-    move |error| {
-        let message = error.to_string();
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => StoreFault::Full { during },
-            // A read or a write failed, or the database is damaged. The state on disk is unknown.
-            Some(
-                ErrorCode::SystemIoFailure
-                | ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase
-                | ErrorCode::ReadOnly,
-            ) => StoreFault::Broken { during, message },
-            Some(_) => StoreFault::Database { during, message },
-            None => StoreFault::Broken { during, message },
-        }
+pub fn fault(during: &'static str, error: &rusqlite::Error) -> StoreFault {
+    let message = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreFault::Full { during },
+        // A read or a write failed, or the database is damaged. The state on disk is unknown.
+        Some(
+            ErrorCode::SystemIoFailure
+            | ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::ReadOnly,
+        ) => StoreFault::Broken { during, message },
+        Some(_) => StoreFault::Database { during, message },
+        None => StoreFault::Broken { during, message },
+    }
+}
+
+/// The result of an action of SQLite.
+pub trait During<T> {
+    /// Converts an error to the fault of the action `during`.
+    fn during(self, during: &'static str) -> StoreResult<T>;
+}
+
+impl<T> During<T> for rusqlite::Result<T> {
+    fn during(self, during: &'static str) -> StoreResult<T> {
+        self.map_err(|error| fault(during, &error))
     }
 }
 

@@ -7,15 +7,10 @@ use std::{
 };
 
 use crate::{
-    StoreFault, StoreResult, refused,
+    StoreResult, refused,
     small_file::{sync, with_suffix},
     sqlite,
 };
-
-/// Returns the fault for a failed access to a file.
-pub fn failed(error: impl std::fmt::Display) -> StoreFault {
-    refused(error.to_string())
-}
 
 /// Deletes empty write-ahead logs next to the path of a missing database. Refuses a write-ahead log that is not empty,
 /// because SQLite would apply the write-ahead log of another store to the database.
@@ -25,10 +20,10 @@ pub fn clear_logs(database: &Path) -> StoreResult {
         match fs::metadata(&path) {
             Ok(metadata) if suffix == "-wal" && metadata.len() > 0 => {
                 let why = "belongs to a store that is no longer here: move the file to that store";
-                return Err(failed(format!("the file {} {why}", path.display())));
+                return Err(refused(format!("the file {} {why}", path.display())));
             }
             Ok(_) => fs::remove_file(&path)
-                .map_err(|error| failed(format!("{}: {error}", path.display())))?,
+                .map_err(|error| refused(format!("{}: {error}", path.display())))?,
             Err(_) => {}
         }
     }
@@ -49,25 +44,25 @@ pub fn settle(database: &Path) -> StoreResult {
     // the database when the last connection closes.
     drop(sqlite::open(&fresh)?);
     if beside(database, "-wal").exists() {
-        return Err(failed(
+        return Err(refused(
             "the write-ahead log cannot be moved into the database: check the disk",
         ));
     }
-    sync(&fresh).map_err(failed)
+    sync(&fresh).map_err(refused)
 }
 
 /// Renames the new store to its final path.
 pub fn put_in_place(database: &Path) -> StoreResult {
-    fs::rename(beside(database, ""), database).map_err(failed)?;
+    fs::rename(beside(database, ""), database).map_err(refused)?;
     clear(database)?;
-    sync(database.parent().unwrap_or(Path::new("/"))).map_err(failed)
+    sync(database.parent().unwrap_or(Path::new("/"))).map_err(refused)
 }
 
 /// Deletes all files of an unfinished new store.
 pub fn clear(database: &Path) -> StoreResult {
     for suffix in ["", "-wal", "-shm", ".lock"] {
         match fs::remove_file(beside(database, suffix)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
             _ => {}
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     Cell, ClosedKey, EachRow, EngineStatements, Entries, EntryRow, IdlePool, PackedRow, Readers,
     StoreFault, StoreHead, StoreReads, StoreResult, each_row, is_interrupted, read_head, refused,
     sqlite::{
-        errors::{fault, unusable},
+        errors::{During as _, fault, unusable},
         own_statements::STATEMENTS,
         packed_tiles,
         schema::{self, APPLICATION_ID},
@@ -56,7 +56,7 @@ impl SqliteReads {
     }
 
     fn connect(&self) -> StoreResult<Connection> {
-        connect(&self.path).map_err(fault("opening the store for reading"))
+        connect(&self.path).during("opening the store for reading")
     }
 }
 
@@ -117,7 +117,7 @@ impl Readers for SqliteReads {
                 }
                 Ok(None)
             };
-            look().map_err(fault("looking for rows of spent nonces and denials"))
+            look().during("looking for rows of spent nonces and denials")
         })
     }
 
@@ -154,7 +154,7 @@ pub(crate) fn read_only(path: &Path) -> StoreResult<Connection> {
     // store.
     let unreadable = |error: rusqlite::Error| {
         match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store", &error),
         _ if is_interrupted(path) => wrong(
             "is a backup that was being brought up to date: wait until this has ended; if it was interrupted, run \
              `countersign store backup --onto` again (`store restore` uses the state before it)"

@@ -7,7 +7,7 @@ use rusqlite::{Connection, config::DbConfig};
 
 use crate::{
     StoreResult, refused,
-    sqlite::errors::{fault, unusable},
+    sqlite::errors::{During as _, unusable},
 };
 
 /// The last number of a schema that was made before 1.0. Its documents can no longer be read.
@@ -161,7 +161,7 @@ pub fn prepare(connection: &mut Connection, path: &Path) -> StoreResult {
         return check(connection, path);
     }
     // A crash must not leave tables without their number.
-    let transaction = connection.transaction().map_err(fault(DURING))?;
-    transaction.execute_batch(FIRST).map_err(fault(DURING))?;
-    transaction.commit().map_err(fault(DURING))
+    let transaction = connection.transaction().during(DURING)?;
+    transaction.execute_batch(FIRST).during(DURING)?;
+    transaction.commit().during(DURING)
 }

@@ -15,7 +15,7 @@ use crate::{
     small_file::sync,
     sqlite::{
         backup::{output_files, writable},
-        errors::{fault, unusable},
+        errors::{During as _, fault, unusable},
         reads::connect,
         schema::{self, MOVED, prepare},
     },
@@ -43,7 +43,7 @@ impl NewFile {
         // After a crash, the copy is deleted and not repaired, so it needs no journal on the disk.
         connection
             .execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; BEGIN")
-            .map_err(fault(DURING))?;
+            .during(DURING)?;
         Ok(Self {
             connection,
             path: path.to_owned(),
@@ -59,13 +59,10 @@ impl NewFile {
             table.name,
             table.column_list()
         );
-        let mut insert = self
-            .connection
-            .prepare_cached(&sql)
-            .map_err(fault(DURING))?;
+        let mut insert = self.connection.prepare_cached(&sql).during(DURING)?;
         rows.iter()
             .try_for_each(|row| insert.execute(params_from_iter(row)).map(drop))
-            .map_err(fault(DURING))
+            .during(DURING)
     }
 
     /// Writes the state, and makes the file durable.
@@ -75,13 +72,11 @@ impl NewFile {
                    nonces = (SELECT count(*) FROM nonce)";
         self.connection
             .execute(sql, params_from_iter(head_cells(state)))
-            .map_err(fault(DURING))?;
-        self.connection
-            .execute_batch("COMMIT")
-            .map_err(fault(DURING))?;
+            .during(DURING)?;
+        self.connection.execute_batch("COMMIT").during(DURING)?;
         self.connection
             .close()
-            .map_err(|(_, error)| fault(DURING)(error))?;
+            .map_err(|(_, error)| fault(DURING, &error))?;
         sync(&self.path).map_err(|error| refused(format!("{}: {error}", self.path.display())))
     }
 }
@@ -130,7 +125,7 @@ impl OldFile {
         let sql = format!("SELECT count(*) FROM {}", table.name);
         self.connection
             .query_row(&sql, [], |row| row.get(0))
-            .map_err(fault("counting rows"))
+            .during("counting rows")
     }
 
     /// Returns the names of the outputs that are files, with their sizes.
@@ -144,7 +139,7 @@ impl OldFile {
         let found = self
             .connection
             .query_row(sql, [name], |row| row.get(0).map(Cell::Number));
-        found.map_err(fault("looking for an output"))
+        found.during("looking for an output")
     }
 
     /// Passes the rows of a table with a key after `after` to `each`, in groups of limited size and in the order of the
@@ -168,13 +163,13 @@ impl OldFile {
             table.column_list(),
             table.name
         );
-        let mut statement = self.connection.prepare(&sql).map_err(fault(DURING))?;
+        let mut statement = self.connection.prepare(&sql).during(DURING)?;
         let mut rows = statement
             .query(params_from_iter(after.unwrap_or_default()))
-            .map_err(fault(DURING))?;
+            .during(DURING)?;
         let (mut group, mut size) = (Vec::new(), 0);
         let mut entries = Entries::of(&self.connection);
-        while let Some(row) = rows.next().map_err(fault(DURING))? {
+        while let Some(row) = rows.next().during(DURING)? {
             let fields = Fields::new(DURING, row);
             let cell = |at| fields.get::<Cell<'_>>(at).map(Cell::into_owned);
             let mut cells = (0..table.columns.len())
@@ -242,7 +237,7 @@ impl OldFile {
             self.connection
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         };
-        mark().map_err(fault(DURING))?;
+        mark().during(DURING)?;
         self.moved = Some(place.to_owned());
         sync(&self.path).map_err(|error| {
             StoreFault::broken(DURING, format!("{}: {error}", self.path.display()))

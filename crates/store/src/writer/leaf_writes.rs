@@ -13,18 +13,14 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'m>,
         write: &'m SealWrite,
-    ) -> StoreResult<Result<LeafRef, WriteStop>> {
+    ) -> Result<LeafRef, WriteStop> {
         // A revocation can end the validity of a roster that this seal puts in force.
-        if write.checked != self.checked() {
-            return Ok(Err(WriteStop::Moved));
-        }
-        if let Err(stop) = self.check_leaf(&write.envelope, Some(write.at)) {
-            return Ok(Err(stop));
-        }
+        self.check_unmoved(write.checked)?;
+        self.check_leaf(&write.envelope, Some(write.at))?;
         if !write.tokens.is_empty() {
             batch.stepped = true;
             if let Some(name) = change_tokens(self.store.batch()?, &write.tokens)? {
-                return Ok(Err(WriteStop::Token(name)));
+                return Err(WriteStop::Token(name));
             }
         }
         self.head.last_at = write.at;
@@ -46,7 +42,7 @@ impl Writer {
         }
         self.head.seal = Some(write.digest);
         self.head.version += 1;
-        Ok(Ok(leaf))
+        Ok(leaf)
     }
 
     /// Notes that an ID token was used. Returns false if the ID token was used before, or if its end is not later than the
@@ -62,18 +58,22 @@ impl Writer {
         data: &Arc<[u8]>,
         at: Timestamp,
     ) -> Result<LeafRef, WriteStop> {
-        if self.head.seal.is_none() {
-            return Err(WriteStop::NoSeal);
-        }
+        self.check_sealed()?;
         self.check_leaf(data, Some(at))?;
         self.head.last_at = at;
         Ok(self.append(batch, LeafKind::Refusal, data.clone()))
     }
 
-    pub fn checked(&self) -> CheckedState {
-        CheckedState {
-            seal: self.head.seal,
-            revocations: self.revoked.len(),
+    pub fn check_sealed(&self) -> Result<(), WriteStop> {
+        self.head.seal.map(drop).ok_or(WriteStop::NoSeal)
+    }
+
+    /// Checks that the state with which a document was checked is still in force.
+    pub fn check_unmoved(&self, checked: CheckedState) -> Result<(), WriteStop> {
+        if (checked.seal, checked.revocations) == (self.head.seal, self.revoked.len()) {
+            Ok(())
+        } else {
+            Err(WriteStop::Moved)
         }
     }
 

@@ -5,11 +5,10 @@ use std::{cell::Cell, sync::Arc};
 use tokio::sync::oneshot;
 
 use crate::{
-    AdvanceStop, Consume, ConsumeStop, DenialQuestion, DenialResult, DenialWrite, Finish,
-    FinishStop, GrantWrite, IdTokenUse, LeafRef, NewProposal, PackedRow, ProposalStatus,
-    ProposalStep, ProposeResult, PruneResult, Questions, Retention, Retired, ReviewWrite,
-    RevocationResult, RevocationWrite, SealWrite, Signature, SpentNonce, StoreFault, StoreResult,
-    StoredGrant, Telling, WriteStop,
+    AdvanceStop, Consume, ConsumeStop, DenialResult, DenialWrite, Finish, FinishStop, GrantWrite,
+    IdTokenUse, LeafRef, NewProposal, PackedRow, ProposalStatus, ProposalStep, ProposeResult,
+    PruneResult, Questions, Retention, Retired, ReviewWrite, RevocationResult, RevocationWrite,
+    SealWrite, Signature, SpentNonce, StoreFault, StoreResult, StoredGrant, Telling, WriteStop,
 };
 use documents::{Hash, ProposalId, Timestamp};
 
@@ -131,19 +130,7 @@ pub fn questions(messages: &[WriterMessage]) -> Questions<'_> {
                 questions.proposals.push(&asked.message.0);
                 questions.signed.push(&asked.message.0);
             }
-            WriterMessage::Deny(asked) => {
-                let DenialWrite {
-                    authorization,
-                    approver,
-                    at,
-                    ..
-                } = &asked.message;
-                questions.denials.push(DenialQuestion {
-                    authorization,
-                    approver,
-                    since: at.plus(-AHEAD_S),
-                });
-            }
+            WriterMessage::Deny(asked) => questions.denials.push(&asked.message),
             _ => {}
         }
     }

@@ -16,9 +16,9 @@ use crate::{
     AdvanceStop, Batch, ConsumeStop, DenialPrecedent, DenialResult, DenialWrite, DenialsAhead,
     EntryEvent, EventFact, GrantClaim, GrantWrite, LeafRef, NewProposal, Proposal,
     ProposalPrecedent, ProposalStatus, ProposalStep, ProposeResult, PruneResult, Retention,
-    RetentionCut, Retired, ReviewRow, ReviewWrite, RevocationResult, RevocationWrite, Signature,
-    SpentUse, StepRow, StoreResult, StoredDenial, StoredGrant, StoredReview, StoredRevocation,
-    Telling, TokenChange, UNSIGNED_KEPT_S, WriteStop, Writer,
+    RetentionCut, Retired, ReviewWrite, RevocationResult, RevocationWrite, Signature, SpentUse,
+    StepRow, StoreResult, StoredGrant, StoredRevocation, Telling, TokenChange, UNSIGNED_KEPT_S,
+    WriteStop, Writer,
     batch_rows::{DenialRow, SignatureRow},
     change_tokens,
     rare_changes::{expire, prune, retire},
@@ -216,10 +216,8 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'_>,
         write: &GrantWrite,
-    ) -> StoreResult<Result<StoredGrant, WriteStop>> {
-        if self.head.seal.is_none() {
-            return Ok(Err(WriteStop::NoSeal));
-        }
+    ) -> Result<StoredGrant, WriteStop> {
+        self.check_sealed()?;
         // Grants are rare, so the writer may read outside of its batch here, with a connection of the readers.
         let earlier = batch
             .writes
@@ -234,9 +232,9 @@ impl Writer {
         )?;
         match &known {
             Some(known) if known.digest != write.grant.digest => {
-                return Ok(Err(WriteStop::GrantTaken));
+                return Err(WriteStop::GrantTaken);
             }
-            Some(known) if known.leaf.is_some() => return Ok(Ok(known.clone())),
+            Some(known) if known.leaf.is_some() => return Ok(known.clone()),
             Some(_) => {}
             None if write.checked.is_none() => {
                 let proposer = &write.grant.proposer;
@@ -245,12 +243,12 @@ impl Writer {
                 if own + new().filter(|row| row.proposer == *proposer).count() as u64
                     >= MOST_DRAFTS_OF_PROPOSER
                 {
-                    return Ok(Err(WriteStop::TooManyDrafts {
+                    return Err(WriteStop::TooManyDrafts {
                         most: MOST_DRAFTS_OF_PROPOSER,
-                    }));
+                    });
                 }
                 if all + new().count() as u64 >= MOST_DRAFTS {
-                    return Ok(Err(WriteStop::TooManyDrafts { most: MOST_DRAFTS }));
+                    return Err(WriteStop::TooManyDrafts { most: MOST_DRAFTS });
                 }
             }
             None => {}
@@ -258,12 +256,8 @@ impl Writer {
         let mut row = write.grant.clone();
         if let Some(checked) = write.checked {
             // A seal or a revocation can end the right of a signer.
-            if checked != self.checked() {
-                return Ok(Err(WriteStop::Moved));
-            }
-            if let Err(stop) = self.check_leaf(&row.envelope, None) {
-                return Ok(Err(stop));
-            }
+            self.check_unmoved(checked)?;
+            self.check_leaf(&row.envelope, None)?;
             row.leaf = Some(
                 self.append(batch, LeafKind::Grant, row.envelope.clone())
                     .index,
@@ -274,7 +268,7 @@ impl Writer {
             batch.event(write.at, EventFact::Grant(row.id.clone(), row.leaf));
         }
         batch.writes.grants.push(row.clone());
-        Ok(Ok(row))
+        Ok(row)
     }
 }
 
@@ -361,21 +355,14 @@ impl Writer {
         write: &'m DenialWrite,
         precedent: DenialPrecedent,
     ) -> Result<DenialResult, WriteStop> {
-        if self.head.seal.is_none() {
-            return Err(WriteStop::NoSeal);
-        }
+        self.check_sealed()?;
         self.check_leaf(&write.envelope, None)?;
         let same = |row: &&DenialRow<'_>| {
-            *row.authorization == write.authorization && row.denial.approver == write.approver
+            row.denial.authorization == write.authorization && row.denial.approver == write.approver
         };
-        let known = precedent.leaf.or_else(|| {
-            batch
-                .writes
-                .denials
-                .iter()
-                .find(same)
-                .map(|row| row.denial.leaf)
-        });
+        let known = precedent
+            .leaf
+            .or_else(|| batch.writes.denials.iter().find(same).map(|row| row.leaf));
         let unfinished = precedent.unfinished.map(|(id, state)| {
             (
                 batch
@@ -389,9 +376,7 @@ impl Writer {
             Some(leaf) => leaf,
             None => {
                 // A seal or a revocation can end the right to deny.
-                if write.checked != self.checked() {
-                    return Err(WriteStop::Moved);
-                }
+                self.check_unmoved(write.checked)?;
                 // The proposal may have arrived after the caller searched for the proposal.
                 let ahead = write.ahead && unfinished.is_none();
                 if ahead && let Some(stop) = too_many_ahead(batch, write, precedent.ahead) {
@@ -400,15 +385,10 @@ impl Writer {
                 let leaf = self
                     .append(batch, LeafKind::Denial, &write.envelope[..])
                     .index;
-                let denial = StoredDenial {
-                    approver: write.approver.clone(),
-                    leaf,
-                    at: write.at,
-                };
                 self.closed.deny(&write.authorization, write.at);
                 batch.writes.denials.push(DenialRow {
-                    authorization: &write.authorization,
-                    denial,
+                    denial: write,
+                    leaf,
                     ahead,
                 });
                 self.head.version += 1;
@@ -471,41 +451,25 @@ fn too_many_ahead(
 
 impl Writer {
     /// Appends a review. The caller has already decided what this review closes or settles.
-    pub fn review(
+    pub fn review<'m>(
         &mut self,
-        batch: &mut Batch<'_>,
-        write: &ReviewWrite,
+        batch: &mut Batch<'m>,
+        write: &'m ReviewWrite,
     ) -> Result<LeafRef, WriteStop> {
-        if self.head.seal.is_none() {
-            return Err(WriteStop::NoSeal);
-        }
+        self.check_sealed()?;
         // A seal or a revocation can end the right of the reviewer.
         // A later time in the log can end the membership of the reviewer.
         // Another review raises the version, and can change what this review closes or settles.
-        let is_later = write.version != self.head.version || self.head.last_at > write.at;
-        if write.checked != self.checked() || is_later {
+        if write.version != self.head.version || self.head.last_at > write.at {
             return Err(WriteStop::Moved);
         }
+        self.check_unmoved(write.checked)?;
         self.check_leaf(&write.envelope, None)?;
         let leaf = self.append(batch, LeafKind::Review, write.envelope.clone());
-        let ReviewWrite {
-            review,
-            closes,
-            settles,
-            ..
-        } = write;
-        if *closes {
-            self.emergencies.remove(&review.proposal);
+        if write.closes {
+            self.emergencies.remove(&write.review.proposal);
         }
-        let review = StoredReview {
-            leaf: leaf.index,
-            ..review.clone()
-        };
-        batch.writes.reviews.push(ReviewRow {
-            review,
-            closes: *closes,
-            settles: *settles,
-        });
+        batch.writes.reviews.push((leaf.index, write));
         batch.event(write.at, EventFact::Entry(EntryEvent::Review, leaf.index));
         self.head.version += 1;
         Ok(leaf)
@@ -519,27 +483,21 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'_>,
         write: &RevocationWrite,
-    ) -> StoreResult<Result<RevocationResult, WriteStop>> {
-        if self.head.seal.is_none() {
-            return Ok(Err(WriteStop::NoSeal));
-        }
+    ) -> Result<RevocationResult, WriteStop> {
+        self.check_sealed()?;
         if let Some(known) = self
             .revoked
             .iter()
             .find(|known| known.subject == write.subject)
         {
-            return Ok(Ok(RevocationResult {
+            return Ok(RevocationResult {
                 leaf: known.leaf,
                 existing: true,
-            }));
+            });
         }
         // A seal or a revocation can end the signer's right.
-        if write.checked != self.checked() {
-            return Ok(Err(WriteStop::Moved));
-        }
-        if let Err(stop) = self.check_leaf(&write.envelope, None) {
-            return Ok(Err(stop));
-        }
+        self.check_unmoved(write.checked)?;
+        self.check_leaf(&write.envelope, None)?;
         if let Some(name) = write.token.clone() {
             // Also revoke the row of the token, because a restore begins a new log without this entry. A token that was
             // already revoked on the host keeps the time of that revocation.
@@ -563,10 +521,10 @@ impl Writer {
         });
         // A decision with the earlier state version is made again, and then sees the revocation.
         self.head.version += 1;
-        Ok(Ok(RevocationResult {
+        Ok(RevocationResult {
             leaf,
             existing: false,
-        }))
+        })
     }
 }
 

@@ -6,10 +6,10 @@ use std::{
 };
 
 use crate::{
-    Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventFact, Finish, FinishRow,
-    FinishStop, GrantClaim, LeafRef, NonceUse, ProposalStatus, RunRow, SpentNonce, SpentUse,
-    StatusChange, StoreFault, StoreResult, WriteKind, Writer, rows::OwedEnd, stored::may_become,
-    waits, writer::row_writes::ClaimedUses,
+    Asked, Batch, Candidate, Consume, ConsumeStop, EventFact, Finish, FinishRow, FinishStop,
+    GrantClaim, LeafRef, NonceUse, ProposalStatus, RunRow, SpentNonce, SpentUse, StatusChange,
+    StoreFault, StoreResult, WriteKind, Writer, stored::may_become, waits,
+    writer::row_writes::ClaimedUses,
 };
 use documents::{
     AuthorizationDigest, AuthorizationRef, Consumption, Envelope, EnvelopeSignature, GrantUse,
@@ -36,7 +36,7 @@ impl Writer {
             .writes
             .ends
             .iter()
-            .filter_map(|end| end.owed.as_ref()?.standing)
+            .filter_map(|row| row.end.paused())
             .collect();
         let mut claimed = ClaimedUses::new(&claims, uses, paused);
         let refuse_all = |stop: &ConsumeStop| {
@@ -173,16 +173,13 @@ impl Writer {
             let is_new = |list: &&(_, Vec<u8>)| blobs.iter().all(|(known, _)| *known != list.0);
             blobs.extend(request.programs.as_ref().filter(is_new));
             batch.writes.starts.push(RunRow {
-                core: &request.core,
+                request,
                 known: run.known,
                 at,
                 index: leaf.index,
                 item,
                 authorization: authorization.index,
-                deadline: at.plus(request.limit_s.saturating_add(CLOSABLE_AFTER_S)),
-                exclusive: request.exclusive.as_deref(),
                 granted: run.granted.map(|(claim, number)| (&claim.grant, number)),
-                emergency: request.emergency.is_some(),
             });
             // Nothing after the runs of a batch reads their states.
             let change = StatusChange {
@@ -317,19 +314,13 @@ impl Writer {
                         bytes: end.receipt.len(),
                     })
                 }
-                Some((ProposalStatus::Running, Some(consumption), None)) => {
+                Some((ProposalStatus::Running, Some(_), None)) => {
                     let leaf =
                         self.append_hashed(batch, LeafKind::Receipt, end.receipt.clone(), *hash);
                     batch.writes.ends.push(FinishRow {
-                        proposal: &end.proposal,
-                        consumption,
+                        end,
                         receipt: leaf.index,
-                        at: end.at,
-                        detail: &end.detail,
-                        outputs: &end.outputs,
-                        order: end.order.as_deref(),
-                        blobs: &end.blobs,
-                        owed: self.owed(end),
+                        owed: end.unknown || self.emergencies.contains(&end.proposal),
                     });
                     batch.changed(&end.proposal, ProposalStatus::Finished, end.at);
                     if let Some(state) = batch.states.get_mut(&end.proposal) {
@@ -342,20 +333,15 @@ impl Writer {
             batch.set(asked, WriteKind::Receipt, result);
         }
         if !self.exclusive.is_empty() {
-            let ended: HashSet<_> = batch.writes.ends.iter().map(|row| row.proposal).collect();
+            let ended: HashSet<_> = batch
+                .writes
+                .ends
+                .iter()
+                .map(|row| &row.end.proposal)
+                .collect();
             self.exclusive.retain(|_, holder| !ended.contains(holder));
         }
         Ok(())
-    }
-
-    /// Returns which review a run needs after its end.
-    fn owed<'m>(&self, end: &'m Finish) -> Option<OwedEnd<'m>> {
-        let unknown = end.unknown;
-        let owed = OwedEnd {
-            unknown,
-            standing: end.grant.as_ref().filter(|_| unknown),
-        };
-        (unknown || self.emergencies.contains(&end.proposal)).then_some(owed)
     }
 
     /// Returns true if the stored consumption started this run. Only after a change of the database server can another

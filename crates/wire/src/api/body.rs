@@ -221,7 +221,7 @@ pub struct ProposedArtifact {
 }
 
 fn no_params() -> Value {
-    Value::Object(serde_json::Map::new())
+    Value::Object(Map::new())
 }
 
 /// Maximum length of a text that contains parameters, in bytes.

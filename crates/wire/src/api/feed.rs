@@ -39,6 +39,27 @@ pub struct FeedEvent {
     pub signed: Option<SignedBy>,
 }
 
+impl FeedEvent {
+    /// Returns an event that states nothing but its kind and time.
+    pub fn new(seq: u64, at: Timestamp, kind: FeedKind) -> Self {
+        Self {
+            seq,
+            at,
+            kind,
+            proposal: None,
+            step: None,
+            proposer: None,
+            outcome: None,
+            code: None,
+            grant: None,
+            entry: None,
+            subject: None,
+            words: None,
+            signed: None,
+        }
+    }
+}
+
 /// The signature of a person.
 #[skip_serializing_none]
 #[derive(Serialize, Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@
 //! - advice for each kind of reader: the boundary names HTTP requests in its refusals, and the client and the MCP
 //!   server replace these requests by commands and tools
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use schemars::JsonSchema;
@@ -106,12 +106,6 @@ documents::words! {
         Cancelled = "cancelled",
         /// The run is not possible any more, for example because the step changed. The nonce is not spent.
         Refused = "refused",
-    }
-}
-
-impl fmt::Display for ProposalStatus {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.word())
     }
 }
 
@@ -314,9 +308,9 @@ pub struct ReceiptView {
     /// Index of the receipt's log entry.
     pub index: u64,
     /// The envelope of the receipt.
-    pub envelope: documents::Envelope,
+    pub envelope: Envelope,
     /// The envelope of the authorization, with the signatures that counted. The receipt names it by its digest.
-    pub authorization: documents::Envelope,
+    pub authorization: Envelope,
     /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
     pub end_unknown_because: Option<String>,
 }
@@ -586,7 +580,7 @@ pub struct DraftGrantee {
 #[serde(deny_unknown_fields)]
 pub struct DraftStep {
     /// Ref of the step: `PATH:ID`.
-    pub step: documents::StepRef,
+    pub step: StepRef,
     /// Declaration that the parameters of each run must satisfy. It names each parameter of the step.
     pub params: Parameter,
 }

@@ -425,20 +425,6 @@ impl ToolProblem {
         }
     }
 
-    /// Returns the problem of a call that reached [`CALL_LIMIT`](crate::mcp::tool_calls::CALL_LIMIT).
-    pub fn too_slow() -> Self {
-        Self::no_answer("the boundary did not answer within 45 s")
-    }
-
-    /// Returns the problem of a server with too many calls in progress.
-    pub fn too_many_calls() -> Self {
-        Self::new(
-            "busy",
-            "too many calls of this client are in progress",
-            "wait for the answers, then call again",
-        )
-    }
-
     /// Returns the problem of a proposal that this machine could not make.
     pub fn not_proposed(detail: &str) -> Self {
         Self::new(

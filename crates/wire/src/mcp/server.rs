@@ -93,11 +93,18 @@ impl<A: BoundaryApi> McpServer<A> {
         call: impl Future<Output = Result<T, ToolProblem>>,
     ) -> Result<T, ToolProblem> {
         let Ok(_permit) = self.permits.try_acquire() else {
-            return Err(ToolProblem::too_many_calls());
+            return Err(ToolProblem::new(
+                "busy",
+                "too many calls of this client are in progress",
+                "wait for the answers, then call again",
+            ));
         };
-        timeout_at(deadline, call)
-            .await
-            .unwrap_or_else(|_| Err(ToolProblem::too_slow()))
+        // The deadline is `CALL_LIMIT` after the arrival of the call.
+        timeout_at(deadline, call).await.unwrap_or_else(|_| {
+            Err(ToolProblem::no_answer(
+                "the boundary did not answer within 45 s",
+            ))
+        })
     }
 
     async fn call(

@@ -152,7 +152,9 @@ impl<A: BoundaryApi> ToolCalls<A> {
             200..300 => serde_json::from_slice::<ProposalView>(&answer.body)
                 .ok()
                 .map(Ok),
-            400.. if is_problem(&answer) => Some(Err(ToolProblem::of_answer(&answer))),
+            400.. if serde_json::from_slice::<Problem>(&answer.body).is_ok() => {
+                Some(Err(ToolProblem::of_answer(&answer)))
+            }
             _ => None,
         };
         let Some(made) = made else {
@@ -287,7 +289,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         ProposalProgress {
             id: view.id.to_string(),
             step: run.step.unwrap_or_else(|| view.step.to_string()),
-            status: view.status.word().to_owned(),
+            status: view.status.to_string(),
             ended: view.status.has_ended(),
             advice: run.used.unwrap_or_default() + existing + advice,
             signatures_required: view.approvals.required,
@@ -313,7 +315,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             verified: run.verified,
             verification: run.verification,
             reason: reason.map(|reason| StatedReason {
-                code: reason.code.word().to_owned(),
+                code: reason.code.to_string(),
                 detail: visible_detail(&reason.detail),
             }),
             people_said: view
@@ -354,7 +356,7 @@ pub fn waiting_words(view: &ProposalView) -> String {
                 view.approvals.have, view.approvals.required
             )
         }
-        other => other.word().to_owned(),
+        other => other.to_string(),
     }
 }
 
@@ -376,10 +378,6 @@ fn latest_end(answer: &ApiAnswer) -> Option<Timestamp> {
         .into_iter()
         .find(|place| place.pointer == "/nonce")?;
     place.detail.parse().ok()
-}
-
-fn is_problem(answer: &ApiAnswer) -> bool {
-    serde_json::from_slice::<Problem>(&answer.body).is_ok()
 }
 
 /// Words about a call that repeated an earlier proposal.
@@ -747,7 +745,7 @@ mod tests {
             "a request is no repetition"
         );
         let again =
-            ToolProblem::too_slow().of_propose().into_json()["problem"]["advice"].to_string();
+            ToolProblem::no_answer("").of_propose().into_json()["problem"]["advice"].to_string();
         assert!(again.contains("no second run"), "{again}");
     }
 

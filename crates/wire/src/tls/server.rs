@@ -79,7 +79,7 @@ impl TlsServer {
 
     /// Returns the time in which the served certificate is valid.
     pub fn valid(&self) -> ValidTime {
-        locked(&self.current).valid()
+        locked(&self.current).valid
     }
 }
 
@@ -124,7 +124,7 @@ impl RenewedServer {
             return Ok(None);
         }
         let pair = check(&text)?;
-        let valid = pair.valid();
+        let valid = pair.valid;
         self.server.replace(pair);
         self.text = text;
         Ok(Some(valid))
@@ -166,7 +166,8 @@ pub struct ServerPair {
     pub(super) config: Arc<ServerConfig>,
     /// The certificate of the service, without those of its issuers.
     certificate: CertificateDer<'static>,
-    valid: ValidTime,
+    /// The time in which the certificate of the service is valid.
+    pub valid: ValidTime,
 }
 
 impl ServerPair {
@@ -234,11 +235,6 @@ impl ServerPair {
             return false;
         };
         verify_server_name(&certificate, &name).is_ok()
-    }
-
-    /// Returns the time in which the certificate of the service is valid.
-    pub fn valid(&self) -> ValidTime {
-        self.valid
     }
 }
 

@@ -113,7 +113,7 @@ impl PreviewRules {
             .ok_or("the step is not in the registry")?;
         let seal = draft.seal.into_statement().to_payload()?;
         let reference = BoundaryRef {
-            name: content.name.clone(),
+            name: content.name,
             id: SealDigest::of(&seal),
             epoch,
         };

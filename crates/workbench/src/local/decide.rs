@@ -13,6 +13,7 @@ use clap::Args;
 use crate::{ChosenStep, Project, real_program};
 use client::{
     AnswerButton, CommandFailure, CommandResult, LineTone, PrintableText, Screen, Terminal,
+    fail_usage,
 };
 use documents::{
     MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason, PolicyDigest, joined,
@@ -272,7 +273,7 @@ impl LocalRules {
             .into_iter()
             .flat_map(|lists| kinds.map(|kind| &lists.of(kind).deny));
         let mut patterns: Vec<String> = denied
-            .flat_map(|list| list.entries())
+            .flat_map(reading::lists::PatternList::entries)
             .filter_map(|entry| self.whole(entry.listed.text()))
             .collect();
         patterns.sort();
@@ -426,17 +427,13 @@ impl RuleArgs {
 fn real_path(project: &Project, flag: &str, path: &str) -> CommandResult<PathBuf> {
     let shown = PrintableText::text(path);
     if path.contains(['*', '?', '{']) {
-        return Err(CommandFailure::usage(format!(
-            "{flag} {shown}: name whole paths, not patterns"
-        )));
+        return fail_usage(format!("{flag} {shown}: name whole paths, not patterns"));
     }
     let real = project.cwd.join(path).canonicalize();
     let real = real.map_err(|error| CommandFailure::usage(format!("{flag} {shown}: {error}")))?;
     match real.to_str() {
         Some(_) => Ok(real),
-        None => Err(CommandFailure::usage(format!(
-            "{flag} {shown}: its real path is not UTF-8"
-        ))),
+        None => fail_usage(format!("{flag} {shown}: its real path is not UTF-8")),
     }
 }
 
@@ -532,7 +529,7 @@ impl Question {
             .places
             .first()
             .map_or(String::new(), |place| format!(", {}", place.at));
-        format!("{} {what} ({}{place})", kind.word(), why.word())
+        format!("{kind} {what} ({why}{place})")
     }
 
     /// Returns the text of the question for the terminal. In text from the runbook, escapes replace the characters

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-use client::{CommandFailure, CommandResult, PrintableText};
+use client::{CommandResult, PrintableText, fail_refused};
 use sandbox::{CODE_VARIABLES, matches_any};
 
 /// Variables that are never inherited, even if the policy allows them, besides [`CODE_VARIABLES`]: this program sets
@@ -72,11 +72,11 @@ impl InheritedEnvironment {
             .iter()
             .max_by_key(|(_, value)| value.len())
             .map_or("", |(name, _)| name);
-        Err(CommandFailure::refused(format!(
+        fail_refused(format!(
             "the step would inherit an environment of {bytes} bytes, but the limit is {MOST} bytes: unset {}, or \
                  deny it in the policy's env rules",
             PrintableText::text(largest)
-        )))
+        ))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use client::{CommandFailure, CommandResult, Home, Terminal};
 use documents::{ConfiguredLimits, DeclaredSandbox, Layer, Profile, STRICT, Workdir};
-use reading::{PolicyProfile, RequiredLayers, Ruling, effective};
+use reading::{PolicyProfile, Ruling, effective};
 use sandbox::{LocalSandbox, Prepared, Setup, Unavailable};
 
 /// Sandbox of this host for one command.
@@ -34,15 +34,15 @@ pub fn profile(
     rules: &LocalRules,
     work: &mut WorkingDirectory,
 ) -> CommandResult<Profile> {
-    let level = match wanted {
-        SandboxChoice::Strict => RequiredLayers::Strict,
-        SandboxChoice::BestEffort => RequiredLayers::BestEffort(held),
-        SandboxChoice::Off(_) => RequiredLayers::BestEffort(Vec::new()),
+    let require = match wanted {
+        SandboxChoice::Strict => STRICT.to_vec(),
+        SandboxChoice::BestEffort => held,
+        SandboxChoice::Off(_) => Vec::new(),
     };
     // A step at a terminal gets the default limits of a boundary's configuration.
     let ConfiguredLimits { default, maximum } = ConfiguredLimits::default();
     let given = PolicyProfile {
-        level,
+        require,
         limits: default,
         maximum,
     };
@@ -96,7 +96,7 @@ impl HostSandbox {
                 if let Some(missing) = &state.missing {
                     terminal.say(format!(
                         "warning: the sandbox layer {} is missing on this host: {}; fix it with: {}",
-                        state.layer.word(),
+                        state.layer,
                         missing.why,
                         missing.knob
                     ));

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{ChosenStep, LocalRules, Question};
 use boundary::{SecretSource, json_note, secret_sources::read};
-use client::{CommandFailure, CommandResult, PrintableText};
+use client::{CommandFailure, CommandResult, PrintableText, fail_refused, fail_usage};
 use crossing::{SecretPermits, SecretUse, sign_in_block, uses_of};
 use documents::{
     Format, Permission, PermissionKind, PermissionReason, SecretAs, SecretName, StepDefinition,
@@ -57,18 +57,18 @@ impl LocalSecrets {
                 _ => {
                     // The rest of the text may be a value, so the message does not repeat it.
                     let shown = PrintableText::text(name);
-                    return Err(CommandFailure::usage(format!(
+                    return fail_usage(format!(
                         "--secret {shown}: write {shown}=env:VARIABLE or {shown}=file:PATH; a value is never part of the command"
-                    )));
+                    ));
                 }
             };
             let parsed = name.parse::<SecretName>();
             let name =
                 parsed.map_err(|error| CommandFailure::usage(format!("--secret: {error}")))?;
             if secrets.given.insert(name.clone(), source).is_some() {
-                return Err(CommandFailure::usage(format!(
+                return fail_usage(format!(
                     "--secret {name} is given twice: keep one of the two"
-                )));
+                ));
             }
         }
         Ok(secrets)
@@ -159,7 +159,7 @@ impl LocalSecrets {
             step.reference,
             joined(&lacking, ", ")
         );
-        Err(CommandFailure::usage(message))
+        fail_usage(message)
     }
 
     /// Returns the secrets of a step, with a question about each sign-in block whose variables no list of the policy
@@ -208,7 +208,7 @@ impl LocalSecrets {
                         "no part of {} was run: variable {variable} is denied ({rule})",
                         step.reference
                     );
-                    return Err(CommandFailure::refused(message));
+                    return fail_refused(message);
                 }
             };
             let (all, variables) = asked.entry(block).or_insert((why, Vec::new()));

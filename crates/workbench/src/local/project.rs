@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use client::{CommandFailure, CommandResult, PrintableText, read_bounded};
+use client::{CommandFailure, CommandResult, PrintableText, fail_usage, read_bounded};
 use reading::{FileProblem, MAX_FILE_BYTES, PathVariables, Policy};
 
 /// Directories for the rules of a policy.
@@ -60,10 +60,10 @@ impl Project {
             .find(|place| place.to_str().is_none())
         {
             let place = place.to_string_lossy();
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "the path {} is not UTF-8, so no rule could match it: go to another directory",
                 PrintableText::text(&place)
-            )));
+            ));
         }
         Ok(Self {
             cwd,
@@ -107,11 +107,11 @@ impl Project {
         let real = real_path(&self.cwd.join(file));
         let below = real.strip_prefix(self.root.as_ref().unwrap_or(&self.repo));
         if let (Some(root), Err(_)) = (&self.root, &below) {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "{} is not below {}: name with --root the directory that the boundary has under `runbooks`",
                 PrintableText::file(file),
                 root.display()
-            )));
+            ));
         }
         Ok(below.unwrap_or(&real).to_string_lossy().into_owned())
     }

@@ -12,7 +12,7 @@ use crate::{
     Project,
     local::walk_session::{StepOutputs, add_outputs, may_come_from},
 };
-use client::{CommandFailure, CommandResult, Exit, PrintableText, typed};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, fail_usage, typed};
 use documents::{Format, Parameter, first_of, joined};
 use reading::{
     FileProblem, FileSteps, Params, RegisteredStep, Registry, TextPlace, Workflow, script_remarks,
@@ -69,12 +69,12 @@ fn target(text: &str) -> CommandResult<(&Path, Option<&str>)> {
         Some((file, step)) if is_file(file) && !step.is_empty() => {
             Ok((Path::new(file), Some(step)))
         }
-        _ if Path::new(text).is_dir() => Err(CommandFailure::usage(in_directory(text))),
-        _ => Err(CommandFailure::usage(format!(
+        _ if Path::new(text).is_dir() => fail_usage(in_directory(text)),
+        _ => fail_usage(format!(
             "{} is no runbook: name a file that ends in .md, .runbook.md or .mdx, or one of its steps as FILE.md:STEP; a \
              step of a boundary is run with `countersign propose`",
             PrintableText::text(text)
-        ))),
+        )),
     }
 }
 
@@ -130,10 +130,7 @@ impl Runbook {
         let real = project.cwd.join(file).canonicalize();
         let real = real.map_err(CommandFailure::unable("read", file))?;
         if !real.is_file() {
-            return Err(CommandFailure::usage(format!(
-                "{} is no file",
-                PrintableText::text(&shown)
-            )));
+            return fail_usage(format!("{} is no file", PrintableText::text(&shown)));
         }
         let name = project.runbook(&real)?;
         let FileSteps {
@@ -143,11 +140,11 @@ impl Runbook {
         } = Registry::of_file(&real, name.trim_start_matches('/'), &shown)?;
         if let (Some(workflow), None) = (workflow, wanted) {
             if let Some(name) = given.first().or(params.keys().next()) {
-                return Err(CommandFailure::usage(format!(
+                return fail_usage(format!(
                     "{}: a workflow takes no parameters; give the lists of its loops with --var, or name one step as \
                      FILE:STEP",
                     PrintableText::text(name)
-                )));
+                ));
             }
             let steps = steps
                 .into_iter()
@@ -167,11 +164,11 @@ impl Runbook {
             });
         }
         if steps.is_empty() {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "{} contains no step: {}",
                 PrintableText::text(&shown),
                 how_to_write_a_step(&shown)
-            )));
+            ));
         }
         let all: Vec<&str> = steps
             .iter()
@@ -234,7 +231,7 @@ impl Runbook {
         if self.workflow.is_some() {
             let message =
                 "a workflow begins at its first step: name one step as FILE:STEP instead of --from";
-            return Err(CommandFailure::usage(message));
+            return fail_usage(message);
         }
         let all: Vec<&str> = self
             .steps
@@ -299,11 +296,11 @@ fn unknown_parameters(
             if known.is_empty() {
                 known = "none".to_owned();
             }
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "{}: the step has no such parameter; it takes {}",
                 PrintableText::text(name),
                 PrintableText::text(&known)
-            )));
+            ));
         }
     }
     Ok(())

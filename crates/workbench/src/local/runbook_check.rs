@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::{ScriptAnswer, heading, heads};
+use crate::{HEADS, ScriptAnswer, heading};
 use boundary::{refused_steps, some_of, without_maximum};
-use client::{aligned, value_words::counted};
+use client::{aligned, value_words::counted, with_header};
 use documents::{DeclaredNetwork, OWN_PROGRAMS, Program, StepRef, joined};
 use reading::{
     AppliedRule, Decided, DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy,
@@ -143,9 +143,7 @@ impl RunbookCheck {
                 .decided
                 .iter()
                 .filter(|one| one.verdict != PolicyVerdict::Allow);
-            let rows: Vec<_> = std::iter::once(heads())
-                .chain(stopped.map(|decided| one.row(decided)))
-                .collect();
+            let rows = with_header(HEADS, stopped.map(|decided| one.row(decided)));
             text.push_str(&aligned(&rows));
         }
         text

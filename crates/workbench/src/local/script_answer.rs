@@ -239,10 +239,8 @@ pub fn verdict(verdict: PolicyVerdict) -> &'static str {
     }
 }
 
-/// Returns the heads of the table of [`ScriptAnswer::row`].
-pub fn heads() -> [String; 5] {
-    ["PLACE", "WHAT", "THROUGH", "ANSWER", "RULE"].map(str::to_owned)
-}
+/// The heads of the table of [`ScriptAnswer::row`].
+pub const HEADS: [&str; 5] = ["PLACE", "WHAT", "THROUGH", "ANSWER", "RULE"];
 
 /// Returns the line above the table of a script.
 pub fn heading(one: &ScriptAnswer) -> String {

@@ -1,8 +1,9 @@
 //! Handler of SIGINT, SIGTERM and SIGHUP. A signal ends the current run.
 
 use std::{
+    fmt::Display,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -29,6 +30,10 @@ struct State {
     helper: Option<Pid>,
 }
 
+fn failed(what: impl Display) -> CommandFailure {
+    CommandFailure::unreachable(format!("can't install the handler for Ctrl-C: {what}"))
+}
+
 /// Handler that is installed for SIGINT, SIGTERM and SIGHUP.
 #[derive(Clone)]
 pub struct Signals(Arc<Mutex<State>>);
@@ -40,57 +45,36 @@ impl Signals {
     /// # Errors
     /// Returns an error if the handlers cannot be installed.
     pub fn listen(scratch: &Path) -> CommandResult<Self> {
-        let failed = |what: String| {
-            CommandFailure::unreachable(format!(
-                "can't install the handler for Ctrl-C: \
-            {what}"
-            ))
-        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let entered = runtime.enter();
+        let handler =
+            |kind| signal(kind).map_err(|_| failed("the system refused a signal handler"));
+        let mut interrupt = handler(SignalKind::interrupt())?;
+        let mut terminate = handler(SignalKind::terminate())?;
+        let mut hangup = handler(SignalKind::hangup())?;
+        drop(entered);
         let state = State {
             scratch: scratch.to_owned(),
             ..State::default()
         };
         let signals = Self(Arc::new(Mutex::new(state)));
         let heard = signals.clone();
-        let (ready, listening) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("signals".to_owned());
-        let thread = thread.spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-            {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(ready.send(Err(error.to_string()))),
-            };
-            runtime.block_on(async move {
-                let kinds = (
-                    signal(SignalKind::interrupt()),
-                    signal(SignalKind::terminate()),
-                    signal(SignalKind::hangup()),
-                );
-                let (mut interrupt, mut terminate, mut hangup) = match kinds {
-                    (Ok(a), Ok(b), Ok(c)) => (a, b, c),
-                    _ => {
-                        return drop(
-                            ready.send(Err("the system refused a signal handler".to_owned())),
-                        );
-                    }
+        let waiting = async move {
+            loop {
+                let caught = tokio::select! {
+                    _ = interrupt.recv() => 2,
+                    _ = terminate.recv() => 15,
+                    _ = hangup.recv() => 1,
                 };
-                let _ = ready.send(Ok(()));
-                loop {
-                    let caught = tokio::select! {
-                        _ = interrupt.recv() => 2,
-                        _ = terminate.recv() => 15,
-                        _ = hangup.recv() => 1,
-                    };
-                    heard.take(caught);
-                }
-            });
-        });
-        thread.map_err(|error| failed(error.to_string()))?;
-        listening
-            .recv()
-            .map_err(|error| failed(error.to_string()))?
+                heard.take(caught);
+            }
+        };
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(waiting))
             .map_err(failed)?;
         Ok(signals)
     }

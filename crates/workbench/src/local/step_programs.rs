@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{LocalRules, Project, SandboxChoice};
-use client::{CommandFailure, CommandResult, OWN_DIRECTORIES, PrintableText};
+use client::{CommandResult, OWN_DIRECTORIES, PrintableText, fail_refused, is_below, is_writable};
 use documents::{
     Format, ISOLATED, ListedProgram, OWN_PROGRAMS, PermissionKind, Profile, Program, ProgramFacts,
     ProgramMode, StepDefinition, first_of, joined,
@@ -116,20 +116,19 @@ impl StepPrograms {
         let Self::Listed(listed) = self else {
             return Ok(profile);
         };
-        let refused = |why: String| Err(CommandFailure::refused(format!("nothing was run: {why}")));
-        let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
-        let read =
-            |path: &str| is_below(path, profile.read.iter().map(String::as_str)) && !given(path);
-        let writable = |path: &str| {
-            given(path) || (is_below(path, OWN_DIRECTORIES.into_iter()) && !read(path))
-        };
+        let refused = |why: String| fail_refused(format!("nothing was run: {why}"));
         let mut names = with_closures(&listed.ruling, &listed.step, &listed.named);
-        let own = listed.own.is_some() || listed.named.iter().any(|name| writable(name.as_str()));
+        let mut paths = listed.named.iter().map(Program::as_str);
+        let own = listed.own.is_some() || paths.any(|path| is_writable(path, &profile));
         if own && let Ok(own) = OWN_PROGRAMS.parse() {
             names.required.insert(own);
         }
         let elsewhere = |name: &&Program| {
-            read(name.as_str()) && Path::new(name.as_str()).exists() && !is_visible(name)
+            let path = name.as_str();
+            is_below(path, &profile.read)
+                && !is_below(path, &profile.write)
+                && Path::new(path).exists()
+                && !is_visible(name)
         };
         if let Some(name) = names.optional.iter().find(elsewhere) {
             return refused(format!(
@@ -171,11 +170,10 @@ impl StepPrograms {
         let Self::Listed(listed) = self else {
             return None;
         };
-        let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
         let may_be_listed = |name: &str| {
             name == OWN_PROGRAMS
-                || given(name)
-                || is_below(name, OWN_DIRECTORIES.into_iter())
+                || is_below(name, &profile.write)
+                || is_below(name, OWN_DIRECTORIES)
                 || is_builtin(name)
         };
         let none = (BTreeSet::new(), BTreeMap::new());
@@ -379,13 +377,6 @@ fn shown_name(name: &str) -> &str {
         return name;
     }
     name.rsplit_once('/').map_or(name, |(_, file)| file)
-}
-
-fn is_below<'a>(path: &str, mut directories: impl Iterator<Item = &'a str>) -> bool {
-    directories.any(|directory| {
-        path.strip_prefix(directory)
-            .is_some_and(|rest| rest.starts_with('/'))
-    })
 }
 
 /// Returns true if every run can see the program. The target of a link must lie in the system directories too.

@@ -28,7 +28,7 @@ use crate::{
 };
 use client::{
     CommandFailure, CommandResult, Exit, ListPlace, OutputComplaints, PrintableText, Terminal,
-    outcome_words, print_hints, refusal_lines,
+    fail_refused, outcome_words, print_hints, refusal_lines,
 };
 use crossing::{check_files, outcome_of, planned_files, secret_permits};
 use documents::{Format, Layer, Outcome, StreamName, canonical};
@@ -258,7 +258,7 @@ impl RunbookWalk<'_> {
             if answers.nobody.is_some() {
                 message.push_str(&advice(questions));
             }
-            return Err(CommandFailure::refused(message));
+            return fail_refused(message);
         }
         Ok(())
     }

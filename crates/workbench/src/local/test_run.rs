@@ -10,7 +10,7 @@ use crate::{
         ExpectedStatus, FileCheck, OutputCheck, TestAssertion, TestCase, TestStep,
     },
 };
-use client::{CommandFailure, CommandResult, PrintableText};
+use client::{CommandFailure, CommandResult, PrintableText, fail_usage};
 use documents::{DeclaredSandbox, Parameter, RelativePath, StepDefinition, Template, joined};
 use reading::{OtherBlock, RegisteredStep, Registry};
 use sandbox::is_carried;
@@ -216,8 +216,7 @@ impl CaseRun<'_> {
         };
         if ended.0 != expect {
             self.failures.push(format!(
-                "step {id}: expected {}, but it ended with {}",
-                expect.word(),
+                "step {id}: expected {expect}, but it ended with {}",
                 ended.1
             ));
             return false;
@@ -247,15 +246,11 @@ impl CaseRun<'_> {
             let mut missing = step.missing_after(&carried.outputs)?;
             missing.retain(|name| name.starts_with("outputs_"));
             if missing.is_empty() {
-                return Err(CommandFailure::usage(
-                    "expected blocked, but no output is missing",
-                ));
+                return fail_usage("expected blocked, but no output is missing");
             }
             let mut named = planned.step.iter().flat_map(|step| &step.missing_outputs);
             return match named.find(|name| !missing.contains(&name.replace(['.', '-'], "_"))) {
-                Some(name) => Err(CommandFailure::usage(format!(
-                    "the output {name} is not missing"
-                ))),
+                Some(name) => fail_usage(format!("the output {name} is not missing")),
                 None => Ok(None),
             };
         }

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use crate::local::environment::InheritedEnvironment;
-use client::{CommandFailure, CommandResult, PrintableText, typed};
+use client::{CommandResult, PrintableText, fail_refused, typed};
 use documents::{Format, Profile, Workdir};
 use reading::RegisteredStep;
 use sandbox::{
@@ -103,12 +103,12 @@ impl WalkSession {
             && !cwd.is_dir()
         {
             let cwd = cwd.display().to_string();
-            return Err(CommandFailure::refused(format!(
+            return fail_refused(format!(
                 "no part of {} was run: the step before ended in the directory {}, which was not kept: keep it with \
                      --allow-write, or begin each step with its own cd",
                 definition.reference,
                 PrintableText::text(&cwd)
-            )));
+            ));
         }
         Ok(PlannedSession {
             env: self

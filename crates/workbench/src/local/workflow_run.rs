@@ -6,7 +6,9 @@ use crate::{
     ChosenStep, LocalRules, LoopLists, NextUnit, RunbookWalk, WorkflowWalk,
     local::{runbook::WorkflowSteps, workflow_walk::CurrentUnit},
 };
-use client::{AnswerButton, CommandFailure, CommandResult, Exit, PrintableText, Terminal};
+use client::{
+    AnswerButton, CommandFailure, CommandResult, Exit, PrintableText, Terminal, fail_refused,
+};
 use documents::{ParameterType, joined};
 use reading::{Params, UnitScript, WorkflowStep};
 
@@ -190,9 +192,9 @@ impl WorkflowRun<'_> {
     fn ask(&self, current: &CurrentUnit<'_>, rules: &LocalRules) -> CommandResult<bool> {
         let label = &current.label;
         if let Some(why) = rules.answers().nobody {
-            return Err(CommandFailure::refused(format!(
+            return fail_refused(format!(
                 "{label} is a question to a person, but {why}: run the workflow at a terminal"
-            )));
+            ));
         }
         let mut passed = false;
         for _ in 0..TRIES {
@@ -223,15 +225,10 @@ impl WorkflowRun<'_> {
     }
 
     fn end(&self, word: &str, message: Option<&str>) -> CommandResult<()> {
-        if self.terminal.json {
-            return self
-                .terminal
-                .object(json!({"type": "workflow", "end": word, "message": message}));
-        }
+        let value = json!({"type": "workflow", "end": word, "message": message});
         let message = message.map(|text| format!(": {text}")).unwrap_or_default();
         self.terminal
-            .say(format!("== {}{message}", end_words(word)));
-        Ok(())
+            .report(value, format!("== {}{message}", end_words(word)))
     }
 }
 

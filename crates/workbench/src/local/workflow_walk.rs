@@ -13,7 +13,9 @@ use std::{
 use serde_json::Value;
 
 use crate::Project;
-use client::{CommandFailure, CommandResult, PrintableText, read_bounded};
+use client::{
+    CommandFailure, CommandResult, PrintableText, fail_refused, fail_usage, read_bounded,
+};
 use documents::{ContentDigest, json as strict};
 use reading::{
     Aggregation, FinalAction, LoopClause, LoopSource, MAX_ITERATIONS, UnitLabel, UnitTarget,
@@ -98,10 +100,8 @@ enum Move {
     Step(usize, Option<usize>),
     /// Go on after the last substep of the current step.
     EndStep,
-    End {
-        completed: bool,
-        message: Option<String>,
-    },
+    Complete(Option<String>),
+    Stop(Option<String>),
 }
 
 impl<'a> WorkflowWalk<'a> {
@@ -125,7 +125,7 @@ impl<'a> WorkflowWalk<'a> {
             begins_iteration: true,
         };
         let first = if workflow.steps.is_empty() {
-            end(true, None)
+            Move::Complete(None)
         } else {
             Move::Step(0, None)
         };
@@ -168,25 +168,16 @@ impl<'a> WorkflowWalk<'a> {
         loop {
             self.visits += 1;
             if self.visits > MAX_VISITS {
-                next = end(
-                    false,
-                    Some(format!(
-                        "the workflow has visited {MAX_VISITS} steps: its GOTO lines have no end"
-                    )),
-                );
+                next = Move::Stop(Some(format!(
+                    "the workflow has visited {MAX_VISITS} steps: its GOTO lines have no end"
+                )));
             }
             next = match next {
                 Move::Visit => return self.visit(),
                 Move::Step(step, substep) => self.begin_step(step, substep),
                 Move::EndStep => self.end_step(),
-                Move::End {
-                    completed: true,
-                    message,
-                } => return NextUnit::Completed(message),
-                Move::End {
-                    completed: false,
-                    message,
-                } => return NextUnit::Stopped(message),
+                Move::Complete(message) => return NextUnit::Completed(message),
+                Move::Stop(message) => return NextUnit::Stopped(message),
             };
         }
     }
@@ -278,14 +269,14 @@ impl<'a> WorkflowWalk<'a> {
             .filter(|(_, step)| !matches!(step.unit.label, UnitLabel::Name(_)))
             .map(|(index, _)| index)
             .next();
-        next.map_or_else(|| end(true, None), |step| Move::Step(step, None))
+        next.map_or_else(|| Move::Complete(None), |step| Move::Step(step, None))
     }
 
     /// Performs an action of a substep, or of a step if `substep` is `None`.
     fn act(&mut self, action: &FinalAction, substep: Option<usize>) -> Move {
         match action {
-            FinalAction::Complete(message) => end(true, message.clone()),
-            FinalAction::Stop(message) => end(false, message.clone()),
+            FinalAction::Complete(message) => Move::Complete(message.clone()),
+            FinalAction::Stop(message) => Move::Stop(message.clone()),
             FinalAction::Goto(target) => self.goto(target),
             FinalAction::NextInstance(target) => self.next_instance(target.as_ref(), substep),
             FinalAction::Continue => match substep {
@@ -369,18 +360,11 @@ fn first_substep(step: &WorkflowStep) -> usize {
         .unwrap_or(0)
 }
 
-fn end(completed: bool, message: Option<String>) -> Move {
-    Move::End { completed, message }
-}
-
 /// The reader of the file checks each target, so this is a fault of the program.
 fn lost(target: &UnitTarget) -> Move {
-    end(
-        false,
-        Some(format!(
-            "there is no step {target}: this is a fault of the program"
-        )),
-    )
+    Move::Stop(Some(format!(
+        "there is no step {target}: this is a fault of the program"
+    )))
 }
 
 /// Returns the values of a loop. `items` are the items of the list, which a loop over a range does not need.
@@ -489,9 +473,9 @@ impl LoopLists {
             }
         }
         match needed.iter().find(|name| !lists.contains_key(**name)) {
-            Some(name) => Err(CommandFailure::usage(format!(
+            Some(name) => fail_usage(format!(
                 "the runbook needs the list {name}: add --var {name}=a,b or --var {name}=file:PATH"
-            ))),
+            )),
             None => Ok(Self { lists }),
         }
     }
@@ -535,11 +519,11 @@ impl LoopLists {
         if bytes.is_some_and(|bytes| ContentDigest::of(&bytes) == file.digest) {
             return Ok(());
         }
-        Err(CommandFailure::refused(format!(
+        fail_refused(format!(
             "the file {} has changed since the workflow began, so the loop over {name} stops: check the file, and run \
                  the rest of the items again",
             PrintableText::file(&file.typed)
-        )))
+        ))
     }
 }
 
@@ -561,15 +545,13 @@ fn from_file(path: &Path, project: &Project) -> CommandResult<LoopList> {
         .canonicalize()
         .map_err(|error| CommandFailure::usage(format!("can't read the file: {error}")))?;
     if !real.starts_with(&project.repo) {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "the file is outside of the project {}: copy the file into the project",
             project.repo.display()
-        )));
+        ));
     }
     if !real.is_file() {
-        return Err(CommandFailure::usage(
-            "this is not a regular file: name a file",
-        ));
+        return fail_usage("this is not a regular file: name a file");
     }
     let bytes = read_bounded(&real, MAX_LIST_BYTES)?;
     let digest = ContentDigest::of(&bytes);

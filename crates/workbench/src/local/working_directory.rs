@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{LocalRules, Project};
-use client::{CommandFailure, CommandResult};
+use client::{CommandResult, fail_usage};
 use documents::{Layer, PermissionKind, Profile, Workdir};
 use reading::Ruling;
 
@@ -113,11 +113,11 @@ impl WorkingDirectory {
         let [read, write] = &rules.elsewhere;
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         if let (Some(path), Self::Overlay { .. }) = (write.first(), &*self) {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "--allow-write {}: the files are kept only if the current directory is writable too: add \
                  --allow-write .",
                 path.display()
-            )));
+            ));
         }
         profile.read.extend(read.iter().map(text));
         profile.read.sort();

@@ -1,5 +1,6 @@
 //! What each step and each session shows now. The worker writes this state, and each open tab reads it.
 
+use console::FormFields;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Condvar, Mutex, PoisonError},
@@ -58,11 +59,7 @@ impl Board {
     ///
     /// # Errors
     /// Returns the step that runs.
-    pub fn begin(
-        &self,
-        place: PlaceOnPage,
-        given: BTreeMap<String, String>,
-    ) -> Result<(), PlaceOnPage> {
+    pub fn begin(&self, place: PlaceOnPage, given: FormFields) -> Result<(), PlaceOnPage> {
         let mut state = locked(&self.state);
         if let Some(running) = state.running {
             return Err(running);
@@ -563,12 +560,12 @@ pub struct ShownStep {
     /// Question that waits for its answer.
     pub question: Option<OpenQuestion>,
     /// What the person gave for the last run, by the names of the fields.
-    pub given: BTreeMap<String, String>,
+    pub given: FormFields,
 }
 
 impl ShownStep {
     /// Returns what a step shows when it begins with these values.
-    pub fn running(given: BTreeMap<String, String>) -> Self {
+    pub fn running(given: FormFields) -> Self {
         Self {
             state: StepState::Running,
             given,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{PlaceOnPage, notebook::board::id};
 use client::{PrintableText, typed};
-use console::{FieldError, FieldErrors};
+use console::{FieldError, FieldErrors, FormFields};
 use documents::{Parameter, ParameterType, visible};
 use reading::RegisteredStep;
 
@@ -128,7 +128,7 @@ pub const DIGEST: &str = "digest";
 
 /// Returns what the person gave, as `NAME=VALUE` for the parser of the command line. An empty field is not given,
 /// unless the person has removed the default of a text.
-pub fn given(fields: &[FormField], sent: &BTreeMap<String, String>) -> Vec<String> {
+pub fn given(fields: &[FormField], sent: &FormFields) -> Vec<String> {
     let of_field = |field: &FormField| {
         let value = sent.get(&field.name)?;
         let is_removed = field.kind == FieldKind::Line
@@ -148,7 +148,7 @@ pub struct RefusedStep {
     /// Place of the step.
     pub place: PlaceOnPage,
     /// What the person typed, by the names of the parameters.
-    pub sent: BTreeMap<String, String>,
+    pub sent: FormFields,
     /// What was wrong.
     pub errors: FieldErrors,
 }
@@ -161,9 +161,9 @@ pub fn field_id(of: &str, field: usize) -> String {
 /// Reads what a person typed as values of the declared types. Returns the values, and the errors of the other fields.
 pub fn typed_values(
     fields: &[FormField],
-    sent: &BTreeMap<String, String>,
+    sent: &FormFields,
     all: &Parameter,
-) -> (Map<String, Value>, BTreeMap<String, String>) {
+) -> (Map<String, Value>, FormFields) {
     let (mut values, mut wrong) = (Map::new(), BTreeMap::new());
     for one in given(fields, sent) {
         let name = one.split_once('=').map_or("", |(name, _)| name);
@@ -186,7 +186,7 @@ pub fn field_errors(
     place: PlaceOnPage,
     step: &RegisteredStep,
     fields: &[FormField],
-    sent: &BTreeMap<String, String>,
+    sent: &FormFields,
     may_be_missing: bool,
 ) -> FieldErrors {
     let (values, mut found) = typed_values(fields, sent, &step.definition.params);
@@ -241,7 +241,7 @@ pub fn field_errors(
 const ASKED: &str = "the schema asks for";
 
 /// Returns the errors that `named` has for these fields.
-pub fn errors_of(of: &str, fields: &[FormField], named: &BTreeMap<String, String>) -> FieldErrors {
+pub fn errors_of(of: &str, fields: &[FormField], named: &FormFields) -> FieldErrors {
     let errors = fields.iter().enumerate().filter_map(|(at, field)| {
         let message = visible(named.get(&field.name)?);
         Some(FieldError {
@@ -259,7 +259,7 @@ pub fn field_inputs(
     of: &str,
     prefix: &str,
     fields: &[FormField],
-    given: &BTreeMap<String, String>,
+    given: &FormFields,
     errors: &FieldErrors,
 ) -> Markup {
     html! {

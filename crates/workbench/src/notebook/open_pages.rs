@@ -14,15 +14,15 @@ use std::{
 };
 
 use axum::{
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::header::CONTENT_TYPE,
     response::{IntoResponse as _, Redirect, Response},
 };
 use serde_json::Map;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::{LocalRules, Project, RuleArgs, Runbook};
-use client::{CommandFailure, CommandResult, PrintableText, definitions_diff};
-use console::{Heading, PageAnswer, Part, RefusedRequest, prose::prose};
+use client::{CommandFailure, CommandResult, PrintableText, definitions_diff, fail_usage};
+use console::{Heading, PageAnswer, Part, missing, prose::prose};
 use documents::{StepDefinition, locked, sha256};
 use reading::{FileProblem, RegisteredStep, prose_tree};
 use sandbox::CapturedFile;
@@ -122,47 +122,30 @@ impl OpenPage {
             CommandFailure::usage(format!("can't read {}: {why}", PrintableText::text(file)))
         };
         let text = std::fs::read_to_string(&runbook.real).map_err(|error| unread(&error))?;
-        let steps: Vec<Arc<RegisteredStep>> = match &runbook.workflow {
+        let mut steps: Vec<Arc<RegisteredStep>> = match &runbook.workflow {
             Some(workflow) => workflow.steps.values().cloned().collect(),
             None => runbook.steps.iter().map(|one| one.step.clone()).collect(),
         };
-        let mut steps: Vec<(usize, Arc<RegisteredStep>)> = steps
-            .into_iter()
-            .map(|step| {
-                (
-                    step.place.as_ref().map_or(0, |place| place.place.line),
-                    step,
-                )
-            })
-            .collect();
-        steps.sort_by_key(|(line, _)| *line);
-        let lines: Vec<usize> = steps.iter().map(|(line, _)| *line).collect();
+        steps.sort_by_key(|step| line_of(step));
+        let lines: Vec<usize> = steps.iter().map(|step| line_of(step)).collect();
         let tree = prose_tree(file, &text).map_err(|why| unread(&why))?;
         let found = prose(&tree, &lines);
-        let mut unused = known.map_or(0, |known| {
-            known
-                .steps
-                .iter()
-                .map(|one| one.number + 1)
-                .max()
-                .unwrap_or(0)
-        });
-        let numbered =
-            steps
-                .into_iter()
-                .zip(found.confirmations)
-                .map(|((_, step), confirmations)| {
-                    let name = step.definition.reference.step();
-                    let before =
-                        known.and_then(|known| known.steps.iter().find(|one| one.name() == name));
-                    let number = before.map_or(unused, |before| before.number);
-                    unused += usize::from(before.is_none());
-                    PageStep {
-                        number,
-                        step,
-                        confirmations,
-                    }
-                });
+        let known = known.map_or(&[][..], |known| &known.steps);
+        let mut unused = known.iter().map(|one| one.number + 1).max().unwrap_or(0);
+        let numbered = steps
+            .into_iter()
+            .zip(found.confirmations)
+            .map(|(step, confirmations)| {
+                let name = step.definition.reference.step();
+                let before = known.iter().find(|one| one.name() == name);
+                let number = before.map_or(unused, |before| before.number);
+                unused += usize::from(before.is_none());
+                PageStep {
+                    number,
+                    step,
+                    confirmations,
+                }
+            });
         Ok(Self {
             runbook,
             steps: numbered.collect(),
@@ -186,11 +169,10 @@ impl OpenPage {
             .real
             .file_name()
             .is_some_and(|name| *name == *error.file);
-        let line = |step: &PageStep| step.step.place.as_ref().map_or(0, |place| place.place.line);
         self.steps
             .iter()
-            .filter(|step| is_own && line(step) <= error.line)
-            .max_by_key(|step| line(step))
+            .filter(|step| is_own && line_of(&step.step) <= error.line)
+            .max_by_key(|step| line_of(&step.step))
     }
 
     /// Returns true if the file has other bytes now than the page that is open.
@@ -270,9 +252,9 @@ impl OpenFiles {
         if own.directory.is_some() {
             if own.find_new().is_empty() {
                 let shown = PrintableText::text(path);
-                return Err(CommandFailure::usage(format!(
+                return fail_usage(format!(
                     "{shown} is a directory without a file that ends in .md, .runbook.md or .mdx: name a runbook"
-                )));
+                ));
             }
         } else {
             let page = OpenPage::read(path, project, None).map(Arc::new);
@@ -407,17 +389,19 @@ impl OpenFiles {
                 next.news.clear();
             }
         }
-        let same_page = match (&listed.page, &next.page) {
-            (Ok(before), Ok(now)) => Arc::ptr_eq(before, now),
-            (Err(before), Err(now)) => before == now,
-            _ => false,
-        };
+        let same_page =
+            listed.page.as_ref().map(Arc::as_ptr) == next.page.as_ref().map(Arc::as_ptr);
         if same_page && listed.news == next.news {
             return None;
         }
         *locked(&self.files).get_mut(at)? = next;
         Some(numbers)
     }
+}
+
+/// Returns the number of the line with which a step begins in its file.
+pub fn line_of(step: &RegisteredStep) -> usize {
+    step.place.as_ref().map_or(0, |place| place.place.line)
 }
 
 /// Maximum number of changed lines of a step that a page shows.
@@ -444,11 +428,6 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
             files.push(path);
         }
     }
-}
-
-/// Returns the refusal of a request for something that does not exist.
-pub fn missing(title: &str, what: &str) -> RefusedRequest {
-    RefusedRequest::new(StatusCode::NOT_FOUND, title, what)
 }
 
 /// Maximum size of an image, in bytes.

@@ -12,18 +12,18 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
-use client::{Client, CommandFailure, CommandResult, Exit, newest, now};
+use client::{Client, CommandFailure, CommandResult, Exit, fail_refused, newest, now};
 use console::{
-    CheckedReceipt, Door, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunView,
-    RunWatchers, TakenForm, check, framed, plain, plain_prose, proposal_of, sent_bundle, status_of,
+    Door, FormFields, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunView, RunWatchers,
+    Sent, TakenForm, conflict, framed, plain_prose, proposal_of, read_run, sent_bundle, status_of,
 };
 use documents::{ProposalId, Status, locked};
 use maud::{Markup, html};
 use wire::{ProposalStatus, ProposalView, RegistryView};
 
 use crate::{
-    CONFIRM, GivenWish, ListedFile, OpenFiles, OpenPage, SealedBlock, SealedRunbook, SealedStep,
-    WishProblems,
+    CONFIRM, GivenWish, ListedFile, OpenFiles, OpenPage, PlaceOnPage, SealedBlock, SealedRunbook,
+    SealedStep, WishProblems,
     notebook::{
         propose_view::{EarlierWish, ProposeViews, RefusedWish, failure_page, run_path},
         routes::no_runbook,
@@ -68,16 +68,14 @@ impl ProposingNotebook {
         }
     }
 
-    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
+    fn take(&self, path: &str, sent: &FormFields) -> PageAnswer<TakenForm> {
         let what = "This form was sent before, or it does not come from a page that this program made. This request proposed \
             and stopped nothing. Load the runbook again: each step lists its last proposals.";
-        TakenForm::take(&self.door.form_key, &self.forms, path, sent)
-            .ok_or_else(|| RefusedRequest::new(StatusCode::CONFLICT, "Not done", what))
+        TakenForm::take(&self.door.form_key, &self.forms, path, sent).ok_or_else(|| conflict(what))
     }
 }
 
 type Shared = State<Arc<ProposingNotebook>>;
-type Sent = Form<BTreeMap<String, String>>;
 
 /// Returns the routes.
 pub fn routes(own: Arc<ProposingNotebook>) -> Router {
@@ -159,14 +157,11 @@ async fn page(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Markup> {
         .runbook(at, (&file, &page), &sealed, &proposals, refused))
 }
 
-async fn image(
-    State(own): Shared,
-    Path((at, image)): Path<(usize, usize)>,
-) -> PageAnswer<Response> {
+async fn image(State(own): Shared, Path((at, image)): Path<PlaceOnPage>) -> PageAnswer<Response> {
     saved(&own, at).await?.1.image(image)
 }
 
-async fn link(State(own): Shared, Path((at, link)): Path<(usize, usize)>) -> PageAnswer<Redirect> {
+async fn link(State(own): Shared, Path((at, link)): Path<PlaceOnPage>) -> PageAnswer<Redirect> {
     let (_, page) = saved(&own, at).await?;
     own.files.follow(&page, link)
 }
@@ -187,7 +182,7 @@ async fn propose(
         let Some((name, SealedBlock::Sealed(step, _))) = found else {
             let what = "the step is sealed in another form now, or the file no longer has it. Nothing was proposed: load the \
                 runbook again, and read the step that is sealed now";
-            return Err(CommandFailure::refused(what));
+            return fail_refused(what);
         };
         let confirmations = asked.steps.iter().find(|one| one.name() == name).map_or(0, |one| one.confirmations.len());
         let problems = if (0..confirmations).all(|one| wish.sent.contains_key(&format!("{CONFIRM}{one}"))) {
@@ -232,39 +227,19 @@ fn after(view: &ProposalView) -> Redirect {
     Redirect::to(&format!("{}{known}", run_path(&view.id)))
 }
 
-/// What the page of a run shows.
-struct ReadRun {
-    view: ProposalView,
-    receipt: Option<Result<CheckedReceipt, String>>,
-    /// Steps that apply the plan of this run.
-    applies: Vec<SealedStep>,
-}
-
 async fn run(
     State(own): Shared,
     Path(id): Path<ProposalId>,
-    Query(query): Query<BTreeMap<String, String>>,
+    Query(query): Query<FormFields>,
 ) -> PageAnswer<Markup> {
     let known = query.contains_key("known");
     let (path, asked) = (run_path(&id), id.clone());
     let read = own.place.read(move |place, client| {
-        let view = proposal_of(client, &asked)?;
-        let receipt = view
-            .receipt
-            .clone()
-            .map(|receipt| check(&place.trust, client, &view, &receipt));
+        let (view, receipt) = read_run(place, client, &asked)?;
         let applies = applying(client, &view)?;
-        Ok(ReadRun {
-            view,
-            receipt,
-            applies,
-        })
+        Ok((view, receipt, applies))
     });
-    let ReadRun {
-        view,
-        receipt,
-        applies,
-    } = read
+    let (view, receipt, applies) = read
         .await
         .map_err(|failure| failed("Not read", &failure, &path))?;
     let (number, have) = (own.forms.issue(), view.approvals.have);
@@ -279,13 +254,8 @@ async fn run(
         view: &view,
         receipt: receipt.as_ref(),
         live,
-        now: now(),
     };
-    let title = format!(
-        "{} at {}",
-        plain(view.step.as_str()),
-        plain(&own.place.read_name().await)
-    );
+    let title = own.place.title_of(&view).await;
     let main = html! {
         p.row { a href="/" { "Runbooks" } }
         h1 { (title) }
@@ -344,7 +314,7 @@ async fn apply(
         let (Some(step), Some(receipt)) = (step, plan.receipt.clone()) else {
             let what =
                 "the step is sealed in another form now. Nothing was proposed: load the page again";
-            return Err(CommandFailure::refused(what));
+            return fail_refused(what);
         };
         CheckedWish::apply(&step, receipt, &plan.params, &GivenWish::of(&sent)).propose(client)
     });
@@ -365,7 +335,7 @@ async fn apply(
 async fn events(
     State(own): Shared,
     Path(id): Path<ProposalId>,
-    Query(query): Query<BTreeMap<String, String>>,
+    Query(query): Query<FormFields>,
     headers: HeaderMap,
 ) -> Response {
     own.watchers.answer(own.place.clone(), id, &query, &headers)

@@ -1,9 +1,6 @@
 //! The requests of the browser.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, mpsc::SyncSender},
-};
+use std::sync::{Arc, Mutex, mpsc::SyncSender};
 
 use axum::{
     Router,
@@ -11,13 +8,14 @@ use axum::{
     extract::{Form, Path, Query, State},
     http::{
         HeaderMap, StatusCode,
-        header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE},
+        header::{ACCEPT, CONTENT_TYPE},
     },
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
 use console::{
-    Door, EventPart, FieldError, OpenForms, PageAnswer, RefusedRequest, event_stream, last_event,
+    Door, EventPart, FieldError, FormFields, OpenForms, PageAnswer, RefusedRequest, Sent, conflict,
+    download, event_stream, last_event, missing, sent_text,
 };
 use documents::{locked, visible};
 use maud::Markup;
@@ -29,7 +27,7 @@ use crate::{
     notebook::{
         board::id,
         form::{field_errors, fields, given},
-        open_pages::{ShownFile, missing},
+        open_pages::ShownFile,
         view::{ShownPreview, text_of_file},
         worker::Order,
     },
@@ -60,7 +58,6 @@ pub struct Notebook {
 }
 
 type Shared = State<Arc<Notebook>>;
-type Sent = Form<BTreeMap<String, String>>;
 
 /// Returns the routes.
 pub fn routes(notebook: Arc<Notebook>) -> Router {
@@ -80,10 +77,6 @@ pub fn routes(notebook: Arc<Notebook>) -> Router {
         .route("/fresh", get(fresh))
         .route("/events", get(events))
         .with_state(notebook)
-}
-
-fn not_done(status: StatusCode, what: &str) -> RefusedRequest {
-    RefusedRequest::new(status, "Not done", what)
 }
 
 pub fn no_runbook() -> RefusedRequest {
@@ -108,11 +101,9 @@ impl Notebook {
     }
 
     /// Returns true if a page of this program made the form for this path.
-    fn is_own(&self, path: &str, sent: &BTreeMap<String, String>) -> bool {
-        let field = |name: &str| sent.get(name).map_or("", String::as_str);
-        self.door
-            .form_key
-            .is_sealed(path, field("form"), field("seal"))
+    fn is_own(&self, path: &str, sent: &FormFields) -> bool {
+        let (number, seal) = (sent_text(sent, "form"), sent_text(sent, "seal"));
+        self.door.form_key.is_sealed(path, number, seal)
     }
 
     /// Returns the form with its errors if something is wrong with it. The form can still be sent again.
@@ -120,7 +111,7 @@ impl Notebook {
         &self,
         place: PlaceOnPage,
         step: &PageStep,
-        sent: &BTreeMap<String, String>,
+        sent: &FormFields,
     ) -> Option<RefusedStep> {
         let typed = parameters(sent.clone());
         let fields = fields(&step.step.definition.params, &self.secrets);
@@ -145,21 +136,16 @@ impl Notebook {
     }
 
     /// Takes a form that a page of this program made for this path, once. Refuses any other form.
-    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<()> {
+    fn take(&self, path: &str, sent: &FormFields) -> PageAnswer<()> {
         let what =
             "This form was sent before, or the page is old. Nothing was done. Load the page again.";
-        let number = sent.get("form").map_or("", String::as_str);
-        (self.is_own(path, sent) && self.forms.take(number).is_some())
-            .then_some(())
-            .ok_or_else(|| not_done(StatusCode::CONFLICT, what))
+        if self.is_own(path, sent) && self.forms.take(sent_text(sent, "form")).is_some() {
+            return Ok(());
+        }
+        Err(conflict(what))
     }
 
-    fn order(
-        &self,
-        place: PlaceOnPage,
-        sent: BTreeMap<String, String>,
-        order: Order,
-    ) -> PageAnswer<Redirect> {
+    fn order(&self, place: PlaceOnPage, sent: FormFields, order: Order) -> PageAnswer<Redirect> {
         if let Err(running) = self.board.begin(place, sent) {
             let page = self.files.page(running.0);
             let name = page
@@ -169,13 +155,17 @@ impl Notebook {
             let what = format!(
                 "Not done: {name} runs now, and only one step runs at a time. Stop it, or wait."
             );
-            return Err(not_done(StatusCode::CONFLICT, &what));
+            return Err(conflict(&what));
         }
         self.signals.forget_stop();
         locked(&self.refused).take_if(|refused| refused.place == place);
         if self.orders.try_send(order).is_err() {
             let what = "The program ends. Start it again.";
-            return Err(not_done(StatusCode::INTERNAL_SERVER_ERROR, what));
+            return Err(RefusedRequest::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Not done",
+                what,
+            ));
         }
         Ok(to_step(place))
     }
@@ -217,7 +207,7 @@ async fn page(State(notebook): Shared, Path(at): Path<usize>) -> PageAnswer<Mark
 
 async fn run(
     State(notebook): Shared,
-    Path((at, number)): Path<(usize, usize)>,
+    Path((at, number)): Path<PlaceOnPage>,
     headers: HeaderMap,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
@@ -246,7 +236,7 @@ async fn run(
     notebook.take(&path, &sent)?;
     if !is_shown {
         let what = "The step was saved in another form after your browser loaded the page. Load the page again.";
-        return Err(not_done(StatusCode::CONFLICT, what));
+        return Err(conflict(what));
     }
     let sent = parameters(sent);
     let given = given(
@@ -274,8 +264,8 @@ async fn preview(State(notebook): Shared, Path(at): Path<usize>) -> PageAnswer<M
 /// Shows what approvers would see of one step with the given values.
 async fn step_preview(
     State(notebook): Shared,
-    Path((at, number)): Path<(usize, usize)>,
-    Query(query): Query<BTreeMap<String, String>>,
+    Path((at, number)): Path<PlaceOnPage>,
+    Query(query): Query<FormFields>,
 ) -> PageAnswer<Markup> {
     let shown = tokio::task::spawn_blocking(move || {
         let file = notebook.files.get(at)?;
@@ -302,7 +292,7 @@ async fn step_preview(
             },
             Ok(found) => {
                 let fields = fields(&found.definition.params, &notebook.secrets);
-                let values: BTreeMap<String, String> = fields
+                let values: FormFields = fields
                     .iter()
                     .map(|field| (field.name.clone(), value_of(field, &sent)))
                     .collect();
@@ -324,7 +314,7 @@ async fn step_preview(
 }
 
 /// Returns the value of a field for a preview: the given value, or the default, or else an example.
-fn value_of(field: &FormField, sent: &BTreeMap<String, String>) -> String {
+fn value_of(field: &FormField, sent: &FormFields) -> String {
     sent.get(&field.name)
         .or(field.default.as_ref())
         .cloned()
@@ -332,7 +322,7 @@ fn value_of(field: &FormField, sent: &BTreeMap<String, String>) -> String {
 }
 
 /// Returns the parameters of a form by their names.
-pub fn parameters(sent: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub fn parameters(sent: FormFields) -> FormFields {
     let named = sent.into_iter();
     named
         .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value)))
@@ -351,12 +341,8 @@ async fn walk(
         .ok_or_else(|| missing("No such workflow", "No workflow is open at this address."))?;
     notebook.take(&format!("/page/{at}/walk"), &sent)?;
     let sent = parameters(sent);
-    let lists = sent
-        .get("lists")
-        .map_or("", String::as_str)
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect();
+    let lists = sent_text(&sent, "lists").split_whitespace();
+    let lists = lists.map(str::to_owned).collect();
     notebook.order((at, WORKFLOW), sent, Order::Walk(at, page, lists))
 }
 
@@ -368,7 +354,7 @@ async fn reset(
     notebook.take(&format!("/page/{at}/reset"), &sent)?;
     if notebook.board.running().is_some() || notebook.orders.try_send(Order::Reset(at)).is_err() {
         let what = "A step runs now. Stop it first, then begin a new session.";
-        return Err(not_done(StatusCode::CONFLICT, what));
+        return Err(conflict(what));
     }
     Ok(Redirect::to(&format!("/page/{at}/")))
 }
@@ -387,7 +373,7 @@ async fn answer(
     notebook.take(&format!("/answer/{number}/{letter}"), &sent)?;
     if !notebook.board.answer(number, &letter) {
         let what = "The question no longer waits for an answer.";
-        return Err(not_done(StatusCode::CONFLICT, what));
+        return Err(conflict(what));
     }
     Ok(back(&notebook))
 }
@@ -399,12 +385,12 @@ fn back(notebook: &Notebook) -> Redirect {
 }
 
 /// Returns the hidden fields of a new form for a path, as JSON. A form works once, so each run needs a new form.
-async fn fresh(State(notebook): Shared, Query(query): Query<BTreeMap<String, String>>) -> Response {
+async fn fresh(State(notebook): Shared, Query(query): Query<FormFields>) -> Response {
     let number = notebook.forms.issue();
     let seal = notebook
         .door
         .form_key
-        .seal(query.get("path").map_or("", String::as_str), &number);
+        .seal(sent_text(&query, "path"), &number);
     let fields = serde_json::json!({"form": number, "seal": seal}).to_string();
     ([(CONTENT_TYPE, "application/json")], fields).into_response()
 }
@@ -412,7 +398,7 @@ async fn fresh(State(notebook): Shared, Query(query): Query<BTreeMap<String, Str
 /// Streams what happens.
 async fn events(
     State(notebook): Shared,
-    Query(query): Query<BTreeMap<String, String>>,
+    Query(query): Query<FormFields>,
     headers: HeaderMap,
 ) -> Response {
     let after = last_event(&headers, &query);
@@ -449,14 +435,14 @@ async fn events(
 
 async fn image(
     State(notebook): Shared,
-    Path((at, image)): Path<(usize, usize)>,
+    Path((at, image)): Path<PlaceOnPage>,
 ) -> PageAnswer<Response> {
     notebook.files.page(at).ok_or_else(no_runbook)?.image(image)
 }
 
 async fn link(
     State(notebook): Shared,
-    Path((at, link)): Path<(usize, usize)>,
+    Path((at, link)): Path<PlaceOnPage>,
 ) -> PageAnswer<Redirect> {
     let page = notebook.files.page(at).ok_or_else(no_runbook)?;
     notebook.files.follow(&page, link)
@@ -466,7 +452,7 @@ async fn link(
 async fn file(
     State(notebook): Shared,
     Path((page, step, at)): Path<(usize, usize, usize)>,
-    Query(query): Query<BTreeMap<String, String>>,
+    Query(query): Query<FormFields>,
 ) -> PageAnswer<Response> {
     let place = (page, step);
     let found = notebook
@@ -487,12 +473,8 @@ async fn file(
         ShownFile::Image(kind, bytes) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
         ShownFile::Text(text) => text_of_file(place, &path, &words, &text).into_response(),
         ShownFile::Download(name, stream) => {
-            let named = format!("attachment; filename=\"{name}\"");
-            let headers = [
-                (CONTENT_TYPE, "application/octet-stream".to_owned()),
-                (CONTENT_DISPOSITION, named),
-            ];
-            (headers, Body::from_stream(ReceiverStream::new(stream))).into_response()
+            let content = Body::from_stream(ReceiverStream::new(stream));
+            download("application/octet-stream", &name, content)
         }
     })
 }

@@ -12,6 +12,7 @@ use crate::{
     notebook::{
         board::{ShownPass, id},
         form::fields,
+        open_pages::line_of,
     },
 };
 use client::{
@@ -80,7 +81,7 @@ impl Views<'_> {
                 @let facts = self.board.session_facts(at);
                 ul.facts #session {
                     @if facts.is_empty() { li { "no step has run in this session" } }
-                    @for fact in &facts { li { (visible(fact)) } }
+                    (items(&facts))
                 }
             }
             div #live data-after=(self.board.last_event()) data-page=(at) {
@@ -104,7 +105,7 @@ impl Views<'_> {
             @if self.watches && !file.news.is_empty() {
                 div.admonition role="note" {
                     p { "The last save:" }
-                    ul { @for line in &file.news { li { (visible(line)) } } }
+                    ul { (items(&file.news)) }
                 }
             } @else if !self.watches && differs {
                 div.admonition role="note" {
@@ -112,7 +113,7 @@ impl Views<'_> {
                         "The file has changed since it was opened. What you see here is what runs. To open the new file, \
                          stop the program with Ctrl-C and start it again, or start it with --watch."
                     }
-                    ul { @for line in &file.news { li { (visible(line)) } } }
+                    ul { (items(&file.news)) }
                 }
             }
         }
@@ -156,7 +157,7 @@ impl Views<'_> {
         });
         self.board.with(place, |view| {
             html! {
-                section.step id=(id(place)) data-state=(view.state.word()) aria-label="The whole workflow" {
+                section.step id=(id(place)) data-state=(view.state) aria-label="The whole workflow" {
                     h2 { "The whole workflow" }
                     @if let Some(found) = &page.runbook.workflow {
                         ul.units {
@@ -188,16 +189,15 @@ impl Views<'_> {
     fn step(&self, at: usize, step: &PageStep) -> Markup {
         let (place, definition) = ((at, step.number), &step.step.definition);
         let name = step.name();
-        let line = step.step.place.as_ref().map_or(0, |place| place.place.line);
         let path = format!("/page/{at}/run/{}", step.number);
         let fields = fields(&definition.params, self.secrets);
         let errors = self.errors(place);
         self.board.with(place, |view| {
             html! {
-                section.step id=(id(place)) data-state=(view.state.word()) aria-label=(name) {
+                section.step id=(id(place)) data-state=(view.state) aria-label=(name) {
                     h2 { (name) }
                     @if definition.title != name && !definition.title.is_empty() { p { (visible(&definition.title)) } }
-                    p.hint { (definition.interpreter) ", line " (line) }
+                    p.hint { (definition.interpreter) ", line " (line_of(&step.step)) }
                     pre tabindex="0" { code { (visible(&definition.source)) } }
                     @for secret in &definition.secrets {
                         p.hint { "gets the secret " (secret.name.to_string()) " (option --secret " (secret.name.to_string()) "=env:VARIABLE)" }
@@ -263,7 +263,7 @@ impl Views<'_> {
             pre.output tabindex="0" aria-label=(format!("Output of {}", id(place))) hidden[view.output.is_empty()] { (coloured(&view.output)) }
             ol.passes { @for pass in &view.passes { (shown_pass(pass)) } }
             ul.files { @for (at, file) in view.files.iter().enumerate() { li { a href=(file_path(place, at)) { (file_words(file)) } } } }
-            ul.facts { @for fact in &view.facts { li { (visible(fact)) } } }
+            ul.facts { (items(&view.facts)) }
         }
     }
 }
@@ -312,10 +312,14 @@ pub fn text_of_file(place: PlaceOnPage, path: &str, name: &str, text: &str) -> M
     framed(name, None, &main, false)
 }
 
+fn items<T: AsRef<str>>(lines: impl IntoIterator<Item = T>) -> Markup {
+    html! { @for line in lines { li { (visible(line.as_ref())) } } }
+}
+
 /// Returns one visit of a unit of a workflow.
 fn shown_pass(pass: &ShownPass) -> Markup {
     html! {
-        li.pass data-state=(pass.state.word()) {
+        li.pass data-state=(pass.state) {
             p.unit { (visible(&pass.heading)) }
             @if !pass.prompt.is_empty() { p.prompt { (visible(&pass.prompt)) } }
             pre.output tabindex="0" aria-label=(format!("Output of {}", visible(&pass.heading))) hidden[pass.output.is_empty()] { (coloured(&pass.output)) }
@@ -371,7 +375,7 @@ impl Views<'_> {
             (self.watched(at, file))
             h2 { "Errors and remarks" }
             p role="status" { (visible(&check.verdict(0))) }
-            ul.findings { @for line in check.lines() { li { (visible(&line)) } } }
+            ul.findings { (items(check.lines())) }
             @for line in &check.advice { p { (visible(line)) } }
             @if let Some(line) = check.not_checked_line() { p { (visible(&line)) } }
             h2 { "Policy" }
@@ -440,7 +444,7 @@ impl Views<'_> {
         html! {
             @if self.watches { div #live data-after=(self.board.last_event()) data-page=(at) {} }
             @if !file.news.is_empty() {
-                div.admonition role="note" { ul { @for line in &file.news { li { (visible(line)) } } } }
+                div.admonition role="note" { ul { (items(&file.news)) } }
             }
         }
     }

@@ -1,8 +1,7 @@
 //! What a person asks for: a proposal of one sealed step, checked before the boundary sees it.
 
-use std::collections::BTreeMap;
-
-use client::{Client, CommandFailure, CommandResult, Exit};
+use client::{Client, CommandFailure, CommandResult, Exit, fail_refused};
+use console::FormFields;
 use documents::{ReceiptId, SessionId, StepDefinition};
 use reading::{ParameterError, ParameterSchema};
 use serde_json::Value;
@@ -32,14 +31,14 @@ pub const UNCONFIRMED: &str = "The boundary may have received the proposal: load
 #[derive(Default)]
 pub struct GivenWish {
     /// Parameters by their names.
-    pub params: BTreeMap<String, String>,
+    pub params: FormFields,
     /// All fields of the form: also the reason, the session and the ticked boxes.
-    pub sent: BTreeMap<String, String>,
+    pub sent: FormFields,
 }
 
 impl GivenWish {
     /// Takes the fields of a form.
-    pub fn of(sent: &BTreeMap<String, String>) -> Self {
+    pub fn of(sent: &FormFields) -> Self {
         Self {
             params: parameters(sent.clone()),
             sent: sent.clone(),
@@ -55,9 +54,9 @@ impl GivenWish {
 #[derive(Default)]
 pub struct WishProblems {
     /// Errors of parameters, by their names.
-    pub params: BTreeMap<String, String>,
+    pub params: FormFields,
     /// Errors of the reason and of the session.
-    pub others: BTreeMap<String, String>,
+    pub others: FormFields,
     /// All other errors.
     pub whole: Vec<String>,
     /// Failure of the boundary, for the status of the page.
@@ -279,6 +278,6 @@ impl CheckedWish {
              proposal with `countersign cancel {}`",
             view.id, view.id
         );
-        Err(CommandFailure::refused(what))
+        fail_refused(what)
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     Board, HostSandbox, LocalSecrets, LoopLists, OpenFiles, OpenPage, PageRules, Project,
     RunbookWalk, Signals, WalkSession, WalkStep, WorkflowRun,
 };
-use client::{CommandFailure, CommandResult, Terminal, value_words};
+use client::{CommandResult, Terminal, fail_usage, value_words};
 use documents::joined;
 
 /// What the worker does next.
@@ -79,7 +79,7 @@ impl Workshop {
                 Order::Run(page, open, number, given) => {
                     let result = self.walk(&mut walks, page, &open, &terminal, |walk| {
                         let Some(step) = open.step(number) else {
-                            return Err(CommandFailure::usage("no such step"));
+                            return fail_usage("no such step");
                         };
                         walk.walk_step(&WalkStep::new(&step.step, &given, &Map::new())?)
                     });
@@ -88,7 +88,7 @@ impl Workshop {
                 Order::Walk(page, open, lists) => {
                     let result = self.walk(&mut walks, page, &open, &terminal, |walk| {
                         let Some(workflow) = &open.runbook.workflow else {
-                            return Err(CommandFailure::usage("the page has no workflow"));
+                            return fail_usage("the page has no workflow");
                         };
                         let lists = LoopLists::read(&lists, &workflow.workflow, &self.project)?;
                         WorkflowRun::run(workflow, &lists, walk)

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Variable, YamlKind, YamlNode, YamlSource,
+    Variable, YamlFlaw, YamlKind, YamlNode, YamlSource,
     registry::{evaluate::ParameterPatterns, gruntwork::elements::Notes},
     yaml::unknown,
 };
@@ -41,15 +41,13 @@ pub fn read(
     };
     let mut found: Vec<Variable> = Vec::new();
     for item in items {
-        let Some(variable) = variable(item, source, prefilled, notes) else {
-            continue;
-        };
-        if found.iter().any(|other| other.name == variable.name) {
-            notes
-                .flaws
-                .push(variable.flaw("the variable is declared twice: remove one of the two"));
-        } else {
-            found.push(variable);
+        match variable(item, source, prefilled, notes) {
+            Ok(variable) if found.iter().any(|other| other.name == variable.name) => {
+                let message = "the variable is declared twice: remove one of the two";
+                notes.flaws.push(variable.flaw(message));
+            }
+            Ok(variable) => found.push(variable),
+            Err(flaw) => notes.flaws.push(flaw),
         }
     }
     found
@@ -60,65 +58,42 @@ fn variable(
     source: &YamlSource,
     prefilled: &Map<String, Value>,
     notes: &mut Notes,
-) -> Option<Variable> {
-    let Some(YamlNode {
-        kind: YamlKind::Text(name),
-        place,
-    }) = item.value("name")
-    else {
-        notes.flaws.push(source.flaw(
-            item.place,
-            "the variable has no name: write `name:` and a text",
-        ));
-        return None;
-    };
+) -> Result<Variable, YamlFlaw> {
+    let named = item
+        .value("name")
+        .and_then(|node| Some((node.as_text()?, node.place)));
+    let (name, place) = named.ok_or_else(|| {
+        let message = "the variable has no name: write `name:` and a text";
+        source.flaw(item.place, message)
+    })?;
     let mut found = Variable {
-        name: name.clone(),
+        name: name.to_owned(),
         declared: Parameter::default(),
         source: source.clone(),
-        place: *place,
+        place,
         open_map: false,
         if_used: false,
     };
-    if ["inputs", "outputs"].contains(&name.as_str()) {
-        notes.flaws.push(
-            found.flaw("templates use this name for all variables together: choose another name"),
-        );
-        return None;
+    if ["inputs", "outputs"].contains(&name) {
+        let message = "templates use this name for all variables together: choose another name";
+        return Err(found.flaw(message));
     }
-    let kind = match item.value("type").map(|node| &node.kind) {
-        None | Some(YamlKind::Null) => "string".to_owned(),
-        Some(YamlKind::Text(kind)) if TYPES.contains(&kind.to_ascii_lowercase().as_str()) => {
-            kind.to_ascii_lowercase()
-        }
-        Some(kind) => {
-            let written = if let YamlKind::Text(text) = kind {
-                text.as_str()
-            } else {
-                ""
-            };
-            notes
-                .flaws
-                .push(found.flaw(&unknown("type", written, &TYPES)));
-            return None;
-        }
-    };
-    if let Some(YamlNode {
-        kind: YamlKind::Text(text),
-        ..
-    }) = item.value("description")
-    {
-        found.declared.description = Some(text.clone());
-    }
+    let kind = item
+        .value("type")
+        .filter(|node| node.kind != YamlKind::Null)
+        .map_or("string", |node| node.as_text().unwrap_or_default());
+    let kind = *TYPES
+        .iter()
+        .find(|known| kind.eq_ignore_ascii_case(known))
+        .ok_or_else(|| found.flaw(&unknown("type", kind, &TYPES)))?;
+    let description = item.value("description").and_then(YamlNode::as_text);
+    found.declared.description = description.map(str::to_owned);
     let replaced = prefilled.get(name).map(YamlNode::of_json);
     let default = replaced.as_ref().or_else(|| item.value("default"));
-    if let Err(message) = declare_type(&mut found, &kind, item, default) {
-        notes.flaws.push(found.flaw(&message));
-        return None;
-    }
-    let required = apply_validations(&mut found, item.value("validations"), &kind, notes);
+    declare_type(&mut found, kind, item, default).map_err(|message| found.flaw(&message))?;
+    let required = apply_validations(&mut found, item.value("validations"), kind, notes);
     if kind != "map" {
-        declare_default(&mut found, &kind, default, notes);
+        declare_default(&mut found, kind, default, notes);
     }
     if item
         .value("sensitive")
@@ -126,9 +101,9 @@ fn variable(
     {
         make_secret(&mut found, notes);
     } else if !required && default.is_none_or(|node| node.kind == YamlKind::Null) {
-        declare_empty(&mut found, &kind);
+        declare_empty(&mut found, kind);
     }
-    Some(found)
+    Ok(found)
 }
 
 /// Declares what Gruntwork's form gives if a person fills in nothing. The form gives no number, so the script can't use
@@ -410,11 +385,7 @@ fn apply_validations(
 
 fn name_of(item: &YamlNode) -> String {
     let node = item.value("type").unwrap_or(item);
-    if let YamlKind::Text(name) = &node.kind {
-        name.to_ascii_lowercase()
-    } else {
-        String::new()
-    }
+    node.as_text().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// Returns the argument with this index, or the value of this key.
@@ -458,10 +429,9 @@ fn pattern(
         "alphanumeric" => "^[a-zA-Z0-9]+$",
         "countrycode2" => "^[a-zA-Z]{2}$",
         "semver" => SEMVER,
-        "regex" => match argument(item, 0, "regex").map(|node| &node.kind) {
-            Some(YamlKind::Text(text)) => text,
-            _ => return Err("it has no pattern: write regex: \"^...$\"".to_owned()),
-        },
+        "regex" => argument(item, 0, "regex")
+            .and_then(YamlNode::as_text)
+            .ok_or("it has no pattern: write regex: \"^...$\"")?,
         _ => return Err("the registry does not know this validation".to_owned()),
     };
     if found.declared.pattern.is_some() {

@@ -60,6 +60,11 @@ impl Element {
             .map_or(self.place, |attribute| attribute.place)
     }
 
+    /// Returns the text of an attribute, or `None` if the value is no text.
+    pub fn text_of(&self, name: &str) -> Option<&str> {
+        self.attribute(name)?.value.as_ref()?.as_str()
+    }
+
     /// Returns the text of an attribute. If the value is valid but no text, a flaw is added.
     pub fn text(&self, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
         let attribute = self.attribute(name)?;
@@ -103,17 +108,11 @@ pub fn read(
         checked_text(text).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
     // The parser has internal checks that panic. A page must not end the process.
     let parsed = catch_unwind(AssertUnwindSafe(|| markdown::to_mdast(&hidden, &options())));
-    let start = TextPlace::START;
-    let tree = match parsed {
-        Ok(Ok(tree)) => tree,
-        Ok(Err(message)) => return Err(flaw_of(&message, lines)),
-        Err(_) => {
-            return Err(YamlFlaw::new(
-                start,
-                "the MDX parser can't read the page: make the page simpler",
-            ));
-        }
-    };
+    let parsed = parsed.map_err(|_| {
+        let message = "the MDX parser can't read the page: make the page simpler";
+        YamlFlaw::new(TextPlace::START, message)
+    })?;
+    let tree = parsed.map_err(|message| flaw_of(&message, lines))?;
     check_tree(&tree).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
     let mut found = Vec::new();
     Collector {
@@ -520,10 +519,9 @@ pub fn add_secrets(
             continue;
         };
         let place = step.place_of(name);
-        let Some(block) = page
-            .iter()
-            .find(|block| is_sign_in(block) && text(block, "id") == Some(id))
-        else {
+        let Some(block) = page.iter().find(|block| {
+            SIGN_IN_BLOCKS.contains(&block.name.as_str()) && block.text_of("id") == Some(id)
+        }) else {
             let message = format!(
                 "no sign-in block of the page has the id {id:?}: correct `{name}`, or add the block"
             );
@@ -573,28 +571,17 @@ pub fn add_secrets(
     found.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
-fn is_sign_in(element: &Element) -> bool {
-    [
-        "AwsAuth",
-        "GitHubAuth",
-        "GitLabAuth",
-        "GitAuth",
-        "GoogleAuth",
-    ]
-    .contains(&element.name.as_str())
-}
-
-fn text<'a>(element: &'a Element, name: &str) -> Option<&'a str> {
-    element
-        .attribute(name)?
-        .value
-        .as_ref()
-        .and_then(Value::as_str)
-}
+const SIGN_IN_BLOCKS: [&str; 5] = [
+    "AwsAuth",
+    "GitHubAuth",
+    "GitLabAuth",
+    "GitAuth",
+    "GoogleAuth",
+];
 
 /// Returns the variables that Gruntwork documents for a block, or `None` if the attribute can't name such a block.
 fn variables(attribute: &str, block: &Element) -> Option<&'static [&'static str]> {
-    let gitlab = text(block, "provider") == Some("gitlab");
+    let gitlab = block.text_of("provider") == Some("gitlab");
     match (attribute, block.name.as_str()) {
         ("awsAuthId", "AwsAuth") => Some(AWS),
         ("googleAuthId", "GoogleAuth") => Some(GOOGLE),

@@ -129,7 +129,6 @@ impl<'a> InputBlocks<'a> {
     }
 
     fn block(&self, id: &str) -> Result<usize, String> {
-        let id_of = |element: &'a Element| element.attribute("id")?.value.as_ref()?.as_str();
         let blocks = || {
             let declares =
                 |element: &Element| ["Inputs", "Template"].contains(&element.name.as_str());
@@ -138,7 +137,7 @@ impl<'a> InputBlocks<'a> {
                 .enumerate()
                 .filter(move |(_, element)| declares(element))
         };
-        let mut found = blocks().filter(|(_, element)| id_of(element) == Some(id));
+        let mut found = blocks().filter(|(_, element)| element.text_of("id") == Some(id));
         match (found.next(), found.next()) {
             (Some((index, _)), None) => Ok(index),
             (Some((_, first)), Some((_, second))) => Err(format!(
@@ -146,7 +145,9 @@ impl<'a> InputBlocks<'a> {
                 first.place, second.place
             )),
             (None, _) => {
-                let known: Vec<&str> = blocks().filter_map(|(_, element)| id_of(element)).collect();
+                let known: Vec<&str> = blocks()
+                    .filter_map(|(_, element)| element.text_of("id"))
+                    .collect();
                 if known.is_empty() {
                     return Err(format!(
                         "the page has no <Inputs> or <Template> with the id {id:?}: add the block"
@@ -185,14 +186,14 @@ impl<'a> InputBlocks<'a> {
             return Map::new();
         };
         match &attribute.value {
-            Some(Value::Object(values)) => values.clone(),
+            Some(Value::Object(values)) => return values.clone(),
             Some(_) => {
                 let message = "`prefilledVariables` must be an object: write prefilledVariables={{Name: \"value\"}}";
                 refuse(&mut notes.flaws, attribute.place, message);
-                Map::new()
             }
-            None => Map::new(),
+            None => {}
         }
+        Map::new()
     }
 
     /// Returns the YAML of a block, from a fence or from a file `boilerplate.yml`.

@@ -27,16 +27,17 @@ pub fn expression_end(text: &str) -> ExpressionEnd {
             template_part(&bytes[at..], &mut open)
         } else {
             match bytes[at] {
-                b'"' | b'\'' => match text_length(&bytes[at..]) {
-                    Ok(Some(length)) => length,
-                    Ok(None) => return ExpressionEnd::Open,
-                    Err(()) => return ExpressionEnd::Unclear(at),
-                },
-                b'/' => match comment_length(&bytes[at..]) {
-                    Ok(Some(length)) => length,
-                    Ok(None) => return ExpressionEnd::Open,
-                    Err(()) => return ExpressionEnd::Unclear(at),
-                },
+                first @ (b'"' | b'\'' | b'/') => {
+                    let length = match first {
+                        b'/' => comment_length(&bytes[at..]),
+                        _ => text_length(&bytes[at..]),
+                    };
+                    match length {
+                        Ok(Some(length)) => length,
+                        Ok(None) => return ExpressionEnd::Open,
+                        Err(()) => return ExpressionEnd::Unclear(at),
+                    }
+                }
                 // Tags inside of an expression have texts of their own, without quotes.
                 b'<' => return ExpressionEnd::Unclear(at),
                 b'`' | b'{' | b'[' | b'(' => {
@@ -150,6 +151,11 @@ impl Reader<'_> {
         self.chars.peek().map(|(_, c)| *c)
     }
 
+    /// Skips the next character if it is `c`, and returns true if so.
+    fn eat(&mut self, c: char) -> bool {
+        self.chars.next_if(|(_, next)| *next == c).is_some()
+    }
+
     fn no_literal(&mut self) -> LiteralFlaw {
         let message = "an expression must be a text, a number, true, false, a list or an object, because the registry \
                        runs no program code: write the value itself";
@@ -167,14 +173,13 @@ impl Reader<'_> {
             }
             let at = self.at();
             match comment_length(&self.text.as_bytes()[at..]) {
-                Ok(length) => self.skip_to(length.map_or(self.text.len(), |length| at + length)),
+                Ok(length) => {
+                    let end = length.map_or(self.text.len(), |length| at + length);
+                    while self.chars.next_if(|(at, _)| *at < end).is_some() {}
+                }
                 Err(()) => return Err(self.no_literal()),
             }
         }
-    }
-
-    fn skip_to(&mut self, end: usize) {
-        while self.chars.next_if(|(at, _)| *at < end).is_some() {}
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, LiteralFlaw> {
@@ -232,7 +237,7 @@ impl Reader<'_> {
         self.chars.next();
         loop {
             self.blank()?;
-            if self.chars.next_if(|(_, c)| *c == ']').is_some() {
+            if self.eat(']') {
                 return Ok(Value::Array(items));
             }
             items.push(self.value(depth + 1)?);
@@ -245,7 +250,7 @@ impl Reader<'_> {
         self.chars.next();
         loop {
             self.blank()?;
-            if self.chars.next_if(|(_, c)| *c == '}').is_some() {
+            if self.eat('}') {
                 return Ok(Value::Object(entries));
             }
             let name = match self.peek() {
@@ -256,7 +261,7 @@ impl Reader<'_> {
                 _ => return Err(self.no_literal()),
             };
             self.blank()?;
-            if self.chars.next_if(|(_, c)| *c == ':').is_none() {
+            if !self.eat(':') {
                 return Err(self.no_literal());
             }
             self.blank()?;
@@ -274,7 +279,7 @@ impl Reader<'_> {
     /// Reads the comma after an item, unless `close` follows.
     fn end_of_item(&mut self, close: char) -> Result<(), LiteralFlaw> {
         self.blank()?;
-        if self.peek() == Some(close) || self.chars.next_if(|(_, c)| *c == ',').is_some() {
+        if self.peek() == Some(close) || self.eat(',') {
             return Ok(());
         }
         Err(self.no_literal())
@@ -322,9 +327,9 @@ impl Reader<'_> {
             'v' => Some('\u{b}'),
             '0'..='9' => None,
             'x' => self.hex(2),
-            'u' if self.chars.next_if(|(_, c)| *c == '{').is_some() => {
+            'u' if self.eat('{') => {
                 let code = self.hex(6);
-                code.filter(|_| self.chars.next_if(|(_, c)| *c == '}').is_some())
+                code.filter(|_| self.eat('}'))
             }
             // Two halves of a character, such as \ud83d\ude00, are refused: one escape \u{1f600} is shorter and clear.
             'u' => self.hex(4),

@@ -64,14 +64,10 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         Ok(elements) => elements,
         Err(flaw) => return may_have_step.then(|| ReadPage::of_flaws(vec![flaw])),
     };
-    elements
-        .iter()
-        .filter(|element| is_near_miss(element))
-        .for_each(|element| {
-            notes
-                .shared
-                .add(NO_STEPS, &format!("<{}>", element.name), element.place);
-        });
+    for element in elements.iter().filter(|element| is_near_miss(element)) {
+        let name = format!("<{}>", element.name);
+        notes.shared.add(NO_STEPS, &name, element.place);
+    }
     let steps = || {
         elements
             .iter()
@@ -153,7 +149,7 @@ pub fn other_blocks(text: &str) -> Vec<OtherBlock> {
         .filter(|element| OTHER_BLOCKS.contains(&element.name.as_str()));
     let block = |element: &Element| OtherBlock {
         component: element.name.clone(),
-        id: element.text("id", &mut Vec::new()).map(str::to_owned),
+        id: element.text_of("id").map(str::to_owned),
     };
     others.map(block).collect()
 }
@@ -224,7 +220,9 @@ impl Reader<'_> {
             return None;
         }
         self.compare(element, id, &script, notes);
-        remark_names(&script.text, element.place, notes);
+        if has_word(&script.text, REPO_FILES) {
+            notes.shared.add(UNSET, REPO_FILES, element.place);
+        }
         add_outputs(&mut params, &script.text);
         let lines = match script.file {
             Some(file) => ScriptOrigin::File(file),
@@ -290,10 +288,7 @@ impl Reader<'_> {
                 let path = element.text("path", flaws)?;
                 let place = element.place_of("path");
                 let text = noted(self.page.files.read(path), place, flaws)?;
-                let user = element
-                    .text("id", &mut Vec::new())
-                    .unwrap_or_default()
-                    .to_owned();
+                let user = element.text_of("id").unwrap_or_default().to_owned();
                 let file = OtherFile {
                     path: path.to_owned(),
                     named_at: place,
@@ -371,13 +366,6 @@ fn check_attributes(element: &Element, notes: &mut Notes) {
     }
 }
 
-/// Adds remarks about variables of Gruntwork that a script uses and that Countersign does not set.
-fn remark_names(script: &str, place: TextPlace, notes: &mut Notes) {
-    for name in VARIABLES.into_iter().filter(|name| has_word(script, name)) {
-        notes.shared.add(UNSET, name, place);
-    }
-}
-
 /// Returns the script with the functions of Gruntwork that it uses and does not define, so that reviewers see them. The
 /// functions are at the beginning of the first line below the shebang, so that each line keeps its number. Also returns
 /// this line, and the number of added characters.
@@ -442,8 +430,8 @@ const FUNCTIONS: [(&str, &str); 4] = [
     ("log_error", "ERROR]"),
     ("log_debug", "DEBUG]"),
 ];
-/// Variables that Gruntwork sets for each script.
-const VARIABLES: [&str; 1] = ["REPO_FILES"];
+/// Variable that Gruntwork sets for each script.
+const REPO_FILES: &str = "REPO_FILES";
 const UNSET: RemarkKind = (
     "variables of Gruntwork that no script gets: ",
     "; write the text to standard output, or to a file of the run",

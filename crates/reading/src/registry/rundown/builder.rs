@@ -20,7 +20,7 @@ use crate::{
     },
     yaml::unknown,
 };
-use documents::parameter_variable;
+use documents::{joined, parameter_variable};
 
 /// Languages whose blocks are run, each with the interpreter.
 const LANGUAGES: [(&str, &str); 3] = [("bash", "bash"), ("sh", "sh"), ("shell", "bash")];
@@ -242,12 +242,12 @@ impl Builder<'_> {
 
     fn paragraph(&mut self, lines: &[PlacedText]) {
         if self.step.is_none() {
-            let text: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+            let text = joined(lines.iter().map(|line| &line.text), "\n");
             let description = self.workflow.description.get_or_insert_default();
             if !description.is_empty() {
                 description.push('\n');
             }
-            description.push_str(&text.join("\n"));
+            description.push_str(&text);
             return;
         }
         for line in lines {
@@ -571,38 +571,31 @@ pub fn outline(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<MarkdownPi
         items: Vec::new(),
         heading: None,
     };
-    let mut code: Option<Code> = None;
+    let mut code: Option<MarkdownPiece> = None;
     for (event, range) in Parser::new_ext(&text[from..], Options::empty()).into_offset_iter() {
         match (&event, &mut code) {
             (Event::Start(Tag::CodeBlock(kind)), _) => {
                 reader.flush();
                 code = Some(match kind {
                     CodeBlockKind::Fenced(_) => {
-                        Code::Fence(FencedBlock::at(text, range.start + from, lines))
+                        MarkdownPiece::Fence(FencedBlock::at(text, range.start + from, lines))
                     }
-                    CodeBlockKind::Indented => Code::Indented(String::new()),
+                    CodeBlockKind::Indented => MarkdownPiece::Indented(String::new()),
                 });
             }
-            (Event::End(TagEnd::CodeBlock), _) => match code.take() {
-                Some(Code::Fence(mut block)) => {
+            (Event::End(TagEnd::CodeBlock), open) => {
+                if let Some(MarkdownPiece::Fence(block)) = open {
                     block.end(&text[from..][range]);
-                    reader.found.push(MarkdownPiece::Fence(block));
                 }
-                Some(Code::Indented(text)) => reader.found.push(MarkdownPiece::Indented(text)),
-                None => {}
-            },
-            (Event::Text(piece), Some(Code::Fence(block))) => block.source.push_str(piece),
-            (Event::Text(piece), Some(Code::Indented(text))) => text.push_str(piece),
+                reader.found.extend(code.take());
+            }
+            (Event::Text(piece), Some(MarkdownPiece::Fence(block))) => block.source.push_str(piece),
+            (Event::Text(piece), Some(MarkdownPiece::Indented(text))) => text.push_str(piece),
             _ => reader.take(&event, &range),
         }
     }
     reader.flush();
     reader.found
-}
-
-enum Code {
-    Fence(FencedBlock),
-    Indented(String),
 }
 
 struct Reader<'a> {
@@ -626,12 +619,11 @@ impl Reader<'_> {
             Event::End(TagEnd::Heading(_)) => {
                 let lines = self.inline.take().unwrap_or_default();
                 if let Some((level, place)) = self.heading.take() {
-                    let words: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
                     self.found.push(MarkdownPiece::Heading {
                         level,
                         text: PlacedText {
                             place,
-                            text: words.join(" "),
+                            text: joined(lines.iter().map(|line| &line.text), " "),
                         },
                     });
                 }

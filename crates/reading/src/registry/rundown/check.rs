@@ -4,6 +4,7 @@ use crate::{
     FinalAction, TextPlace, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit, YamlFlaw,
     noted, refuse, registry::rundown::transition::newer,
 };
+use documents::joined;
 
 /// Adds the flaws of the whole workflow.
 pub fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
@@ -54,13 +55,9 @@ fn check_numbers(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
             "a runbook can't have numbered steps and a step {N}: write numbers, or only {N} and named steps".to_owned(),
         );
     }
-    sequence(&units, "step", &mut refuse);
+    sequence(units.iter().copied(), "step", &mut refuse);
     for step in &workflow.steps {
-        sequence(
-            &step.substeps.iter().collect::<Vec<_>>(),
-            "substep",
-            &mut refuse,
-        );
+        sequence(&step.substeps, "substep", &mut refuse);
     }
     for (index, unit) in units.iter().enumerate() {
         if matches!(unit.label, UnitLabel::Name(_))
@@ -78,7 +75,11 @@ fn check_numbers(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
 }
 
 /// Checks that the numbers are 1, 2, 3 and so on. Only the first wrong number is reported.
-fn sequence(units: &[&WorkflowUnit], what: &str, refuse: &mut impl FnMut(&WorkflowUnit, String)) {
+fn sequence<'a>(
+    units: impl IntoIterator<Item = &'a WorkflowUnit>,
+    what: &str,
+    refuse: &mut impl FnMut(&WorkflowUnit, String),
+) {
     let mut expected = 1;
     for unit in units {
         let UnitLabel::Number(number) = unit.label else {
@@ -156,15 +157,10 @@ fn exists(workflow: &Workflow, target: &UnitTarget, word: &str) -> Result<(), St
         .iter()
         .find(|step| step.unit.label == target.step)
     else {
-        let labels: Vec<String> = workflow
-            .steps
-            .iter()
-            .map(|step| step.unit.label.to_string())
-            .collect();
         return Err(format!(
             "{word} {target}: there is no step {}; write one of {}",
             target.step,
-            labels.join(", ")
+            joined(workflow.steps.iter().map(|step| &step.unit.label), ", ")
         ));
     };
     let Some(substep) = &target.substep else {
@@ -173,15 +169,14 @@ fn exists(workflow: &Workflow, target: &UnitTarget, word: &str) -> Result<(), St
     if step.substeps.iter().any(|other| other.label == *substep) {
         return Ok(());
     }
-    let labels: Vec<String> = step
+    let labels = step
         .substeps
         .iter()
-        .map(|other| format!("{}.{}", target.step, other.label.substep_text()))
-        .collect();
-    let known = if labels.is_empty() {
+        .map(|other| format!("{}.{}", target.step, other.label.substep_text()));
+    let known = if step.substeps.is_empty() {
         "it has no substeps".to_owned()
     } else {
-        format!("write one of {}", labels.join(", "))
+        format!("write one of {}", joined(labels, ", "))
     };
     Err(format!(
         "{word} {target}: the step {} has no such substep; {known}",

@@ -79,10 +79,6 @@ pub fn substep_header(text: &str) -> Result<(UnitTarget, String), String> {
 
 /// Reads `1`, `1.2`, `{N}`, `{N}.{n}`, `Name` or `Name.1`. Returns `None` for any other text.
 pub fn target(text: &str) -> Option<UnitTarget> {
-    let (step, substep) = match text.split_once('.') {
-        Some((step, substep)) => (step, Some(substep)),
-        None => (text, None),
-    };
     let read = |text: &str, placeholder: &str| {
         if text == placeholder {
             Some(UnitLabel::Dynamic)
@@ -90,9 +86,9 @@ pub fn target(text: &str) -> Option<UnitTarget> {
             label(text)
         }
     };
-    let substep = match substep {
-        Some(substep) => Some(read(substep, "{n}")?),
-        None => None,
+    let (step, substep) = match text.split_once('.') {
+        Some((step, substep)) => (step, Some(read(substep, "{n}")?)),
+        None => (text, None),
     };
     Some(UnitTarget {
         step: read(step, "{N}")?,

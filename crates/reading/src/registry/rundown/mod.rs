@@ -20,7 +20,7 @@ use std::{
 use crate::{
     BYTE_ORDER_MARK, FoundStep, LoopClause, LoopSource, Page, ReadPage, RemarkKind, ScriptOrigin,
     TextLines, TextPlace, UnitScript, Workflow, WorkflowUnit, YamlFlaw, YamlKind, check_characters,
-    check_file_name, plain_definition,
+    check_path, plain_definition,
     registry::{fence_remarks::SharedRemarks, front_matter},
     yaml,
 };
@@ -72,8 +72,8 @@ fn workflow_partly(text: &str) -> Result<(Workflow, Vec<YamlFlaw>), Vec<YamlFlaw
 
 /// Reads a `*.runbook.md` file, and returns the steps without flaws together with the flaws of the file.
 pub fn read(page: &Page<'_>) -> ReadPage {
-    if let Err(flaw) = check_file_name(page.name) {
-        return ReadPage::of_flaws(vec![flaw]);
+    if let Err(message) = check_path(page.name) {
+        return ReadPage::of_flaws(vec![YamlFlaw::new(TextPlace::START, message)]);
     }
     let (workflow, flaws) = match workflow_partly(page.text) {
         Ok(read) => read,
@@ -259,12 +259,7 @@ fn front_matter(text: &str, flaws: &mut Vec<YamlFlaw>) -> Result<usize, Vec<Yaml
     let Some(rest) = text.strip_prefix("---\n") else {
         return Ok(0);
     };
-    let mut at = 0;
-    let Some((end, body)) = rest.split_inclusive('\n').find_map(|line| {
-        let begin = at;
-        at += line.len();
-        (line.trim_end() == "---").then_some((begin, at))
-    }) else {
+    let Some((end, body)) = front_matter::end_of(rest, &["---"]) else {
         let message =
             "the front matter is not closed: write --- on a separate line below the front matter";
         return Err(vec![YamlFlaw::new(TextPlace::START, message)]);

@@ -117,13 +117,6 @@ impl Call {
             ..self
         }
     }
-
-    const fn or_on_the_host(self, host: FilterEntry) -> Self {
-        Self {
-            host: Some(host),
-            ..self
-        }
-    }
 }
 
 const fn call(name: &'static str, x86_64: u32, aarch64: u32, entry: FilterEntry) -> Call {
@@ -389,7 +382,10 @@ pub const CALLS: &[Call] = &[
     on_the_host("setpriority", 141, 140, PRIORITY),
     on_the_host("ioprio_set", 251, 30, IO_PRIORITY),
     // Shared objects with a key or a name. Without an IPC namespace, they belong to the host and remain after the run.
-    call("shmget", 29, 194, SHMGET).or_on_the_host(UNKNOWN),
+    Call {
+        host: Some(UNKNOWN),
+        ..call("shmget", 29, 194, SHMGET)
+    },
     on_the_host("shmat", 30, 196, UNKNOWN).or_mapped(SHMAT),
     only_mapped("mprotect", 10, 226, MPROTECT),
     only_mapped("pkey_mprotect", 329, 288, MPROTECT),

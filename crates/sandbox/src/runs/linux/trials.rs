@@ -72,7 +72,7 @@ impl LinuxSandbox {
             probe.missing(Layer::Seccomp).is_none(),
         );
         prepared.layers = probe.held();
-        let plan = Plan::shell("exit 0", vec![]);
+        let plan = Plan::shell("exit 0", []);
         self.play(&prepared, &plan)?.0.failure.map_or(Ok(()), Err)
     }
 
@@ -107,8 +107,7 @@ impl LinuxSandbox {
                 .into(),
             ),
         ];
-        let env = env.map(|(name, value)| (name.to_owned(), value));
-        let plan = Plan::shell(SELF_TEST, env.into());
+        let plan = Plan::shell(SELF_TEST, env);
         let (run, said) = self.play(&prepared, &plan)?;
         let is_late = run.is_late();
         match (run.failure, run.step) {

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     End, FollowedRun, Plan, Prepared, ProgramRecorder, Report, RunDir, RunResults, SessionTree,
-    SizeLimit, SpentResources, StepEnd, interpreter,
+    SizeLimit, StepEnd, interpreter,
     programs::program_recorder::nothing_recorded,
     runs::{
         RunUsage, enforcement_facts,
@@ -15,13 +15,7 @@ use crate::{
 impl FollowedRun {
     /// Keeps what an ended run left. `work` is the path of its private work directory in the run. If a process may still
     /// be `alive`, nothing is kept, and the next start of the service deletes the directory `run_dir`.
-    pub(crate) fn keep_results(
-        &mut self,
-        plan: &Plan,
-        work: &Path,
-        run_dir: Option<RunDir>,
-        alive: bool,
-    ) {
+    pub fn keep_results(&mut self, plan: &Plan, work: &Path, run_dir: Option<RunDir>, alive: bool) {
         let (results, left) = (self.results.take(), self.work.take());
         if alive {
             run_dir.into_iter().for_each(RunDir::keep);
@@ -44,29 +38,24 @@ impl FollowedRun {
         self.left = Some(RunResults::new(results, plan.results, tree, on_disk));
     }
 
-    pub(crate) fn report(self, prepared: &Prepared, own_id: bool) -> Report {
+    pub fn report(self, prepared: &Prepared, own_id: bool) -> Report {
         let end = self.end();
         let spent = self.spent.unwrap_or_default();
         let left = if self.stuck { 1 } else { spent.left };
-        let enforcement = match (&end, &self.confined) {
+        let confined = self.confined.as_ref();
+        let enforcement = match (&end, confined) {
             (End::NotStarted(_), _) | (_, None) => enforcement_facts::nothing_enforced(),
-            (_, Some(confined)) => {
-                let group = self.seen.map(|(held, _)| held);
-                enforcement_facts::enforced(
-                    prepared,
-                    confined,
-                    group,
-                    self.contacts.as_ref(),
-                    own_id,
-                    left,
-                )
-            }
+            (_, Some(confined)) => enforcement_facts::enforced(
+                prepared,
+                confined,
+                self.seen.map(|(held, _)| held),
+                self.contacts.as_ref(),
+                own_id,
+                left,
+            ),
         };
-        let recorder = self.programs.as_ref().filter(|_| self.confined.is_some());
-        let list = prepared
-            .programs
-            .as_ref()
-            .filter(|_| self.confined.is_some());
+        let recorder = confined.and(self.programs.as_ref());
+        let list = confined.and(prepared.programs.as_ref());
         let programs = list.map(|list| {
             recorder.map_or_else(|| nothing_recorded(list.listed), ProgramRecorder::facts)
         });
@@ -110,45 +99,36 @@ impl FollowedRun {
         }
         let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
         let failed = self.step.is_none_or(|step| step != StepEnd::Exited(0));
-        match (self.why, self.step, self.spent) {
-            (None, ..) if failed && seen.memory_kills > 0 => End::Killed("memory_bytes"),
-            (Some(Why::TimedOut), ..) => End::TimedOut,
-            (Some(Why::Cancelled), ..) => End::Cancelled,
+        match self.why {
+            Some(Why::TimedOut) => return End::TimedOut,
+            Some(Why::Cancelled) => return End::Cancelled,
+            None => {}
+        }
+        let byte = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
+        match self.step {
+            _ if failed && seen.memory_kills > 0 => End::Killed("memory_bytes"),
             // The kernel refused to create a process, and the step failed later. The cause is unknown, so report the
             // limit.
-            (None, Some(StepEnd::Exited(_)), _) if failed && seen.refused_processes > 0 => {
+            Some(StepEnd::Exited(_)) if failed && seen.refused_processes > 0 => {
                 End::Killed("processes")
             }
             // A shell exits with this code if SIGXCPU killed its child.
-            (None, Some(StepEnd::Exited(XCPU_IN_A_SHELL)), _)
-                if self.ran_out_of_cpu(libc::SIGXCPU) =>
-            {
+            Some(StepEnd::Exited(XCPU_IN_A_SHELL)) if self.ran_out_of_cpu(libc::SIGXCPU) => {
                 End::Killed("cpu_milli")
             }
-            (None, Some(_), _) if failed && self.reached == Some(SizeLimit::File) => {
-                End::Killed("file_bytes")
-            }
-            (None, Some(StepEnd::Exited(_)), _) if failed && self.reached.is_some() => {
+            Some(_) if failed && self.reached == Some(SizeLimit::File) => End::Killed("file_bytes"),
+            Some(StepEnd::Exited(_)) if failed && self.reached.is_some() => {
                 End::Killed("disk_bytes")
             }
-            (None, Some(StepEnd::Exited(code)), _) => {
-                End::Exited(u8::try_from(code).unwrap_or(u8::MAX))
-            }
-            (None, Some(StepEnd::Signalled(signal)), _) if self.ran_out_of_cpu(signal) => {
+            Some(StepEnd::Exited(code)) => End::Exited(byte(code)),
+            Some(StepEnd::Signalled(signal)) if self.ran_out_of_cpu(signal) => {
                 End::Killed("cpu_milli")
             }
-            (None, Some(StepEnd::Signalled(signal)), _) => {
-                End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))
-            }
-            (
-                None,
-                None,
-                Some(SpentResources {
-                    init_signal: Some(signal),
-                    ..
-                }),
-            ) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
-            (None, None, _) => End::Lost("the run's first process ended without a report".into()),
+            Some(StepEnd::Signalled(signal)) => End::Signalled(byte(signal)),
+            None => match self.spent.and_then(|spent| spent.init_signal) {
+                Some(signal) => End::Signalled(byte(signal)),
+                None => End::Lost("the run's first process ended without a report".into()),
+            },
         }
     }
 

@@ -65,8 +65,11 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
         let (ledger, commits) = world.open_failing();
         seal(&ledger, 1).await.expect("seal");
         *commits.rejects.lock().expect("lock") = Some(|writes| {
-            writes.starts.iter().any(|run| run.core.id == core(2).id)
-                || writes.ends.iter().any(|end| *end.proposal == core(4).id)
+            writes
+                .starts
+                .iter()
+                .any(|run| run.request.core.id == core(2).id)
+                || writes.ends.iter().any(|row| row.end.proposal == core(4).id)
                 || writes
                     .denials
                     .iter()

@@ -344,9 +344,7 @@ impl Look<'_> {
         for name in names {
             let sql = "SELECT EXISTS (SELECT 1 FROM output_of WHERE name = ?1 AND proposal = ?2), \
                        EXISTS (SELECT 1 FROM output WHERE name = ?1)";
-            let found = self.one(sql, params![name, id_bytes(id)], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
+            let found = self.one(sql, params![name, id_bytes(id)], |row| row.pair())?;
             match found {
                 Some((true, _)) => self.outputs_named += 1,
                 Some((false, true)) => {

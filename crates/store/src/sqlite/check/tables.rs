@@ -12,7 +12,7 @@ use crate::{
     sqlite::{
         check::{DURING, LogRow, file_of, files_below},
         columns::one,
-        errors::fault,
+        errors::During as _,
         packed_tiles::{NoEntry, is_intact},
     },
 };
@@ -291,7 +291,7 @@ impl Look<'_> {
             return Ok(true);
         };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let now = Connection::open_with_flags(path, flags).map_err(fault(DURING))?;
+        let now = Connection::open_with_flags(path, flags).during(DURING)?;
         let sql = "SELECT 1 FROM output WHERE name = ?1";
         Ok(one(&now, DURING, sql, [name.as_bytes()], |_| Ok(()))?.is_some())
     }
