@@ -1,6 +1,6 @@
 //! The `doctor` command checks this host and lists the problems to fix.
 
-pub(crate) mod host;
+pub mod host;
 
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::PathBuf};
 
@@ -10,7 +10,7 @@ use crate::{
     BoundaryFiles, ComparedCheckpoint, Config, ConfigArgs, DoctorFinding, FindingResult,
     InspectedBoundary, NodeStatus,
     cli::{
-        doctor::host::{fix, found, host, noted, ok},
+        doctor::host::{fix, fixes, found, host, noted, ok},
         doctor_programs, hardening,
         sandbox::HostTrial,
     },
@@ -23,9 +23,7 @@ use boundary::{
     SecretSource, frozen_note, notes_about_people, notes_of, refused_steps, secret_sources,
     some_of, steps_beyond_the_host,
 };
-use client::{
-    CommandFailure, CommandResult, Exit, FileSigner, Terminal, now, value_words::counted,
-};
+use client::{CommandResult, Exit, FileSigner, Terminal, fail_usage, now, value_words::counted};
 use crossing::{PROPOSAL_ROOM, revocations};
 use documents::{Configuration, DeclaredNetwork, Level};
 use reading::{FileProblem, Policy, RegisteredStep, Registry, lines_of};
@@ -67,14 +65,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             Some(Ok(config)) => config,
             Some(Err(found)) => return Err(found.into()),
             None => {
-                return Err(CommandFailure::usage(
+                return fail_usage(
                     "there is no boundary in this directory: name the directory of the boundary, doctor --production \
                      DIR",
-                ));
+                );
             }
         };
         if let Some(message) = of_other_user(&config) {
-            return Err(CommandFailure::usage(message));
+            return fail_usage(message);
         }
         return production(&InspectedBoundary::read(&config), terminal);
     }
@@ -85,7 +83,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             "no boundary in this directory: make a boundary with `countersign init DIR`, or name the \
                  directory of a boundary",
         )),
-        Some(Err(problems)) => lines.extend(fixes("configuration", problems.list())),
+        Some(Err(problems)) => lines.extend(of_problems("configuration", problems.list())),
         Some(Ok(config)) => match of_other_user(config) {
             Some(message) => lines.push(fix("user", message)),
             None => lines.extend(of_boundary(&InspectedBoundary::read(config), trial.as_ref())),
@@ -95,10 +93,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     Ok(exit(lines.iter().map(|line| line.result)))
 }
 
-/// Returns the findings about problems that must be fixed.
-fn fixes(what: &str, problems: &[FileProblem]) -> Vec<DoctorFinding> {
-    let lines = lines_of(problems).into_iter();
-    lines.map(|says| fix(what, says)).collect()
+/// Returns the findings about problems of files.
+fn of_problems(what: &str, problems: &[FileProblem]) -> Vec<DoctorFinding> {
+    fixes(what, lines_of(problems)).collect()
 }
 
 /// Returns the exit code for these results.
@@ -189,7 +186,7 @@ fn of_secrets(config: &Config) -> impl Iterator<Item = DoctorFinding> {
 
 /// Reports the address of the service and its certificate.
 fn of_listener(config: &Config) -> Vec<DoctorFinding> {
-    let mut lines = fixes("listener", listener::check(config).as_slice());
+    let mut lines = of_problems("listener", listener::check(config).as_slice());
     let note = |says| noted("listener", says);
     lines.extend(listener::notes(config).into_iter().map(note));
     let Some(files) = &config.tls else {
@@ -199,10 +196,10 @@ fn of_listener(config: &Config) -> Vec<DoctorFinding> {
         Ok(pair) => {
             lines.push(ok(
                 "certificate",
-                format!("valid until {}; its key matches", pair.valid().not_after),
+                format!("valid until {}; its key matches", pair.valid.not_after),
             ));
         }
-        Err(problems) => lines.extend(fixes("certificate", &problems)),
+        Err(problems) => lines.extend(of_problems("certificate", &problems)),
     }
     lines
 }
@@ -222,28 +219,21 @@ fn of_refusals(
     let now = now();
     let found = file_refusals::find(&files.registry, policy, roster, Some(config), now);
     let mut lines = step_findings("access", found.steps, &files.registry, config);
-    lines.extend(
-        notes_of(&found.denied)
-            .into_iter()
-            .map(|note| fix("policy", note)),
-    );
-    lines.extend(
-        found
-            .secrets
-            .into_iter()
-            .map(|(step, why)| fix("secrets", format!("{step}: {why}"))),
-    );
+    lines.extend(fixes("policy", notes_of(&found.denied)));
+    let secrets = found.secrets.iter();
+    let secrets = secrets.map(|(step, why)| format!("{step}: {why}"));
+    lines.extend(fixes("secrets", secrets));
     // After the first seal, the sealed roster counts.
     if boundary.sealed().is_none() && matches!(boundary.status, Ok(None)) {
-        lines.extend(found.roster.into_iter().map(|why| fix("roster", why)));
-        lines.extend(found.quorums.into_iter().map(|why| fix("quorum", why)));
+        lines.extend(fixes("roster", found.roster));
+        lines.extend(fixes("quorum", found.quorums));
     }
     lines
 }
 
 fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<DoctorFinding> {
     let config = boundary.config;
-    let broken = |problems: &[FileProblem]| fixes("files", problems);
+    let broken = |problems: &[FileProblem]| of_problems("files", problems);
     // After the first seal, a start needs no draft and does not fail with this problem.
     let draft = rosters::read_draft(config).err();
     let draft = draft.map(|problem| broken(&[problem])).unwrap_or_default();
@@ -283,8 +273,7 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
         Err(_) => {}
     }
     lines.extend(unsealable(boundary, files, &lines));
-    let quorums = unreachable_quorums(boundary).into_iter();
-    lines.extend(quorums.map(|note| fix("quorum", note)));
+    lines.extend(fixes("quorum", unreachable_quorums(boundary)));
     if let Some(trial) = trial {
         lines.extend(beyond_the_host(boundary, files, trial, &lines));
     }
@@ -311,11 +300,7 @@ fn registered(registry: &Registry) -> DoctorFinding {
 fn of_programs(registry: &Registry, policy: &Policy) -> Vec<DoctorFinding> {
     let what = "programs";
     let found = doctor_programs::find(registry, policy);
-    let mut lines: Vec<DoctorFinding> = found
-        .problems
-        .into_iter()
-        .map(|problem| fix(what, problem))
-        .collect();
+    let mut lines: Vec<DoctorFinding> = fixes(what, found.problems).collect();
     if !found.lacking.is_empty() {
         let says = format!(
             "this host does not have {}; the lists leave these programs out, so a step fails if it starts one",
@@ -481,10 +466,7 @@ fn beyond_the_host(
     let permits = secret_sources::permits(&boundary.config.secrets);
     let mut beyond = steps_beyond_the_host(&steps, &trial.sandbox, &permits);
     beyond.retain(|_, why| !before.iter().any(|line| line.says.contains(&**why)));
-    notes_of(&beyond)
-        .into_iter()
-        .map(|note| fix("steps", note))
-        .collect()
+    fixes("steps", notes_of(&beyond)).collect()
 }
 
 /// Returns notes about steps that nobody can get approved, about a freeze, and about revoked keys in the roster. A running
@@ -502,6 +484,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
         .map(|ledger| revocations(&[], &ledger.revocations()))
         .unwrap_or_default();
     let mut notes = notes_about_people(sealed, &revoked, now());
+    notes.extend(sealed.bounds().notes());
     notes.extend(frozen_note(sealed, &revoked));
     notes
 }
@@ -510,7 +493,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
 fn store(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let what = "store";
     let stored = match &boundary.stored {
-        Err(problems) => return fixes(what, problems.list()),
+        Err(problems) => return of_problems(what, problems.list()),
         Ok(stored) => stored,
     };
     let log = stored
@@ -602,7 +585,7 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
         });
     [found(result, what, says)]
         .into_iter()
-        .chain(must_fix.iter().map(|note| fix(what, note.clone())))
+        .chain(fixes(what, must_fix))
         .chain(targets)
         .collect()
 }

@@ -13,7 +13,7 @@ pub mod registry;
 pub mod roster;
 pub mod run;
 pub mod sandbox;
-pub(crate) mod sandbox_programs;
+pub mod sandbox_programs;
 pub mod schema;
 pub mod seal;
 pub mod serve;
@@ -24,9 +24,7 @@ pub mod thaw;
 pub mod token;
 
 use clap::Subcommand;
-use client::{
-    CommandResult, CommandSet, GlobalOptions, OpenStoredLog, SharedCommand, Terminal, command, man,
-};
+use client::{CommandResult, CommandSet, GlobalOptions, OpenStoredLog, SharedCommand, Terminal};
 use console::command as pages;
 
 /// The commands of the whole program.
@@ -39,9 +37,6 @@ pub enum WholeProgram {
     Roster(roster::Args),
     /// List, show, check and lock steps
     Registry(registry::Args),
-    /// Write a man page for each command
-    #[command(hide = true)]
-    Man(man::Args),
     /// Run the steps of a runbook yourself, at a terminal
     Run(run::Args),
     /// Open a runbook in a browser, and run its steps there
@@ -92,7 +87,6 @@ impl CommandSet for WholeProgram {
             Self::Shared(shared) => shared.run::<Self>(global, terminal),
             Self::Roster(args) => roster::run(args, global, terminal),
             Self::Registry(args) => registry::run(args, global, terminal),
-            Self::Man(args) => man::run(args, command::<Self>(), terminal),
             Self::Run(args) => run::run(args, terminal),
             Self::Open(args) => open::run(args, global, terminal),
             Self::Console(args) => pages::run(args, global, terminal),
@@ -125,7 +119,7 @@ mod tests {
     type Cli = program::Cli<WholeProgram>;
 
     fn check_command_line<P: CommandSet>(is_whole: bool) {
-        let built = command::<P>();
+        let built = client::program::command::<P>();
         built.clone().debug_assert();
         let lacking = lacking_commands::<P>();
         assert_eq!(lacking.is_empty(), is_whole, "{lacking:?}");

@@ -13,7 +13,10 @@ use crate::{
     Config, ConfigArgs, ControlRequest, InStore as _, ask_service,
     node::{handover, open_store},
 };
-use client::{CommandFailure, CommandResult, Exit, LogAtRest, LogSource, PrintableText, Terminal};
+use client::{
+    CommandFailure, CommandResult, Exit, LogAtRest, LogSource, PrintableText, Terminal,
+    fail_refused,
+};
 use documents::Name;
 use store::StoredLog;
 
@@ -132,7 +135,7 @@ fn begin_epoch(config: &Config, lost: &Name, yes: bool, terminal: &Terminal) -> 
     }
     let question = "All earlier approvals end. Type yes to seal with a new epoch:";
     if !yes && terminal.ask(question, "or give --yes")? != "yes" {
-        return Err(CommandFailure::refused("nothing is sealed"));
+        return fail_refused("nothing is sealed");
     }
     let sealed = ask(ControlRequest::Seal { new_epoch: true })?.ok_or_else(elsewhere)?;
     let number = &sealed["seal"];

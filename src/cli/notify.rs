@@ -1,7 +1,7 @@
 //! The `notify` command shows and tests the targets of messages.
 
 use crate::{Config, ConfigArgs, ControlRequest, NodeStatus, ask_service};
-use client::{CommandFailure, CommandResult, Exit, Terminal, fitted};
+use client::{CommandFailure, CommandResult, Exit, Terminal, fitted, with_header};
 use documents::Name;
 
 /// Show and test the targets of messages: [[notify]] in countersign.toml.
@@ -67,8 +67,7 @@ fn list(config: &Config, terminal: &Terminal) -> CommandResult {
         terminal.say(format!("{} has no [[notify]]", config.path.display()));
         return Ok(Exit::Done);
     }
-    let mut rows = vec![["NAME", "KIND", "BEHIND", "GIVEN UP", "TROUBLE"].map(str::to_owned)];
-    rows.extend(targets.into_iter().map(|target| {
+    let cells = targets.into_iter().map(|target| {
         [
             target.name.to_string(),
             target.kind,
@@ -76,7 +75,8 @@ fn list(config: &Config, terminal: &Terminal) -> CommandResult {
             target.given_up.to_string(),
             target.trouble.unwrap_or_default(),
         ]
-    }));
+    });
+    let rows = with_header(["NAME", "KIND", "BEHIND", "GIVEN UP", "TROUBLE"], cells);
     terminal.put(fitted(&rows, terminal.table_width(), 5))?;
     Ok(Exit::Done)
 }

@@ -7,7 +7,9 @@ use std::{
 };
 
 use crate::{content, surroundings};
-use client::{BoundaryChoice, CommandFailure, CommandResult, GlobalOptions, Terminal, TrustArgs};
+use client::{
+    BoundaryChoice, CommandFailure, CommandResult, GlobalOptions, Terminal, TrustArgs, fail_usage,
+};
 use console::{OpenForms, OpenOptions, ReachedBoundary, serve_pages};
 use reading::{Policy, duration};
 use workbench::{
@@ -154,7 +156,7 @@ fn propose(
     if let Some((option, _)) = local.into_iter().find(|(_, given)| *given) {
         let what =
             format!("{option} is for runs on this machine: leave it out, or leave out --boundary");
-        return Err(CommandFailure::usage(what));
+        return fail_usage(what);
     }
     let files = OpenFiles::open(&args.path, project, true)?;
     let token = |global: &GlobalOptions| {

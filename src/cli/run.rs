@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, json};
 
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, read_params};
+use client::{CommandResult, Exit, PrintableText, Terminal, fail_usage, read_params};
 use workbench::{
     HostSandbox, LocalRules, LocalSecrets, LoopLists, RuleArgs, Runbook, RunbookWalk, SandboxArgs,
     SandboxChoice, Signals, WalkSession, WorkflowRun,
@@ -107,9 +107,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         Some(file) => Some(LoopLists::read(&args.var, &file.workflow, &project)?),
         None if args.var.is_empty() => None,
         None => {
-            return Err(CommandFailure::usage(
+            return fail_usage(
                 "--var is only for a whole workflow, FILE.runbook.md: use -p instead",
-            ));
+            );
         }
     };
     let rules = LocalRules::find(&args.rules, &project, &runbook.name)?;

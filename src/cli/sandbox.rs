@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{cli::sandbox_programs, in_a_shell};
 use client::{
     CommandFailure, CommandResult, Exit, ListPlace, OutputComplaints, OutputForm, PrintableText,
-    RunPrinter, Terminal, profile_words, read_bounded, refusal_lines,
+    RunPrinter, Terminal, fail_usage, profile_words, read_bounded, refusal_lines,
 };
 use crossing::outcome_of;
 use documents::{
@@ -111,10 +111,10 @@ fn time_limit(text: &str) -> Result<u64, String> {
 /// Returns an error if the profile cannot be read, or if this host cannot enforce it.
 pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     if args.command.is_empty() && !args.explain {
-        return Err(CommandFailure::usage(
+        return fail_usage(
             "the command is missing: write it after --, or give --explain to see only the \
          profile",
-        ));
+        );
     }
     let failed = CommandFailure::unreachable;
     let scratch = scratch("countersign-sandbox-").map_err(failed)?;
@@ -148,10 +148,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         prepared
     };
     if args.explain && !terminal.json {
-        let mut words = format!("level here: {}", prepared.level().word());
+        let mut words = format!("level here: {}", prepared.level());
         let missing = joined(prepared.missing().into_iter().map(Layer::word), ", ");
         if !missing.is_empty() {
-            words.push_str(&format!("; missing: {missing}"));
+            words += &format!("; missing: {missing}");
         }
         terminal.say(words);
     }
@@ -165,7 +165,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         return Ok(Exit::Done);
     }
     let foreign = foreign_tree(&profile, prepared.host_ids());
-    let plan = Plan::shell(script(&args.command), Vec::new());
+    let plan = Plan::shell(script(&args.command), []);
     let flag = CancelFlag::new().map_err(CommandFailure::unreachable)?;
     signals.run_begins(&flag);
     let mut sink = RunPrinter::new(terminal, OutputForm::default());
@@ -514,9 +514,7 @@ fn real(paths: &[PathBuf]) -> CommandResult<Vec<String>> {
             CommandFailure::usage(format!("{}: the path is not UTF-8", path.display()))
         })?;
         if text.contains(',') {
-            return Err(CommandFailure::usage(format!(
-                "{text}: a path in a profile can't contain a comma"
-            )));
+            return fail_usage(format!("{text}: a path in a profile can't contain a comma"));
         }
         Ok(text)
     };
@@ -535,11 +533,11 @@ fn from_file(path: &Path, args: &Args) -> CommandResult<Profile> {
         .find(|(_, _, values)| !values.is_empty())
         .map(|(flag, ..)| flag);
     match given.or(args.timeout.map(|_| "--timeout")) {
-        Some(flag) => Err(CommandFailure::usage(format!(
+        Some(flag) => fail_usage(format!(
             "{flag} can't be combined with {}, which is a complete profile: change the profile, or leave the option \
              out",
             path.display()
-        ))),
+        )),
         None => Ok(profile),
     }
 }

@@ -103,25 +103,21 @@ pub fn files() -> Vec<(String, String)> {
         schema::<StepDefinition>("step"),
         schema::<Vec<SealedToken>>("tokens"),
     ];
-    files.extend(KINDS.iter().map(|kind| {
-        let (name, value) = named(kind.word, (kind.schema)());
-        (name, pretty(&value))
-    }));
+    files.extend(KINDS.iter().map(|kind| named(kind.word, (kind.schema)())));
     files.push(("openapi.json".to_owned(), pretty(&openapi())));
     files.sort();
     files
 }
 
 fn schema<T: JsonSchema>(name: &str) -> (String, String) {
-    let (name, value) = generate::<T>(name);
-    (name, pretty(&value))
+    named(name, generate::<T>())
 }
 
 /// Returns the schema of the policy file. The function adds rules to the generated schema, because the types describe
 /// the policy after reading, and a step uses some of them too. The reader of the file refuses more, and fills in
 /// `required`.
 fn policy() -> (String, String) {
-    let (name, mut value) = generate::<PolicyFile>("policy");
+    let mut value = generate::<PolicyFile>();
     value["properties"]["version"]["const"] = json!(1);
     let places = ["limits", "proc", "deny", "programs"];
     value["properties"]["default"]["properties"] =
@@ -143,23 +139,21 @@ fn policy() -> (String, String) {
         parts["SandboxRule"]["properties"][list]["minItems"] = json!(1);
         parts["SandboxRule"]["properties"][list]["uniqueItems"] = json!(true);
     }
-    (name, pretty(&value))
+    named("policy", value)
 }
 
-fn generate<T: JsonSchema>(name: &str) -> (String, Value) {
-    named(
-        name,
-        settings()
-            .into_generator()
-            .into_root_schema_for::<T>()
-            .to_value(),
-    )
+fn generate<T: JsonSchema>() -> Value {
+    settings()
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
 }
 
-fn named(name: &str, mut value: Value) -> (String, Value) {
+/// Returns the name and the text of the file of a schema.
+fn named(name: &str, mut value: Value) -> (String, String) {
     value["$id"] = Value::from(format!("https://countersign.dev/schemas/{name}/v1"));
     value["title"] = Value::from(format!("Countersign {name}, version 1"));
-    (format!("schemas/{name}.v1.json"), value)
+    (format!("schemas/{name}.v1.json"), pretty(&value))
 }
 
 fn pretty(value: &Value) -> String {

@@ -33,6 +33,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         for note in texts(&value["notes"]) {
             terminal.say(format!("not sealed: {note}"));
         }
+        texts(&value["bounds"]).for_each(|note| terminal.say(note));
     }
     let state = if value["changed"] == true {
         "now in force"

@@ -8,7 +8,9 @@ use tracing_subscriber::{
 };
 
 use crate::{Config, ConfigArgs, LogFormat, Node, RunbookWatch, ServiceManager, Started};
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, value_words::counted};
+use client::{
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, fail_usage, value_words::counted,
+};
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again and takes a new certificate.
 #[derive(clap::Args)]
@@ -63,7 +65,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let mut config = Config::load(&args.config.path(args.dir.as_deref()))?;
     if args.watch && config.database.node().is_some() {
         let why = "with several nodes, only `countersign seal` puts changed runbooks in force: use --watch-only";
-        return Err(CommandFailure::usage(why));
+        return fail_usage(why);
     }
     if let Some(listen) = args.listen {
         config.listen = listen;
@@ -148,23 +150,23 @@ fn announce(started: &Started, terminal: &Terminal) -> CommandResult<()> {
         PrintableText::file(&started.control),
     );
     if let Some(metrics) = &started.metrics {
-        text.push_str(&format!("  metrics   {metrics}\n"));
+        text += &format!("  metrics   {metrics}\n");
     }
     if started.recovered > 0 {
-        text.push_str(&format!(
+        text += &format!(
             "  recovered {} runs whose end is not known: their receipts have the outcome `unknown`\n",
             started.recovered
-        ));
+        );
     }
     for note in &started.notes {
-        text.push_str(&format!("  note      {}\n", PrintableText::message(note)));
+        text += &format!("  note      {}\n", PrintableText::message(note));
     }
     if started.first {
-        text.push_str(&format!(
+        text += &format!(
             "The log begins now. Send this roster digest to everyone who verifies receipts, over a trusted channel, \
              so that they can pin it:\n  {}\n",
             started.roster
-        ));
+        );
     }
     terminal.put(text)
 }

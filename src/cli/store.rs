@@ -242,12 +242,7 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
             quoted(&config.display().to_string())
         )];
         words.extend(token.owners.iter().map(|owner| format!("--owner {owner}")));
-        words.extend(
-            token
-                .scopes
-                .iter()
-                .map(|scope| format!("--scope {}", scope.word())),
-        );
+        words.extend(token.scopes.iter().map(|scope| format!("--scope {scope}")));
         words.extend(
             token
                 .patterns
@@ -379,25 +374,22 @@ fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> Comma
         .counts
         .iter()
         .map(|(what, count)| format!("{count} {what}"));
-    text.push_str(&format!("  seen      {}\n", joined(counts, ", ")));
-    text.push_str(&format!(
-        "  log       {} entries, root {root}\n",
-        report.size
-    ));
+    text += &format!("  seen      {}\n", joined(counts, ", "));
+    text += &format!("  log       {} entries, root {root}\n", report.size);
     for note in &report.notes {
-        text.push_str(&format!("  note      {}\n", PrintableText::message(note)));
+        text += &format!("  note      {}\n", PrintableText::message(note));
     }
     for defect in &report.defects {
-        text.push_str(&format!(
+        text += &format!(
             "  DEFECT    {}\n",
             PrintableText::text(&format!("{}: {}", defect.place, defect.what))
-        ));
-        text.push_str(&format!("            {}\n", defect.fix));
+        );
+        text += &format!("            {}\n", defect.fix);
     }
-    text.push_str(&match report.defects.len() {
+    text += &match report.defects.len() {
         0 => "  no defect\n".to_owned(),
         more => format!("  {}\n", counted(more, "defect")),
-    });
+    };
     terminal.put(text)
 }
 

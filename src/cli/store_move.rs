@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{Config, node::stored_state::move_store};
-use client::{CommandFailure, CommandResult, Exit, Terminal};
+use client::{CommandResult, Exit, Terminal, fail_usage};
 use store::MoveEnd;
 
 #[derive(clap::Args)]
@@ -32,9 +32,7 @@ pub fn run(args: &Move, config: &Config, terminal: &Terminal) -> CommandResult {
     if !args.yes {
         let answer = terminal.ask("Type `yes` to begin:", "give --yes")?;
         if answer != "yes" {
-            return Err(CommandFailure::usage(
-                "the answer was not `yes`, so nothing was moved",
-            ));
+            return fail_usage("the answer was not `yes`, so nothing was moved");
         }
     }
     let mut told = None;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, fail_usage};
 use reading::{FileProblem, Registry, gruntwork};
 use workbench::{
     HostSandbox, LocalRules, LocalSecrets, Project, RuleArgs, RunbookTests, RunbookWalk,
@@ -68,10 +68,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             .iter()
             .any(|(_, _, tested)| tested.tests.tests.iter().any(|test| test.name == *name))
     {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "no test has the name {}",
             PrintableText::quoted(name)
-        )));
+        ));
     }
     let hold = HostSandbox::prepare(args.sandbox.wanted(false), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
@@ -113,10 +113,10 @@ fn read(path: &Path, project: &Project) -> CommandResult<(String, String, Tested
     };
     let shown = page.to_string_lossy().into_owned();
     if page.extension().is_none_or(|extension| extension != "mdx") {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{} is no Gruntwork runbook: name a file that ends in .mdx, or its directory",
             PrintableText::text(&shown)
-        )));
+        ));
     }
     let real = project
         .cwd
@@ -192,11 +192,11 @@ fn junit(lines: &[TestLine]) -> String {
         lines.len()
     );
     for TestLine { page, name, result } in lines {
-        xml.push_str(&format!(
+        xml += &format!(
             "<testcase classname=\"{}\" name=\"{}\">",
             escaped(page),
             escaped(name)
-        ));
+        );
         let element = match result {
             TestResult::Passed => None,
             TestResult::Failed(_) => Some("failure"),
@@ -204,11 +204,11 @@ fn junit(lines: &[TestLine]) -> String {
         };
         if let Some(element) = element {
             let message = escaped(&parts(result).1.join("; "));
-            xml.push_str(&format!("<{element} message=\"{message}\"/>"));
+            xml += &format!("<{element} message=\"{message}\"/>");
         }
-        xml.push_str("</testcase>\n");
+        xml += "</testcase>\n";
     }
-    xml.push_str("</testsuite>\n</testsuites>\n");
+    xml += "</testsuite>\n</testsuites>\n";
     xml
 }
 
@@ -217,12 +217,12 @@ fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' => escaped.push_str("&#10;"),
-            '\t' => escaped.push_str("&#9;"),
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            '\n' => escaped += "&#10;",
+            '\t' => escaped += "&#9;",
             c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }

@@ -1,7 +1,7 @@
 //! The `thaw` command ends a freeze.
 
 use crate::{ConfigArgs, ControlRequest, cli::seal};
-use client::{CommandFailure, CommandResult, Exit, Terminal, eprintln_quietly, freeze_words};
+use client::{CommandResult, Exit, Terminal, eprintln_quietly, fail_refused, freeze_words};
 use wire::FreezeView;
 
 /// End a freeze with a new epoch. Everything that was signed before stays void.
@@ -37,7 +37,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             "say --yes",
         )? != "yes"
     {
-        return Err(CommandFailure::refused("the boundary stays as it is"));
+        return fail_refused("the boundary stays as it is");
     }
     let value = seal::ask(&config, ControlRequest::Thaw)?;
     if terminal.json {

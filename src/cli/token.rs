@@ -18,7 +18,10 @@ use crate::{
     read_owned,
 };
 use boundary::bearer;
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, aligned, now};
+use client::{
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, aligned, fail_usage, now,
+    with_header,
+};
 use documents::{ContentDigest, Name, OidcBinding, Scope, SealedToken, joined, sha256};
 use reading::duration;
 use wire::{TokenView, pairs};
@@ -117,9 +120,9 @@ impl JobArgs {
             if map.len() == pairs.len() {
                 return Ok(map);
             }
-            Err(CommandFailure::usage(format!(
+            fail_usage(format!(
                 "{option} names the same thing twice: write each name once"
-            )))
+            ))
         };
         let file = |path: &Option<PathBuf>| path.as_deref().map(text_file).transpose();
         let files = [file(&self.jwks)?, file(&self.ca)?];
@@ -143,10 +146,10 @@ const MAX_ISSUER_FILE: usize = 64 << 10;
 fn text_file(path: &Path) -> CommandResult<String> {
     let text = read_owned(path).map_err(CommandFailure::usage)?;
     if text.len() > MAX_ISSUER_FILE {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{} has more than {MAX_ISSUER_FILE} bytes",
             path.display()
-        )));
+        ));
     }
     Ok(text)
 }
@@ -354,8 +357,8 @@ fn list(value: &Value, terminal: &Terminal) -> CommandResult<()> {
             ends.map_or_else(|| "never".to_owned(), |end| end.to_string()),
         ]
     };
-    let mut rows = vec![["NAME", "STATE", "SCOPES", "OWNERS", "STEPS", "ENDS"].map(str::to_owned)];
-    rows.extend(tokens.iter().map(row));
+    let header = ["NAME", "STATE", "SCOPES", "OWNERS", "STEPS", "ENDS"];
+    let rows = with_header(header, tokens.iter().map(row));
     terminal.put(aligned(&rows))?;
     for TokenView { token, .. } in &tokens {
         if let Some(binding) = &token.oidc {
@@ -374,10 +377,10 @@ fn binding_words(binding: &OidcBinding) -> String {
         pairs(&binding.claims)
     );
     for (parameter, claim) in &binding.bind {
-        words.push_str(&format!("; the parameter {parameter} is the claim {claim}"));
+        words += &format!("; the parameter {parameter} is the claim {claim}");
     }
     if binding.jwks.is_some() {
-        words.push_str("; its keys are pinned");
+        words += "; its keys are pinned";
     }
     PrintableText::text(&words).to_string()
 }

@@ -167,7 +167,7 @@ impl Reader {
             };
             let chosen: Vec<FeedKind> = FeedKind::ALL.into_iter().filter(is_meant).collect();
             if chosen.is_empty() {
-                let known = joined(FeedKind::ALL.iter().map(|event| event.word()), ", ");
+                let known = joined(FeedKind::ALL, ", ");
                 let message = format!("there is no event {word:?}; the events are {known}");
                 self.flaw(node, "events", message);
             }

@@ -245,7 +245,6 @@ pub async fn serve(
     address: Option<ServedAddress>,
 ) {
     let config = Arc::new(config);
-    let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // The process has no free file descriptor, so wait until other connections have closed.
@@ -254,10 +253,7 @@ pub async fn serve(
         };
         // The kernel reports the user of the peer (SO_PEERCRED). The mode of the socket file alone is not safe, because
         // it can be changed.
-        if !stream
-            .peer_cred()
-            .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
-        {
+        if !is_trusted(&stream) {
             tracing::warn!("refused a connection of another user to the control socket");
             continue;
         }
@@ -267,6 +263,13 @@ pub async fn serve(
                 tokio::time::timeout(DEADLINE, converse(stream, &boundary, &config, address)).await;
         });
     }
+}
+
+/// Returns true if the process at the other end runs as the user of this process or as root.
+pub fn is_trusted(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    let peer = stream.peer_cred();
+    peer.is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
 async fn converse(

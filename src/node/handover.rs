@@ -218,5 +218,5 @@ impl<'a> SealKeys<'a> {
 fn read<P: Predicate>(data: &[u8]) -> StoreResult<P> {
     opened::<P>(data)
         .map(|(_, statement)| statement.predicate)
-        .map_err(|error| refused(error.to_string()))
+        .map_err(refused)
 }

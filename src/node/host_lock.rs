@@ -18,7 +18,7 @@ use std::{
 
 use tokio::{io::AsyncWriteExt as _, task::JoinHandle};
 
-use crate::Config;
+use crate::{Config, InFile as _, node::control::is_trusted};
 use documents::SealDigest;
 use reading::FileProblem;
 
@@ -59,7 +59,7 @@ impl HostLock {
                 Ok(listener) => break listener,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder(&address) {
                     Some(holder) => {
-                        return Err(FileProblem::whole(&config.data, holder.words(&name)));
+                        return Err(holder.words(&name)).at(&config.data);
                     }
                     // The other process has just ended, or does not answer on the socket yet.
                     None if tries < MOST_TRIES => {
@@ -80,16 +80,12 @@ impl HostLock {
 /// Sends the path of the private directory to root and to the service's own user (SO_PEERCRED).
 async fn answer(listener: tokio::net::UnixListener, directory: PathBuf) {
     use std::os::unix::ffi::OsStrExt as _;
-    let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((mut stream, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        if stream
-            .peer_cred()
-            .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
-        {
+        if is_trusted(&stream) {
             // The socket's buffer is large enough for a path, so this write does not block.
             let _ = tokio::time::timeout(PAUSE, stream.write_all(directory.as_os_str().as_bytes()))
                 .await;

@@ -55,9 +55,7 @@ pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
             let missing = state.missing.as_ref()?;
             Some(format!(
                 "the layer {} is missing: {}; fix it with: {}",
-                state.layer.word(),
-                missing.why,
-                missing.knob
+                state.layer, missing.why, missing.knob
             ))
         })
 }

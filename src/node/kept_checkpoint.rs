@@ -146,7 +146,7 @@ fn look(
              file away",
             known.origin
         );
-        return Err(FileProblem::whole(path, why));
+        return Err(why).at(path);
     }
     match ledger.root_at(known.size).at(path)? {
         Some(root) if root == known.root => Ok(None),

@@ -55,9 +55,9 @@ impl NextSeal<'_> {
             mut notes,
             following,
         } = roster_succession::find(self.config, &sealed.rosters, &sealed.policy, files);
-        let since = sealed.roster.version();
-        let lacks =
-            |chain: &Chain| chain.lacks_without(since, None, |keyid| self.revoked.has_key(keyid));
+        let lacks = |chain: &Chain| {
+            chain.lacks_without(&sealed.roster, None, |keyid| self.revoked.has_key(keyid))
+        };
         if let Some(lacking) = lacks(&signed) {
             candidates.retain(|(version, _)| lacks(&signed.until(*version)).is_none());
             notes.push(format!(
@@ -262,5 +262,7 @@ pub async fn seal_files(
     boundary
         .health
         .set_roster_notes(boundary.crossing.state().roster.version(), following);
-    Ok(json!({ "changed": changed, "seal": boundary.crossing.state().seal.number, "notes": all }))
+    let sealed = boundary.crossing.state();
+    let bounds: Vec<String> = sealed.bounds().notes().collect();
+    Ok(json!({ "changed": changed, "seal": sealed.seal.number, "notes": all, "bounds": bounds }))
 }

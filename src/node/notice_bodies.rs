@@ -21,7 +21,7 @@ pub fn cloud_event(boundary: &BoundaryRef, notice: &Notice) -> Vec<u8> {
         "specversion": "1.0",
         "id": event.seq.to_string(),
         "source": format!("/countersign/{}/{}", boundary.name, boundary.id),
-        "type": format!("dev.countersign.{}", event.kind.word()),
+        "type": format!("dev.countersign.{}", event.kind),
         "time": event.at,
         "datacontenttype": "application/json",
         "data": event,

@@ -18,7 +18,7 @@ use crate::{
     Config, NotifyTable, TargetKind,
     node::{
         notice_bodies::{self, WebhookKeys},
-        witnessing::agent,
+        witnessing::{agent, why},
     },
     ntfy_topic, read_certificates, read_private,
 };
@@ -26,7 +26,7 @@ use boundary::{Boundary, Notice, NoticeFilter, NoticeNext, TargetStatus};
 use crossing::{Refusal, Stopped, fault};
 use documents::{BoundaryRef, Code, Name, Timestamp, joined};
 use store::{Ledger, StoreFault, StoreResult, StoredEvent, Telling, ToldTarget, crash_points};
-use wire::{FeedEvent, FeedKind, ProxyAddress, TlsProblem, client_config};
+use wire::{FeedEvent, FeedKind, ProxyAddress, client_config};
 
 /// Pauses before the next attempt to send a message. The last pause repeats.
 const PAUSES: [Duration; 6] = [
@@ -182,12 +182,7 @@ impl Target {
                     .read_to_vec();
                 of_status(status)
             }
-            Err(error) => {
-                let problem = TlsProblem::of(&error).filter(|_| url.starts_with("https://"));
-                Delivery::Later(
-                    problem.map_or_else(|| error.to_string(), |problem| problem.to_string()),
-                )
-            }
+            Err(error) => Delivery::Later(why(&error, url)),
         }
     }
 }
@@ -268,21 +263,8 @@ pub async fn test(boundary: &Boundary, config: &Config, name: &Name) -> Result<(
 /// Returns a message that only tests a target.
 fn test_notice(boundary: &BoundaryRef, now: Timestamp) -> Notice {
     let words = "this is a test of the target, and nothing must be done".to_owned();
-    let event = FeedEvent {
-        seq: 0,
-        at: now,
-        kind: FeedKind::Attention,
-        proposal: None,
-        step: None,
-        proposer: None,
-        outcome: None,
-        code: None,
-        grant: None,
-        entry: None,
-        subject: None,
-        words: Some(words.clone()),
-        signed: None,
-    };
+    let mut event = FeedEvent::new(0, now, FeedKind::Attention);
+    event.words = Some(words.clone());
     Notice {
         event,
         title: "TEST".to_owned(),
@@ -527,7 +509,7 @@ impl Teller {
     fn note(&self, waits_since: Option<Timestamp>, trouble: Option<String>) {
         self.boundary.targets.note(TargetStatus {
             name: self.told.name.clone(),
-            kind: self.table.kind.word().to_owned(),
+            kind: self.table.kind.to_string(),
             seq: self.told.seq,
             given_up: self.told.given_up,
             behind: 0,

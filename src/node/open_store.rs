@@ -25,7 +25,7 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
         let message = "a restore into this boundary was interrupted. Run `countersign store restore` again, or \
              remove this directory. If you remove this directory and no store exists, the next start begins a new \
              log";
-        return Err(FileProblem::whole(&restoring, message));
+        return Err(message).at(&restoring);
     }
     if config.database.exists().in_store(&config.database)? {
         return Ok(true);

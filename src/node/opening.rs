@@ -142,7 +142,7 @@ impl Node {
             seal: state.seal.number,
             steps: state.registry.steps().len(),
             roster: state.roster.digest(),
-            sandbox: assembled.level.word().to_owned(),
+            sandbox: assembled.level.to_string(),
             first: assembled.first,
             recovered,
             notes,

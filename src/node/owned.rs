@@ -10,6 +10,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
+use crate::InFile as _;
 use reading::FileProblem;
 use verdict::directory_of;
 
@@ -56,7 +57,7 @@ pub fn read_private(path: &Path, is_credential: bool) -> Result<Zeroizing<Vec<u8
     if contains(b"BEGIN CERTIFICATE") && !contains(b"PRIVATE KEY") {
         let message = "the file contains a certificate and no key: name the file of the private key, which may be the \
                        file under `certificate`";
-        return Err(FileProblem::whole(path, message));
+        return Err(message).at(path);
     }
     if is_credential || mode & 0o077 == 0 {
         return Ok(bytes);
@@ -95,10 +96,7 @@ fn read(
         .map_err(|error| unreadable(error.into()))?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(FileProblem::whole(
-            path,
-            "the path is not a regular file: name a file",
-        ));
+        return Err("the path is not a regular file: name a file").at(path);
     }
     check(path, &metadata)?;
     // The buffer never grows, because a growing buffer would leave copies of a key in memory.
@@ -111,7 +109,7 @@ fn read(
     if bytes.len() as u64 > MAX_FILE_BYTES {
         let message =
             format!("the file is larger than {MAX_FILE_BYTES} bytes: name the right file");
-        return Err(FileProblem::whole(path, message));
+        return Err(message).at(path);
     }
     Ok(bytes)
 }
@@ -119,26 +117,22 @@ fn read(
 fn check_owned(path: &Path, metadata: &Metadata, kind: u32) -> Result<(), FileProblem> {
     let own = rustix::process::geteuid().as_raw();
     if metadata.uid() != own && metadata.uid() != 0 {
-        return Err(FileProblem::whole(
-            path,
-            format!(
-                "the path belongs to user {}, who could change the content: {}",
-                metadata.uid(),
-                advice_for_other_owner(path, metadata.uid())
-            ),
-        ));
+        return Err(format!(
+            "the path belongs to user {}, who could change the content: {}",
+            metadata.uid(),
+            advice_for_other_owner(path, metadata.uid())
+        ))
+        .at(path);
     }
     // In a sticky directory such as /tmp, other users can add files but cannot replace this file.
     let sticky = kind == 0o040_000 && metadata.mode() & 0o1000 != 0;
     if metadata.mode() & 0o022 != 0 && !sticky {
-        return Err(FileProblem::whole(
-            path,
-            format!(
-                "other users can write this path (mode {:04o}): run `chmod go-w {}`",
-                metadata.mode() & 0o7777,
-                path.display()
-            ),
-        ));
+        return Err(format!(
+            "other users can write this path (mode {:04o}): run `chmod go-w {}`",
+            metadata.mode() & 0o7777,
+            path.display()
+        ))
+        .at(path);
     }
     Ok(())
 }

@@ -360,7 +360,7 @@ fn last_known(
                      file is wrong",
                     known.size
                 );
-                return Err(FileProblem::whole(&path, message));
+                return Err(message).at(&path);
             }
         } else if known.size > best.1 {
             best = (note.to_string(), known.size);

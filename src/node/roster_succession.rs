@@ -6,10 +6,10 @@
 //! force and the operator gets a note. Errors in the operator's files only cause notes, because the sealed state does
 //! not need these files.
 
-use crate::{BoundaryFiles, Config, node::rosters};
-use documents::joined;
+use crate::{BoundaryFiles, Config, InFile as _, node::rosters};
+use documents::{Base64, RosterDigest, joined};
 use reading::{FileProblem, Policy};
-use verdict::{Chain, ChainError, SuccessionTallies, TrustedRoster};
+use verdict::{Chain, ChainError, SuccessionTallies, TrustedRoster, payload_of};
 
 /// Result of the search for roster versions at a start.
 pub struct FoundRosters<'a> {
@@ -229,22 +229,26 @@ fn describe_next(config: &Config) -> Result<Option<String>, FileProblem> {
     )))
 }
 
-/// Returns notes about files that contradict a sealed version. The sealed version stays in force.
+/// Maximum number of sealed versions whose files are compared. Each new seal reads these files.
+const MOST_COMPARED: usize = 100;
+
+/// Returns notes about files of the newest versions that contradict a sealed version. The sealed version stays in force.
 fn forks(config: &Config, sealed: &Chain) -> Vec<String> {
     let mut forks = Vec::new();
-    for version in sealed.numbers() {
+    for version in sealed.numbers().rev().take(MOST_COMPARED) {
         let other = match rosters::read(config, version) {
             Ok(None) => continue,
-            Ok(Some(envelope)) => rosters::stated(&rosters::path(config, version), &envelope),
+            Ok(Some(envelope)) => payload_of(&envelope, Base64::Lenient)
+                .map(|payload| RosterDigest::of(&payload))
+                .at(&rosters::path(config, version)),
             Err(problem) => Err(problem),
         };
         match other {
-            Ok(other) if Some(other.digest()) == sealed.digest_of(version) => {}
+            Ok(other) if Some(other) == sealed.digest_of(version) => {}
             Ok(other) => forks.push(format!(
-                "{} contains the roster {}, but the sealed version {version} is another: the sealed version stays in \
+                "{} contains the roster {other}, but the sealed version {version} is another: the sealed version stays in \
                  force; move the file away",
-                rosters::path(config, version).display(),
-                other.digest()
+                rosters::path(config, version).display()
             )),
             Err(problem) => forks.push(problem.to_string()),
         }

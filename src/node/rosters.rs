@@ -218,12 +218,15 @@ pub fn is_changed(before: &TrustedRoster, next: &TrustedRoster) -> bool {
 /// Writes the files of sealed versions that have no file yet. Errors are returned as notes, because only tools need
 /// these files.
 pub fn keep(config: &Config, chain: &Chain) -> Option<String> {
-    chain.numbers().find_map(|version| {
-        let path = path(config, version);
-        match path.symlink_metadata() {
-            Ok(_) => None,
-            Err(_) => Some(write(&path, &chain.envelope(version)?).err()?.to_string()),
-        }
+    let is_missing = |version: u64| path(config, version).symlink_metadata().is_err();
+    let first = chain.numbers().find(|version| is_missing(*version))?;
+    let mut missing = chain
+        .each_from(first)
+        .filter(|roster| is_missing(roster.version()));
+    missing.find_map(|roster| {
+        let envelope = chain.envelope_of(&roster)?;
+        let path = path(config, roster.version());
+        Some(write(&path, &envelope).err()?.to_string())
     })
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -139,13 +140,14 @@ impl Node {
         resumed
             .map_err(|stopped| format!("serving ended: {stopped}"))
             .at(&config.path)?;
-        let watching = watch.map(|watch| {
-            tokio::spawn(runbook_watch::keep_watching(
+        let mut beside = JoinSet::new();
+        if let Some(watch) = watch {
+            beside.spawn(runbook_watch::keep_watching(
                 boundary.clone(),
                 config.runbook_directories(),
                 watch,
-            ))
-        });
+            ));
+        }
         let renewed = Arc::new(Notify::new());
         let tls = certificate.as_ref().map(ServedCertificate::server);
         let address = listeners
@@ -156,50 +158,48 @@ impl Node {
                 listen,
                 tls: tls.is_some(),
             });
-        let renewing =
-            certificate.map(|served| tokio::spawn(served.keep(boundary.clone(), renewed.clone())));
-        let scraped = listeners.metrics.map(|listener| {
+        if let Some(served) = certificate {
+            beside.spawn(served.keep(boundary.clone(), renewed.clone()));
+        }
+        if let Some(listener) = listeners.metrics {
             let (monitoring, hosts) = (boundary.monitoring.clone(), config.hosts.clone());
-            tokio::spawn(async move {
+            beside.spawn(async move {
                 if let Err(error) = metrics_listener::serve(listener, monitoring, &hosts).await {
                     error!("metrics are not served: {error}");
                 }
-            })
-        });
-        let beside = [
-            tokio::spawn(control::serve(
-                listeners.control,
-                boundary.clone(),
-                config.clone(),
-                address,
-            )),
-            tokio::spawn(reseal_on(
-                hangup,
-                boundary.clone(),
-                config.clone(),
-                renewed.clone(),
-                (manager.notifier.clone(), serving),
-            )),
-            tokio::spawn(boundary.housekeeping.clone().keep_house()),
-            tokio::spawn(boundary.proposals.clone().follow_sessions()),
-            tokio::spawn(watch_rosters(
-                boundary.clone(),
-                config.clone(),
-                assembled.newest_roster,
-            )),
-            tokio::spawn(kept_checkpoint::keep(
-                ledger.clone(),
-                config.kept_checkpoint(),
-            )),
-            tokio::spawn(witnessing::keep_witnessed(
-                boundary.clone(),
-                config.proxy.clone(),
-            )),
-        ];
-        let closing = config
-            .database
-            .node()
-            .map(|_| tokio::spawn(close_overdue(boundary.clone())));
+            });
+        }
+        beside.spawn(control::serve(
+            listeners.control,
+            boundary.clone(),
+            config.clone(),
+            address,
+        ));
+        beside.spawn(reseal_on(
+            hangup,
+            boundary.clone(),
+            config.clone(),
+            renewed.clone(),
+            (manager.notifier.clone(), serving),
+        ));
+        beside.spawn(boundary.housekeeping.clone().keep_house());
+        beside.spawn(boundary.proposals.clone().follow_sessions());
+        beside.spawn(watch_rosters(
+            boundary.clone(),
+            config.clone(),
+            assembled.newest_roster,
+        ));
+        beside.spawn(kept_checkpoint::keep(
+            ledger.clone(),
+            config.kept_checkpoint(),
+        ));
+        beside.spawn(witnessing::keep_witnessed(
+            boundary.clone(),
+            config.proxy.clone(),
+        ));
+        if config.database.node().is_some() {
+            beside.spawn(close_overdue(boundary.clone()));
+        }
         if let Err(error) = notifying::start(boundary, ledger, &config) {
             error!("no messages are sent: {error}");
         }
@@ -227,15 +227,7 @@ impl Node {
         };
         let serve_and_drain = async {
             let served = http::serve(listeners.http, boundary.clone(), settings, shutdown).await;
-            for task in beside
-                .into_iter()
-                .chain(watching)
-                .chain(renewing)
-                .chain(scraped)
-                .chain(closing)
-            {
-                task.abort();
-            }
+            beside.abort_all();
             drop(listeners.control_file);
             boundary.housekeeping.drain(DRAIN).await;
             served

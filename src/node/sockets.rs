@@ -45,14 +45,15 @@ impl BoundSockets {
     ) -> Result<Self, FileProblem> {
         let http = match passed {
             Some(listener) => HttpSocket::Passed(listener),
-            None => HttpSocket::Bound(
-                bind(config.listen)
-                    .map_err(|error| not_listening(config, "listen", config.listen, &error))?,
-            ),
+            None => HttpSocket::Bound(bind(config.listen).map_err(not_listening(
+                config,
+                "listen",
+                config.listen,
+            ))?),
         };
         let metrics = match config.metrics.listen {
             Some(address) => {
-                let failed = |error| not_listening(config, METRICS_LISTEN, address, &error);
+                let failed = not_listening(config, METRICS_LISTEN, address);
                 Some((address, bind(address).map_err(failed)?))
             }
             None => None,
@@ -73,9 +74,9 @@ impl BoundSockets {
             HttpSocket::Passed(listener) => TcpListener::from_std(listener),
             HttpSocket::Bound(socket) => listen(socket),
         };
-        let http = http.map_err(|error| not_listening(config, "listen", config.listen, &error))?;
+        let http = http.map_err(not_listening(config, "listen", config.listen))?;
         let metrics = self.metrics.map(|(address, socket)| {
-            listen(socket).map_err(|error| not_listening(config, METRICS_LISTEN, address, &error))
+            listen(socket).map_err(not_listening(config, METRICS_LISTEN, address))
         });
         let (control, control_file) = self.control.listen()?;
         Ok(Listeners {
@@ -111,14 +112,15 @@ fn not_listening(
     config: &Config,
     setting: &str,
     address: SocketAddr,
-    error: &std::io::Error,
-) -> FileProblem {
-    FileProblem::whole(
-        &config.path,
-        format!(
-            "can't listen on {address} ({error}): end what listens there, or change `{setting}`"
-        ),
-    )
+) -> impl FnOnce(std::io::Error) -> FileProblem {
+    move |error| {
+        FileProblem::whole(
+            &config.path,
+            format!(
+                "can't listen on {address} ({error}): end what listens there, or change `{setting}`"
+            ),
+        )
+    }
 }
 
 /// Takes the listener that systemd passed, if any. Its address replaces `listen`, so that all rules for `listen` apply.
@@ -132,7 +134,7 @@ pub fn passed(
     };
     let address = listener
         .local_addr()
-        .map_err(|error| not_listening(config, "listen", config.listen, &error))?;
+        .map_err(not_listening(config, "listen", config.listen))?;
     config.listen = address;
     match listener::check(config) {
         None => Ok(Some(listener)),

@@ -15,7 +15,7 @@ use crate::{
 };
 use boundary::{SeenNodes, StandbyReason, standby};
 use client::FileSigner;
-use documents::{Checkpoint, Code, Note, SealDigest, SshKey, locked, note};
+use documents::{Code, SealDigest, SshKey, locked, note};
 use reading::{FileProblem, Problems};
 use store::{
     Ledger, LedgerConfig, NodeLock, Role, StoreReads, StoreResult, Turn, refused, root_of,
@@ -197,16 +197,13 @@ impl ReadHeads {
         {
             let (reads, head) = self.config.database.at_rest()?;
             let ledger = Ledger::at_rest(reads, head, self.settings.clone(), None)?;
-            let sealed = start::read_seal(&self.config, &ledger, seal.index, None)
-                .map_err(|problems| refused(problems.to_string()))?;
+            let sealed =
+                start::read_seal(&self.config, &ledger, seal.index, None).map_err(refused)?;
             let keys = sealed.roster.boundary_keys(&self.config.name).to_vec();
             self.keys = Some((seal.digest, keys));
         }
         let keys = self.keys.iter().flat_map(|(_, keys)| keys);
-        let note = Note::parse(&row.note)
-            .ok()
-            .and_then(|note| Some((Checkpoint::parse(note.unverified_text()).ok()?, note)));
-        let is_signed = note.is_some_and(|(seen, note)| {
+        let is_signed = kept_checkpoint::parse(&row.note).is_ok_and(|(note, seen)| {
             (seen.size, seen.root) == (row.size, row.root)
                 && keys
                     .into_iter()

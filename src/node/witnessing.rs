@@ -144,18 +144,17 @@ fn post(agents: &Agents, url: &str, body: &str) -> Answer {
     let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
     let agent = agents.for_url(&url)?;
     let unreachable = |error: ureq::Error| {
-        let problem = TlsProblem::of(&error).filter(|_| url.starts_with("https://"));
-        let why = problem
-            .as_ref()
-            .map_or_else(|| error.to_string(), ToString::to_string);
-        let advice = match problem {
+        let advice = match TlsProblem::of(&error) {
             Some(TlsProblem::UnknownAuthority) => {
                 "check the address in the roster; if the witness has a certificate of your own authority, install \
                  this authority on this host, or name its file in SSL_CERT_FILE in the environment of the service"
             }
             _ => "check that it runs",
         };
-        format!("the witness can't be reached ({why}): {advice}")
+        format!(
+            "the witness can't be reached ({}): {advice}",
+            why(&error, &url)
+        )
     };
     let mut response = agent.post(&url).send(body).map_err(unreachable)?;
     let status = response.status().as_u16();
@@ -212,6 +211,14 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Returns a client that follows no redirect. The proxy is for TLS only.
+/// Returns the reason why a request failed. With TLS, the reason can be a problem of TLS.
+pub fn why(error: &ureq::Error, url: &str) -> String {
+    match TlsProblem::of(error) {
+        Some(problem) if url.starts_with("https://") => problem.to_string(),
+        _ => error.to_string(),
+    }
+}
+
 pub fn agent(tls: Option<TlsConfig>, proxy: Option<&ProxyAddress>) -> Agent {
     agent_config(tls, proxy)
         .timeout_connect(Some(CONNECT))
@@ -239,8 +246,7 @@ pub fn issuer_document(
         .header("accept", "application/json")
         .call();
     let mut answer = answer.map_err(|error| {
-        let problem = TlsProblem::of(&error);
-        let why = problem.map_or_else(|| error.to_string(), |problem| problem.to_string());
+        let why = why(&error, url);
         let unused = unused_proxy("`proxy` in the configuration").filter(|_| proxy.is_none());
         of(unused.map_or_else(|| why.clone(), |advice| format!("{why}; {advice}")))
     })?;

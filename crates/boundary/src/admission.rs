@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::{Caller, Surroundings, oidc::id_token::KeyCache};
+use crate::{Caller, Surroundings, fail, oidc::id_token::KeyCache};
 use crossing::{Crossing, Refusal, RequestResult, Sealed, refuse};
 use documents::{
     Base64, Code, ContentDigest, EnvelopeSignature, KeyId, Name, Scope, SealDigest, SealedToken,
@@ -123,9 +123,10 @@ impl Open {
         credential: ContentDigest,
     ) -> Option<(Caller, Option<Timestamp>)> {
         let of_token = |token: &SealedToken| {
-            let caller = Caller::new(token.name.clone(), token.scopes.clone(), &token.patterns);
-            let caller = caller.with_token(token.credential);
-            (token.credential, (caller, token.expires_at))
+            (
+                token.credential,
+                (Caller::of_token(token), token.expires_at),
+            )
         };
         if self.sealed.seal != Some(sealed.digest) {
             self.sealed = SealedCallers {
@@ -162,11 +163,11 @@ impl Open {
 
 /// Authenticates callers by a token, by an answered challenge or by an ID token.
 pub struct Admission {
-    pub(crate) crossing: Arc<Crossing>,
-    pub(crate) ledger: Ledger,
-    pub(crate) keys: KeyCache,
-    pub(crate) admissions: Admissions,
-    pub(crate) surroundings: Surroundings,
+    pub crossing: Arc<Crossing>,
+    pub ledger: Ledger,
+    pub keys: KeyCache,
+    pub admissions: Admissions,
+    pub surroundings: Surroundings,
 }
 
 impl Admission {
@@ -203,11 +204,11 @@ impl Admission {
         {
             return Ok(caller);
         }
-        Err(refuse(
+        fail(
             Code::Unauthenticated,
             "this token does not exist, has expired or was revoked: check the token, or ask an operator for a token, \
              who makes it with `countersign token create`",
-        ))
+        )
     }
 
     /// Creates a challenge for a key in the roster.
@@ -260,21 +261,21 @@ impl Admission {
                 if program == SigningProgram::Browser
                     && !matches!(holder, KeyHolder::Approver(_)) =>
             {
-                return Err(refuse(
+                return fail(
                     Code::NotPermittedSigner,
                     format!(
                         "the passkey {keyid} is of {holder}, and only the passkey of an approver gives access"
                     ),
-                ));
+                );
             }
             KeyHolder::Approver(name) => (name, vec![Scope::Read]),
             KeyHolder::Operator(name) => (name, vec![Scope::Operate, Scope::Read]),
             KeyHolder::Proposer(name) => (name, vec![Scope::Propose]),
             KeyHolder::Boundary(name) => {
-                return Err(refuse(
+                return fail(
                     Code::NotPermittedSigner,
                     format!("{keyid} is a key of the boundary {name}, not of a person"),
-                ));
+                );
             }
         };
         self.check_key(&keyid)?;
@@ -289,7 +290,7 @@ impl Admission {
                 return Err(not_open());
             }
         }
-        let caller = Caller::new(name.clone(), scopes, &[]);
+        let caller = Caller::of_key(name.clone(), scopes);
         let never = Timestamp::from_unix(i64::MAX);
         self.open_for(Holder::Key(keyid), caller, now, never)
     }
@@ -298,7 +299,7 @@ impl Admission {
     ///
     /// # Errors
     /// Returns `busy` if too many admissions are open.
-    pub(super) fn open_for(
+    pub fn open_for(
         &self,
         holder: Holder,
         caller: Caller,
@@ -337,20 +338,20 @@ impl Admission {
         {
             return Ok(());
         }
-        Err(refuse(
+        fail(
             Code::Unauthenticated,
             format!(
                 "the token {name} has expired or was revoked, so this bearer is no longer valid"
             ),
-        ))
+        )
     }
 
     fn check_key(&self, keyid: &KeyId) -> RequestResult {
         if self.crossing.revoked().has_key(keyid) {
-            return Err(refuse(
+            return fail(
                 Code::Revoked,
                 format!("the key {keyid} is revoked: use another key"),
-            ));
+            );
         }
         Ok(())
     }

@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Admission, Caller, DataGrowth, Evidence, FetchDocument, Health, Proposals, RefusalLog, Sealing,
-    SeenNodes, Surroundings, TargetStatus, ToldTargets, Witnessing, admission::Admissions,
-    caller::SessionAccess, housekeeping::Housekeeping, oidc::id_token::KeyCache,
+    SeenNodes, Surroundings, TargetStatus, ToldTargets, Witnessing,
+    admission::Admissions,
+    caller::SessionAccess,
+    housekeeping::Housekeeping,
+    oidc::id_token::{KeyCache, age},
 };
 use crossing::{ArtifactStore, Crossing, CrossingParts, RequestResult, fault};
 use documents::{Code, STRICT, Timestamp, locked};
 use sandbox::LinuxSandbox;
-use store::{
-    CertificateReading, Ledger, Metrics, NodeReading, NodeReadings, NodeState, Readings, Retention,
-    TargetReading,
-};
+use store::{CertificateReading, Ledger, Metrics, Readings, Retention, TargetReading};
 
 /// A boundary, with all its parts.
 #[derive(Clone)]
@@ -272,21 +272,12 @@ impl Monitoring {
         let open = self.ledger.open_proposals();
         let held = self.sandbox.probe().held();
         let growth = self.health.growth();
-        let reading = |node: NodeState| NodeReading {
-            name: node.name.to_string(),
-            active: node.active,
-            lost: node.lost,
-            beat_age_s: node.beat_age_s,
-            open_runs: node.open_runs,
-        };
         Ok(Readings {
             runs_active: open.running,
             runs_held_up: self.proposals.held_up(&HOLDING),
             pending: open.pending,
             approved: open.approved,
-            oldest_approved_s: open
-                .oldest_approved
-                .map_or(0, |at| (now.unix() - at.unix()).max(0)),
+            oldest_approved_s: open.oldest_approved.map_or(0, |at| age(at, now)),
             log_entries: self.ledger.state().size,
             store_bytes: self.ledger.bytes().ok(),
             store_free_bytes: self.crossing.capacity().free_bytes(),
@@ -302,9 +293,7 @@ impl Monitoring {
                 .status(self.ledger.newest_event()?)
                 .into_iter()
                 .map(|t| TargetReading {
-                    age_s: t
-                        .waits_since
-                        .map_or(0, |since| (now.unix() - since.unix()).max(0)),
+                    age_s: t.waits_since.map_or(0, |since| age(since, now)),
                     name: t.name.to_string(),
                     behind: t.behind,
                     given_up: t.given_up,
@@ -312,6 +301,9 @@ impl Monitoring {
                 .collect(),
             seal_number: sealed.seal.number,
             roster_version: sealed.roster.version(),
+            seal_bounds: (sealed.bounds().0.iter())
+                .map(|bound| (bound.name.to_owned(), bound.percent as i64))
+                .collect(),
             certificate: *locked(&self.certificate),
             clock_ahead_s: self.ledger.clock_ahead_s(),
             sandbox_layers: STRICT
@@ -319,14 +311,7 @@ impl Monitoring {
                 .map(|layer| (*layer, held.contains(layer)))
                 .collect(),
             late_receipts: self.crossing.late_receipts().count() as u64,
-            nodes: self
-                .health
-                .nodes()
-                .and_then(SeenNodes::report)
-                .map(|report| NodeReadings {
-                    term: report.term,
-                    nodes: report.nodes.into_iter().map(reading).collect(),
-                }),
+            nodes: self.health.nodes().and_then(SeenNodes::report),
         })
     }
 
@@ -336,7 +321,7 @@ impl Monitoring {
         let status = |(name, cosigned)| {
             let waiting = self.ledger.leaf(cosigned)?;
             let since = waiting.map(|leaf| leaf.at.max(self.started_at));
-            let age_s = since.map_or(0, |since| (now.unix() - since.unix()).max(0));
+            let age_s = since.map_or(0, |since| age(since, now));
             Ok(WitnessStatus {
                 name,
                 age_s,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::Surroundings;
+use crate::{Surroundings, fail, fail_at};
 use crossing::{
     Crossing, Refusal, RequestResult, Sealed, SessionFacts, SessionUser, Sessions, refuse,
     session_user,
@@ -17,8 +17,9 @@ use documents::{
 use reading::Pattern;
 use wire::{SessionList, SessionRunView, SessionView};
 
-/// Caller of a request, with the caller's rights.
-#[derive(Clone)]
+/// Caller of a request, with the caller's rights. The default is a caller who presented neither a token nor an answered
+/// challenge.
+#[derive(Clone, Default)]
 pub struct Caller {
     name: Option<Name>,
     scopes: Vec<Scope>,
@@ -30,36 +31,31 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Returns a caller who presented neither a token nor an answered challenge.
-    pub fn anonymous() -> Self {
-        Self {
-            name: None,
-            scopes: Vec::new(),
-            patterns: Vec::new(),
-            credential: None,
-            admitted: None,
-        }
-    }
-
-    /// Returns a caller with these scopes. The scopes apply only to the steps that match the patterns. An empty list of
-    /// patterns means every step.
-    pub fn new(name: Name, scopes: Vec<Scope>, patterns: &[String]) -> Self {
-        // The patterns were checked when the token was created. If this version can't parse a pattern that a later
-        // version stored, the caller gets no scopes.
-        let compiled: Vec<Pattern> = patterns
-            .iter()
-            .filter_map(|pattern| Pattern::parse(pattern).ok())
-            .collect();
-        let scopes = if compiled.len() == patterns.len() {
-            scopes
-        } else {
-            Vec::new()
-        };
+    /// Returns a caller whose key answered a challenge.
+    pub fn of_key(name: Name, scopes: Vec<Scope>) -> Self {
         Self {
             name: Some(name),
             scopes,
-            patterns: compiled,
-            credential: None,
+            ..Self::default()
+        }
+    }
+
+    /// Returns a caller who presented the credential of this token. The scopes apply only to the steps that match the
+    /// patterns. An empty list of patterns means every step.
+    pub fn of_token(token: &SealedToken) -> Self {
+        // The patterns were checked when the token was created. If this version can't parse a pattern that a later
+        // version stored, the caller gets no scopes.
+        let patterns: Result<Vec<_>, _> = token
+            .patterns
+            .iter()
+            .map(|text| Pattern::parse(text))
+            .collect();
+        let scopes = patterns.as_ref().map(|_| token.scopes.clone());
+        Self {
+            name: Some(token.name.clone()),
+            scopes: scopes.unwrap_or_default(),
+            patterns: patterns.unwrap_or_default(),
+            credential: Some(token.credential),
             admitted: None,
         }
     }
@@ -76,12 +72,13 @@ impl Caller {
 
     /// Returns true if the caller has this scope for this step.
     pub fn may_step(&self, scope: Scope, step: &StepRef) -> bool {
-        self.may(scope)
-            && (self.patterns.is_empty()
-                || self
-                    .patterns
-                    .iter()
-                    .any(|pattern| pattern.matches(step.as_str())))
+        self.may(scope) && self.reaches(step)
+    }
+
+    /// Returns true if the patterns of the caller's token match this step.
+    pub fn reaches(&self, step: &StepRef) -> bool {
+        let mut patterns = self.patterns.iter();
+        !self.is_limited() || patterns.any(|pattern| pattern.matches(step.as_str()))
     }
 
     /// Returns true if the caller may see a proposal of `proposer` for `step`. All callers may see their own proposals.
@@ -97,18 +94,9 @@ impl Caller {
         !self.patterns.is_empty()
     }
 
-    /// Marks the caller as authenticated by a token.
-    pub fn with_token(self, credential: ContentDigest) -> Self {
-        Self {
-            credential: Some(credential),
-            ..self
-        }
-    }
-
     /// Marks the caller as admitted by the ID token of a job.
-    pub fn with_id_token(self, admitted: AdmittedCaller, credential: ContentDigest) -> Self {
+    pub fn with_id_token(self, admitted: AdmittedCaller) -> Self {
         Self {
-            credential: Some(credential),
             admitted: Some(Arc::new(admitted)),
             ..self
         }
@@ -138,7 +126,7 @@ impl Caller {
                 "the grant is to the token {}, which this call did not present: use the token, or ask for a grant",
                 grantee.token
             );
-            return Err(Refusal::new(Code::NotGranted, detail).at("/grant", "of another token"));
+            return fail_at(Code::NotGranted, detail, "/grant", "of another token");
         }
         let used = TokenUse {
             token: grantee.token.clone(),
@@ -184,13 +172,13 @@ impl Caller {
     pub fn demand(&self, scope: Scope, step: Option<&StepRef>) -> RequestResult<&Name> {
         let name = self.demand_name()?;
         match step {
-            _ if !self.may(scope) => Err(refuse(
+            _ if !self.may(scope) => fail(
                 Code::Forbidden,
                 format!(
                     "{name} does not have the scope {}: ask an operator for another token",
                     scope.word()
                 ),
-            )),
+            ),
             Some(step) if !self.may_step(scope, step) => Err(self.outside(name, step).into()),
             _ => Ok(name),
         }
@@ -208,7 +196,7 @@ impl Caller {
                 "the token of {name} is limited to some steps, and {about}: ask an operator for a token with the scope read \
                  and without patterns"
             );
-            return Err(refuse(Code::Forbidden, detail));
+            return fail(Code::Forbidden, detail);
         }
         Ok(())
     }
@@ -276,8 +264,12 @@ impl AdmittedCaller {
                 let detail = format!(
                     "the parameter must be {value}, which the claim `{claim}` of the job's ID token states"
                 );
-                let refusal = Refusal::new(Code::InvalidParams, format!("/{name}: {detail}"));
-                return Err(refusal.at(format!("/params/{name}"), detail));
+                return fail_at(
+                    Code::InvalidParams,
+                    format!("/{name}: {detail}"),
+                    format!("/params/{name}"),
+                    detail,
+                );
             }
         }
         Ok(self.job.clone())
@@ -295,9 +287,9 @@ pub fn claim_text(value: &Value) -> Option<String> {
 
 /// Lets callers use their sessions.
 pub struct SessionAccess {
-    pub(crate) crossing: Arc<Crossing>,
-    pub(crate) sessions: Arc<Sessions>,
-    pub(crate) surroundings: Surroundings,
+    pub crossing: Arc<Crossing>,
+    pub sessions: Arc<Sessions>,
+    pub surroundings: Surroundings,
 }
 
 impl SessionAccess {
@@ -338,9 +330,7 @@ impl SessionAccess {
                 "no step of the runbook {runbook:?} that this caller may propose uses a session: a step declares \
                  session=read or session=write"
             );
-            return Err(Refusal::new(Code::UnknownStep, detail)
-                .at("/runbook", "no such step")
-                .into());
+            return fail_at(Code::UnknownStep, detail, "/runbook", "no such step");
         }
         Ok(())
     }

@@ -5,9 +5,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Caller, Proposals, envelope_in, logged_documents::predicate, proposals::excluded, wrong_state,
+    Caller, Proposals, envelope_in, fail, fail_at, logged_documents::predicate,
+    proposals::excluded, wrong_state,
 };
-use crossing::{Refusal, RequestResult, Sealed, Stopped, busy, fault, refusal_of, refuse};
+use crossing::{Refusal, RequestResult, Sealed, Stopped, busy, fault, refusal_of};
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
     ProposalId, Revocation, RevokedSubject, Signed, Statement, Timestamp, Verified, denied, joined,
@@ -79,13 +80,13 @@ impl Proposals {
         match &known {
             Some(row) if row.status.has_ended() => return Err(wrong_state(row).into()),
             None if now >= signed.expires_at => {
-                return Err(refuse(
+                return fail(
                     Code::Expired,
                     format!(
                         "the window ended at {}, so the statement can't run any more",
                         signed.expires_at
                     ),
-                ));
+                );
             }
             _ => {}
         }
@@ -124,10 +125,7 @@ impl Proposals {
     }
 
     /// Returns the denials of an authorization with the reasons in the signed documents.
-    pub(super) fn denials_of(
-        &self,
-        digest: &AuthorizationDigest,
-    ) -> RequestResult<Vec<DeniedView>> {
+    pub fn denials_of(&self, digest: &AuthorizationDigest) -> RequestResult<Vec<DeniedView>> {
         let stored = self.ledger.denials(digest)?;
         let view = |denied: StoredDenial| {
             let document: Denial = predicate(&envelope_in(&self.ledger, denied.leaf)?)?;
@@ -158,9 +156,7 @@ impl Proposals {
                 "the denial is for the authorization {authorization}, but this proposal has the \
                  authorization {digest}"
             );
-            return Err(Refusal::new(Code::Malformed, detail)
-                .at("/payload", "another authorization")
-                .into());
+            return fail_at(Code::Malformed, detail, "/payload", "another authorization");
         }
         check_here(&document.predicate().boundary, sealed)?;
         Ok(document)
@@ -350,7 +346,7 @@ impl Proposals {
 
     /// Returns the state in force for a check, and the values from which the writer notices a later change of this
     /// state.
-    pub(super) fn state_to_check(&self) -> (CheckedState, Arc<Sealed>) {
+    pub fn state_to_check(&self) -> (CheckedState, Arc<Sealed>) {
         // Read the number first, so that the writer notices every later change.
         let (revocations, sealed) = (self.ledger.revocations().len(), self.crossing.state());
         (
@@ -371,15 +367,19 @@ impl Proposals {
         let document = signed.clone().verify(|keyid| sealed.statement_key(keyid));
         let document = document.map_err(|error| sealed.unverified(error))?;
         let [signature] = document.signatures() else {
-            let refusal = Refusal::new(Code::Malformed, "a revocation has exactly one signature");
-            return Err(refusal.at("/signatures", "expected exactly one").into());
+            return fail_at(
+                Code::Malformed,
+                "a revocation has exactly one signature",
+                "/signatures",
+                "expected exactly one",
+            );
         };
         check_here(&document.predicate().boundary, sealed)?;
         let subject = revoked(document.statement())?;
         if subject == RevokedSubject::Key(self.crossing.keyid()) {
             let detail = "this boundary signs with the key, so nobody could verify its later receipts: freeze the boundary, \
                           give it another key of the roster, then revoke the key";
-            return Err(refuse(Code::WrongState, detail));
+            return fail(Code::WrongState, detail);
         }
         // A revoked token is not in the next seal, but a repeated revocation of the token is no error.
         if self
@@ -389,6 +389,13 @@ impl Proposals {
             .any(|known| known.subject == subject)
         {
             return Ok((subject, document));
+        }
+        if let RevokedSubject::Grant(digest) = &subject
+            && let Some(grant) = self.ledger.reads().grant_of(digest)?
+            && grant.expires_at <= self.crossing.now()
+        {
+            let detail = format!("the grant {} ended at {}", grant.id, grant.expires_at);
+            return fail(Code::WrongState, detail);
         }
         let (known, epoch) = (self.crossing.revoked(), &sealed.boundary.epoch);
         let context = RevocationContext {

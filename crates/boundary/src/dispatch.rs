@@ -17,7 +17,7 @@ use documents::{
     Authorization, Code, Envelope, EnvelopeSignature, InputDigest, MAX_SIGNATURE_BYTES,
     MAX_SIGNATURES, ProposalId, Statement,
 };
-use store::{AdvanceStop, ProposalQuery, ProposalStatus, ProposalStep};
+use store::{AdvanceStop, ProposalStatus, ProposalStep};
 use verdict::quorum;
 
 /// Interval between two attempts to start a run while no capacity is free. If another run ends earlier, the next
@@ -28,7 +28,7 @@ const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {
     /// Starts the run of a proposal whose quorum is met.
-    pub(super) async fn start_approved(self: &Arc<Self>, id: &ProposalId) -> RequestResult {
+    pub async fn start_approved(self: &Arc<Self>, id: &ProposalId) -> RequestResult {
         let advance = ProposalStep {
             proposal: id.clone(),
             from: vec![ProposalStatus::Pending],
@@ -149,7 +149,7 @@ impl Proposals {
     }
 
     /// Ends an open proposal that was refused. The nonce is not spent.
-    pub(super) async fn end(&self, id: &ProposalId, refused: &Refusal) {
+    pub async fn end(&self, id: &ProposalId, refused: &Refusal) {
         let to = match refused.code {
             Code::Denied => ProposalStatus::Denied,
             Code::Expired => ProposalStatus::Expired,
@@ -178,31 +178,15 @@ impl Proposals {
     /// Returns an error if the store can't be read.
     pub async fn resume(self: &Arc<Self>) -> RequestResult<usize> {
         let _ = self.end_overtaken().await;
-        let mut resumed = 0;
-        for status in [ProposalStatus::Approved, ProposalStatus::Pending] {
-            let mut before = None;
-            loop {
-                let filter = ProposalQuery {
-                    statuses: vec![status],
-                    before,
-                    limit: 100,
-                    ..ProposalQuery::default()
-                };
-                let page = self.ledger.proposals(&filter)?;
-                for row in &page.proposals {
-                    let id = &row.core.id;
-                    if status == ProposalStatus::Approved {
-                        self.spawn_dispatch(id);
-                        resumed += 1;
-                    } else if self.quorum_is_met(id)? {
-                        self.start_approved(id).await?;
-                        resumed += 1;
-                    }
-                }
-                before = page.next;
-                if before.is_none() {
-                    break;
-                }
+        let waiting = self.ledger.waiting_proposals().into_iter();
+        let (approved, pending): (Vec<_>, Vec<_>) =
+            waiting.partition(|id| self.ledger.waits_to_run(id));
+        approved.iter().for_each(|id| self.spawn_dispatch(id));
+        let mut resumed = approved.len();
+        for id in &pending {
+            if self.quorum_is_met(id)? {
+                self.start_approved(id).await?;
+                resumed += 1;
             }
         }
         Ok(resumed)

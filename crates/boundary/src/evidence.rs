@@ -1,6 +1,6 @@
 //! Read access to the registry, receipts, bundles, outputs and the log.
 pub mod checkpoint_proofs;
-pub(super) mod earlier_seal;
+pub mod earlier_seal;
 mod outputs;
 
 use std::sync::Arc;
@@ -51,16 +51,16 @@ impl<'a> Within<'a> {
 
 /// Reads the evidence for callers. Changes no data.
 pub struct Evidence {
-    pub(crate) crossing: Arc<Crossing>,
-    pub(crate) proposals: Arc<Proposals>,
-    pub(crate) ledger: Ledger,
+    pub crossing: Arc<Crossing>,
+    pub proposals: Arc<Proposals>,
+    pub ledger: Ledger,
     /// Closed logs that the current log continues. Their receipts stay readable.
-    pub(crate) closed: Vec<Ledger>,
-    pub(crate) key: Arc<BoundaryKey>,
-    pub(crate) witnesses: Arc<Witnessing>,
-    pub(crate) health: Arc<Health>,
-    pub(crate) proofs: CheckpointProofs,
-    pub(crate) retention: Retention,
+    pub closed: Vec<Ledger>,
+    pub key: Arc<BoundaryKey>,
+    pub witnesses: Arc<Witnessing>,
+    pub health: Arc<Health>,
+    pub proofs: CheckpointProofs,
+    pub retention: Retention,
 }
 
 impl Evidence {
@@ -232,7 +232,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt.
-    pub(super) fn receipt_in(
+    pub fn receipt_in(
         &self,
         caller: &Caller,
         id: &ReceiptId,
@@ -299,7 +299,7 @@ impl Evidence {
     }
 
     /// Makes the bundle of a receipt of the log.
-    pub(super) fn stored_bundle(
+    pub fn stored_bundle(
         &self,
         log: Within<'_>,
         index: u64,
@@ -340,7 +340,7 @@ impl Evidence {
 
     /// Builds a bundle as JSON from canonical parts. The boundary wrote these parts, so the function does not parse
     /// them. Also returns the version of the roster under which the run was.
-    pub(super) fn assemble(
+    pub fn assemble(
         &self,
         log: Within<'_>,
         index: u64,

@@ -4,8 +4,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::{Caller, Proposals, proposals::stored_refusal};
-use crossing::{RequestResult, fault, receipt_of, refuse};
+use crate::{Caller, Proposals, fail, proposals::stored_refusal};
+use crossing::{RequestResult, fault, receipt_of};
 use documents::{Code, RosteredApprover, Scope, StatementKey, revoked};
 use store::{EntryEvent, EventFact, StoredEvent, opened};
 use wire::{FeedEvent, FeedKind, GrantStatus, ProposalStatus, SignedBy};
@@ -43,12 +43,12 @@ impl Proposals {
         let name = caller.demand_name()?;
         let person = for_me.then(|| self.crossing.state().roster.approver(name).cloned());
         if person == Some(None) {
-            return Err(refuse(
+            return fail(
                 Code::Forbidden,
                 format!(
                     "?for=me is for approvers who read with their own key, and {name} is no approver"
                 ),
-            ));
+            );
         }
         // Subscribe before the first read, so that no event is missed.
         let news = self.ledger.event_news();
@@ -58,7 +58,7 @@ impl Proposals {
                 "there is no event {after} (the newest is {newest}), for example because the store was restored: leave \
                  `after` out to read new events"
             );
-            return Err(refuse(Code::NotFound, detail));
+            return fail(Code::NotFound, detail);
         }
         let (proposals, after) = (self.clone(), after.unwrap_or(newest));
         Ok(Feed {
@@ -76,21 +76,7 @@ impl Proposals {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn event_view(&self, event: &StoredEvent) -> RequestResult<FeedEvent> {
-        let mut view = FeedEvent {
-            seq: event.seq,
-            at: event.at,
-            kind: kind_of(&event.what),
-            proposal: None,
-            step: None,
-            proposer: None,
-            outcome: None,
-            code: None,
-            grant: None,
-            entry: None,
-            subject: None,
-            words: None,
-            signed: None,
-        };
+        let mut view = FeedEvent::new(event.seq, event.at, kind_of(&event.what));
         if let Some((step, proposer)) = &event.proposed {
             (view.step, view.proposer) = (Some(step.clone()), Some(proposer.clone()));
         }

@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
-    Caller, MOST_TRIES, Proposals, changes_too_often, check_again, not_logged, unknown_step,
+    Caller, MOST_TRIES, Proposals, changes_too_often, check_again, fail, fail_at, not_logged,
+    unknown_step,
 };
-use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refuse, refused};
+use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refused};
 use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
     GrantedStep, Grantee, KeyGrantee, KeyId, Name, Scope, Signed, StepRef, Timestamp, TokenGrantee,
@@ -137,24 +138,27 @@ impl Proposals {
         let _one_at_a_time = self.one_grant.lock().await;
         let (sealed, stored) = (self.crossing.state(), self.grant_row(id)?);
         if stored.leaf.is_some() {
-            return Err(refuse(
+            return fail(
                 Code::WrongState,
                 format!("the grant {id} is in the log already"),
-            ));
+            );
         }
         if stored.expires_at <= self.crossing.now() {
-            return Err(refuse(
+            return fail(
                 Code::WrongState,
                 format!("the draft {id} has ended, or was taken back"),
-            ));
+            );
         }
         let mut envelope = envelope_of(&stored)?;
         let payload = Base64::Lenient.decode("/payload", &envelope.payload)?;
         let new = Signed::<Grant>::from_parts(&payload, signatures, Base64::Lenient)?;
         if new.signature_count() == 0 {
-            return Err(Refusal::new(Code::Malformed, "send at least one signature")
-                .at("/signatures", "empty")
-                .into());
+            return fail_at(
+                Code::Malformed,
+                "send at least one signature",
+                "/signatures",
+                "empty",
+            );
         }
         let new = new
             .verify_draft(|keyid| sealed.roster.key(keyid))
@@ -193,12 +197,12 @@ impl Proposals {
             }
         }
         if stored.leaf.is_some() {
-            return Err(refuse(
+            return fail(
                 Code::WrongState,
                 format!(
                     "the grant {id} is in the log, so only a revocation ends it: countersign revoke {id}"
                 ),
-            ));
+            );
         }
         let grant = StoredGrant {
             expires_at: stored.expires_at.min(now),
@@ -250,19 +254,19 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `malformed` without a nonce, and `not-granted` if the log has no such grant.
-    pub(super) fn grant_in_use(
+    pub fn grant_in_use(
         &self,
         id: &GrantId,
         has_nonce: bool,
         sealed: &Sealed,
     ) -> RequestResult<Arc<PreparedGrant>> {
         if !has_nonce {
-            return Err(Refusal::new(
+            return fail_at(
                 Code::Malformed,
                 "a run under a grant needs a nonce, so that a repeated request is the same run",
-            )
-            .at("/nonce", "missing")
-            .into());
+                "/nonce",
+                "missing",
+            );
         }
         let unknown = || {
             let detail = format!("the log has no grant {id}");
@@ -404,7 +408,7 @@ impl Proposals {
     }
 
     /// Returns the people who may revoke a grant of the log.
-    pub(super) fn revocable_grant(
+    pub fn revocable_grant(
         &self,
         digest: &ContentDigest,
         sealed: &Sealed,
@@ -419,7 +423,7 @@ impl Proposals {
         self.ledger.grant(id)?.ok_or_else(|| no_grant(id).into())
     }
 
-    pub(super) fn grant_view(&self, row: &StoredGrant) -> RequestResult<GrantView> {
+    pub fn grant_view(&self, row: &StoredGrant) -> RequestResult<GrantView> {
         let (sealed, now) = (self.crossing.state(), self.crossing.now());
         let prepared = self.crossing.read_grant(row, &sealed)?;
         let (grant, terms) = (prepared.document(), prepared.document().predicate().clone());
@@ -497,7 +501,7 @@ impl Proposals {
         let mut view = ApprovalsView {
             excluded: excluded
                 .iter()
-                .flat_map(|excluded| excluded.names())
+                .flat_map(verdict::ExcludedSigners::names)
                 .collect(),
             ..ApprovalsView::default()
         };

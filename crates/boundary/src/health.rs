@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{DataGrowth, MeasuredGrowth, Witnessing};
+use crate::{Caller, DataGrowth, MeasuredGrowth, Witnessing};
 use crossing::{Crossing, Freeze, ListsOnHost, RequestResult, Sealed, SecretPermits};
 use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined, locked};
-use reading::{FileProblem, Pattern};
+use reading::FileProblem;
 use sandbox::{LinuxSandbox, Unavailable, missing_interpreter};
 use store::{
     Ledger, NodeState, NodesReader, NodesReport, ReadRole, Replicas, RoleState, StoreFault,
@@ -76,14 +76,14 @@ impl Differences {
 
 /// The health report for operators.
 pub struct Health {
-    pub(crate) crossing: Arc<Crossing>,
-    pub(crate) ledger: Ledger,
-    pub(crate) sandbox: Arc<LinuxSandbox>,
-    pub(crate) witnesses: Arc<Witnessing>,
-    pub(crate) growth: Arc<DataGrowth>,
-    pub(crate) notes: HealthNotes,
+    pub crossing: Arc<Crossing>,
+    pub ledger: Ledger,
+    pub sandbox: Arc<LinuxSandbox>,
+    pub witnesses: Arc<Witnessing>,
+    pub growth: Arc<DataGrowth>,
+    pub notes: HealthNotes,
     /// The nodes, and the role of this node. Unset with a store in a file.
-    pub(crate) nodes: OnceLock<(Arc<SeenNodes>, Arc<ReadRole>)>,
+    pub nodes: OnceLock<(Arc<SeenNodes>, Arc<ReadRole>)>,
 }
 
 impl Health {
@@ -213,6 +213,7 @@ impl Health {
         let mut notes = notes_of(&beyond);
         let revoked = self.crossing.revoked();
         notes.extend(notes_about_people(&sealed, &revoked, self.crossing.now()));
+        notes.extend(sealed.bounds().notes());
         let new = {
             let mut kept = locked(&self.notes.0);
             kept.beyond = beyond;
@@ -224,7 +225,7 @@ impl Health {
         notes
     }
 
-    pub(super) fn beyond_the_host(&self) -> BTreeMap<StepRef, String> {
+    pub fn beyond_the_host(&self) -> BTreeMap<StepRef, String> {
         locked(&self.notes.0).beyond.clone()
     }
 
@@ -269,10 +270,7 @@ impl Health {
                 || "this version does not contain the layer".to_owned(),
                 |why| format!("{}; {}", why.why, why.knob),
             );
-            notes.push(format!(
-                "the sandbox layer {} is missing: {why}",
-                layer.word()
-            ));
+            notes.push(format!("the sandbox layer {layer} is missing: {why}"));
         }
         let (clock, disk) = (
             self.ledger.clock_trouble(),
@@ -296,7 +294,7 @@ impl Health {
         }
         Ready {
             ready,
-            sandbox: probe.level().word().to_owned(),
+            sandbox: probe.level().to_string(),
             seal: sealed.seal.number,
             roster: RosterView {
                 version: sealed.roster.version(),
@@ -431,27 +429,20 @@ pub fn notes_about_people(sealed: &Sealed, revoked: &Revocations, now: Timestamp
     notes.extend(unmet_people_rules(&eligible, sealed.steps(), now));
     // Many proposers may lack approvals for the same reason, so report each reason once.
     let mut by_cause: Vec<Cause<'_>> = Vec::new();
-    for proposer in proposers(sealed) {
+    for (name, proposer) in proposers(sealed) {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
-        let Ok(excluded) = exclusion::judge(&proposer.name, &proposer.name, tokens, &sealed.roster)
-        else {
+        let Ok(excluded) = exclusion::judge(name, name, tokens, &sealed.roster) else {
             continue;
         };
         for (rules, steps) in &by_rules {
-            let may = |step: &&StepRef| {
-                proposer.patterns.is_empty()
-                    || proposer
-                        .patterns
-                        .iter()
-                        .any(|pattern| pattern.matches(step.as_str()))
-            };
-            let steps: Vec<&StepRef> = steps.iter().copied().filter(may).collect();
+            let steps = steps.iter().copied();
+            let steps: Vec<&StepRef> = steps.filter(|step| proposer.reaches(step)).collect();
             if steps.is_empty() {
                 continue;
             }
             if let Err(out) = eligible.check_reach(rules, |name| excluded.contains(name), now, None)
             {
-                let (out, owners) = (out.to_string(), owners_of(&excluded, &proposer.name));
+                let (out, owners) = (out.to_string(), owners_of(&excluded, name));
                 let at = by_cause
                     .iter()
                     .position(|cause| cause.out == out && cause.owners == owners);
@@ -464,9 +455,9 @@ pub fn notes_about_people(sealed: &Sealed, revoked: &Revocations, now: Timestamp
                     by_cause.len() - 1
                 });
                 let all = &mut by_cause[at].refused;
-                match all.last_mut().filter(|(name, _)| *name == proposer.name) {
+                match all.last_mut().filter(|(last, _)| *last == name) {
                     Some((_, refused)) => refused.extend(steps),
-                    None => all.push((proposer.name.clone(), steps)),
+                    None => all.push((name, steps)),
                 }
             }
         }
@@ -551,33 +542,18 @@ fn in_words(owners: &[Name], who_proposes: &str) -> String {
 struct Cause<'s> {
     out: String,
     owners: Vec<Name>,
-    refused: Vec<(Name, Vec<&'s StepRef>)>,
+    refused: Vec<(&'s Name, Vec<&'s StepRef>)>,
 }
 
-struct Proposer {
-    name: Name,
-    patterns: Vec<Pattern>,
-}
-
-fn proposers(sealed: &Sealed) -> Vec<Proposer> {
+fn proposers(sealed: &Sealed) -> Vec<(&Name, Caller)> {
     let tokens = sealed
         .tokens
         .iter()
-        .filter(|token| token.scopes.contains(&Scope::Propose));
-    let tokens = tokens.map(|token| Proposer {
-        name: token.name.clone(),
-        patterns: token
-            .patterns
-            .iter()
-            .filter_map(|pattern| Pattern::parse(pattern).ok())
-            .collect(),
-    });
+        .filter(|token| token.scopes.contains(&Scope::Propose))
+        .map(|token| (&token.name, Caller::of_token(token)));
     let rostered = sealed.roster.tables().proposers.keys();
     tokens
-        .chain(rostered.map(|name| Proposer {
-            name: name.clone(),
-            patterns: Vec::new(),
-        }))
+        .chain(rostered.map(|name| (name, Caller::default())))
         .collect()
 }
 
@@ -654,7 +630,7 @@ impl SeenNodes {
         };
         NodesView {
             node: self.me.clone(),
-            replicas: self.replicas.word().to_owned(),
+            replicas: self.replicas.to_string(),
             nodes: nodes.into_iter().map(view).collect(),
         }
     }
@@ -700,7 +676,7 @@ impl SeenNodes {
         format!(
             "; this node: {}; replicas: {}{}",
             self.me,
-            self.replicas.word(),
+            self.replicas,
             nodes.chain(trouble).collect::<String>()
         )
     }

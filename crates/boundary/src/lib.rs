@@ -22,6 +22,7 @@ mod oidc;
 mod proposal_view;
 mod proposals;
 mod refusal_log;
+mod refusing;
 mod result_access;
 mod reviews;
 mod sealing;
@@ -85,6 +86,7 @@ pub(crate) use logged_documents::{blob_text, envelope_in, leaf_data, manifest_of
 pub(crate) use oidc::id_token::FetchDocument;
 pub(crate) use proposals::{Proposals, unknown_step, verified_of, wrong_state};
 pub(crate) use refusal_log::RefusalLog;
+pub(crate) use refusing::{fail, fail_at};
 pub(crate) use sealing::Sealing;
 pub(crate) use step_search::StepSearch;
 pub(crate) use witnesses::Witnessing;

@@ -172,7 +172,7 @@ impl Proposals {
         if !wanted {
             return Ok(NoticeNext::Skip);
         }
-        let denied = denied_permissions(&self.payload(id)?)?;
+        let denied = count_denied(&self.statement(id)?.predicate.permissions);
         send(of_pending(view, boundary, (&proposal, denied), filter))
     }
 
@@ -256,11 +256,6 @@ fn send(notice: Notice) -> RequestResult<NoticeNext> {
     Ok(NoticeNext::Send(Box::new(notice)))
 }
 
-fn denied_permissions(payload: &[u8]) -> RequestResult<usize> {
-    let statement = Statement::<Authorization>::from_payload(payload)?;
-    Ok(count_denied(&statement.predicate.permissions))
-}
-
 fn count_denied(permissions: &[Permission]) -> usize {
     permissions
         .iter()
@@ -334,7 +329,7 @@ fn of_signed(event: FeedEvent, boundary: &BoundaryName, proposal: Option<&Propos
         waits = proposal.status.waits();
         title = title_of(proposal);
         about.push(digits_of(proposal.digest.as_bytes()));
-        about.extend((!waits).then(|| format!("no longer waits: {}", proposal.status.word())));
+        about.extend((!waits).then(|| format!("no longer waits: {}", proposal.status)));
     }
     if let Some(SignedBy {
         person,

@@ -8,12 +8,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     Admission, Caller, IdToken, IssuerKeys,
     admission::Holder,
+    fail,
     oidc::{
         binding_rules::{admitted, differing},
         id_token::refused,
     },
 };
-use crossing::{Refusal, RequestResult, Sealed, Stopped, fault, refuse};
+use crossing::{Refusal, RequestResult, Sealed, Stopped, fault};
 use documents::{Code, OidcBinding, SealedToken, Timestamp};
 use store::Token;
 use wire::AdmissionResponse;
@@ -124,11 +125,10 @@ impl Admission {
                      bindings differ",
                     one.name, other.name
                 );
-                return Err(refuse(Code::Unauthenticated, detail));
+                return fail(Code::Unauthenticated, detail);
             }
         };
-        let caller = Caller::new(token.name.clone(), token.scopes.clone(), &token.patterns);
-        let caller = caller.with_id_token(admitted(binding, claims)?, token.credential);
+        let caller = Caller::of_token(token).with_id_token(admitted(binding, claims)?);
         charge(id_token.issuer())?;
         // After a crash here, the ID token is used up and has opened nothing. The job can get another ID token.
         if !self.ledger.admit(usable).await? {

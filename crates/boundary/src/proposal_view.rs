@@ -2,8 +2,8 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::{Caller, Proposals, proposals::stored_refusal, verified_of};
-use crossing::{Refusal, RequestResult, Sealed, fault, receipt_of};
+use crate::{Caller, Proposals, fail_at, proposals::stored_refusal, verified_of};
+use crossing::{RequestResult, Sealed, fault, receipt_of};
 use documents::{
     Authorization, Code, KeyId, Outcome, ParamsDigest, ProgramList, ProposalId, Scope, Statement,
     Status, StepRef, Timestamp, VerifiedSignature,
@@ -18,7 +18,7 @@ use wire::{
 impl Proposals {
     /// Builds the view of a proposal for a caller. The calling function must already have checked that the caller may
     /// see the proposal.
-    pub(super) fn view(&self, row: &Proposal) -> RequestResult<ProposalView> {
+    pub fn view(&self, row: &Proposal) -> RequestResult<ProposalView> {
         let id = &row.core.id;
         // The row is not signed, so the outcome of a run comes from its receipt.
         let receipt = receipt_of(&self.ledger, row)?;
@@ -121,14 +121,9 @@ impl Proposals {
 
     /// Builds the view of one proposal with its list of programs, which a proposal has until its run. Then the list is a
     /// blob of the log.
-    pub(super) fn whole_view(
-        &self,
-        caller: &Caller,
-        row: &Proposal,
-    ) -> RequestResult<ProposalView> {
+    pub fn whole_view(&self, caller: &Caller, row: &Proposal) -> RequestResult<ProposalView> {
         let (id, mut view) = (&row.core.id, self.view_for(caller, row)?);
-        let statement = Statement::<Authorization>::from_payload(&self.payload(id)?)?;
-        if let Some(named) = &statement.predicate.sandbox.programs {
+        if let Some(named) = &self.statement(id)?.predicate.sandbox.programs {
             let list = match self.ledger.waiting_programs(id)? {
                 Some(list) => Some(list),
                 None => self.ledger.blob(&named.digest())?,
@@ -155,12 +150,12 @@ impl Proposals {
 
     /// Builds the view of a proposal for a caller who may see the proposal, with the other runs that this caller may
     /// see.
-    pub(super) fn view_for(&self, caller: &Caller, row: &Proposal) -> RequestResult<ProposalView> {
+    pub fn view_for(&self, caller: &Caller, row: &Proposal) -> RequestResult<ProposalView> {
         self.view_beside(caller, row, &mut None)
     }
 
     /// Builds one of several views. The first call reads the open proposals into `open`, for the next calls.
-    pub(super) fn view_beside(
+    pub fn view_beside(
         &self,
         caller: &Caller,
         row: &Proposal,
@@ -178,7 +173,7 @@ impl Proposals {
     }
 
     /// Returns the last run of a step with these parameters, if nobody saw its end and no later run succeeded.
-    pub(super) fn unknown_end(
+    pub fn unknown_end(
         &self,
         caller: &Caller,
         step: &StepRef,
@@ -248,7 +243,7 @@ impl Proposals {
     }
 
     /// Counts the stored signatures under the approval rules in force.
-    pub(super) fn count(
+    pub fn count(
         &self,
         id: &ProposalId,
         held: &StepInForce,
@@ -261,7 +256,7 @@ impl Proposals {
     }
 
     /// Counts signatures under the approval rules in force, without those of revoked keys.
-    pub(super) fn counted(
+    pub fn counted(
         &self,
         signatures: &[VerifiedSignature],
         held: &StepInForce,
@@ -328,9 +323,12 @@ impl Proposals {
         let name = caller.demand_name()?;
         if all {
             let Some(step) = &query.step else {
-                return Err(Refusal::new(Code::Malformed, "`all` needs `step`")
-                    .at("/all", "without `step`")
-                    .into());
+                return fail_at(
+                    Code::Malformed,
+                    "`all` needs `step`",
+                    "/all",
+                    "without `step`",
+                );
             };
             if !caller.may_step(Scope::Operate, step) {
                 caller.demand(Scope::Read, Some(step))?;

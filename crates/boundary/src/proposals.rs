@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    Caller, RefusalLog, Surroundings, health::of_owners, housekeeping::DelayedRuns,
+    Caller, RefusalLog, Surroundings, fail, fail_at, health::of_owners, housekeeping::DelayedRuns,
     step_search::near_steps,
 };
 use crossing::{
@@ -53,25 +53,25 @@ const MOST_WAIT: Duration = Duration::from_secs(55);
 
 /// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
 pub struct Proposals {
-    pub(crate) crossing: Arc<Crossing>,
-    pub(crate) ledger: Ledger,
-    pub(crate) live: Arc<RunsInProgress>,
-    pub(crate) changes: Arc<Changes>,
-    pub(crate) held_up: DelayedRuns,
-    pub(crate) sandbox: Arc<LinuxSandbox>,
-    pub(crate) refusals: Arc<RefusalLog>,
-    pub(crate) retention: Retention,
-    pub(crate) surroundings: Surroundings,
+    pub crossing: Arc<Crossing>,
+    pub ledger: Ledger,
+    pub live: Arc<RunsInProgress>,
+    pub changes: Arc<Changes>,
+    pub held_up: DelayedRuns,
+    pub sandbox: Arc<LinuxSandbox>,
+    pub refusals: Arc<RefusalLog>,
+    pub retention: Retention,
+    pub surroundings: Surroundings,
     /// Milliseconds of the newest proposal.
-    pub(crate) newest_ms: AtomicU64,
-    pub(crate) sessions: Arc<Sessions>,
+    pub newest_ms: AtomicU64,
+    pub sessions: Arc<Sessions>,
     /// Proposals of each session, until the session ends or changes.
-    pub(crate) in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
-    pub(crate) artifacts: ArtifactStore,
+    pub in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
+    pub artifacts: ArtifactStore,
     /// Held while signatures are added to a grant.
-    pub(crate) one_grant: tokio::sync::Mutex<()>,
+    pub one_grant: tokio::sync::Mutex<()>,
     /// Held while a review is checked and logged.
-    pub(crate) one_review: tokio::sync::Mutex<()>,
+    pub one_review: tokio::sync::Mutex<()>,
 }
 
 impl Proposals {
@@ -121,13 +121,10 @@ impl Proposals {
         mut body: Propose,
     ) -> RequestResult<((ProposalView, bool), Authorization)> {
         let named = body.step.split('@').next().unwrap_or_default();
-        let parsed = parse_step(&body.step);
-        let (reference, insisted) = parsed
-            .map_err(|stopped| with_near_steps(stopped, caller, &self.crossing.state(), named))?;
+        let near = |stopped| with_near_steps(stopped, caller, &self.crossing.state(), named);
+        let (reference, insisted) = parse_step(&body.step).map_err(near)?;
         let proposer = caller.demand(Scope::Propose, Some(&reference));
-        let proposer = proposer
-            .map_err(|stopped| with_near_steps(stopped, caller, &self.crossing.state(), named))?;
-        let proposer = proposer.clone();
+        let proposer = proposer.map_err(near)?.clone();
         let _ = self.crossing.demand_clock()?;
         self.crossing.capacity().demand_disk()?;
         let (sealed, revoked) = (self.crossing.state(), self.ledger.revocations());
@@ -289,7 +286,7 @@ impl Proposals {
     /// Refuses proposals whose signatures would have no effect, because this host can't run the step or the quorum
     /// can't be met. A missing path or user of the host is accepted, because the path or the user may exist before the
     /// window ends.
-    pub(super) fn demand_future(
+    pub fn demand_future(
         &self,
         sealed: &Sealed,
         held: &StepInForce,
@@ -300,7 +297,7 @@ impl Proposals {
         if let Err(unavailable) = self.sandbox.check(&held.profile)
             && unavailable.is_of_the_host()
         {
-            return Err(refuse(Code::SandboxUnavailable, unavailable.to_string()));
+            return fail(Code::SandboxUnavailable, unavailable.to_string());
         }
         let excluded = excluded(proposer, sealed, now)?;
         let revoked = self.crossing.revoked();
@@ -320,7 +317,7 @@ impl Proposals {
     }
 
     /// Returns the number of approved runs that can't start now, for each code of `codes`.
-    pub(super) fn held_up(&self, codes: &[Code]) -> Vec<(Code, u64)> {
+    pub fn held_up(&self, codes: &[Code]) -> Vec<(Code, u64)> {
         // A run that has begun keeps its last reason in memory until the run has ended, but no longer counts.
         self.held_up.count(codes, |id| self.ledger.waits_to_run(id))
     }
@@ -350,7 +347,7 @@ impl Proposals {
     }
 
     /// Waits until a proposal has another status or is over, at most for this time.
-    pub(super) async fn after(
+    pub async fn after(
         &self,
         id: &ProposalId,
         status: ProposalStatus,
@@ -413,7 +410,7 @@ impl Proposals {
 
     /// Asks a run to stop, even if its nonce is spent and its process has not started. Returns false if the run is
     /// already over.
-    pub(super) fn stop_run(&self, id: &ProposalId) -> RequestResult<bool> {
+    pub fn stop_run(&self, id: &ProposalId) -> RequestResult<bool> {
         self.live.stop(id);
         let running = self.row(id)?.status == ProposalStatus::Running;
         if !running {
@@ -445,7 +442,12 @@ fn check_digest(
     let detail = format!(
         "{step} is sealed with the digest {sealed}, not {insisted}: check what changed, then propose the sealed definition"
     );
-    Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed"))
+    fail_at(
+        Code::StepChanged,
+        detail,
+        "/step",
+        "another definition is sealed",
+    )
 }
 
 /// Returns the payload of a new statement. The places of its errors are those in the body of the request.
@@ -669,11 +671,7 @@ impl Proposals {
 
     /// Ends a new proposal that can no longer run: its grant does not cover it, or a new seal or the end of its session
     /// came before the commit of the proposal.
-    pub(super) async fn end_if_overtaken(
-        &self,
-        id: &ProposalId,
-        session: Option<SessionReference>,
-    ) {
+    pub async fn end_if_overtaken(&self, id: &ProposalId, session: Option<SessionReference>) {
         if let Some(session) = session {
             locked(&self.in_sessions)
                 .entry(session.id)
@@ -730,13 +728,13 @@ impl Proposals {
             .iter()
             .find(|one| waits && !asks_for(one))
         {
-            return Err(refuse(
+            return fail(
                 Code::ContextChanged,
                 format!(
                     "policy no longer asks for {:?}, so nobody can sign this: propose again",
                     one.what
                 ),
-            ));
+            );
         }
         let here = profile_on_host(&held)?;
         let _ = check_profile(&here, &signed.sandbox).map_err(refusal_of)?;

@@ -295,7 +295,7 @@ fn without_input(pointer: &str) -> Option<String> {
         .take_while(|step| FIELDS.contains(*step) || index(step))
     {
         kept.push('/');
-        kept.push_str(step);
+        kept += step;
         if kept == "/predicate/params" {
             break;
         }

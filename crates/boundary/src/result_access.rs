@@ -44,7 +44,7 @@ impl Evidence {
     }
 
     /// Returns the bundle of the plan that a run applied, with the version of its roster, or `None` for a run without a plan.
-    pub(super) fn plan_bundle(
+    pub fn plan_bundle(
         &self,
         log: Within<'_>,
         receipt: &Receipt,

@@ -2,9 +2,9 @@
 
 use crate::{
     Caller, MOST_TRIES, Proposals, blob_text, changes_too_often, check_again, earlier_seal,
-    envelope_in, logged_documents::predicate, proposals::excluded,
+    envelope_in, fail, fail_at, logged_documents::predicate, proposals::excluded,
 };
-use crossing::{Refusal, RequestResult, Sealed, authorization_at, fault, refusal_of, refuse};
+use crossing::{Refusal, RequestResult, Sealed, authorization_at, fault, refusal_of};
 use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Name, ObservedEnd, ProposalId, Receipt,
     ReceiptId, ReviewStatement, Signed, Timestamp, Verified, json, reviewed,
@@ -91,8 +91,12 @@ impl Proposals {
         let document = signed.clone().verify(|keyid| sealed.roster.key(keyid));
         let document = document.map_err(|error| sealed.unverified(error))?;
         if document.signatures().len() != 1 {
-            let refusal = Refusal::new(Code::Malformed, "a review has exactly one signature");
-            return Err(refusal.at("/signatures", "expected exactly one").into());
+            return fail_at(
+                Code::Malformed,
+                "a review has exactly one signature",
+                "/signatures",
+                "expected exactly one",
+            );
         }
         let subject = reviewed(document.statement())?;
         let owed = self.ledger.owed(&id.proposal())?;
@@ -102,11 +106,12 @@ impl Proposals {
         };
         let run = self.read_run(owed, index)?;
         if subject != run.digest {
-            let refusal = Refusal::new(
+            return fail_at(
                 Code::Malformed,
                 format!("the review is about another receipt than {id}"),
+                "/payload",
+                "another receipt",
             );
-            return Err(refusal.at("/payload", "another receipt").into());
         }
         let (named, of_run) = (&document.predicate().boundary, &run.authorization.boundary);
         if named != of_run {
@@ -116,10 +121,10 @@ impl Proposals {
             } else {
                 (Code::WrongBoundary, "boundary")
             };
-            return Err(refuse(
+            return fail(
                 code,
                 format!("the review names another {what} than the run that it is about"),
-            ));
+            );
         }
         let bytes = document.envelope(|_| true).to_canonical().map_err(fault)?;
         Ok(OpenedReview {
@@ -161,7 +166,7 @@ impl Proposals {
                          return to this verdict, review the run with another reason",
                         known.leaf, known.reviewer
                     );
-                    return Err(refuse(Code::WrongState, detail));
+                    return fail(Code::WrongState, detail);
                 }
                 return Ok(Some(ReviewedView {
                     receipt: id.clone(),
@@ -266,7 +271,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `policy-denied`, and the refusals of [`Proposals::demand_future`].
-    pub(super) fn demand_emergency(
+    pub fn demand_emergency(
         &self,
         sealed: &Sealed,
         held: &StepInForce,
@@ -274,11 +279,12 @@ impl Proposals {
         has_grant: bool,
     ) -> RequestResult {
         if has_grant {
-            let refusal = Refusal::new(
+            return fail_at(
                 Code::Malformed,
                 "an emergency cannot use a grant: leave out one of the two",
+                "/emergency",
+                "together with `grant`",
             );
-            return Err(refusal.at("/emergency", "together with `grant`").into());
         }
         let of_run = held.for_emergency(until.unix() - now.unix());
         let of_run = of_run.map_err(|error| refusal_of(error).at("/emergency", "denied"))?;
@@ -317,10 +323,10 @@ impl Proposals {
         if (open.len() as u64) < most {
             return Ok(());
         }
-        Err(refuse(
+        fail(
             Code::PolicyDenied,
             ConsumeStop::Unreviewed { most, open }.to_string(),
-        ))
+        )
     }
 
     /// Returns the emergencies that lack reviews and the runs with an unsettled end, of those that the caller may see.

@@ -7,10 +7,10 @@ use std::{
 
 use tokio::task::JoinError;
 
-use crate::{Health, NoteSource, Proposals, Surroundings, grants, not_logged};
+use crate::{Health, NoteSource, Proposals, Surroundings, fail, grants, not_logged};
 use crossing::{
     BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, RequestResult, SealContent,
-    SealDraft, SealError, SealPredecessor, Sealed, check_files, fault, refuse,
+    SealDraft, SealError, SealPredecessor, Sealed, check_files, fault,
 };
 use documents::{
     Code, Configuration, ConfiguredLimits, ConfiguredSandbox, Epoch, GrantId, KeyId, Level, Limit,
@@ -265,15 +265,15 @@ pub enum SealStop {
 
 /// Puts changed runbooks and tokens in force.
 pub struct Sealing {
-    pub(crate) crossing: Arc<Crossing>,
-    pub(crate) ledger: Ledger,
-    pub(crate) surroundings: Surroundings,
-    pub(crate) key: Arc<BoundaryKey>,
-    pub(crate) current: Arc<CurrentSeal>,
-    pub(crate) sandbox: Arc<LinuxSandbox>,
-    pub(crate) health: Arc<Health>,
-    pub(crate) proposals: Arc<Proposals>,
-    pub(crate) one_at_a_time: tokio::sync::Mutex<()>,
+    pub crossing: Arc<Crossing>,
+    pub ledger: Ledger,
+    pub surroundings: Surroundings,
+    pub key: Arc<BoundaryKey>,
+    pub current: Arc<CurrentSeal>,
+    pub sandbox: Arc<LinuxSandbox>,
+    pub health: Arc<Health>,
+    pub proposals: Arc<Proposals>,
+    pub one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Sealing {
@@ -399,7 +399,7 @@ impl Sealing {
     pub async fn thaw(&self) -> RequestResult<Vec<GrantId>> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
         if self.crossing.frozen_since().is_none() {
-            return Err(refuse(Code::WrongState, "the boundary is not frozen"));
+            return fail(Code::WrongState, "the boundary is not frozen");
         }
         let epoch = Epoch::new(self.surroundings.bytes());
         let before = self.crossing.state();
@@ -424,7 +424,7 @@ impl Sealing {
     ///
     /// # Errors
     /// Returns an error if the new state is contradictory, or if the store does not accept the seal.
-    pub(super) async fn put_in_force(
+    pub async fn put_in_force(
         &self,
         change: impl Fn(&mut SealContent),
         token: Option<TokenChange>,
@@ -460,7 +460,7 @@ impl Sealing {
                     let Some(at) = material.tokens.iter().position(|token| token.name == *name)
                     else {
                         let detail = format!("there is no token {name} that could be revoked");
-                        return Err(refuse(Code::NotFound, detail));
+                        return fail(Code::NotFound, detail);
                     };
                     material.tokens.remove(at);
                 }

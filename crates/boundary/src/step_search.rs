@@ -61,7 +61,7 @@ impl StepSearch {
 
     /// Keeps only the steps of one page, with the best first. Returns the number of all steps that fit, and the cursor
     /// of the next page.
-    pub(super) fn page(&self, steps: &mut Vec<&Arc<RegisteredStep>>) -> (u64, Option<String>) {
+    pub fn page(&self, steps: &mut Vec<&Arc<RegisteredStep>>) -> (u64, Option<String>) {
         let rank = |step: &RegisteredStep| {
             self.rank(step.definition.reference.as_str(), &step.definition.title)
         };

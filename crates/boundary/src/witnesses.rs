@@ -190,7 +190,35 @@ impl Witnesses {
         now: Timestamp,
     ) -> WitnessNext {
         let mut state = locked(&self.0);
-        let next = state.take(witness, ask, log, status, body, now);
+        let text = String::from_utf8_lossy(body);
+        let next = match status {
+            200 => match state.cosign(witness, ask, &text, now) {
+                Ok(()) => WitnessNext::Cosigned,
+                Err(why) => WitnessNext::Trouble(why),
+            },
+            409 => state.conflict(witness, ask, log, &text),
+            _ => WitnessNext::Trouble(match status {
+                404 => format!(
+                    "the witness does not know this log: give the operator of the witness the verifier key {}",
+                    log.vkey
+                ),
+                403 => format!(
+                    "the witness does not trust the key that signs this log: give the operator of the witness the \
+                 verifier key {}",
+                    log.vkey
+                ),
+                422 => format!(
+                    "the witness reports that the log of {} entries does not continue the {} entries that the witness \
+                 cosigned. If the witness is right, there are two histories under the name of this log: before you \
+                 continue, compare `/log/checkpoint` with the checkpoints that other people have stored",
+                    ask.size, ask.old
+                ),
+                other => format!(
+                    "the witness answered with status {other}: ask the operator of \
+                 the witness"
+                ),
+            }),
+        };
         state.note(&witness.key, &next, now);
         next
     }
@@ -236,45 +264,6 @@ impl Witnesses {
 }
 
 impl State {
-    fn take(
-        &mut self,
-        witness: &NamedWitness,
-        ask: &WitnessRequest,
-        log: LogFacts<'_>,
-        status: u16,
-        body: &[u8],
-        now: Timestamp,
-    ) -> WitnessNext {
-        let text = String::from_utf8_lossy(body);
-        let trouble = match status {
-            200 => match self.cosign(witness, ask, &text, now) {
-                Ok(()) => return WitnessNext::Cosigned,
-                Err(why) => why,
-            },
-            409 => return self.conflict(witness, ask, log, &text),
-            404 => format!(
-                "the witness does not know this log: give the operator of the witness the verifier key {}",
-                log.vkey
-            ),
-            403 => format!(
-                "the witness does not trust the key that signs this log: give the operator of the witness the \
-                 verifier key {}",
-                log.vkey
-            ),
-            422 => format!(
-                "the witness reports that the log of {} entries does not continue the {} entries that the witness \
-                 cosigned. If the witness is right, there are two histories under the name of this log: before you \
-                 continue, compare `/log/checkpoint` with the checkpoints that other people have stored",
-                ask.size, ask.old
-            ),
-            other => format!(
-                "the witness answered with status {other}: ask the operator of \
-                 the witness"
-            ),
-        };
-        WitnessNext::Trouble(trouble)
-    }
-
     fn note(&mut self, key: &WitnessKey, next: &WitnessNext, now: Timestamp) {
         let known = self.known.entry(key.vkey()).or_default();
         match next {
@@ -302,13 +291,13 @@ impl State {
 
 /// Sends checkpoints of the log to the witnesses of the roster, and keeps their cosignatures.
 pub struct Witnessing {
-    pub(crate) crossing: Arc<Crossing>,
-    pub(crate) ledger: Ledger,
-    pub(crate) key: Arc<BoundaryKey>,
-    pub(crate) witnesses: Witnesses,
-    pub(crate) surroundings: Surroundings,
+    pub crossing: Arc<Crossing>,
+    pub ledger: Ledger,
+    pub key: Arc<BoundaryKey>,
+    pub witnesses: Witnesses,
+    pub surroundings: Surroundings,
     /// True if the cosignatures of earlier processes were read.
-    pub(crate) has_read: AtomicBool,
+    pub has_read: AtomicBool,
 }
 
 impl Witnessing {
@@ -488,7 +477,7 @@ impl Witnessing {
     }
 
     /// Adds the known cosignatures to the note of a checkpoint.
-    pub(super) fn with_cosignatures(&self, row: CheckpointRow) -> String {
+    pub fn with_cosignatures(&self, row: CheckpointRow) -> String {
         self.witnesses.cosigned(row.size).unwrap_or(row.note)
     }
 
@@ -497,7 +486,7 @@ impl Witnessing {
     ///
     /// # Errors
     /// Returns an error if the log can't be read.
-    pub(super) fn head_over(&self, index: u64) -> RequestResult<(u64, String)> {
+    pub fn head_over(&self, index: u64) -> RequestResult<(u64, String)> {
         if let Some(cosigned) = self.witnesses.best(index + 1) {
             return Ok(cosigned);
         }
@@ -519,11 +508,11 @@ impl Witnessing {
 fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     let mut text = format!("old {old}\n");
     for hash in path {
-        text.push_str(&STANDARD.encode(hash));
+        text += &STANDARD.encode(hash);
         text.push('\n');
     }
     text.push('\n');
-    text.push_str(checkpoint);
+    text += checkpoint;
     text
 }
 

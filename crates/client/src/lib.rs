@@ -39,13 +39,12 @@ pub use commands::{
     inbox::{freeze_words, grant_words, myself, waiting_grants},
     inbox_table::{end_of, heaviest, now, parameter_words, step_words, time_left},
     key::{self, own_program},
-    man,
     program::{
-        self, Cli, ClientProgram, CommandSet, LACKING_BELOW, ROLES, SharedCommand, command,
+        self, Cli, ClientProgram, CommandSet, LACKING_BELOW, ROLES, SharedCommand,
         lacking_commands, lock_digest,
     },
     registry::{self, SealedStepsCommand, print_list, print_step, rules},
-    review::find_subject,
+    review::find_open,
     review_run::{self, RunReview, SaidOfRun, run_to_review},
     revocation::{self, RevokingBoundary},
     revoke,
@@ -72,7 +71,7 @@ pub use remote::{
     address::{Address, Secret, TlsFiles},
     client::Client,
     export::export,
-    follow_run::{StreamLine, read_line},
+    follow_run::{StreamLine, read_line, state_words},
     log_source::{LogAtRest, LogSource, OpenStoredLog},
     proposals::{self, newest},
     read_receipt::ReadReceipt,
@@ -89,12 +88,18 @@ pub use review::{
 };
 pub use signers::signer::{FileSigner, Signer, write_secret_key};
 pub use terminal::{
-    exit::{CommandFailure, CommandResult, Exit, denial_words, outcome_words, person_words},
+    exit::{
+        CommandFailure, CommandResult, Exit, denial_words, fail_check, fail_refused, fail_usage,
+        outcome_words, person_words,
+    },
     field_paths::leaves,
     output_painter::{ColouredText, OutputPainter},
     printable_text::PrintableText,
-    refused_programs::{ListPlace, OWN_DIRECTORIES, OutputComplaints, print_hints, refusal_lines},
-    screen::{LineTone, Screen, ScreenLine, aligned, fitted},
+    refused_programs::{
+        ListPlace, OWN_DIRECTORIES, OutputComplaints, is_below, is_writable, print_hints,
+        refusal_lines,
+    },
+    screen::{LineTone, Screen, ScreenLine, aligned, fitted, with_header},
     streams::{AnswerButton, Audience, Terminal, eprintln_quietly, write_document, write_new},
 };
 
@@ -112,7 +117,7 @@ pub(crate) use commands::{
     inbox::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
     inbox_table::ProposalFilterArgs,
     output::HashingWriter,
-    review::{boundary_with, is_file, search_names},
+    review::{boundary_with, find_subject, is_file, search_names},
     verdict_screen::VerdictInputs,
 };
 pub(crate) use home::{

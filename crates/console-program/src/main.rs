@@ -3,7 +3,7 @@
 
 use clap::Subcommand;
 use client::{
-    CommandResult, CommandSet, GlobalOptions, OpenStoredLog, SharedCommand, Terminal, command, man,
+    CommandResult, CommandSet, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
     program::main as run_program, registry, roster,
 };
 use console::command as pages;
@@ -20,9 +20,6 @@ enum ConsoleProgram {
     Registry(registry::Args),
     /// Decide in a browser on this machine, or check evidence there
     Console(pages::Args),
-    /// Write a man page for each command
-    #[command(hide = true)]
-    Man(man::Args),
 }
 
 impl CommandSet for ConsoleProgram {
@@ -40,7 +37,6 @@ impl CommandSet for ConsoleProgram {
             Self::Roster(args) => roster::run(args, global, terminal),
             Self::Registry(args) => registry::run(args, global, terminal),
             Self::Console(args) => pages::run(args, global, terminal),
-            Self::Man(args) => man::run(args, command::<Self>(), terminal),
         }
     }
 }

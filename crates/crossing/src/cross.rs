@@ -6,10 +6,10 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    Accepted, Admitted, ArtifactStore, BoundaryKey, BundleParts, Capacity, Changes, Consumed,
-    CrossingParts, CrossingRequest, CurrentSeal, LateReceipts, Outputs, Permit, Ran, ReceiptBasis,
-    Receipted, RecordedRows, RecordedRun, Refusal, RequestResult, ResultsBasis, RunInputs,
-    RunsInProgress, Sealed, SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
+    Accepted, Admitted, ArtifactStore, BoundaryKey, BundleParts, Capacity, Changes, Closing,
+    Consumed, CrossingParts, CrossingRequest, CurrentSeal, LateReceipts, Outputs, Permit, Ran,
+    ReceiptBasis, Receipted, RecordedRows, RecordedRun, Refusal, RequestResult, ResultsBasis,
+    RunInputs, RunsInProgress, Sealed, SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
     carried::kept_results::wants_results,
     fault, log_about,
     masks::with_masks_before,
@@ -30,8 +30,8 @@ use store::{
     Window, end_detail,
 };
 use verdict::{
-    Objection, RunWindow, WindowBounds, check_parameters, check_permissions, check_place,
-    check_profile, check_step, check_window,
+    Objection, RunWindow, TimeLimits, WindowBounds, check_parameters, check_permissions,
+    check_place, check_profile, check_step, check_window,
 };
 
 /// The crossing, with the sealed state, the store and the sandbox.
@@ -155,7 +155,11 @@ impl Crossing {
     /// Returns `malformed` or `too-large`.
     pub fn accept(&self, request: CrossingRequest) -> RequestResult<Accepted> {
         let signed = Signed::from_envelope(&request.envelope, Base64::Lenient)?;
-        Ok(Accepted::new(signed, request.handed_in_by, request.stored))
+        Ok(Accepted {
+            signed,
+            handed_in_by: request.handed_in_by,
+            stored: request.stored,
+        })
     }
 
     /// Verifies every signature over the received bytes with the keys of the roster in force. Only then parses the
@@ -168,11 +172,16 @@ impl Crossing {
         let version = self.ledger.version();
         let sealed = self.state();
         let document = accepted
-            .signed()
+            .signed
             .clone()
             .verify(|keyid| sealed.statement_key(keyid));
         let document = document.map_err(|error| sealed.unverified(error))?;
-        Ok(VerifiedRequest::new(accepted, document, sealed, version))
+        Ok(VerifiedRequest {
+            accepted,
+            document,
+            sealed,
+            version,
+        })
     }
 
     /// Checks the request against the state that is in force now (rule R2), not against the state at the time of the
@@ -183,8 +192,11 @@ impl Crossing {
     pub fn admit(&self, verified: VerifiedRequest) -> RequestResult<Admitted> {
         // With a clock that is ahead of the log, valid authorizations would seem to be expired and would be refused.
         let clock = self.demand_clock()?;
-        let sealed = verified.sealed().clone();
-        let (signed, submitter) = (verified.document().predicate(), verified.handed_in_by());
+        let sealed = verified.sealed.clone();
+        let (signed, submitter) = (
+            verified.document.predicate(),
+            &verified.accepted.handed_in_by,
+        );
         let about =
             |objection: Objection| Stopped::from(refusal_of(objection).about(&signed.proposal));
         let place = check_place(&signed.boundary, &sealed.boundary).map_err(|e| about(e.into()))?;
@@ -238,7 +250,7 @@ impl Crossing {
             allowed,
             window,
         };
-        Ok(Admitted::new(verified, checks))
+        Ok(Admitted { verified, checks })
     }
 
     /// Loads everything that the run gets besides its script and its parameters: the state of its session, its
@@ -253,9 +265,16 @@ impl Crossing {
             session,
             plan_ends,
         } = self.run_inputs(&admitted)?;
-        let window = RunWindow::of(admitted.limits(plan_ends));
-        let signed = admitted.document().predicate();
-        let checks = admitted.checks();
+        let Admitted { verified, checks } = &admitted;
+        let signed = verified.document.predicate();
+        let window = RunWindow::of(TimeLimits {
+            signed,
+            quorum: &checks.allowed.authority,
+            roster: &verified.sealed.roster,
+            tokens: &verified.sealed.tokens,
+            submitter: &verified.accepted.handed_in_by,
+            plan_ends,
+        });
         let secrets = self
             .secrets
             .read(&checks.secrets, checks.sandbox.has_own_root());
@@ -296,7 +315,12 @@ impl Crossing {
             secrets,
             unreachable: self.unreachable(&admitted),
         };
-        Ok(Loaded::new(admitted, plan, given, window))
+        Ok(Loaded {
+            admitted,
+            plan,
+            given,
+            window,
+        })
     }
 
     /// Spends the nonce in one durable commit, which fails if the state changed after the verdict.
@@ -306,17 +330,17 @@ impl Crossing {
     /// proposal (and its receipt, if a receipt exists), `expired`, `denied`, `busy` and other refusals. If the function
     /// returns a refusal, the store is unchanged.
     pub async fn consume(&self, loaded: Loaded) -> RequestResult<Claim> {
-        let admitted = loaded.admitted();
-        let (document, checks) = (admitted.document(), admitted.checks());
+        let Admitted { verified, checks } = &loaded.admitted;
+        let document = &verified.document;
         let signed = document.predicate();
-        let sealed = admitted.sealed();
+        let sealed = &verified.sealed;
         let authorization = document.digest_as();
         let envelope = document.envelope(|keyid| checks.allowed.authority.keeps(keyid));
         let decision = Decision {
             approvers: checks.allowed.authority.approvers().to_vec(),
             groups: checks.allowed.authority.groups().to_vec(),
             excluded: checks.allowed.excluded.names(),
-            handed_in_by: admitted.handed_in_by().clone(),
+            handed_in_by: verified.accepted.handed_in_by.clone(),
             policy: sealed.policy.digest(),
         };
         // The receipt must fit into its maximum size for every possible end of the run. The size is checked before the
@@ -325,7 +349,7 @@ impl Crossing {
         let entry = envelope.to_canonical().map_err(fault)?;
         let room = match self
             .capacity
-            .reserve(signed.sandbox.limits.output_bytes, loaded.plan().results)
+            .reserve(signed.sandbox.limits.output_bytes, loaded.plan.results)
         {
             Ok(room) => room,
             // If the nonce is already spent, return the refusal that names the earlier run. After a `busy` refusal, the
@@ -344,9 +368,9 @@ impl Crossing {
             expires_at,
             valid_after,
             valid_before,
-        } = loaded.window().bounds();
+        } = loaded.window.bounds();
         let request = Consume {
-            version: admitted.version(),
+            version: verified.version,
             seal: sealed.digest,
             core: AuthorizationCore {
                 id: signed.proposal.clone(),
@@ -408,24 +432,40 @@ impl Crossing {
             // a receipt with the outcome `unknown`. A lost run is better than a step that runs twice.
             Ok(claim) => {
                 self.changes.notify(&basis.proposal);
-                Ok(Claim::Consumed(Box::new(Consumed::new(
-                    loaded, claim, basis, room, session,
-                ))))
+                let closing = Closing {
+                    claim,
+                    basis,
+                    room: Some(room),
+                    session,
+                    given: loaded.given,
+                    change: None,
+                };
+                Ok(Claim::Consumed(Box::new(Consumed {
+                    prepared: loaded.admitted.checks.sandbox,
+                    plan: loaded.plan,
+                    closing,
+                })))
             }
             Err(stop) => match self.claim_refused(&stop, &basis) {
                 Some(stopped) => Err(stopped),
-                None => Ok(Claim::Moved(loaded.again())),
+                // The state changed after the verdict, so the request returns to its first stage.
+                None => Ok(Claim::Moved(loaded.admitted.verified.accepted)),
             },
         }
     }
 
     /// Runs the sealed script in the signed sandbox. From this stage on, each failure is an outcome of the run.
     pub async fn run(&self, consumed: Consumed) -> Ran {
-        let signed = consumed.loaded().admitted().document().predicate();
-        let started_at = self.now().max(consumed.claim().at);
-        let (proposal, most) = (signed.proposal.clone(), signed.sandbox.limits.output_bytes);
-        log_about(&proposal, &signed.step.reference);
-        let secrets = &consumed.loaded().plan().secrets;
+        let Consumed {
+            prepared,
+            plan,
+            mut closing,
+        } = consumed;
+        let started_at = self.now().max(closing.claim.at);
+        let basis = &closing.basis;
+        let (proposal, most) = (basis.proposal.clone(), basis.profile.limits.output_bytes);
+        log_about(&proposal, &basis.step.reference);
+        let secrets = &plan.secrets;
         let masks = SecretMasks::new(secrets.iter().map(|secret| (&secret.name, &secret.value)))
             .map(Arc::new);
         let recording = self
@@ -433,7 +473,6 @@ impl Crossing {
             .begin(&proposal, self.outputs.scratch(), most, masks.as_ref());
         // A reader of the events may already wait for the recording.
         self.changes.notify(&proposal);
-        let (prepared, plan, mut closing) = consumed.into_run();
         let mut report = match CancelFlag::new() {
             Ok(flag) => {
                 recording.cancels(flag.clone());

@@ -31,16 +31,17 @@ impl Crossing {
         here: &Profile,
         now: Timestamp,
     ) -> RequestResult<AllowedRun> {
-        let (document, sealed) = (verified.document(), verified.sealed());
+        let (document, sealed) = (&verified.document, &verified.sealed);
         let (id, proposer) = (
             &document.predicate().proposal,
             &document.predicate().proposer,
         );
         let about = |objection: Objection| Refusal::new(objection.code(), objection).about(id);
         let tokens = Tokens::Sealed(&sealed.tokens, now);
-        let parties = exclusion::judge(proposer, verified.handed_in_by(), tokens, &sealed.roster);
+        let handed_in_by = &verified.accepted.handed_in_by;
+        let parties = exclusion::judge(proposer, handed_in_by, tokens, &sealed.roster);
         let parties = parties.map_err(|error| about(error.into()))?;
-        if document.predicate().by.is_some() && !verified.is_stored() {
+        if document.predicate().by.is_some() && !verified.accepted.stored {
             let detail = "a run under a grant to a token begins with a proposal of this token: use `POST /v1/proposals`";
             return Err(Refusal::new(Code::NotGranted, detail).about(id).into());
         }
@@ -91,7 +92,7 @@ impl Crossing {
         let emergency = rule.map(|rule| rule.value.max_unreviewed);
         let authority = Authority::Signed(met);
         let mut signers = Vec::new();
-        if !verified.is_stored() {
+        if !verified.accepted.stored {
             // A person who signed the stored proposal before gets a second message. To prevent this message, each
             // crossing would have to read the stored signatures.
             let counted = document

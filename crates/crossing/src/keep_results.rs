@@ -6,8 +6,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use crate::{
     Closing, Crossing, KeptResults, Outputs, Patience, RecordedRows, RecordedRun,
-    carried::{kept_results::kept_results, sessions::claim::SessionResult},
-    outcome_of,
+    carried::kept_results::kept_results, outcome_of,
 };
 use documents::{SessionUse, Status};
 use sandbox::{End, Report, RunResults, SecretMasks, SessionTree};
@@ -54,13 +53,10 @@ impl Crossing {
                 let state = captured
                     .map(|captured| claim.state_after(&captured, work, &given, &mut notes))
                     .transpose();
-                notes.extend(
-                    state
-                        .as_ref()
-                        .err()
-                        .map(|error| format!("the state of the session did not change: {error}")),
-                );
-                let mut state = state.ok().flatten();
+                let mut state = state.unwrap_or_else(|error| {
+                    notes.push(format!("the state of the session did not change: {error}"));
+                    None
+                });
                 if let Some(state) = &mut state {
                     state
                         .env
@@ -68,10 +64,7 @@ impl Crossing {
                     state.cwd = state.cwd.take().filter(|cwd| !holds_secret(cwd));
                 }
                 notes.extend(too_large);
-                (
-                    claim.settle(SessionResult { state, tree }, &authorization, &step, at),
-                    notes,
-                )
+                (claim.settle(state, tree, &authorization, &step, at), notes)
             });
             let succeeded = matches!(outcome.status, Status::Succeeded | Status::Warned);
             let kept = results
@@ -169,7 +162,7 @@ impl Crossing {
                 Ok(Err(error)) => error,
                 Err(error) => io::Error::other(error),
             };
-            let proposal = recording.proposal();
+            let proposal = &recording.proposal;
             if can_pass(&error) && patience.is_left(&self.capacity) {
                 patience.wait(proposal, &error).await;
                 continue;

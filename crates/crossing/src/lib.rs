@@ -45,10 +45,12 @@ pub use log_span::{log_about, run_span};
 pub use revoked::Freeze;
 pub use run_end::outcome_of;
 pub use seal::{
+    logged_rosters::{LedgerBlobs, logged_rosters, sealed_rosters},
     refusal::{Fault, Refusal, RefusalCase, RequestResult, Stopped, fault, not_filled, refuse},
+    seal_bounds::{SealBound, SealBounds},
     sealed::{
         BundleShare, CurrentSeal, SealContent, SealDraft, SealError, SealPredecessor, Sealed,
-        lacks_boundary, logged_rosters, revocations, sealed_rosters,
+        lacks_boundary, revocations,
     },
     stored_documents::{authorization_at, authorization_entry, receipt_of, stored_receipt},
 };

@@ -8,16 +8,15 @@
 use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 
 use crate::{
-    Closing, Crossing, Ran, ReceiptBasis, RequestResult, ResultsBasis, Stopped, fault,
+    Closing, Crossing, LedgerBlobs, Ran, ReceiptBasis, RequestResult, ResultsBasis, Stopped, fault,
     run_end::SERVICE_ENDED,
 };
 use documents::{
-    BlobDigest, Consumption, LeafHash, ProposalId, Receipt, SealDigest, TILE_WIDTH, TilePath,
-    Timestamp, leaf_hash,
+    Consumption, LeafHash, ProposalId, Receipt, SealDigest, TILE_WIDTH, Timestamp, leaf_hash,
 };
 use sandbox::Report;
-use store::{CLOSABLE_AFTER_S, Ledger, SpentNonce, Unfinished, opened};
-use verdict::{EvidenceFiles, LostRun, SealInForce, Unreadable, decide_lost, sealed_at};
+use store::{CLOSABLE_AFTER_S, SpentNonce, Unfinished, opened};
+use verdict::{LostRun, SealInForce, decide_lost, sealed_at};
 
 impl Crossing {
     /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns the number of
@@ -163,7 +162,7 @@ impl Crossing {
             basis: ReceiptBasis::of(terms, decision),
             room: None,
             session: None,
-            given: ResultsBasis::lost(),
+            given: ResultsBasis::default(),
             change: None,
         })
     }
@@ -229,24 +228,6 @@ fn row_changed(proposal: &ProposalId, what: &dyn Display) -> Stopped {
 
 const BY_HAND: &str = "somebody changed the store by hand, so no receipt is written. Run `countersign store check`, then \
                        `countersign store restore BACKUP`";
-
-/// The blobs that the seals of a log name.
-pub struct LedgerBlobs<'a>(pub &'a Ledger);
-
-impl EvidenceFiles for LedgerBlobs<'_> {
-    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
-        let blob = self.0.reads().blob(digest);
-        blob.map_err(|error| Unreadable(error.to_string()))
-    }
-
-    fn tile(&self, _path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
-        Ok(None)
-    }
-
-    fn entries(&self, _tile: u64, _size: u64) -> Result<Vec<Vec<u8>>, Unreadable> {
-        Err(Unreadable("a seal needs no other entries".to_owned()))
-    }
-}
 
 /// Maximum age in seconds of a run without a receipt, after its time limit and by the time of the log. An active node closes
 /// each run within seconds, and while no node is active the log does not grow.

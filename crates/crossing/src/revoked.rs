@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Crossing, Refusal, RequestResult, Sealed, fault};
+use crate::{Crossing, RequestResult, Sealed, fault, refuse};
 use documents::{
     Authorization, Code, Envelope, EnvelopeSignature, KeyId, Name, Revocation, Timestamp, json,
 };
@@ -57,7 +57,7 @@ impl Crossing {
                 RevokedRun::Epoch { entry } => self.freeze(sealed, entry)?.to_string(),
                 error => error.to_string(),
             };
-            Err(Refusal::new(Code::Revoked, detail).into())
+            Err(refuse(Code::Revoked, detail))
         })
     }
 

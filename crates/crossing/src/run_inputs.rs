@@ -15,8 +15,9 @@ impl Crossing {
     /// `session-stale`, `context-changed` for a plan, and `sandbox-unavailable` for an artifact or an output that is no
     /// longer stored. Returns `nonce-replayed` instead, if the nonce is already spent.
     pub(super) fn run_inputs(&self, admitted: &Admitted) -> RequestResult<RunInputs> {
-        let (sealed, handed_in_by) = (admitted.sealed(), admitted.handed_in_by());
-        let signed = admitted.document().predicate();
+        let verified = &admitted.verified;
+        let (sealed, handed_in_by) = (&verified.sealed, &verified.accepted.handed_in_by);
+        let signed = verified.document.predicate();
         let has_inputs =
             signed.session.is_some() || signed.artifacts.is_some() || signed.plan.is_some();
         let replayed = || match self.ledger.reads().spent(&signed.nonce) {
@@ -55,11 +56,8 @@ impl Crossing {
     }
 
     fn find_inputs(&self, admitted: &Admitted) -> RequestResult<RunInputs> {
-        let (sealed, signed, checks) = (
-            admitted.sealed(),
-            admitted.document().predicate(),
-            admitted.checks(),
-        );
+        let Admitted { verified, checks } = admitted;
+        let (sealed, signed) = (&verified.sealed, verified.document.predicate());
         let (step, now) = (checks.step.step().definition(), checks.window.at());
         let params = checks.parameters.params().digest();
         let user = session_user(sealed, &signed.proposer);

@@ -1,8 +1,8 @@
 //! The stages of a crossing. Each stage has its own type, and the next stage consumes the value.
 //!
 //! A stage contains the results that the previous stage proved. Only the crossing can create a stage: the fields of a
-//! stage are private, and a stage is not `Clone` and can't be parsed from bytes. So no check can be skipped or forged,
-//! and no nonce is used for two runs.
+//! stage are private to this crate, and a stage is not `Clone` and can't be parsed from bytes. So no check can be
+//! skipped or forged, and no nonce is used for two runs.
 //!
 //! ```compile_fail,E0308
 //! use crossing::{Accepted, Crossing};
@@ -43,16 +43,16 @@ use crate::{
     carried::{capacity::Room, sessions::claim::SessionClaim},
 };
 use documents::{
-    Authorization, BlobDigest, ContentDigest, Envelope, KeyId, Name, Profile, ProgramList,
-    ProposalId, Receipt, SealDigest, SessionChange, SessionReference, Signed, StepReference,
-    Timestamp, envelope,
+    Authorization, BlobDigest, ContentDigest, Decision, Envelope, KeyId, Name, Profile,
+    ProgramList, ProposalId, Receipt, SealDigest, SessionChange, SessionReference, Signed,
+    StepReference, Timestamp, Verified,
 };
 use reading::RegisteredStep;
 use sandbox::{Plan, PlannedInput, PlannedSession, Prepared, Report};
 use store::{GrantClaim, SpentNonce};
 use verdict::{
     AtThisBoundary, Authority, ExcludedSigners, MayPropose, NotRevoked, ParametersFit,
-    PermissionsCovered, ProfileHolds, RunWindow, StepSealed, TimeLimits, WithinWindow,
+    PermissionsCovered, ProfileHolds, RunWindow, StepSealed, WithinWindow,
 };
 
 /// Input of a crossing: an envelope and the name of its sender.
@@ -68,68 +68,18 @@ pub struct CrossingRequest {
 /// The envelope is well-formed, but its payload is not parsed yet.
 #[must_use]
 pub struct Accepted {
-    signed: Signed<Authorization>,
-    handed_in_by: Name,
-    stored: bool,
-}
-
-impl Accepted {
-    pub(super) const fn new(
-        signed: Signed<Authorization>,
-        handed_in_by: Name,
-        stored: bool,
-    ) -> Self {
-        Self {
-            signed,
-            handed_in_by,
-            stored,
-        }
-    }
-
-    pub(super) fn signed(&self) -> &Signed<Authorization> {
-        &self.signed
-    }
+    pub(super) signed: Signed<Authorization>,
+    pub(super) handed_in_by: Name,
+    pub(super) stored: bool,
 }
 
 /// Every signature was verified with the roster of the contained state.
 #[must_use]
 pub struct VerifiedRequest {
-    accepted: Accepted,
-    document: envelope::Verified<Authorization>,
-    sealed: Arc<Sealed>,
-    version: u64,
-}
-
-impl VerifiedRequest {
-    pub(super) const fn new(
-        accepted: Accepted,
-        document: envelope::Verified<Authorization>,
-        sealed: Arc<Sealed>,
-        version: u64,
-    ) -> Self {
-        Self {
-            accepted,
-            document,
-            sealed,
-            version,
-        }
-    }
-
-    pub(super) fn document(&self) -> &envelope::Verified<Authorization> {
-        &self.document
-    }
-
-    pub(super) fn sealed(&self) -> &Arc<Sealed> {
-        &self.sealed
-    }
-
-    pub(super) fn handed_in_by(&self) -> &Name {
-        &self.accepted.handed_in_by
-    }
-
-    pub(super) fn is_stored(&self) -> bool {
-        self.accepted.stored
-    }
+    pub(super) accepted: Accepted,
+    pub(super) document: Verified<Authorization>,
+    pub(super) sealed: Arc<Sealed>,
+    pub(super) version: u64,
 }
 
 /// Proof that the clock is not ahead of the log. Only `demand_clock` creates this proof.
@@ -178,99 +128,25 @@ pub struct CheckResults {
 /// The verdict that the run is allowed under this state.
 #[must_use]
 pub struct Admitted {
-    verified: VerifiedRequest,
-    checks: CheckResults,
-}
-
-impl Admitted {
-    pub(super) const fn new(verified: VerifiedRequest, checks: CheckResults) -> Self {
-        Self { verified, checks }
-    }
-
-    pub(super) fn document(&self) -> &envelope::Verified<Authorization> {
-        &self.verified.document
-    }
-
-    pub(super) fn sealed(&self) -> &Arc<Sealed> {
-        &self.verified.sealed
-    }
-
-    pub(super) fn version(&self) -> u64 {
-        self.verified.version
-    }
-
-    pub(super) fn handed_in_by(&self) -> &Name {
-        &self.verified.accepted.handed_in_by
-    }
-
-    pub(super) fn checks(&self) -> &CheckResults {
-        &self.checks
-    }
-
-    /// Returns every limit of the time at which the run can start.
-    pub(super) fn limits(&self, plan_ends: Option<Timestamp>) -> TimeLimits<'_> {
-        let sealed = self.sealed();
-        TimeLimits {
-            signed: self.document().predicate(),
-            quorum: &self.checks.allowed.authority,
-            roster: &sealed.roster,
-            tokens: &sealed.tokens,
-            submitter: self.handed_in_by(),
-            plan_ends,
-        }
-    }
+    pub(super) verified: VerifiedRequest,
+    pub(super) checks: CheckResults,
 }
 
 /// The run is allowed, and everything that the run gets is in memory or open.
 #[must_use]
 pub struct Loaded {
-    admitted: Admitted,
-    plan: Plan,
-    given: ResultsBasis,
-    window: RunWindow,
-}
-
-impl Loaded {
-    pub(super) const fn new(
-        admitted: Admitted,
-        plan: Plan,
-        given: ResultsBasis,
-        window: RunWindow,
-    ) -> Self {
-        Self {
-            admitted,
-            plan,
-            given,
-            window,
-        }
-    }
-
-    pub(super) fn admitted(&self) -> &Admitted {
-        &self.admitted
-    }
-
-    pub(super) fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    pub(super) fn window(&self) -> &RunWindow {
-        &self.window
-    }
-
-    /// Returns the request to the stage `Accepted`, because the state changed after the verdict.
-    pub(super) fn again(self) -> Accepted {
-        self.admitted.verified.accepted
-    }
+    pub(super) admitted: Admitted,
+    pub(super) plan: Plan,
+    pub(super) given: ResultsBasis,
+    pub(super) window: RunWindow,
 }
 
 /// The nonce is spent, and the commit is durable. The step runs immediately or never.
 #[must_use]
 pub struct Consumed {
-    loaded: Loaded,
-    claim: SpentNonce,
-    basis: ReceiptBasis,
-    room: Room,
-    session: Option<SessionClaim>,
+    pub(super) prepared: Prepared,
+    pub(super) plan: Plan,
+    pub(super) closing: Closing,
 }
 
 /// Part of the receipt that is known before the run.
@@ -280,11 +156,11 @@ pub struct ReceiptBasis {
     pub session: Option<SessionReference>,
     pub grant: Option<ContentDigest>,
     pub profile: Profile,
-    pub decision: documents::Decision,
+    pub decision: Decision,
 }
 
 impl ReceiptBasis {
-    pub(super) fn of(signed: &Authorization, decision: documents::Decision) -> Self {
+    pub(super) fn of(signed: &Authorization, decision: Decision) -> Self {
         Self {
             proposal: signed.proposal.clone(),
             step: signed.step.clone(),
@@ -293,62 +169,6 @@ impl ReceiptBasis {
             profile: signed.sandbox.clone(),
             decision,
         }
-    }
-}
-
-impl Consumed {
-    pub(super) const fn new(
-        loaded: Loaded,
-        claim: SpentNonce,
-        basis: ReceiptBasis,
-        room: Room,
-        session: Option<SessionClaim>,
-    ) -> Self {
-        Self {
-            loaded,
-            claim,
-            basis,
-            room,
-            session,
-        }
-    }
-
-    pub(super) fn loaded(&self) -> &Loaded {
-        &self.loaded
-    }
-
-    pub(super) fn claim(&self) -> &SpentNonce {
-        &self.claim
-    }
-
-    /// Splits this value into the input of the run and the input of the receipt.
-    pub(super) fn into_run(self) -> (Prepared, Plan, Closing) {
-        let Self {
-            loaded,
-            claim,
-            basis,
-            room,
-            session,
-        } = self;
-        let Loaded {
-            admitted,
-            plan,
-            given,
-            ..
-        } = loaded;
-        let room = Some(room);
-        (
-            admitted.checks.sandbox,
-            plan,
-            Closing {
-                claim,
-                basis,
-                room,
-                session,
-                given,
-                change: None,
-            },
-        )
     }
 }
 

@@ -8,10 +8,10 @@ use documents::NetworkMode;
 impl Crossing {
     /// Returns the services that an admitted run may not reach. The witnesses are those of the roster in force.
     pub(super) fn unreachable(&self, admitted: &Admitted) -> Arc<[(String, u16)]> {
-        if admitted.document().predicate().sandbox.network.mode != NetworkMode::Allow {
+        if admitted.verified.document.predicate().sandbox.network.mode != NetworkMode::Allow {
             return [].into();
         }
-        let witnesses = admitted.sealed().roster.tables().witnesses.values();
+        let witnesses = admitted.verified.sealed.roster.tables().witnesses.values();
         self.services
             .iter()
             .cloned()

@@ -1,7 +1,7 @@
 //! The macros for enums whose values are words, and for types that documents contain as a text.
 
 /// Declares an enum with a word for each value: `ALL` has the values in the order of the declaration, and `word` returns the
-/// word of a value. The values can be copied, compared and printed.
+/// word of a value. The values can be copied and compared, and `Display` writes the word.
 #[macro_export]
 macro_rules! words {
     ($(#[$of_enum:meta])* $visible:vis enum $name:ident { $($(#[$of_value:meta])* $value:ident = $word:literal,)* }) => {
@@ -20,6 +20,12 @@ macro_rules! words {
             /// can differ: the word is `not started`, and the name is `not_started`.
             $visible fn word(self) -> &'static str {
                 match self { $(Self::$value => $word),* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str(self.word())
             }
         }
     };

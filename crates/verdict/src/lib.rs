@@ -70,7 +70,7 @@ pub use decision::{
 };
 pub use trust::{
     chain::{Chain, Pinned},
-    chain_error::ChainError,
+    chain_error::{ChainError, MAX_VERSIONS},
     key_history::KeyHistory,
     succession::{SuccessionTallies, ThresholdTally},
     trusted_roster::{KeyHolder, RosterError, TrustedRoster},

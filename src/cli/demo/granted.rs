@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     DemoReport, DemoSetup,
-    cli::demo::world::{OrBroken as _, broken, text, until},
+    cli::demo::world::{OrBroken as _, receipt, text, until},
 };
 use client::CommandResult;
 use wire::{ProposalStatus, ProposalView};
@@ -66,13 +66,10 @@ pub fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<()> {
             let view: ProposalView = client.get(&format!("/v1/proposals/{}", text(&view["id"])))?;
             Ok((view.status == ProposalStatus::Finished).then_some(view))
         })?;
-        let receipt = ended
-            .receipt
-            .ok_or_else(|| broken("the run has no receipt"))?;
         tale.check(
             true,
             &format!("use {number}: nobody is asked, and the step runs"),
-            receipt.as_str(),
+            receipt(&ended)?.as_str(),
         )?;
     }
     wish[3] = "name=billing";

@@ -7,8 +7,8 @@ mod attacks;
 mod granted;
 pub mod own_runbook;
 mod story;
-pub(crate) mod tale;
-pub(crate) mod world;
+pub mod tale;
+pub mod world;
 
 use std::path::PathBuf;
 

@@ -21,8 +21,8 @@ use crate::{
     steps_of,
 };
 use client::{
-    CommandFailure, CommandResult, Exit, PrintableText, Terminal, outcome_words,
-    value_words::counted,
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, fail_refused, fail_usage,
+    outcome_words, value_words::counted,
 };
 use documents::{Group, GroupName, Outcome, Roster, joined, json as strict};
 use reading::RegisteredStep;
@@ -149,9 +149,9 @@ fn chosen(
         .extension()
         .is_some_and(|end| end == "md" || end == "mdx");
     if !is_runbook || !file.is_file() {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{printable} is no runbook: name a file that ends in .md, .runbook.md or .mdx"
-        )));
+        ));
     }
     let all = steps_of(file)?;
     let Some(step) = all
@@ -173,10 +173,10 @@ fn chosen(
         step.definition.params.key(name).is_some()
     };
     if let Some(unknown) = given.iter().find(|given| !known(given)) {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "-p {}: the step has no such parameter",
             PrintableText::text(unknown)
-        )));
+        ));
     }
     let own = WalkStep::new(step, given, &Map::new())?;
     let params = own.choose(None)?.params.value().clone();
@@ -212,9 +212,7 @@ fn play(
             || "more approvers must sign".to_owned(),
             |why| format!("{}: {}", why.code, why.detail),
         );
-        return Err(CommandFailure::refused(format!(
-            "the step did not run: {why}"
-        )));
+        return fail_refused(format!("the step did not run: {why}"));
     };
     let receipt = ended
         .receipt
@@ -261,7 +259,7 @@ fn copy_runbook(file: &Path, directory: &Path) -> CommandResult<String> {
                          scripts into a directory of their own",
                         MAX_BYTES >> 20
                     );
-                    return Err(CommandFailure::usage(message));
+                    return fail_usage(message);
                 }
                 fs::copy(&path, to.join(&name)).or_broken(WHAT)?;
                 // A boundary seals no file that other users can write.

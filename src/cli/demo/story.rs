@@ -8,7 +8,7 @@ use crate::{
     DemoReport, DemoResult, DemoSetup,
     cli::demo::{
         granted,
-        world::{OrBroken as _, broken, text, until},
+        world::{OrBroken as _, receipt, text, until},
     },
 };
 use client::{
@@ -52,14 +52,10 @@ pub fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<E
     let view = propose(world, tale, &wish)?;
     let signatures = approve(world, tale, &view)?;
     let (ended, _) = watch(world, tale, &view)?;
-    let receipt = ended
-        .receipt
-        .clone()
-        .ok_or_else(|| broken("the run has no receipt"))?;
     tale.check(
         succeeded(&ended),
         "the step ran once, its receipt is in the log",
-        receipt.as_str(),
+        receipt(&ended)?.as_str(),
     )?;
     granted::tell(world, tale)?;
     audit(world, tale, &ended)?;
@@ -116,13 +112,8 @@ pub fn audit(
     tale: &mut DemoReport<'_>,
     ended: &ProposalView,
 ) -> CommandResult<()> {
-    let receipt = ended
-        .receipt
-        .clone()
-        .ok_or_else(|| broken("the run has no receipt"))?;
-    let bundle = world
-        .agent()?
-        .bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
+    let path = format!("/v1/receipts/{}/bundle", receipt(ended)?);
+    let bundle = world.agent()?.bytes(&path)?;
     fs::write(world.root.join(BUNDLE), bundle).or_broken(BUNDLE)?;
     tale.part("The boundary is stopped; an auditor verifies offline")?;
     let well = world.stop()?;
@@ -369,8 +360,8 @@ pub fn watch(
         if event["type"] == "output" {
             let (stream, piece) = (text(&event["stream"]).to_owned(), text(&event["text"]));
             let begun = lines.entry(stream.clone()).or_default();
-            begun.push_str(piece);
-            output.push_str(piece);
+            *begun += piece;
+            output += piece;
             // A line may arrive in several pieces.
             while let Some(end) = begun.find('\n') {
                 let line: String = begun.drain(..=end).collect();

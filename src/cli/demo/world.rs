@@ -1,7 +1,6 @@
 //! The environment of the demo: a directory, people with keys, and a boundary in a separate process.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::PermissionsExt as _,
@@ -15,17 +14,20 @@ use serde_json::Value;
 use client::{
     Address, Client, CommandFailure, CommandResult, KeyArgs, Keys, Secret, TlsFiles, key,
 };
+use documents::ReceiptId;
+use wire::ProposalView;
 use workbench::Signals;
 
 /// People of the demo, and the proposer with a key. Alice has two keys. No roster contains mallory.
 const PEOPLE: [&str; 6] = ["alice", "alice-2", "bob", "carol", "mallory", "deploy-bot"];
 
 pub struct DemoSetup {
+    /// The boundary, which ends before the directory is deleted.
+    service: Option<Service>,
     /// Temporary directory, which is deleted at the end unless `--keep` was given.
     _temporary: Option<tempfile::TempDir>,
     pub root: PathBuf,
     program: PathBuf,
-    service: Option<Service>,
     token: Option<Secret>,
     /// Handler of signals. A signal ends the boundary, and deletes the directory unless `--keep` was given.
     signals: Signals,
@@ -145,12 +147,10 @@ impl DemoSetup {
             .args(args)
             .current_dir(&self.root)
             .stdin(Stdio::null());
-        let ours: BTreeMap<_, _> = std::env::vars_os().collect();
-        for name in ours
-            .keys()
-            .filter(|name| name.to_string_lossy().starts_with("COUNTERSIGN_"))
-        {
-            command.env_remove(name);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("COUNTERSIGN_") {
+                command.env_remove(name);
+            }
         }
         command
     }
@@ -219,11 +219,7 @@ impl DemoSetup {
             match service.child.try_wait() {
                 Ok(Some(status)) => return Ok(status.success()),
                 Ok(None) if Instant::now() < deadline => std::thread::sleep(POLL),
-                _ => {
-                    let _ = service.child.kill();
-                    let _ = service.child.wait();
-                    return Ok(false);
-                }
+                _ => return Ok(false),
             }
         }
     }
@@ -274,12 +270,10 @@ impl DemoSetup {
     }
 }
 
-impl Drop for DemoSetup {
+impl Drop for Service {
     fn drop(&mut self) {
-        if let Some(service) = &mut self.service {
-            let _ = service.child.kill();
-            let _ = service.child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -298,6 +292,12 @@ pub fn until<T>(
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// Returns the id of the receipt of an ended run.
+pub fn receipt(ended: &ProposalView) -> CommandResult<&ReceiptId> {
+    let receipt = ended.receipt.as_ref();
+    receipt.ok_or_else(|| broken("the run has no receipt"))
 }
 
 pub fn text(value: &Value) -> &str {

@@ -28,11 +28,12 @@ pub fn host(wanted: Level) -> (Vec<DoctorFinding>, Option<HostTrial>) {
         }
     };
     let HostTrial { sandbox, scratch } = &trial;
-    let tried = attempts::make(sandbox, &attempts::strongest(sandbox), scratch.path());
+    let tried = attempts::make(sandbox, &attempts::strongest(sandbox), scratch.path())
+        .map_err(|error| error.to_string());
     let probe = sandbox.probe();
     let mut lines = Vec::new();
     for state in &probe.layers {
-        let what = format!("layer {}", state.layer.word());
+        let what = format!("layer {}", state.layer);
         lines.push(match &state.missing {
             None => ok(what, "held"),
             Some(missing) => {
@@ -49,9 +50,8 @@ pub fn host(wanted: Level) -> (Vec<DoctorFinding>, Option<HostTrial>) {
     let says = match level {
         Level::Strict => "strict".to_owned(),
         other => format!(
-            "{}; a boundary of level strict does not serve on this host, a boundary of level best-effort serves and \
-             reports the missing layers",
-            other.word()
+            "{other}; a boundary of level strict does not serve on this host, a boundary of level best-effort serves and \
+             reports the missing layers"
         ),
     };
     lines.push(if wanted == Level::Strict && level != Level::Strict {
@@ -141,13 +141,13 @@ pub fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> DoctorFi
         ", ",
     );
     let mut says = format!("{made} made by a real step");
-    says.push_str(&if got.is_empty() {
+    says += &if got.is_empty() {
         ", all held".to_owned()
     } else {
         format!("; the step could: {got}")
-    });
+    };
     if !not_made.is_empty() {
-        says.push_str(&format!("; not made: {not_made}"));
+        says += &format!("; not made: {not_made}");
     }
     match (got.is_empty(), not_made.is_empty()) {
         (true, true) => ok(what, says),
@@ -195,12 +195,7 @@ impl DoctorFinding {
         let mut row = format!("{head}  {}\n", says.as_str());
         if let Some(fix) = &self.fix {
             let fix = PrintableText::message(fix);
-            row.push_str(&format!(
-                "{:width$}  {}\n",
-                "",
-                fix.as_str(),
-                width = head.len()
-            ));
+            row += &format!("{:width$}  {}\n", "", fix.as_str(), width = head.len());
         }
         row
     }
@@ -231,6 +226,14 @@ pub fn fix(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
     found(FindingResult::Fix, what, says)
 }
 
+/// Returns a finding for each of these problems.
+pub fn fixes<S: Into<String>>(
+    what: &str,
+    problems: impl IntoIterator<Item = S>,
+) -> impl Iterator<Item = DoctorFinding> {
+    problems.into_iter().map(move |says| fix(what, says))
+}
+
 pub fn pass(says: impl Into<String>) -> DoctorFinding {
     ok("", says)
 }
@@ -257,8 +260,7 @@ pub fn unread(boundary: &InspectedBoundary<'_>, problems: &[FileProblem]) -> Vec
 pub fn lines(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let what = "nodes";
     let late = LateReceipts::new(boundary.config.late_receipts()).note();
-    let late = late.map(|note| fix("late receipts", note));
-    let mut lines: Vec<DoctorFinding> = late.into_iter().collect();
+    let mut lines: Vec<DoctorFinding> = fixes("late receipts", late).collect();
     let (Some(report), Some(me)) = (&boundary.nodes, boundary.config.database.node()) else {
         return lines;
     };
@@ -269,9 +271,8 @@ pub fn lines(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
             ConsumeStop::ClocksDiffer { seconds }.to_string(),
         ));
     }
-    lines.extend(report.hanging.iter().map(|hangs| fix(what, hangs.clone())));
-    let silent = report.nodes.iter().filter_map(silence);
-    lines.extend(silent.map(|silent| fix(what, silent)));
+    lines.extend(fixes(what, &report.hanging));
+    lines.extend(fixes(what, report.nodes.iter().filter_map(silence)));
     let nodes = report.nodes.iter();
     let mut all = joined(
         nodes

@@ -31,7 +31,7 @@ pub fn isolation(config: &Config, is_sound: bool) -> Vec<DoctorFinding> {
     let level = match config.sandbox.level {
         Level::Strict => is_sound.then(|| pass("runs have the sandbox level strict")),
         configured => Some(fail(
-            format!("the configured sandbox level is {}", configured.word()),
+            format!("the configured sandbox level is {configured}"),
             "set `level = \"strict\"` in [sandbox] of countersign.toml",
         )),
     };

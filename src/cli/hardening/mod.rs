@@ -103,7 +103,7 @@ pub fn text(points: &[HardeningPoint]) -> String {
     for point in points {
         let mut head = format!("{:>2}  {:<width$}", point.number, point.point);
         for finding in &point.findings {
-            text.push_str(&finding.row(&format!("{head}  {:<5}", finding.result.word())));
+            text += &finding.row(&format!("{head}  {:<5}", finding.result.word()));
             head = " ".repeat(head.len());
         }
     }

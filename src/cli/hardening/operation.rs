@@ -257,7 +257,7 @@ pub fn certificate(config: &Config) -> Vec<DoctorFinding> {
         // `doctor` reports the problems.
         Err(_) => Vec::new(),
         Ok(pair) => {
-            let valid = pair.valid();
+            let valid = pair.valid;
             let end = valid.not_after;
             let (left, whole) = (
                 end.unix() - now.unix(),

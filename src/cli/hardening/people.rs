@@ -75,7 +75,7 @@ fn flaws_of(row: &Token, boundary: &InspectedBoundary<'_>) -> Option<DoctorFindi
         let scopes: String = token
             .scopes
             .iter()
-            .map(|scope| format!(" --scope {}", scope.word()))
+            .map(|scope| format!(" --scope {scope}"))
             .collect();
         let limits = if proposes {
             " --owner NAME --step 'PATTERN'"

@@ -18,7 +18,8 @@ use crate::{
     node::{config::template, places::directory, rosters},
 };
 use client::{
-    CommandFailure, CommandResult, Home, Terminal, own_program, read_bounded, write_secret_key,
+    CommandFailure, CommandResult, Home, Terminal, fail_usage, own_program, read_bounded,
+    write_secret_key,
 };
 use documents::{
     BoundaryName, MAX_KEY_FILE_BYTES, Name, SecretKey, SshKey, joined, public_key_line,
@@ -102,9 +103,9 @@ fn name(args: &Args, terminal: &Terminal) -> CommandResult<BoundaryName> {
         return Ok(own);
     }
     if !std::io::stdin().is_terminal() {
-        return Err(CommandFailure::usage(
+        return fail_usage(
             "there is no terminal for the question: give --name NAME, or --yes to take the host name",
-        ));
+        );
     }
     let answer = terminal.ask(
         &format!("The boundary's name, which every receipt contains [{own}]:"),
@@ -197,10 +198,10 @@ pub fn make(
         ", ",
     );
     if !there.is_empty() {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{there} already exists in {} and is not replaced: choose another directory",
             dir.display()
-        )));
+        ));
     }
     make_directory(dir, 0o755)?;
     make_directory(&dir.join("boundary"), 0o700)?;
@@ -241,13 +242,13 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     let file = format!("{}.json", name.as_str().replace('/', "-"));
     let mut text = format!("The boundary {name} is set up in {here}:\n");
     for file in made {
-        text.push_str(&format!("  {file}\n"));
+        text += &format!("  {file}\n");
     }
-    text.push_str("\nNext:\n");
+    text += "\nNext:\n";
     let mut number = 0;
     let mut step = |words: &str| {
         number += 1;
-        text.push_str(&format!("  {number}. {words}\n"));
+        text += &format!("  {number}. {words}\n");
     };
     if approvers.is_empty() {
         step(&format!(

@@ -11,14 +11,17 @@ use std::{
 
 use serde_json::json;
 
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, aligned, read_bounded};
+use client::{
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, aligned, fail_usage,
+    read_bounded, with_header,
+};
 use documents::Program;
 use reading::{
     Builtins, DecisionPlace, Flags, ProgramOrigin, ReadLimit, RegisteredStep, Registry, Ruling,
     RunbookPath, decide_file, is_listed_by_policy, is_read, resolve_path,
 };
 use workbench::{
-    FoundPolicy, JudgedScript, Project, ScriptAnswer, heading, heads, how_to_write_a_step,
+    FoundPolicy, HEADS, JudgedScript, Project, ScriptAnswer, heading, how_to_write_a_step,
     not_understood, real_program, to_json, word_of, worst,
 };
 
@@ -134,11 +137,11 @@ impl PolicyAtHand {
         };
         let ending = file.extension().and_then(|ending| ending.to_str());
         if let Some("yaml" | "yml") = ending {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "{} is no script: name a script or a runbook; `countersign policy show --policy {}` shows the rules of a policy",
                 PrintableText::text(&shown),
                 PrintableText::text(&shown)
-            )));
+            ));
         }
         if matches!(ending, Some("md" | "mdx")) {
             return Ok(steps_of(file)?
@@ -188,11 +191,11 @@ pub fn steps_of(file: &Path) -> CommandResult<Vec<Arc<RegisteredStep>>> {
         .unwrap_or_default();
     let found = Registry::of_file(file, name, &shown)?;
     if found.steps.is_empty() {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{} contains no step: {}",
             PrintableText::text(&shown),
             how_to_write_a_step(name)
-        )));
+        ));
     }
     Ok(found.steps)
 }
@@ -327,9 +330,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         if one.decision.decided.is_empty() {
             terminal.line("  it starts no command")?;
         } else {
-            let rows: Vec<_> = std::iter::once(heads())
-                .chain(one.decision.decided.iter().map(|decided| one.row(decided)))
-                .collect();
+            let decided = one.decision.decided.iter();
+            let rows = with_header(HEADS, decided.map(|decided| one.row(decided)));
             terminal.put(aligned(&rows))?;
         }
         if let Some(programs) = &one.programs {
@@ -382,7 +384,5 @@ fn by_origin(programs: &BTreeMap<Program, ProgramOrigin>) -> Vec<[String; 2]> {
     let rows = rows
         .into_iter()
         .map(|((_, origin), names)| [origin, names.join(", ")]);
-    std::iter::once(["ORIGIN", "PROGRAMS"].map(str::to_owned))
-        .chain(rows)
-        .collect()
+    with_header(["ORIGIN", "PROGRAMS"], rows)
 }

@@ -1,5 +1,5 @@
 //! The `policy` command shows how policy decides about a script, and shows the rules of policy.
-pub(crate) mod answers;
+pub mod answers;
 mod show;
 
 use client::{CommandResult, Terminal};

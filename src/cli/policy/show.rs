@@ -1,11 +1,12 @@
 //! The `policy show` command prints the rules in force with their sources.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{PolicyOptions, is_interpreter};
-use client::{CommandResult, Exit, LineTone, Screen, Terminal, aligned};
+use client::{CommandResult, Exit, LineTone, Screen, Terminal, aligned, with_header};
 use documents::{PermissionKind, Program, joined};
-use reading::{ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED};
+use reading::{ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, WithOrigin};
 use sandbox::always_readable;
 use workbench::Project;
 
@@ -48,12 +49,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let readable: Vec<String> = always_readable()
         .map(|path| path.display().to_string())
         .collect();
-    let sourced =
-        |value: Value, origin: &RuleOrigin| json!({"value": value, "origin": origin.to_string()});
-    let standing = ruling.standing.as_ref();
-    let standing = standing.map(|rule| sourced(json!(rule.value), &rule.origin));
-    let emergency = ruling.emergency.as_ref();
-    let emergency = emergency.map(|rule| sourced(json!(rule.value), &rule.origin));
+    let (mode, origin) = (ruling.mode.value.word(), &ruling.mode.origin);
+    let standing = ruling.standing.as_ref().map(sourced);
+    let emergency = ruling.emergency.as_ref().map(sourced);
     if terminal.json {
         let rules: Vec<Value> = entries
             .iter()
@@ -61,18 +59,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
                 json!({"type": kind, "list": side, "pattern": entry.listed.text(), "origin": entry.origin.to_string()})
             })
             .collect();
-        let program_mode = ruling.program_mode.as_ref();
-        let program_mode = program_mode.map(|mode| sourced(json!(mode.value), &mode.origin));
         let entry = |(name, origin): (&Program, &RuleOrigin)| json!({"name": name, "origin": origin.to_string()});
         let allowed: Vec<Value> = ruling.programs.iter().map(entry).collect();
         terminal.object(json!({
             "policy": held.found.file,
             "digest": held.found.file.as_ref().map(|_| held.found.policy.digest()),
-                        "mode": sourced(ruling.mode.value.word().into(), &ruling.mode.origin),
-            "approvals": ruling.approvals.as_ref().map(|rule| sourced(json!(rule.value), &rule.origin)),
+            "mode": {"value": mode, "origin": origin.to_string()},
+            "approvals": ruling.approvals.as_ref().map(sourced),
             "standing": standing,
             "emergency": emergency,
-                        "programs": {"mode": program_mode, "allow": allowed},
+            "programs": {"mode": ruling.program_mode.as_ref().map(sourced), "allow": allowed},
             "rules": rules,
             "trusted_directories": TRUSTED,
             "always_readable": readable,
@@ -89,7 +85,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     if held.found.file.is_some() {
         fields.push(("digest", held.found.policy.digest().to_string()));
     }
-    let (mode, origin) = (ruling.mode.value.word(), &ruling.mode.origin);
     fields.push(("mode", format!("{mode}, {origin}")));
     if let Some(rule) = &ruling.approvals {
         let each = if rule.value.each == Some(true) {
@@ -116,7 +111,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         fields.push(("limit", text));
     }
     if let Some(rule) = &ruling.proc {
-        fields.push(("proc", format!("{}, {}", rule.value.word(), rule.origin)));
+        fields.push(("proc", format!("{}, {}", rule.value, rule.origin)));
     }
     fields.extend(
         programs_lines(ruling)
@@ -130,15 +125,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     }
     screen.heading("Rules");
     terminal.show(&screen)?;
-    let mut rows = vec![["KIND", "LIST", "PATTERN", "ORIGIN"].map(str::to_owned)];
-    rows.extend(entries.iter().map(|(kind, side, entry)| {
+    let cells = entries.iter().map(|(kind, side, entry)| {
         [
             (*kind).to_owned(),
             (*side).to_owned(),
             entry.listed.text().to_string(),
             entry.origin.to_string(),
         ]
-    }));
+    });
+    let rows = with_header(["KIND", "LIST", "PATTERN", "ORIGIN"], cells);
     terminal.put(aligned(&rows))?;
     let mut screen = Screen::default();
     screen.heading("How they decide");
@@ -163,6 +158,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     Ok(Exit::Done)
 }
 
+/// Returns a rule and its source as JSON.
+fn sourced<T: Serialize>(rule: &WithOrigin<T>) -> Value {
+    json!({"value": rule.value, "origin": rule.origin.to_string()})
+}
+
 /// Returns a warning for each written rule that allows more than its pattern suggests.
 fn warnings(ruling: &Ruling) -> Vec<String> {
     let mut found = Vec::new();
@@ -171,8 +171,7 @@ fn warnings(ruling: &Ruling) -> Vec<String> {
             let (text, origin) = (entry.listed.text(), &entry.origin);
             if entry.listed.is_everything() {
                 found.push(format!(
-                    "{}.allow {text:?} ({origin}) allows everything that no list denies",
-                    kind.word()
+                    "{kind}.allow {text:?} ({origin}) allows everything that no list denies"
                 ));
             } else if kind == PermissionKind::Run && is_interpreter(text) {
                 found.push(format!(
@@ -190,7 +189,7 @@ fn programs_lines(ruling: &Ruling) -> Vec<String> {
     let mode = ruling
         .program_mode
         .iter()
-        .map(|mode| format!("{}, {}", mode.value.word(), mode.origin));
+        .map(|mode| format!("{}, {}", mode.value, mode.origin));
     let mut lines: Vec<String> = mode.collect();
     let mut origins: Vec<(&RuleOrigin, Vec<&str>)> = Vec::new();
     for (name, origin) in &ruling.programs {

@@ -1,5 +1,5 @@
 //! The `registry` command lists the steps of a boundary or of files, and checks files.
-pub(crate) mod from_files;
+pub mod from_files;
 
 use std::path::PathBuf;
 

@@ -12,8 +12,8 @@ use crate::{
     read_policy,
 };
 use client::{
-    CommandFailure, CommandResult, Exit, PrintableText, Terminal, changes, read_bounded,
-    say_standing,
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, changes, fail_usage,
+    read_bounded, say_standing,
 };
 use documents::{
     Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, Roster, SshKey, json as strict,
@@ -42,11 +42,11 @@ pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> 
     let policy = read_policy(&config)?;
     let chain = rosters::chain(&config)?;
     if chain.is_none() && open_store::has_log(&config)? {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "the boundary's log has begun, and {} does not contain version 1 of its roster: start the boundary \
              once, because the start writes the sealed versions to that directory",
             config.rosters.display()
-        )));
+        ));
     }
     let before = chain.as_ref().map(Chain::last);
     let version = before.map_or(1, |before| before.version() + 1);
@@ -64,9 +64,7 @@ pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> 
         DraftCommand::Set(args) => set(&mut edited, args)?,
     }
     if edited == written && !matches!(command, DraftCommand::Set(_)) {
-        return Err(CommandFailure::usage(
-            "the draft has all of this already: nothing was changed",
-        ));
+        return fail_usage("the draft has all of this already: nothing was changed");
     }
     let draft: Roster = strict::typed(&edited).at(&path)?;
     let next = TrustedRoster::from_tables(draft).at(&path)?;
@@ -95,7 +93,7 @@ pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> 
         .as_ref()
         .is_some_and(SuccessionTallies::is_complete);
     if let (true, Some(other)) = (needs_nobody && is_changed, &other) {
-        return Err(CommandFailure::usage(other));
+        return fail_usage(other);
     }
     rosters::write_draft(&config, next.tables())?;
     if terminal.json {
@@ -213,10 +211,7 @@ fn add(draft: &mut Value, args: &AddArgs) -> CommandResult<()> {
         ),
     ] {
         if is_given && args.table != table {
-            return Err(CommandFailure::usage(format!(
-                "the option {option} is for {}",
-                table.word()
-            )));
+            return fail_usage(format!("the option {option} is for {}", table.word()));
         }
     }
     let keys = args.keys.iter().map(|key| key_line(key));
@@ -272,14 +267,12 @@ fn remove(draft: &mut Value, args: &RemoveArgs) -> CommandResult<()> {
     let before = keys.len();
     keys.retain(|line| keyid(line.as_str().unwrap_or_default()).as_ref() != Some(key));
     if keys.len() == before {
-        return Err(CommandFailure::usage(format!(
-            "{name} has no key {key}: nothing was changed"
-        )));
+        return fail_usage(format!("{name} has no key {key}: nothing was changed"));
     }
     if keys.is_empty() {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{key} is the only key of {name}: add another key first, or remove {name} completely"
-        )));
+        ));
     }
     Ok(())
 }
@@ -323,10 +316,10 @@ fn key_line(key: &str) -> CommandResult<String> {
         .map_err(|why| CommandFailure::usage(format!("{}: {why}", shown.as_str())))?;
     // A roster may contain a key that this version cannot verify. `roster show` reports that such a key does not count.
     match SshKey::parse(line) {
-        Err(error) if keyid(line).is_none() => Err(CommandFailure::usage(format!(
+        Err(error) if keyid(line).is_none() => fail_usage(format!(
             "{} contains no public key for a roster: {error}; `countersign key show FILE` prints the line of a key",
             shown.as_str()
-        ))),
+        )),
         _ => Ok(line.to_owned()),
     }
 }
@@ -401,7 +394,7 @@ documents::words! {
 pub fn of_configuration(
     config: &ConfigArgs,
     terminal: &Terminal,
-) -> CommandResult<(TrustedRoster, Envelope)> {
+) -> CommandResult<(Envelope, TrustedRoster)> {
     let config = config.load()?;
     // The sealed roster is in force, even if the files differ. A running boundary reports the version of the sealed
     // roster, and whether the files differ.
@@ -426,26 +419,26 @@ pub fn of_configuration(
         let last = chain.last().version();
         let wanted = in_force.map_or(Some(last), |digest| chain.number_of(&digest));
         let wanted =
-            wanted.and_then(|version| Some((chain.version(version)?, chain.envelope(version)?)));
-        if let Some((roster, envelope)) = wanted {
+            wanted.and_then(|version| Some((chain.envelope(version)?, chain.version(version)?)));
+        if let Some((envelope, roster)) = wanted {
             if in_force.is_none() && roster.version() > 1 {
                 terminal
                     .say("the boundary does not serve: this is the newest signed version, which the next start seals");
             }
-            return Ok((roster, envelope));
+            return Ok((envelope, roster));
         }
     }
     if let Some(digest) = in_force {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "the roster in force is {digest}, and no file in {} contains it: start the boundary again, because the \
              start writes the sealed versions there",
             config.rosters.display()
-        )));
+        ));
     }
     let policy = read_policy(&config)?;
     let first = rosters::newest(&config, Some(&policy))?;
     Ok((
-        first.last().clone(),
         Envelope::new(first.last().payload(), Vec::new()),
+        first.last().clone(),
     ))
 }

@@ -3,9 +3,7 @@
 pub mod draft;
 
 use crate::ConfigArgs;
-use client::{
-    CommandResult, GlobalOptions, ShowArgs, SigningCommand, Terminal, read_version, show,
-};
+use client::{CommandResult, GlobalOptions, ShowArgs, SigningCommand, Terminal, show};
 
 /// Show the roster, or draft, sign and merge its next version.
 #[derive(clap::Args)]
@@ -13,6 +11,7 @@ use client::{
   countersign roster show
   countersign roster show --json > roster.json       # the file for --roster of verifiers
   countersign roster show --allowed-signers          # for ssh-keygen -Y verify -n countersign
+  countersign roster show --bundle run.bundle.json --version 3 --json    # one version of a bundle
   countersign roster add approver dave --key dave.pub --group ops
   countersign roster remove approver bob
   countersign roster add boundary prod --key boundary/key-2.pub
@@ -53,11 +52,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let Args { config, command } = args;
     match command {
         Command::Show(args) => {
-            let (roster, envelope) = match &args.file {
-                Some(file) => {
-                    let (envelope, roster, _) = read_version(file)?;
-                    (roster, envelope)
-                }
+            let (envelope, roster) = match args.read()? {
+                Some(named) => named,
                 None => draft::of_configuration(config, terminal)?,
             };
             show::print(&roster, &envelope, args.allowed_signers, terminal)

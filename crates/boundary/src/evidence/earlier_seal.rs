@@ -8,10 +8,10 @@ use verdict::Chain;
 
 /// Parts of a seal that is no longer in force, for the bundles of runs under this seal.
 pub struct Earlier {
-    pub(super) index: u64,
-    pub(super) seal: Seal,
+    pub index: u64,
+    pub seal: Seal,
     pub bundled: BundleShare,
-    pub(super) manifest: Vec<RegistryLeaf>,
+    pub manifest: Vec<RegistryLeaf>,
 }
 
 /// Returns the parts of an earlier seal that bundles share.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Caller, Evidence, evidence::RUNS_OF_OUTPUT, manifest_of, proposals::span};
+use crate::{Caller, Evidence, evidence::RUNS_OF_OUTPUT, fail, manifest_of, proposals::span};
 use crossing::{Refusal, RequestResult, fault, receipt_of, refuse};
 use documents::{Blake3Digest, BlobDigest, Code, TilePath, TlogProof, merkle};
 use store::{Ledger, Proposal};
@@ -21,7 +21,7 @@ impl Evidence {
     }
 
     /// Returns the length of an output and the log that contains a run with this output.
-    pub(super) fn output_in(
+    pub fn output_in(
         &self,
         caller: &Caller,
         digest: &Blake3Digest,
@@ -52,19 +52,19 @@ impl Evidence {
         }
         match gone {
             Some((ledger, row)) => Err(self.gone_output(ledger, &row, digest)?.into()),
-            None => Err(refuse(
+            None => fail(
                 Code::NotFound,
                 format!(
                     "there is no output {digest}, or this caller has no access \
                      to the output"
                 ),
-            )),
+            ),
         }
     }
 
     /// Returns the refusal for an output that is no longer stored. The refusal contains the facts about the output that
     /// the receipt states.
-    pub(super) fn gone_output(
+    pub fn gone_output(
         &self,
         ledger: &Ledger,
         row: &Proposal,
@@ -209,7 +209,7 @@ impl Evidence {
     }
 
     /// Returns true if a step that the caller may see has a file with this digest.
-    pub(super) fn has_file(&self, caller: &Caller, digest: &BlobDigest) -> bool {
+    pub fn has_file(&self, caller: &Caller, digest: &BlobDigest) -> bool {
         let sealed = self.crossing.state();
         sealed.registry.steps().any(|step| {
             step.definition

@@ -11,6 +11,7 @@ use axum::http::{
     header::{AUTHORIZATION, HOST, ORIGIN},
 };
 
+use crate::fail;
 use crossing::{RequestResult, refuse};
 use documents::Code;
 
@@ -41,10 +42,10 @@ impl Hosts {
             .authority()
             .is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host))
         {
-            return Err(refuse(
+            return fail(
                 Code::Forbidden,
                 "the request's target and its Host header differ",
-            ));
+            );
         }
         if !self.is_ours(host) {
             let port = self.bound.port();
@@ -53,7 +54,7 @@ impl Hosts {
                  a tunnel (ssh -L {port}:localhost:{port}), use localhost:{port}; for another name, the operator must \
                  add the name to `hosts` in countersign.toml and restart the service"
             );
-            return Err(refuse(Code::Forbidden, &detail));
+            return fail(Code::Forbidden, &detail);
         }
         match only(headers, &ORIGIN)? {
             None => Ok(()),
@@ -64,10 +65,10 @@ impl Hosts {
                 if from.is_some_and(|from| from.eq_ignore_ascii_case(host)) {
                     Ok(())
                 } else {
-                    Err(refuse(
+                    fail(
                         Code::Forbidden,
                         "pages of other origins may not call this service",
-                    ))
+                    )
                 }
             }
         }
@@ -128,10 +129,10 @@ pub fn bearer(headers: &HeaderMap) -> RequestResult<Option<&str>> {
         {
             Ok(Some(token.trim()))
         }
-        _ => Err(refuse(
+        _ => fail(
             Code::Unauthenticated,
             "expected `Authorization: Bearer cst_...`",
-        )),
+        ),
     }
 }
 
@@ -142,10 +143,7 @@ pub fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> RequestResult<Opti
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(refuse(
-            Code::Malformed,
-            format!("the header {name} occurs twice"),
-        ));
+        return fail(Code::Malformed, format!("the header {name} occurs twice"));
     }
     value.to_str().map(Some).map_err(|_| {
         refuse(

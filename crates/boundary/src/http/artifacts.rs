@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    BodyShape, Field, HandlerResult, OCTETS, PROPOSAL_ID, Route, RouteCall,
+    BodyShape, Field, HandlerResult, OCTETS, PROPOSAL_ID, Route, RouteCall, Verb,
     http::{
         call::answer,
         operation::{field, ok, reply},
@@ -35,7 +35,8 @@ pub static ROUTES: &[Route] = &[
         segments: &[DIGEST],
         body: Some(BodyShape::Bytes),
         replies: &[ok::<StoredArtifact>("the file is stored")],
-        ..Route::put("/v1/artifacts/{digest}", "put_artifact", &put)
+        verb: Verb::Put,
+        ..Route::get("/v1/artifacts/{digest}", "put_artifact", &put)
     },
     Route {
         summary: "A file that the run of a proposal gets: an uploaded file, or the output of the plan",

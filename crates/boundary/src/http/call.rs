@@ -23,11 +23,11 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::{
-    App, Boundary, Caller, Field, JSON, RouteAccess,
+    App, Boundary, Caller, Field, JSON, RouteAccess, fail, fail_at,
     http::{
         access::{bearer, looks_secret, only},
         app::PeerAddress,
-        limit::{FAILED_AUTHENTICATION, RateKey},
+        limit::{FAILED_AUTHENTICATION, RateKey, Shortage},
         problem::unreadable,
     },
 };
@@ -101,17 +101,17 @@ impl RouteCall {
             bearer(request.headers())?
         };
         let caller = match bearer {
-            None if access == RouteAccess::Probe => Caller::anonymous(),
+            None if access == RouteAccess::Probe => Caller::default(),
             // A missing token is reported before the rate limit is checked. So a client with a key learns that it must
             // answer a challenge, even if other clients with the same address have exceeded the rate limit.
             None if access == RouteAccess::Known => {
                 let detail = "this call needs `Authorization: Bearer cst_...`: ask an operator for a token, or \
                      answer a challenge with a key of the roster";
-                return Err(refuse(Code::Unauthenticated, detail));
+                return fail(Code::Unauthenticated, detail);
             }
             None => {
                 charge(RateKey::Peer(peer))?;
-                Caller::anonymous()
+                Caller::default()
             }
             // Failed attempts of other clients with the same address must not delay a caller with a valid token.
             Some(bearer) => match app.boundary.admission.authenticate(bearer) {
@@ -253,13 +253,13 @@ impl RouteCall {
             Ok(())
         });
         arrived.await.unwrap_or_else(|_| {
-            Err(refuse(
+            fail(
                 Code::Malformed,
                 format!(
                     "the body did not arrive within {} s: send the whole body again",
                     deadline.as_secs()
                 ),
-            ))
+            )
         })
     }
 
@@ -287,17 +287,20 @@ impl RouteCall {
     /// charges a key after the verification.
     pub fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> RequestResult {
         if signatures.is_empty() {
-            let refusal = Refusal::new(Code::Malformed, "there is no signature");
-            return Err(refusal.at("/signatures", "expected at least one").into());
+            return fail_at(
+                Code::Malformed,
+                "there is no signature",
+                "/signatures",
+                "expected at least one",
+            );
         }
         if signatures.len() > MAX_SIGNATURES {
-            let refusal = Refusal::new(
+            return fail_at(
                 Code::TooLarge,
                 format!("at most {MAX_SIGNATURES} signatures fit in one call"),
+                "/signatures",
+                format!("{} signatures", signatures.len()),
             );
-            return Err(refusal
-                .at("/signatures", format!("{} signatures", signatures.len()))
-                .into());
         }
         self.app
             .limits
@@ -322,9 +325,9 @@ impl RouteCall {
     /// Charges the caller for a failed authentication. The charge is for the bearer token, if the call has one, or else
     /// for the address.
     pub fn charge_failure(&self) -> RequestResult {
-        self.app
-            .limits
-            .penalize(self.payer(), FAILED_AUTHENTICATION, Instant::now())
+        let (limits, now) = (&self.app.limits, Instant::now());
+        // Otherwise a caller with a nearly empty bucket could fail without a penalty.
+        limits.withdraw(self.payer(), FAILED_AUTHENTICATION, now, Shortage::Owed)
     }
 
     /// Charges an issuer for an ID token that fits a token. An ID token that does not fit costs the issuer nothing,
@@ -485,15 +488,12 @@ fn parse_query(
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (Some(key), Some(value)) = (percent_decode(key), percent_decode(value)) else {
-            return Err(refuse(
-                Code::Malformed,
-                "the query is not percent-encoded UTF-8",
-            ));
+            return fail(Code::Malformed, "the query is not percent-encoded UTF-8");
         };
         if looks_secret(&key, &value) {
             let detail = "a bearer is accepted only in `Authorization`: this bearer is now in a URL, and so in logs \
                  and histories: ask an operator to revoke the token";
-            return Err(refuse(Code::Malformed, detail));
+            return fail(Code::Malformed, detail);
         }
         let Some(field) = fields.iter().find(|field| field.name == key) else {
             let known = joined(fields.iter().map(|field| field.name), ", ");
@@ -502,19 +502,16 @@ fn parse_query(
             } else {
                 known
             };
-            return Err(refuse(
+            return fail(
                 Code::Malformed,
                 format!(
                     "this path does not know the parameter ?{key}=; known: \
                  {known}"
                 ),
-            ));
+            );
         };
         if found.iter().any(|(name, _)| *name == field.name) {
-            return Err(refuse(
-                Code::Malformed,
-                format!("?{}= stands twice", field.name),
-            ));
+            return fail(Code::Malformed, format!("?{}= stands twice", field.name));
         }
         found.push((field.name, value));
     }

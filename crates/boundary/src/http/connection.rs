@@ -557,7 +557,7 @@ mod tests {
                 None,
                 reply,
                 most,
-                &Metrics::new(),
+                &Metrics::default(),
                 &phase,
                 stopped,
             )

@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     App, HandlerResult, Phase, RouteCall,
     events::Events,
+    fail,
     http::{access::only, call::bytes},
 };
 use crossing::{Refusal, RequestResult, Stopped, refuse};
@@ -134,21 +135,21 @@ impl EventFormat {
     pub fn of(call: &RouteCall) -> RequestResult<Self> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
-            (None, _) => Err(refuse(
+            (None, _) => fail(
                 Code::Malformed,
                 format!(
                     "events come as {SSE} or {NDJSON}: accept one of these \
                  types"
                 ),
-            )),
+            ),
             (Some(true), None) => Ok(Self::Lines),
             (Some(true), Some("simple")) => Ok(Self::Simple),
-            (Some(true), Some(_)) => Err(refuse(Code::Malformed, "?shape= accepts only `simple`")),
+            (Some(true), Some(_)) => fail(Code::Malformed, "?shape= accepts only `simple`"),
             (Some(false), None) => Ok(Self::Sse),
-            (Some(false), Some(_)) => Err(refuse(
+            (Some(false), Some(_)) => fail(
                 Code::Malformed,
                 format!("?shape= is only for lines: ask with `Accept: {NDJSON}`"),
-            )),
+            ),
         }
     }
 }
@@ -198,10 +199,7 @@ fn accepted(headers: &HeaderMap) -> RequestResult<String> {
     match values {
         Ok(values) if values.is_empty() => Ok("*/*".to_owned()),
         Ok(values) => Ok(values.join(",")),
-        Err(_) => Err(refuse(
-            Code::Malformed,
-            "the header accept is not plain text",
-        )),
+        Err(_) => fail(Code::Malformed, "the header accept is not plain text"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The route for the events of the whole boundary.
 
 use crate::{
-    HandlerResult, NDJSON, Route, RouteCall, SSE,
+    HandlerResult, NDJSON, Route, RouteCall, SSE, fail,
     feed::Feed,
     http::{
         events::{
@@ -74,7 +74,7 @@ async fn events(call: RouteCall) -> HandlerResult {
     let for_me = match call.raw_query("for") {
         None => false,
         Some("me") => true,
-        Some(_) => return Err(refuse(Code::Malformed, "?for= accepts only `me`")),
+        Some(_) => return fail(Code::Malformed, "?for= accepts only `me`"),
     };
     let place = reader_place(&call)?;
     let feed = call

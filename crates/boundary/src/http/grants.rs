@@ -3,13 +3,13 @@
 use axum::http::StatusCode;
 
 use crate::{
-    Field, HandlerResult, Reply, Route, RouteAccess, RouteCall,
+    Field, HandlerResult, Reply, Route, RouteAccess, RouteCall, fail,
     http::{
         call::{answer, answer_with},
         operation::{field, json, ok},
     },
 };
-use crossing::refuse;
+
 use documents::{Code, GrantId};
 use wire::{GrantList, GrantRequest, GrantView, Signatures};
 
@@ -106,10 +106,10 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
             .await?
         }
         _ => {
-            return Err(refuse(
+            return fail(
                 Code::Malformed,
                 "send exactly one of `draft` and `envelope`",
-            ));
+            );
         }
     };
     answer_with(StatusCode::CREATED, &view)

@@ -78,7 +78,7 @@ pub enum RateKey<'a> {
 
 /// What happens to a bucket that has not enough calls.
 #[derive(PartialEq)]
-enum Shortage {
+pub enum Shortage {
     /// The bucket stays as it is.
     Refused,
     /// The caller's next calls pay the missing amount, which is at most the cost of this call.
@@ -112,13 +112,8 @@ impl RateLimiter {
         self.withdraw(payer, cost, now, Shortage::Refused)
     }
 
-    /// Like [`charge`](Self::charge), but a caller whose bucket has not enough calls owes the rest. Otherwise a caller
-    /// with a nearly empty bucket could fail without a penalty.
-    pub fn penalize(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> RequestResult {
-        self.withdraw(payer, cost, now, Shortage::Owed)
-    }
-
-    fn withdraw(
+    /// Takes `cost` from the caller's bucket. `shortage` states what happens if the bucket has not enough calls.
+    pub fn withdraw(
         &self,
         payer: RateKey<'_>,
         cost: u32,

@@ -25,7 +25,7 @@ use tower::Service as _;
 
 use crate::{
     App, BodyShape, HandlerResult, MAX_BODY_BYTES, RequestSummary, Route, RouteAccess, RouteCall,
-    SSE,
+    SSE, fail,
     http::{
         app::PeerAddress,
         call::AlreadyCharged,
@@ -33,7 +33,7 @@ use crate::{
         problem::refused,
     },
 };
-use crossing::{Stopped, fault, refuse};
+use crossing::{Stopped, fault};
 use documents::{Code, MAX_BUNDLE_BYTES};
 use wire::{
     ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi, McpServer, ToolCalls,
@@ -74,10 +74,10 @@ pub static ROUTES: &[Route] = &[Route {
 }];
 
 async fn off(_: RouteCall) -> HandlerResult {
-    Err(refuse(
+    fail(
         Code::NotFound,
         "MCP is off: the operator can set `mcp = true` in countersign.toml",
-    ))
+    )
 }
 
 /// Function that handles a request of a peer like a request from the network.

@@ -106,7 +106,7 @@ fn plain_enum(schema: &mut Schema) {
         .to_owned();
     for (word, choice) in words.iter().zip(choices) {
         let meaning = choice["description"].as_str().unwrap_or_default();
-        text.push_str(&format!("\n- `{word}`: {meaning}"));
+        text += &format!("\n- `{word}`: {meaning}");
     }
     let words = Value::from(words);
     schema.remove("oneOf");

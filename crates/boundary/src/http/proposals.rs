@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     BodyShape, Field, HandlerResult, NDJSON, Phase, Reply, Route, RouteAccess, RouteCall, SSE,
+    fail, fail_at,
     http::{
         call::{answer, answer_with},
         events::{events, waiting},
@@ -14,7 +15,7 @@ use crate::{
         problem::unreadable,
     },
 };
-use crossing::{Refusal, RequestResult, refuse};
+use crossing::{RequestResult, refuse};
 use documents::{Code, Name, ProposalId, ProposalIdEnding, json};
 use store::{ProposalPlace, ProposalQuery};
 use wire::{Event, ProposalList, ProposalStatus, ProposalView, Propose, Signatures};
@@ -215,17 +216,15 @@ async fn list(call: RouteCall) -> HandlerResult {
         .map_or(Ok(PAGE), str::parse)
         .unwrap_or_default();
     if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(refuse(
+        return fail(
             Code::Malformed,
             format!("?limit=: expected 1 to {MAX_PAGE}"),
-        ));
+        );
     }
     let before = call.raw_query("cursor").map(list_place);
     if before == Some(None) {
         let why = "the cursor is not from an answer of this boundary: leave the cursor out";
-        return Err(Refusal::new(Code::Malformed, why)
-            .at("/cursor", "unknown")
-            .into());
+        return fail_at(Code::Malformed, why, "/cursor", "unknown");
     }
     let all = call.query("all")?.unwrap_or(false);
     let query = ProposalQuery {
@@ -265,10 +264,10 @@ async fn proposal(call: RouteCall) -> HandlerResult {
 fn parse_wait(text: &str) -> RequestResult<Duration> {
     let digits = text.strip_suffix('s').unwrap_or(text);
     if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|c| c.is_ascii_digit()) {
-        return Err(refuse(
+        return fail(
             Code::Malformed,
             "?wait=: expected whole seconds, such as 55s",
-        ));
+        );
     }
     Ok(digits
         .parse()

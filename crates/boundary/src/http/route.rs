@@ -64,15 +64,15 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route for callers with a bearer token. Each entry of the table sets the fields in which it differs.
-    const fn new(
-        verb: Verb,
+    /// A route of the method GET for callers with a bearer token. Each entry of the table sets the fields in which it
+    /// differs.
+    pub(super) const fn get(
         path: &'static str,
         name: &'static str,
         handler: &'static dyn Handler,
     ) -> Self {
         Self {
-            verb,
+            verb: Verb::Get,
             path,
             name,
             summary: "",
@@ -88,28 +88,15 @@ impl Route {
         }
     }
 
-    pub(super) const fn get(
-        path: &'static str,
-        name: &'static str,
-        handler: &'static dyn Handler,
-    ) -> Self {
-        Self::new(Verb::Get, path, name, handler)
-    }
-
-    pub(super) const fn put(
-        path: &'static str,
-        name: &'static str,
-        handler: &'static dyn Handler,
-    ) -> Self {
-        Self::new(Verb::Put, path, name, handler)
-    }
-
     pub(super) const fn post(
         path: &'static str,
         name: &'static str,
         handler: &'static dyn Handler,
     ) -> Self {
-        Self::new(Verb::Post, path, name, handler)
+        Self {
+            verb: Verb::Post,
+            ..Self::get(path, name, handler)
+        }
     }
 }
 

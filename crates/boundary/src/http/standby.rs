@@ -56,7 +56,7 @@ pub async fn serve(
     let reply = move |_, request: Request<Incoming>| {
         let mut reason = locked(&why).clone();
         if let Some(nodes) = nodes.as_ref().filter(|_| request.uri().path() == "/ready") {
-            reason.why.push_str(&nodes.summary());
+            reason.why += &nodes.summary();
         }
         async move { Ok(with_common_headers(reply(&request, &reason))) }
     };

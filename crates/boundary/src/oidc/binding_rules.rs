@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    AdmittedCaller, BoundParameter, IssuerKeys, claim_text,
+    AdmittedCaller, BoundParameter, Caller, IssuerKeys, claim_text,
     oidc::id_token::{SignedClaims, refused},
     some_of,
 };
@@ -12,7 +12,6 @@ use crossing::{Refusal, RequestResult, Sealed, fault};
 use serde_json::Value;
 
 use documents::{ContentDigest, OidcBinding, SealedToken, StepDefinition, StepRef};
-use reading::Pattern;
 use wire::{AdmittedJob, client_config};
 
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
@@ -144,19 +143,12 @@ pub fn check_files(
 /// Returns a sentence for each parameter of `--bind` that some steps of the new token don't have. Each proposal of
 /// these steps would fail.
 pub fn steps_without_parameter(token: &SealedToken, sealed: &Sealed) -> Vec<String> {
-    let patterns: Vec<Pattern> = token
-        .patterns
-        .iter()
-        .filter_map(|text| Pattern::parse(text).ok())
-        .collect();
+    let caller = Caller::of_token(token);
     let mut sentences = Vec::new();
     let bind = token.oidc.iter().flat_map(|binding| &binding.bind);
     for (name, claim) in bind {
         let lacks = |definition: &StepDefinition| {
-            let reference = definition.reference.as_str();
-            let allowed =
-                patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(reference));
-            allowed && definition.params.key(name).is_none()
+            caller.reaches(&definition.reference) && definition.params.key(name).is_none()
         };
         let steps = sealed
             .registry

@@ -21,6 +21,7 @@ use ring::{
 };
 use serde_json::{Map, Value};
 
+use crate::{fail, fail_at};
 use crossing::{Refusal, RequestResult, fault};
 use documents::{Code, SKEW_S, Timestamp, joined, json, locked, sha256};
 use store::IdTokenUse;
@@ -71,7 +72,7 @@ impl IdToken {
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         if text.len() > MAX_ID_TOKEN_BYTES {
             let detail = format!("an ID token may have at most {MAX_ID_TOKEN_BYTES} bytes");
-            return Err(Refusal::new(Code::TooLarge, detail.clone()).at("/id_token", detail));
+            return fail_at(Code::TooLarge, detail.clone(), "/id_token", detail);
         }
         let parts: Vec<&str> = text.split('.').collect();
         let [header, claims, signature] = parts[..] else {
@@ -148,20 +149,20 @@ impl IdToken {
                 self.kid,
                 key.alg()
             );
-            return Err(Refusal::new(
+            return fail(
                 Code::Unauthenticated,
                 format!("the ID token is refused: {why}"),
-            ));
+            );
         }
         match key.verify(self.signed.as_bytes(), &self.signature) {
             Ok(()) => Ok(SignedClaims(&self.claims)),
-            Err(_) => Err(Refusal::new(
+            Err(_) => fail(
                 Code::BadSignature,
                 format!(
                     "the signature of the ID token does not verify with the key {:?} of the issuer",
                     self.kid
                 ),
-            )),
+            ),
         }
     }
 }
@@ -369,10 +370,10 @@ impl IssuerKeys {
     /// Returns `unauthenticated` if there is no such key, or several, or if the key can't be used.
     pub fn key(&self, kid: &str) -> Result<&VerifyingKey, Refusal> {
         let refuse = |why: &str| {
-            Err(Refusal::new(
+            fail(
                 Code::Unauthenticated,
                 format!("the ID token is refused: the header `kid` is {kid:?}, and {why}"),
-            ))
+            )
         };
         let mut found = self.0.iter().filter(|(known, _)| known == kid);
         match (found.next(), found.next()) {
@@ -566,7 +567,8 @@ impl KeyCache {
     }
 }
 
-fn age(at: Timestamp, now: Timestamp) -> i64 {
+/// Returns the seconds since a time, or 0 if the time is in the future.
+pub fn age(at: Timestamp, now: Timestamp) -> i64 {
     (now.unix() - at.unix()).max(0)
 }
 

@@ -1,6 +1,6 @@
 //! What a proposal names besides its step and its parameters: uploaded files, and the receipt of a plan.
 
-use crate::{Caller, Proposals};
+use crate::{Caller, Proposals, fail_at};
 use crossing::{PLAN_ARTIFACT, PlanRun, Refusal, RequestResult};
 use documents::{
     Artifact, Artifacts, Code, Malformed, Name, ParamsDigest, PlanReference, ReceiptId,
@@ -10,7 +10,7 @@ use wire::ProposedArtifact;
 
 impl Proposals {
     /// Returns the artifacts of a proposal, which the proposer must have uploaded.
-    pub(super) fn proposed_artifacts(
+    pub fn proposed_artifacts(
         &self,
         proposer: &Name,
         given: &[ProposedArtifact],
@@ -19,15 +19,15 @@ impl Proposals {
         for (at, one) in given.iter().enumerate() {
             let stored = self.artifacts.size(proposer, &one.digest)?;
             let Some(bytes) = stored else {
-                return Err(Refusal::new(
+                return fail_at(
                     Code::NotFound,
                     format!(
                         "{proposer} has not uploaded {}: upload the file, then propose again",
                         one.digest
                     ),
-                )
-                .at(format!("/artifacts/{at}/digest"), "not stored")
-                .into());
+                    format!("/artifacts/{at}/digest"),
+                    "not stored",
+                );
             };
             if one.name.as_str() == PLAN_ARTIFACT {
                 return Err(Refusal::malformed(
@@ -56,7 +56,7 @@ impl Proposals {
     }
 
     /// Returns the plan of a proposal, whose receipt the caller must be allowed to see.
-    pub(super) fn proposed_plan(
+    pub fn proposed_plan(
         &self,
         caller: &Caller,
         step: &StepDefinition,
@@ -72,17 +72,15 @@ impl Proposals {
                     "{} applies a plan: run {} with the same parameters, then propose with its receipt as `plan`",
                     step.reference, plan.step
                 );
-                return Err(Refusal::new(Code::Malformed, detail)
-                    .at("/plan", "missing")
-                    .into());
+                return fail_at(Code::Malformed, detail, "/plan", "missing");
             }
             (None, Some(_)) => {
-                return Err(Refusal::new(
+                return fail_at(
                     Code::Malformed,
                     format!("{} applies no plan: leave the plan out", step.reference),
-                )
-                .at("/plan", "not used by this step")
-                .into());
+                    "/plan",
+                    "not used by this step",
+                );
             }
         };
         let row = self.visible(caller, &receipt.proposal())?;

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use crate::{
     Caller, Proposals,
-    proposals::{not_found, span, stored_refusal},
+    proposals::{excluded, not_found, span, stored_refusal},
     wrong_state,
 };
 use crossing::{Refusal, RequestResult, Sealed, Stopped, log_about, refusal_of};
 use documents::{Authorization, Code, MAX_WINDOW_S, ProposalId, Statement, Timestamp};
 use store::{Proposal, ProposalStatus, UNSIGNED_KEPT_S};
-use verdict::{ExcludedSigners, Objection, StepInForce, Tokens, check_place, exclusion};
+use verdict::{ExcludedSigners, Objection, StepInForce, check_place};
 
 impl Proposals {
     pub fn payload(&self, id: &ProposalId) -> RequestResult<Vec<u8>> {
@@ -32,7 +32,7 @@ impl Proposals {
     /// window, which began at most [`MAX_WINDOW_S`] earlier. From this time, the boundary can tell whether the proposal may
     /// have been deleted after its retention time. The refusal never states that a proposal existed, because the caller
     /// may not be allowed to know.
-    pub(super) fn missing(&self, id: &ProposalId) -> Refusal {
+    pub fn missing(&self, id: &ProposalId) -> Refusal {
         let end = id.end();
         let signed_kept_s = (self.retention.proposals_s - MAX_WINDOW_S).max(0);
         let kept_s = signed_kept_s.min(UNSIGNED_KEPT_S);
@@ -77,14 +77,13 @@ impl Proposals {
             .signed_step(signed)
             .map_err(|error| about(error.into()))?;
         let _ = verdict::check_step(signed, &held.hashed).map_err(|error| about(error.into()))?;
-        let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());
-        let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
-            .map_err(|error| about(error.into()))?;
+        let excluded = excluded(&signed.proposer, sealed, self.crossing.now())
+            .map_err(|refusal| refusal.about(&signed.proposal))?;
         let held = held.for_run(signed).map_err(|error| about(error.into()))?;
         Ok((held, excluded))
     }
 
-    pub(super) fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> RequestResult {
+    pub fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> RequestResult {
         let refusal = match row.status {
             status if status.waits() && now >= row.core.expires_at => Refusal::new(
                 Code::Expired,

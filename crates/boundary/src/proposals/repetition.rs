@@ -20,7 +20,7 @@ const MOST_NAMED: usize = 4;
 
 impl Proposals {
     /// Returns the digest of everything that people would sign, except the id, the nonce, the times and the reason.
-    pub(super) fn digest_of_run(asked: &Authorization) -> RequestResult<[u8; 32]> {
+    pub fn digest_of_run(asked: &Authorization) -> RequestResult<[u8; 32]> {
         let never = Timestamp::from_unix(0);
         let run = Authorization {
             proposal: ProposalId::new(0, [0; 10]),
@@ -37,7 +37,7 @@ impl Proposals {
     }
 
     /// Returns the earlier proposal that a call repeats.
-    pub(super) fn earlier(&self, new: &NewProposal) -> RequestResult<Option<ProposalId>> {
+    pub fn earlier(&self, new: &NewProposal) -> RequestResult<Option<ProposalId>> {
         let newest = ProposalQuery {
             proposer: Some(new.core.proposer.clone()),
             limit: MOST_COMPARED,
@@ -48,7 +48,7 @@ impl Proposals {
     }
 
     /// Returns the answer to a call that repeats this proposal, and false.
-    pub(super) fn repeated(
+    pub fn repeated(
         &self,
         caller: &Caller,
         id: &ProposalId,
@@ -66,7 +66,7 @@ impl Proposals {
     }
 
     /// Returns the answer to a call that asked for `asked`, and true if the proposal is new.
-    pub(super) fn answer_to(
+    pub fn answer_to(
         &self,
         caller: &Caller,
         result: ProposeResult,

@@ -2,10 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Caller, Proposals, proposals::advance_refused, verified_of};
-use crossing::{
-    CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed, Stopped, refuse,
-};
+use crate::{Caller, Proposals, fail, fail_at, proposals::advance_refused, verified_of};
+use crossing::{CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed, Stopped};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
     InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
@@ -34,9 +32,12 @@ impl Proposals {
         let sealed = self.crossing.state();
         let signed = Signed::<Authorization>::from_parts(&payload, signatures, Base64::Lenient)?;
         if signed.signature_count() == 0 {
-            return Err(Refusal::new(Code::Malformed, "send at least one signature")
-                .at("/signatures", "empty")
-                .into());
+            return fail_at(
+                Code::Malformed,
+                "send at least one signature",
+                "/signatures",
+                "empty",
+            );
         }
         let document = signed
             .verify(|keyid| sealed.statement_key(keyid))
@@ -93,7 +94,7 @@ impl Proposals {
         }
     }
 
-    pub(super) async fn sign_verified(
+    pub async fn sign_verified(
         self: &Arc<Self>,
         row: &Proposal,
         authorization: &Authorization,
@@ -170,7 +171,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `nonce-replayed` if the stored proposal is for another run, and the errors of [`Self::sign`].
-    pub(super) async fn sign_for_token(
+    pub async fn sign_for_token(
         self: &Arc<Self>,
         id: &ProposalId,
         mut asked: Authorization,
@@ -312,12 +313,12 @@ impl Proposals {
         if stored.is_some_and(|row| row.core.digest == AuthorizationDigest::of(&payload)) {
             return Ok(());
         }
-        Err(refuse(
+        fail(
             Code::Forbidden,
             format!(
                 "the token {} has no secret, so only its jobs propose in its name: let a job propose (`countersign propose --oidc`)",
                 signed.proposer
             ),
-        ))
+        )
     }
 }

@@ -1,5 +1,6 @@
 //! The end of the window of a new proposal.
 
+use crate::fail_at;
 use crossing::Refusal;
 use documents::{Code, DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use verdict::StepInForce;
@@ -19,7 +20,7 @@ pub fn end_of_window(
     // A token or a grant that has ended was refused before.
     if latest <= now {
         let why = format!("the session ended at {latest}: create a new session");
-        return Err(Refusal::new(Code::SessionStale, why).at("/session", "has ended"));
+        return fail_at(Code::SessionStale, why, "/session", "has ended");
     }
     if let Some(nonce) = &asked.nonce {
         if asked.expires_in_s.is_some() {
@@ -39,7 +40,7 @@ pub fn end_of_window(
             true => latest.to_string(),
             false => "has ended".to_owned(),
         };
-        return Err(Refusal::new(Code::Malformed, why).at("/nonce", place));
+        return fail_at(Code::Malformed, why, "/nonce", place);
     }
     let of_emergency = held.ruling.emergency.as_ref().filter(|_| asked.emergency);
     let longest = of_emergency.map_or(DEFAULT_WINDOW_S, |rule| {

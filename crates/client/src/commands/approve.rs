@@ -8,11 +8,11 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, MOST_REMARKS,
-    PagerChoice, PrintableText, ProposalReview, ReviewSubject, SignaturePurpose, Signer, Terminal,
-    TrustArgs, boundary_with, check_open,
+    Client, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, MOST_REMARKS, PagerChoice,
+    PrintableText, ProposalReview, ReviewSubject, SignaturePurpose, Signer, Terminal, TrustArgs,
+    boundary_with, check_open,
     commands::{inbox::waiting_proposals, review::check_statement},
-    deny, find_subject, held_up_words,
+    deny, fail_refused, fail_usage, find_subject, held_up_words,
     home::keys,
     is_file, is_grant, myself, now,
     remote::proposals::only_one,
@@ -77,10 +77,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let for_one =
         args.expect.is_some() || args.output.is_some() || names.iter().any(|name| is_file(name));
     if names.len() > 1 && for_one {
-        return Err(CommandFailure::usage(
+        return fail_usage(
             "--yes, --expect, -o and a file are for one proposal, because each of several proposals has its own question: \
              name one ID or FILE",
-        ));
+        );
     }
     let searched = search_names(names, &args.key, global, terminal)?;
     let keys = args.key.find()?;
@@ -138,16 +138,16 @@ fn approve_one(
     };
     let subject = find_subject(own.as_ref().map(ProposalId::as_str).or(name), client)?;
     if matches!(subject, ReviewSubject::File(_)) && args.output.is_none() {
-        return Err(CommandFailure::usage(
+        return fail_usage(
             "a file for the signed envelope is missing: give -o FILE (- is the standard \
          output)",
-        ));
+        );
     }
     if matches!(subject, ReviewSubject::Proposal(_)) && args.output.is_some() {
-        return Err(CommandFailure::usage(
+        return fail_usage(
             "-o is only for envelope files, because the signature of a proposal is sent to the \
          boundary: leave -o out",
-        ));
+        );
     }
     match &subject {
         ReviewSubject::Proposal(view) => {
@@ -168,10 +168,10 @@ fn approve_one(
     if let Some(expected) = args.expect
         && expected != review.found.digest
     {
-        return Err(CommandFailure::refused(format!(
+        return fail_refused(format!(
             "nothing was signed: --expect names {expected}, but the digest of this statement is {}",
             review.found.digest
-        )));
+        ));
     }
     let (signer, approver) = keys.of_approver(review.sources.roster.trusted())?;
     let keyid = signer.key().keyid();
@@ -319,10 +319,10 @@ impl AskedText {
             0 => "the end of the digest",
             _ => "the number of the further remarks, a space, and the end of the digest",
         };
-        Err(CommandFailure::refused(format!(
+        fail_refused(format!(
             "nothing was signed: the typed text must be {what}: {}",
             self.words()
-        )))
+        ))
     }
 }
 

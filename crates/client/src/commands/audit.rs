@@ -28,7 +28,7 @@ use crate::{
         },
         global::open_log,
     },
-    contradicts_log, each_entry, expect_kept_heads, find_with_list,
+    contradicts_log, each_entry, expect_kept_heads, fail_usage, find_with_list,
     home::roster_versions::join,
     logs_below, no_log, now,
     remote::follow_run::{COSIGNED, COSIGNED_PAUSE},
@@ -103,9 +103,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         return audit_log(place, args, global, terminal);
     }
     if args.state.is_some() || args.against.is_some() || args.boundary.is_some() {
-        return Err(CommandFailure::usage(
-            "--state, --against and --boundary are for one log: name one place",
-        ));
+        return fail_usage("--state, --against and --boundary are for one log: name one place");
     }
     let mut worst = Exit::Done;
     for place in &places {
@@ -277,7 +275,7 @@ fn expect_what_was_seen(
             "the state belongs to the boundary {}: use a separate state file for each boundary",
             kept.boundary
         );
-        return Err(CommandFailure::usage(message));
+        return fail_usage(message);
     }
     expected.boundary = Some(kept.boundary);
     let mut seen = SeenHead::parse(&kept.checkpoint, "the state of your last audit")

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::{
     BoundaryList, ChosenTrust, Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs,
-    ListedBoundary, Terminal, TrustArgs, absolute_path, absolute_roster, fitted, roster_in_force,
-    trust_advice,
+    ListedBoundary, Terminal, TrustArgs, absolute_path, absolute_roster, fail_usage, fitted,
+    roster_in_force, trust_advice, with_header,
 };
 use documents::{Code, SealDigest, SshKey};
 
@@ -70,8 +70,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             terminal.object(json!({ "boundaries": list.boundaries }))?
         }
         BoundaryCommand::List => {
-            let mut rows = vec![["NAME", "URL", "ROSTER", "ID"].map(str::to_owned)];
-            rows.extend(list.boundaries.into_iter().map(|one| {
+            let cells = list.boundaries.into_iter().map(|one| {
                 let roster = one
                     .roster
                     .unwrap_or_else(|| "from your configuration directory".to_owned());
@@ -81,7 +80,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
                     roster,
                     one.id.map_or("not stated".to_owned(), |id| id.to_string()),
                 ]
-            }));
+            });
+            let rows = with_header(["NAME", "URL", "ROSTER", "ID"], cells);
             terminal.put(fitted(&rows, terminal.table_width(), 2))?;
         }
         BoundaryCommand::Remove { name } => {
@@ -101,9 +101,9 @@ fn trusted(
     terminal: &Terminal,
 ) -> CommandResult<ListedBoundary> {
     if global.token.is_some() && global.given.on_line.contains("token") {
-        return Err(CommandFailure::usage(
+        return fail_usage(
             "the list has no secrets: write the token to a file of mode 0600, and give the file with --token-file",
-        ));
+        );
     }
     let client = global.client(key)?;
     let pinned = trust.find()?;
@@ -137,9 +137,9 @@ fn trusted(
             [] => None,
             [one] => Some(absolute_roster(one)?),
             _ => {
-                return Err(CommandFailure::usage(
+                return fail_usage(
                     "the list names one roster for each boundary: give --roster once",
-                ));
+                );
             }
         },
         ca: absolute(tls.cacert.as_deref())?,

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{CommandFailure, CommandResult, DATABASE, PrintableText, read_beginning};
+use crate::{CommandResult, DATABASE, PrintableText, fail_check, fail_usage, read_beginning};
 use documents::{
     Base64, KINDS, MAX_BUNDLE_BYTES, Predicate as _, Receipt, Roster, json, predicate_type,
 };
@@ -33,7 +33,7 @@ pub fn read_bundle(path: &Path) -> CommandResult<Vec<u8>> {
     let why = format!(
         "{place} is no bundle: get the bundle of a run with `countersign wait ID --bundle FILE`"
     );
-    Err(CommandFailure::check_said_no(why))
+    fail_check(why)
 }
 
 /// Returns the bytes of a bundle that was read from `path`. The function refuses any other kind of document that the
@@ -49,7 +49,7 @@ pub fn bundle_of(path: &Path, bytes: Vec<u8>) -> CommandResult<Vec<u8>> {
         return Ok(bytes);
     };
     let place = PrintableText::file(path);
-    Err(CommandFailure::check_said_no(format!("{place} is {what}")))
+    fail_check(format!("{place} is {what}"))
 }
 
 /// Compressed files: the first bytes, the name of the format, and the program that unpacks the file.
@@ -176,7 +176,7 @@ pub fn bundles_of(named: &[PathBuf]) -> CommandResult<NamedBundles> {
             let words = format!(
                 "{shown} is a copy of a log and no directory with bundles: run `countersign audit {shown}`"
             );
-            return Err(CommandFailure::usage(words));
+            return fail_usage(words);
         }
         let before = paths.len();
         let found = FoundFiles::below(path);
@@ -200,9 +200,9 @@ pub fn bundles_of(named: &[PathBuf]) -> CommandResult<NamedBundles> {
             ));
         }
         if paths.len() == before {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "the directory {shown} has no bundle: name another directory"
-            )));
+            ));
         }
     }
     Ok((paths, skipped))

@@ -42,5 +42,5 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     if !terminal.json && view.status == ProposalStatus::Running {
         terminal.say("the boundary is ending the run; `countersign wait` shows the outcome");
     }
-    terminal.answer(&view, format!("{} is {}", view.id, view.status.word()))
+    terminal.answer(&view, format!("{} is {}", view.id, view.status))
 }

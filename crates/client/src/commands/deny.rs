@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, ProposalReview,
     ReviewSubject, SignaturePurpose, Signer, Terminal, TrustArgs, boundary_with, check_open,
-    find_subject, home::keys, now, review::render::brief, search_names, write_document,
+    fail_refused, find_subject, home::keys, now, review::render::brief, search_names,
+    write_document,
 };
 use documents::{Authorization, Denial, Envelope};
 use wire::{DenialView, ProposalView, StatementDenial};
@@ -115,7 +116,7 @@ pub fn ask_consent(terminal: &Terminal) -> CommandResult<()> {
         "say --yes",
     )? {
         "yes" => Ok(()),
-        _ => Err(CommandFailure::refused("nothing was signed")),
+        _ => fail_refused("nothing was signed"),
     }
 }
 
@@ -165,7 +166,7 @@ pub fn hand_in(
     match subject {
         ReviewSubject::Proposal(_) => {
             let answer = send(review, &denial, client)?;
-            let words = format!("denied: {} is {}", answer.id, answer.status.word());
+            let words = format!("denied: {} is {}", answer.id, answer.status);
             terminal.answer(&answer, words)
         }
         ReviewSubject::File(_) => {
@@ -196,7 +197,7 @@ pub fn send(
 
 fn denied_words(answer: &DenialView) -> String {
     match answer.status {
-        Some(status) => format!("denied: {} is {}", answer.proposal, status.word()),
+        Some(status) => format!("denied: {} is {status}", answer.proposal),
         None => format!(
             "denied: the boundary has not seen {}, but has stored your denial (log entry {}); the boundary refuses \
              the statement until the window ends at {}, and after this time as expired",

@@ -6,7 +6,7 @@ use crate::{
     BoundaryChoice, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, RevokingBoundary,
     Terminal,
     commands::{revocation::done_words, revoke::told},
-    revocation, show_chosen, write_document,
+    fail_usage, revocation, show_chosen, write_document,
 };
 use documents::{RevokedSubject, joined};
 
@@ -43,17 +43,15 @@ pub struct Args {
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     match (&global.choice, args.all) {
         (BoundaryChoice::All, _) if args.output.is_some() => {
-            return Err(CommandFailure::usage(
+            return fail_usage(
                 "--output writes the freeze of one boundary: choose it with --boundary NAME",
-            ));
+            );
         }
         (BoundaryChoice::All, _) | (BoundaryChoice::None, true) => {
             return every_boundary(args, global, terminal);
         }
         (BoundaryChoice::One(_) | BoundaryChoice::Address, true) => {
-            return Err(CommandFailure::usage(
-                "--all is for every boundary of your list: leave --boundary out",
-            ));
+            return fail_usage("--all is for every boundary of your list: leave --boundary out");
         }
         (_, false) => {}
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     AgeLimit, ChosenTrust, CommandFailure, CommandResult, Exit, GateReport, GateRequirements,
     GivenParameter, JudgedBundle, LineTone, PrintableText, RequirementResult, SandboxRequirement,
-    Screen, Terminal, TrustArgs, VerdictInputs, check_own, decide_gate,
+    Screen, Terminal, TrustArgs, VerdictInputs, check_own, decide_gate, fail_usage,
     home::{roster_versions::join, trusted_rosters::CheckoutDirectories},
     named, now, read_bundle, read_params, with_any,
 };
@@ -122,10 +122,10 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let demands = demands(args)?;
     if args.params.as_deref() == Some(Path::new("-")) && args.file == Path::new("-") {
-        return Err(CommandFailure::usage(
+        return fail_usage(
             "the bundle and the parameters can't both come from the standard input: name a \
          file for one of them",
-        ));
+        );
     }
     let trust = join(&trusted(args)?, &[]);
     let bytes = read_bundle(&args.file)?;
@@ -183,10 +183,10 @@ fn demands(args: &Args) -> CommandResult<GateRequirements> {
         None
     } else {
         if args.params.is_none() && args.param.is_empty() && !args.no_params {
-            return Err(CommandFailure::usage(
+            return fail_usage(
                 "the expected parameters are missing: name all of them with -p NAME=VALUE or --params FILE, or give \
                  --no-params or --any-params",
-            ));
+            );
         }
         let mut demanded = BTreeMap::new();
         if let Some(path) = &args.params {
@@ -200,10 +200,10 @@ fn demands(args: &Args) -> CommandResult<GateRequirements> {
         for given in &args.param {
             let (name, text) = named("-p", given, "value")?;
             if !as_text.insert(name) {
-                return Err(CommandFailure::usage(format!(
+                return fail_usage(format!(
                     "-p {}: this parameter is named twice",
                     PrintableText::text(given)
-                )));
+                ));
             }
             demanded.insert(name.to_owned(), GivenParameter::Text(text.to_owned()));
         }

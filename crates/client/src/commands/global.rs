@@ -14,7 +14,7 @@ use clap::Args;
 use crate::{
     ALL, Address, BoundaryList, Client, CommandFailure, CommandResult, Home, KeyArgs,
     ListedBoundary, LogSource, OpenStoredLog, PrintableText, Secret, Terminal, TlsFiles, TrustArgs,
-    eprintln_quietly, read_private,
+    eprintln_quietly, fail_usage, read_private,
     remote::address::{DEFAULT_URL, JobIdentity},
 };
 use documents::SealDigest;
@@ -231,17 +231,17 @@ impl GlobalOptions {
             .iter()
             .find(|id| self.given.on_line.contains(**id))
         {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "--{} is for one boundary, so it can't be used for all boundaries of your list: leave it out, or choose \
                  one boundary with --boundary NAME",
                 id.replace('_', "-")
-            )));
+            ));
         }
         let list = BoundaryList::of_process()?;
         if list.boundaries.is_empty() {
-            return Err(CommandFailure::usage(
+            return fail_usage(
                 "your list of boundaries is empty: add a boundary with `countersign boundary add NAME --url URL`",
-            ));
+            );
         }
         Ok(list
             .boundaries
@@ -301,10 +301,10 @@ impl GlobalOptions {
         if let (Some(listed), Some(id)) = (listed, job.boundary_id)
             && listed != id
         {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "--boundary-id (COUNTERSIGN_BOUNDARY) is {id}, but your list states the id {listed} for this boundary: \
                  leave the option out, or correct it"
-            )));
+            ));
         }
         let id = job.boundary_id.or(listed);
         let job = JobIdentity::of_process(id.map(|id| format!("countersign:{id}")))?;
@@ -330,9 +330,9 @@ impl GlobalOptions {
 
     fn address(&self) -> CommandResult<Address> {
         if matches!(self.choice, BoundaryChoice::All) {
-            return Err(CommandFailure::usage(
+            return fail_usage(
                 "this command does not use all boundaries of your list: choose one with --boundary NAME",
-            ));
+            );
         }
         Address::parse(&self.url)
     }
@@ -341,11 +341,11 @@ impl GlobalOptions {
         let address = self.address()?;
         let token = self.token(&address)?;
         if token.as_ref().is_some_and(|token| !token.is_plain()) {
-            return Err(CommandFailure::usage(
+            return fail_usage(
                 "the given text is no token: a token is `cst_` and 43 letters, digits, `-` and `_`; the token comes \
                  from --token, --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your \
                  configuration directory",
-            ));
+            );
         }
         Ok((address, token))
     }
@@ -400,7 +400,7 @@ impl GlobalOptions {
             Home::of_process()
                 .config
                 .map(|config| config.join("token"))
-                .filter(|path| address.is_loopback() && self.listed().is_none() && path.is_file())
+                .filter(|path| address.is_loopback && self.listed().is_none() && path.is_file())
         };
         let Some(path) = self.token_file.clone().or_else(own) else {
             return Ok(None);
@@ -441,11 +441,11 @@ pub fn needs_boundary(command: &str) -> CommandFailure {
 /// Always returns an error, which says how to get a copy of the log.
 pub fn refused_store(directory: &Path) -> CommandResult<LogSource> {
     let shown = PrintableText::file(directory);
-    Err(CommandFailure::usage(format!(
+    fail_usage(format!(
         "{shown} is a store, which the client can't read: copy its log with the whole program (`countersign log \
         export copy/ \
          --from {shown}`), and name the copy"
-    )))
+    ))
 }
 
 /// Name of the database file in the directory of a store.
@@ -502,9 +502,9 @@ fn local_log(named: &str, global: &GlobalOptions) -> CommandResult<LogSource> {
         return Ok(LogSource::Directory(path));
     }
     let shown = PrintableText::text(named);
-    Err(CommandFailure::usage(format!(
+    fail_usage(format!(
         "{shown} is no directory: name a directory that `countersign log export` or `store backup` wrote, a closed \
         log, or \
          the address of a boundary (http://... or https://...)"
-    )))
+    ))
 }

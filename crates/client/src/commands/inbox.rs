@@ -413,7 +413,7 @@ fn ended_words(view: &ProposalView) -> PrintableText {
     let why = match &view.refusal {
         Some(why) if view.status == ProposalStatus::Refused => format!("refused ({})", why.code),
         Some(why) => why.detail.clone(),
-        None => view.status.word().to_owned(),
+        None => view.status.to_string(),
     };
     PrintableText::text(&format!("{}  {} was {why}", ending(view), view.step))
         .then(denial_words(&view.denials))
@@ -595,11 +595,8 @@ pub fn tell_failure(
     if failure.exit.code() > exit.code() {
         *exit = failure.exit;
     }
-    if terminal.json {
-        return terminal.object(json!({kind: name, "error": failure.message}));
-    }
-    terminal.say(format!("{name}: {failure}"));
-    Ok(())
+    let value = json!({kind: name, "error": failure.message});
+    terminal.report(value, format!("{name}: {failure}"))
 }
 
 #[cfg(test)]

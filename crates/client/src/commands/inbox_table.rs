@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::{
     LineWeight, PrintableText, RemarkSeverity, leaves, plain_or_quoted, read_predicate,
     review::{remarks, value_words::ScriptPlaces},
+    with_header,
 };
 use documents::{Authorization, Name, Timestamp};
 use reading::Pattern;
@@ -64,10 +65,8 @@ pub fn inbox_table(views: &[ProposalView], width: usize) -> (String, Vec<String>
     let ending = (ENDING..)
         .find(|length| *length >= 36 || unique(length))
         .unwrap_or(ENDING);
-    let heading = HEADING.map(PrintableText::words);
-    let mut rows: Vec<_> = std::iter::once(heading)
-        .chain(views.iter().map(|view| table_cells(view, ending)))
-        .collect();
+    let cells = views.iter().map(|view| table_cells(view, ending));
+    let mut rows = with_header(HEADING, cells);
     let mut widths = [0; COLUMNS];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {

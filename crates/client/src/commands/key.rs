@@ -13,8 +13,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
-    CommandFailure, CommandResult, Home, PrintableText, Terminal, open_signer, write_public_key,
-    write_secret_key,
+    CommandFailure, CommandResult, Home, PrintableText, Terminal, fail_usage, open_signer,
+    write_public_key, write_secret_key,
 };
 use documents::{SecretKey, SshKey};
 
@@ -104,10 +104,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
 pub fn generate(path: &Path, comment: &str) -> CommandResult<SshKey> {
     let public = public_path(path);
     if public.symlink_metadata().is_ok() {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{} already exists and is not replaced: choose another name",
             public.display()
-        )));
+        ));
     }
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(&mut *seed).map_err(CommandFailure::usage)?;

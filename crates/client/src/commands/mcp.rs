@@ -21,6 +21,7 @@ use crate::{
     Home, KeyArgs, PrintableText, SignaturePurpose, Signer, Terminal, TrustArgs, absolute_roster,
     absolute_text,
     commands::{propose::new_nonce, verify},
+    fail_refused, fail_usage,
     home::{
         keys::{self, UsableKey, UsableKeys, usable_keys, variable_of_ancestors},
         trusted_rosters::configured,
@@ -107,7 +108,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let served = opened(args, options.clone(), is_all, terminal)?;
     let (risk, trust) = check_keys(&options, args)?;
     match (&risk, args.same_user_approves) {
-        (Some(risk), false) => return Err(CommandFailure::refused(risk.clone())),
+        (Some(risk), false) => return fail_refused(risk.clone()),
         (Some(_), true) => terminal.say(
             "warning: --same-user-approves: a program of this user can use the key of an approver, so an approval does \
              not prove that a person agreed",
@@ -180,9 +181,7 @@ fn opened(
         }
     }
     if served.is_empty() {
-        return Err(CommandFailure::usage(
-            "no boundary of your list can be served: the notes say why",
-        ));
+        return fail_usage("no boundary of your list can be served: the notes say why");
     }
     Ok(served)
 }
@@ -231,9 +230,9 @@ fn credentials(args: &Args, global: &GlobalOptions) -> CommandResult<(Client, Op
         .iter()
         .any(|id| global.given.on_line.contains(id))
     {
-        return Err(CommandFailure::usage(
+        return fail_usage(
             "the token and --key belong to two proposers, and only the grantee can use a grant: leave out one of the two",
-        ));
+        );
     }
     Ok((
         global.key_client(&key_args(file))?,
@@ -248,10 +247,10 @@ fn check_grantee(keyid: &KeyId, trust: &[ChosenTrust]) -> CommandResult<()> {
         .filter_map(|trust| trust.pinned.newest()?.signer(keyid));
     match holders.find(|(holder, _)| !matches!(holder, KeyHolder::Proposer(_))) {
         None => Ok(()),
-        Some((holder, _)) => Err(CommandFailure::refused(format!(
+        Some((holder, _)) => fail_refused(format!(
             "the MCP server does not start, because {keyid} is the key of the {holder}: give the key of a proposer of \
                  the roster"
-        ))),
+        )),
     }
 }
 
@@ -333,10 +332,8 @@ fn failed_words(report: &BundleReport) -> String {
     let names: Vec<&str> = report.failed().map(|check| check.name.word()).collect();
     let mut words = format!("NOT verified: failed checks: {}", names.join(", "));
     if names.contains(&"roster-chain") {
-        words.push_str(
-            ". The rosters that the user of this machine trusts are not the roster of this boundary: the boundary is \
-             not the right one, or the user must add its roster to countersign/rosters/ in the configuration directory",
-        );
+        words += ". The rosters that the user of this machine trusts are not the roster of this boundary: the boundary is \
+             not the right one, or the user must add its roster to countersign/rosters/ in the configuration directory";
     }
     words
 }
@@ -385,7 +382,7 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
         .checks
         .iter()
         .filter(|check| check.finding == CheckFinding::NotChecked);
-    let not_checked = not_checked.map(|check| format!("{}: {}", check.name.word(), check.detail));
+    let not_checked = not_checked.map(|check| format!("{}: {}", check.name, check.detail));
     ReceiptVerification {
         verified: report.verified,
         basis: VerificationBasis::ThisMachine,
@@ -398,7 +395,7 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
             .checks
             .iter()
             .map(|check| ReceiptCheck {
-                name: check.name.word().to_owned(),
+                name: check.name.to_string(),
                 finding: finding(check.finding).to_owned(),
                 detail: visible(&check.detail),
             })
@@ -584,10 +581,10 @@ pub fn configuration(
     same_user_approves: bool,
 ) -> CommandResult<String> {
     if global.token.is_some() && key.is_none() {
-        return Err(CommandFailure::usage(
+        return fail_usage(
             "a configuration must not contain a token: write the token to a file of mode 0600, and give the file with \
              --token-file (and unset COUNTERSIGN_TOKEN)",
-        ));
+        );
     }
     let program = own_program().map_err(|error| {
         CommandFailure::usage(format!("the path of this program is unknown: {error}"))

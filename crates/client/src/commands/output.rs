@@ -12,7 +12,7 @@ use tempfile::SpooledTempFile;
 
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, LookupRange, OutputForm,
-    PrintableText, RunPrinter, Terminal, find_proposal, print_hints,
+    PrintableText, RunPrinter, Terminal, fail_refused, find_proposal, print_hints,
     remote::{
         follow_run::follow,
         read_receipt::{explain_refusals, refusals_of_receipt, signed_receipt},
@@ -106,10 +106,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         } else {
             "there is no output"
         };
-        return Err(CommandFailure::refused(format!(
-            "{id} is {}: {advice}",
-            view.status.word()
-        )));
+        return fail_refused(format!("{id} is {}: {advice}", view.status));
     };
     if let Some(directory) = &args.files {
         return write_files(&client, receipt, directory, terminal);

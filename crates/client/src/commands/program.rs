@@ -17,10 +17,10 @@ use crate::{
         completions::{self, with_values},
         freeze, gate,
         global::{GivenOptions, REPLACED_BY_LIST, lacks},
-        grant, inbox, log, mcp, output, proposals, propose, review, session, submit, verify, wait,
+        grant, inbox, log, man, mcp, output, proposals, propose, review, session, submit, verify,
+        wait,
     },
-    deny, eprintln_quietly, key, man, registry, review_run, revoke, roster, show_own_letters,
-    unsettled,
+    deny, eprintln_quietly, key, registry, review_run, revoke, roster, show_own_letters, unsettled,
 };
 use documents::{hex, sha256};
 
@@ -263,6 +263,9 @@ pub enum SharedCommand {
     Key(key::Args),
     /// Keep a list of your boundaries
     Boundary(boundary::Args),
+    /// Write a man page for each command
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 /// Commands in the order of the help, grouped by their users. The commands `schema` and `man` are only for developers
@@ -586,6 +589,7 @@ impl SharedCommand {
             Self::Completions(args) => completions::run(args, P::NAME, terminal),
             Self::Key(args) => key::run(args, terminal),
             Self::Boundary(args) => boundary::run(args, global, terminal),
+            Self::Man(args) => man::run(args, command::<P>(), terminal),
         }
     }
 }
@@ -600,9 +604,6 @@ pub enum ClientProgram {
     Roster(roster::Args),
     /// List and show the steps of a boundary
     Registry(registry::Args),
-    /// Write a man page for each command
-    #[command(hide = true)]
-    Man(man::Args),
 }
 
 impl CommandSet for ClientProgram {
@@ -616,7 +617,6 @@ impl CommandSet for ClientProgram {
             Self::Shared(shared) => shared.run::<Self>(global, terminal),
             Self::Roster(args) => roster::run(args, global, terminal),
             Self::Registry(args) => registry::run(args, global, terminal),
-            Self::Man(args) => man::run(args, command::<Self>(), terminal),
         }
     }
 }

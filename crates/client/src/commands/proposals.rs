@@ -3,6 +3,7 @@
 use crate::{
     CommandResult, GlobalOptions, KeyArgs, PrintableText, ProposalFilterArgs, Terminal,
     commands::inbox_table::ending, denial_words, fitted, newest, outcome_words, show_chosen,
+    with_header,
 };
 use documents::{StepRef, refused_words};
 use reading::Pattern;
@@ -68,11 +69,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             terminal.say("there are no such proposals");
             return Ok(());
         }
-        let header =
-            ["ID", "PROPOSED", "BY", "STEP", "PARAMETERS", "RESULT"].map(PrintableText::words);
-        let rows: Vec<_> = std::iter::once(header)
-            .chain(found.proposals.iter().map(row))
-            .collect();
+        let header = ["ID", "PROPOSED", "BY", "STEP", "PARAMETERS", "RESULT"];
+        let rows = with_header(header, found.proposals.iter().map(row));
         terminal.put(fitted(&rows, terminal.table_width(), 5))
     })
 }
@@ -89,10 +87,8 @@ fn row(view: &ProposalView) -> [PrintableText; 6] {
         (None, Some(reason)) if view.status == ProposalStatus::Refused => {
             format!("refused ({})", reason.code).into()
         }
-        (None, Some(reason)) => {
-            PrintableText::text(&format!("{}: {}", view.status.word(), reason.detail))
-                .then(denial_words(&view.denials))
-        }
+        (None, Some(reason)) => PrintableText::text(&format!("{}: {}", view.status, reason.detail))
+            .then(denial_words(&view.denials)),
         (None, None) if view.status == ProposalStatus::Pending => format!(
             "pending, {} of {} signatures",
             view.approvals.have, view.approvals.required

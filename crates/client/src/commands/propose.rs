@@ -12,7 +12,8 @@ use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, HashingWriter, JobArgs, KeyArgs,
     OutputForm, PrintableText, RunPrinter, Terminal, WantedBundle,
     commands::grant::signing::{WantedUse, sign_use},
-    find_grant, now, read_params, revocation, step_parameters, typed, wait_for, write_document,
+    fail_refused, fail_usage, find_grant, now, read_params, revocation, step_parameters, typed,
+    wait_for, write_document,
 };
 use documents::{
     Authorization, Code, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError, MAX_REASON_CHARS,
@@ -214,7 +215,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             let advice = format!(
                 "; the boundary may have received the call: repeat the command with --nonce {nonce}"
             );
-            failure.message.push_str(&advice);
+            failure.message += &advice;
         }
         failure
     });
@@ -232,10 +233,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         view = sign_use(&view, wanted, &client, &args.key.find()?)?;
     }
     if let (Some(_), Some(refusal)) = (&grant, &view.refusal) {
-        return Err(CommandFailure::refused(format!(
+        return fail_refused(format!(
             "{} is refused ({}): {}",
             view.id, refusal.code, refusal.detail
-        )));
+        ));
     }
     if view.existing && !terminal.json {
         let reason = match &*view.reason {
@@ -264,23 +265,22 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         if !terminal.json {
             terminal.say(format!(
                 "the proposal is {}, {}; to wait for its end: countersign wait {}",
-                view.status.word(),
+                view.status,
                 needs(&view, args.grant.is_some()),
                 view.id
             ));
         }
         return terminal.answer(&view, &view.id);
     }
-    if terminal.json {
-        terminal.object(json!({"type": "proposal", "proposal": view}))?;
-    } else {
-        terminal.say(format!(
+    terminal.report(
+        json!({"type": "proposal", "proposal": view}),
+        format!(
             "{} {}, {}",
             view.id,
-            view.status.word(),
+            view.status,
             needs(&view, args.grant.is_some())
-        ));
-    }
+        ),
+    )?;
     let wanted = WantedBundle {
         bundle: args.bundle.as_deref(),
         witnesses: args.witness,
@@ -314,7 +314,7 @@ fn add_outputs(
         .collect();
     if taken.is_empty() {
         let message = format!("{receipt} has no output with the name of a parameter of this step");
-        return Err(CommandFailure::usage(message));
+        return fail_usage(message);
     }
     params.extend(taken);
     Ok(())
@@ -424,13 +424,13 @@ fn offline(
     terminal: &Terminal,
 ) -> CommandResult {
     if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
-        return Err(CommandFailure::refused(format!(
+        return fail_refused(format!(
             "the step now has the digest {}, not {wanted}",
             step.digest
-        )));
+        ));
     }
     if let Some(denied) = &step.denied {
-        return Err(CommandFailure::refused(denied.clone()));
+        return fail_refused(denied.clone());
     }
     let registry: RegistryView = client.get("/v1/registry")?;
     let definition: StepDefinition = strict::typed(&step.definition).map_err(|error| {
@@ -460,7 +460,7 @@ fn offline(
                 "--nonce: the nonce ends at {}, but it must end within the next 24 hours",
                 nonce.end()
             );
-            return Err(CommandFailure::usage(message));
+            return fail_usage(message);
         }
         Some(nonce) => nonce.clone(),
         None => new_nonce(args.expires, None)?,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Client, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Screen, Terminal, fitted,
-    needs_boundary,
+    needs_boundary, with_header,
 };
 use documents::{Approvals, StepRef, joined};
 use reading::{Pattern, comments};
@@ -152,12 +152,12 @@ pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> CommandResult
     } else {
         ""
     };
-    let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(PrintableText::words)];
-    rows.extend(steps.iter().map(|step| {
+    let cells = steps.iter().map(|step| {
         let mut cells = step.each_ref().map(PrintableText::text);
         cells[2] = PrintableText::prose(&step[2]);
         cells
-    }));
+    });
+    let mut rows = with_header(["STEP", "APPROVALS", "TITLE", "DIGEST", here], cells);
     // Shorten the titles to the width that the other columns leave, and then the approvals.
     for at in [2, 1] {
         let widest = |at: usize| {

@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, LookupRange, PagerChoice,
     PrintableText, ProposalReview, ReviewSubject, StatementVerdict, Tell, Terminal, TrustArgs,
-    ask_each, check_open, commands::grant, denial_words, find_grant, find_proposal, is_grant, now,
-    read_bounded, read_statement,
+    ask_each, check_open, commands::grant, denial_words, fail_refused, fail_usage, find_grant,
+    find_proposal, is_grant, now, read_bounded, read_statement,
 };
 use documents::{Authorization, AuthorizationDigest, Base64, Code, Envelope, joined, json};
 use wire::{DenialsView, ProposalView};
@@ -126,7 +126,7 @@ pub fn check_statement(
                 let line = line
                     .then(denial_words(&view.denials))
                     .and(": nothing to sign");
-                return Err(CommandFailure::refused(line));
+                return fail_refused(line);
             }
         }
         Err(failure) => {
@@ -154,6 +154,15 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> CommandResult<Revie
     if let Some(name) = named.filter(|name| is_file(name)) {
         return read_envelope(Path::new(name)).map(ReviewSubject::File);
     }
+    let view = find_open(named, client)?;
+    Ok(ReviewSubject::Proposal(Box::new(view)))
+}
+
+/// Finds an open proposal, like [`find_subject`], but never a file.
+///
+/// # Errors
+/// Returns an error if no proposal or more than one proposal matches, or if the boundary returns another proposal.
+pub fn find_open(named: Option<&str>, client: &Client) -> CommandResult<ProposalView> {
     let id = find_proposal(client, named, LookupRange::Open)?;
     let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
     // Compare the id, because the person must not decide about another proposal than the named one.
@@ -162,9 +171,9 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> CommandResult<Revie
             "nothing was signed: this command requested {id}, but the boundary returned {}",
             view.id
         );
-        return Err(CommandFailure::refused(detail));
+        return fail_refused(detail);
     }
-    Ok(ReviewSubject::Proposal(Box::new(view)))
+    Ok(view)
 }
 
 /// A boundary, with its answer for each name whether the boundary has it. A single boundary is not asked, so there are
@@ -243,12 +252,12 @@ pub fn boundary_with<'s>(
     if let [(global, client, _)] = found.as_slice() {
         return Ok((global, client));
     }
-    Err(CommandFailure::usage(format!(
+    fail_usage(format!(
         "{} boundaries of your list have the proposal or grant {}: give its whole id, or the boundary with \
          --boundary NAME",
         found.len(),
         PrintableText::text(name.unwrap_or_default())
-    )))
+    ))
 }
 
 /// Maximum size of an envelope file, in bytes.

@@ -9,8 +9,8 @@ use std::{
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, LineTone,
     PrintableText, ReadReceipt, RevokingBoundary, Screen, SignaturePurpose, Terminal,
-    commands::review::read_envelope, home::keys, is_file, leaves, outcome_words, read_statement,
-    revocation, write_document,
+    commands::review::read_envelope, fail_refused, fail_usage, home::keys, is_file, leaves,
+    outcome_words, read_statement, revocation, write_document,
 };
 use documents::{
     Base64, Envelope, KeyId, ObservedEnd, ReceiptId, ReviewStatement, ReviewVerdict, Statement,
@@ -91,9 +91,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     }
     let id = |subject: &ReviewRunArgument| match subject {
         ReviewRunArgument::Receipt(id) => Ok(id.clone()),
-        ReviewRunArgument::File(_) => Err(CommandFailure::usage(
-            "give ids of receipts, or one file alone",
-        )),
+        ReviewRunArgument::File(_) => fail_usage("give ids of receipts, or one file alone"),
     };
     let mut ids = args
         .subjects
@@ -103,18 +101,16 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     ids.sort();
     ids.dedup();
     if ids.len() > 1 && args.output.is_some() {
-        return Err(CommandFailure::usage(
-            "-o writes one review: give the id of one receipt",
-        ));
+        return fail_usage("-o writes one review: give the id of one receipt");
     }
     let verdict = match (args.accept, args.reject) {
         (true, _) => ReviewVerdict::Accepted,
         (_, true) => ReviewVerdict::Rejected,
         (false, false) if args.observed.is_some() => ReviewVerdict::Accepted,
         (false, false) => {
-            return Err(CommandFailure::usage(
+            return fail_usage(
                 "the verdict is missing: give --accept or --reject, or --observed for a run whose end nobody saw",
-            ));
+            );
         }
     };
     let Some(reason) = args
@@ -122,9 +118,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         .as_deref()
         .filter(|reason| !reason.trim().is_empty())
     else {
-        return Err(CommandFailure::usage(
-            "the reason is missing: give --reason TEXT",
-        ));
+        return fail_usage("the reason is missing: give --reason TEXT");
     };
     let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
@@ -138,9 +132,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let make = |id: &ReceiptId| {
         let run = ReadReceipt::fetch(&client, id)?;
         if !has_verdict && run.signed.emergency.is_some() {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "{id} was an emergency: give --accept or --reject beside --observed"
-            )));
+            ));
         }
         RunReview::make(run, &said, &client, &keys)
     };
@@ -214,15 +208,15 @@ impl RunReview {
             .map(|id| ReadReceipt::fetch(client, id))
             .collect::<Result<Vec<_>, _>>()?;
         if said.evidence.contains(&run.id) {
-            return Err(CommandFailure::usage(
+            return fail_usage(
                 "a run is no evidence for itself: name the receipt of a later check",
-            ));
+            );
         }
         let in_force = RevokingBoundary::read(client)?;
         if in_force.boundary.id != run.signed.boundary.id {
             let detail =
                 "nothing was signed: the boundary returned the receipt of another boundary";
-            return Err(CommandFailure::refused(detail));
+            return fail_refused(detail);
         }
         let approver = |keyid: &KeyId| {
             in_force
@@ -241,7 +235,7 @@ impl RunReview {
             ))
         })?;
         if run.receipt.decision.excluded.contains(&reviewer) {
-            return Err(CommandFailure::refused(excluded_words(&reviewer)));
+            return fail_refused(excluded_words(&reviewer));
         }
         let review = ReviewStatement {
             boundary: run.signed.boundary.clone(),
@@ -310,9 +304,9 @@ fn send_file(
         || args.reason.is_some()
         || args.output.is_some();
     if args.accept || args.reject || has_more {
-        return Err(CommandFailure::usage(
+        return fail_usage(
             "the file contains the whole review: leave the other options of the review out",
-        ));
+        );
     }
     let envelope = read_envelope(path)?;
     let no_review = |error| CommandFailure::usage(format!("the file is no review: {error}"));
@@ -329,9 +323,9 @@ fn send_file(
             return tell(&send(&client, &id, &envelope)?, terminal);
         }
     }
-    Err(CommandFailure::refused(format!(
+    fail_refused(format!(
         "the list of runs that need a review has no run with the receipt {digest} of this file: see `countersign unsettled`"
-    )))
+    ))
 }
 
 /// Sends a signed review to the boundary.
@@ -354,12 +348,12 @@ pub fn done_words(answer: &ReviewedView) -> String {
         answer.receipt, answer.index
     );
     if answer.open {
-        words.push_str("; the emergency needs more reviews");
+        words += "; the emergency needs more reviews";
     }
     match answer.settled {
-        Some(end) => words.push_str(&format!("; the end of the run is settled: {}", end.word())),
-        None if answer.unsettled => words.push_str("; the end of the run is not settled"),
-        None if !answer.open => words.push_str("; the run needs no further review"),
+        Some(end) => words += &format!("; the end of the run is settled: {end}"),
+        None if answer.unsettled => words += "; the end of the run is not settled",
+        None if !answer.open => words += "; the run needs no further review",
         None => {}
     }
     words
@@ -368,14 +362,13 @@ pub fn done_words(answer: &ReviewedView) -> String {
 /// Checks that the review says how the run ended if, and only if, nobody saw the end.
 fn check_observed(outcome: Status, observed: Option<ObservedEnd>) -> CommandResult<()> {
     match (outcome == Status::Unknown, observed) {
-        (true, None) => Err(CommandFailure::usage(
+        (true, None) => fail_usage(
             "nobody saw how this run ended, and the review does not say it: find out what the run left, and give \
              --observed succeeded, failed, not-started or partly",
+        ),
+        (false, Some(_)) => fail_usage(format!(
+            "--observed is only for a run with the outcome unknown, but the receipt states the outcome {outcome}: leave it out"
         )),
-        (false, Some(_)) => Err(CommandFailure::usage(format!(
-            "--observed is only for a run with the outcome unknown, but the receipt states the outcome {}: leave it out",
-            outcome.word()
-        ))),
         (true, Some(_)) | (false, None) => Ok(()),
     }
 }

@@ -2,8 +2,8 @@
 //! signature.
 
 use crate::{
-    Client, CommandFailure, CommandResult, Keys, SignaturePurpose, Signer, Terminal, home::keys,
-    value_words::counted,
+    Client, CommandFailure, CommandResult, Keys, SignaturePurpose, Signer, Terminal, fail_refused,
+    home::keys, value_words::counted,
 };
 use documents::{BoundaryRef, Envelope, KeyId, Revocation, RevokedSubject};
 use verdict::{KeyHolder, TrustedRoster};
@@ -167,7 +167,7 @@ pub fn ask_consent(question: &str, yes: bool, terminal: &Terminal) -> CommandRes
     if yes || terminal.ask(&question, "say --yes")? == "yes" {
         Ok(())
     } else {
-        Err(CommandFailure::refused("nothing was signed"))
+        fail_refused("nothing was signed")
     }
 }
 

@@ -1,8 +1,8 @@
 //! The `session` command creates, shows, resets and ends sessions.
 
 use crate::{
-    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal,
-    aligned,
+    Client, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal, aligned,
+    fail_usage,
 };
 use documents::{SessionId, joined};
 use wire::{NewSession, SessionList, SessionView};
@@ -64,40 +64,36 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         }
         SessionCommand::List => list(&client.get("/v1/sessions")?, terminal)?,
         SessionCommand::Show { id } => {
-            let id = chosen(&client, id.as_ref())?;
+            let id = chosen(&client, id)?;
             show(&client.get(&format!("/v1/sessions/{id}"))?, terminal)?;
         }
         SessionCommand::Reset { id } => {
-            let id = chosen(&client, id.as_ref())?;
+            let id = chosen(&client, id)?;
             created(
                 &client.post_nothing(&format!("/v1/sessions/{id}/reset"))?,
                 terminal,
             )?;
         }
         SessionCommand::End { id } => {
-            let id = chosen(&client, id.as_ref())?;
+            let id = chosen(&client, id)?;
             let ended: SessionView = client.post_nothing(&format!("/v1/sessions/{id}/end"))?;
-            if terminal.json {
-                terminal.object(&ended)?;
-            } else {
-                terminal.say(format!("the session {} is over", ended.id));
-            }
+            terminal.report(&ended, format!("the session {} is over", ended.id))?;
         }
     }
     Ok(Exit::Done)
 }
 
 /// Returns the given id, or the id of the only session.
-fn chosen(client: &Client, given: Option<&SessionId>) -> CommandResult<SessionId> {
+fn chosen(client: &Client, given: &Option<SessionId>) -> CommandResult<SessionId> {
     if let Some(id) = given {
         return Ok(id.clone());
     }
     let found: SessionList = client.get("/v1/sessions")?;
     match found.sessions.as_slice() {
         [one] => Ok(one.id.clone()),
-        [] => Err(CommandFailure::usage(
-            "there is no session: create one with `countersign session create RUNBOOK`",
-        )),
+        [] => {
+            fail_usage("there is no session: create one with `countersign session create RUNBOOK`")
+        }
         several => {
             let names = joined(
                 several
@@ -105,10 +101,10 @@ fn chosen(client: &Client, given: Option<&SessionId>) -> CommandResult<SessionId
                     .map(|one| format!("  {} {}", one.id, one.runbook)),
                 "\n",
             );
-            Err(CommandFailure::usage(format!(
+            fail_usage(format!(
                 "there are {} sessions, so name one:\n{names}",
                 several.len()
-            )))
+            ))
         }
     }
 }
@@ -118,10 +114,9 @@ fn created(session: &SessionView, terminal: &Terminal) -> CommandResult<()> {
         return terminal.object(session);
     }
     terminal.line(session.id.as_str())?;
+    let runbook = PrintableText::text(&session.runbook);
     terminal.say(format!(
-        "to run a step of {} in it: countersign propose {}:STEP --session {}",
-        PrintableText::text(&session.runbook),
-        PrintableText::text(&session.runbook),
+        "to run a step of {runbook} in it: countersign propose {runbook}:STEP --session {}",
         session.id
     ));
     Ok(())
@@ -156,37 +151,38 @@ fn show(session: &SessionView, terminal: &Terminal) -> CommandResult<()> {
         return terminal.object(session);
     }
     let mut rows = vec![
-        ["session".to_owned(), session.id.to_string()],
-        ["runbook".to_owned(), session.runbook.clone()],
-        ["creator".to_owned(), session.creator.to_string()],
-        ["created".to_owned(), session.created_at.to_string()],
-        ["state".to_owned(), session.state.to_string()],
-        [
-            "directory".to_owned(),
+        ("session", session.id.to_string()),
+        ("runbook", session.runbook.clone()),
+        ("creator", session.creator.to_string()),
+        ("created", session.created_at.to_string()),
+        ("state", session.state.to_string()),
+        (
+            "directory",
             session
                 .directory
                 .clone()
                 .unwrap_or_else(|| "the work directory".to_owned()),
-        ],
-        ["variables".to_owned(), words(&session.variables)],
-        ["removed".to_owned(), words(&session.unset)],
-        [
-            "ends".to_owned(),
+        ),
+        ("variables", words(&session.variables)),
+        ("removed", words(&session.unset)),
+        (
+            "ends",
             format!(
                 "after {} min without a proposal or a run",
                 session.idle_left_s.div_ceil(60)
             ),
-        ],
+        ),
     ];
     if let Some(running) = &session.running {
-        rows.push(["running".to_owned(), running.to_string()]);
+        rows.push(("running", running.to_string()));
     }
     for run in &session.runs {
-        rows.push([
-            "run".to_owned(),
-            format!("{} {} {}", run.at, run.step, run.proposal),
-        ]);
+        rows.push(("run", format!("{} {} {}", run.at, run.step, run.proposal)));
     }
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(name, value)| [name.to_owned(), value])
+        .collect();
     terminal.put(aligned(&rows))
 }
 

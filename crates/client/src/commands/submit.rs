@@ -75,12 +75,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         write_document(path, &bundle, terminal)?;
     }
     let exit = Exit::of_outcome(&outcome);
-    if terminal.json {
-        let exit = json!({"code": exit.code(), "kind": exit.word()});
-        terminal.object(json!({"type": "result", "receipt": receipt, "outcome": outcome, "exit": exit, "bundle": args.bundle.as_deref().map(Path::to_string_lossy)}))?;
-    } else {
-        terminal.say(format!("{}; receipt {receipt}", outcome_words(&outcome)));
-    }
+    let told = json!({"code": exit.code(), "kind": exit.word()});
+    terminal.report(
+        json!({"type": "result", "receipt": receipt, "outcome": outcome, "exit": told, "bundle": args.bundle.as_deref().map(Path::to_string_lossy)}),
+        format!("{}; receipt {receipt}", outcome_words(&outcome)),
+    )?;
     Ok(exit)
 }
 

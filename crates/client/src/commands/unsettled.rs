@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     CommandResult, GlobalOptions, KeyArgs, PrintableText, Terminal, aligned, outcome_words,
-    short_id, show_chosen,
+    short_id, show_chosen, with_header,
 };
 use documents::joined;
 use wire::{ReviewNeed, RunReviewView, UnsettledList, UnsettledRun};
@@ -75,11 +75,9 @@ pub fn groups(runs: &[UnsettledRun]) -> Vec<Vec<&UnsettledRun>> {
 /// Formats one row for each run, and lines below each group of runs. `at` is the option of the boundary.
 fn table(runs: &[UnsettledRun], at: &str) -> String {
     let groups = groups(runs);
-    let header = ["RECEIPT", "STEP", "BY", "ENDED", "OUTCOME", "NEEDS"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(header)
-        .chain(groups.iter().flatten().map(|run| row(run)))
-        .collect();
-    let rows = aligned(&rows);
+    let header = ["RECEIPT", "STEP", "BY", "ENDED", "OUTCOME", "NEEDS"];
+    let runs = groups.iter().flatten().map(|run| row(run));
+    let rows = aligned(&with_header(header, runs));
     let mut rows = rows.lines();
     let mut lines = format!("{}\n", rows.next().unwrap_or_default());
     for group in groups {
@@ -189,12 +187,8 @@ pub fn details(group: &[&UnsettledRun], at: &str) -> Vec<PrintableText> {
 fn review_words(review: &RunReviewView) -> String {
     let observed = review
         .observed
-        .map_or_else(String::new, |end| format!(" (observed: {})", end.word()));
-    format!(
-        "{} {} the run{observed}",
-        review.reviewer,
-        review.verdict.word()
-    )
+        .map_or_else(String::new, |end| format!(" (observed: {end})"));
+    format!("{} {} the run{observed}", review.reviewer, review.verdict)
 }
 
 #[cfg(test)]

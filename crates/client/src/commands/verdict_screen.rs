@@ -85,7 +85,7 @@ pub fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
                 .filter(|check| {
                     check.finding == CheckFinding::Established && check.rests_on == word
                 })
-                .map(|check| check.name.word()),
+                .map(|check| check.name),
             ", ",
         );
         if !names.is_empty() {
@@ -139,7 +139,7 @@ pub fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     if report.verified {
         screen.field_in(LineTone::Good, "verdict", "verified");
     } else {
-        let failed = joined(report.failed().map(|check| check.name.word()), ", ");
+        let failed = joined(report.failed().map(|check| check.name), ", ");
         let (tone, words) = match report.undecided() {
             Some(missing) => (LineTone::Strong, format!("not decided: {missing}")),
             None if failed.is_empty() => (
@@ -226,7 +226,7 @@ fn state(screen: &mut Screen, facts: &Facts) {
     }
     let layers = match &facts.sandbox.layers[..] {
         [] => "NOTHING".to_owned(),
-        layers => joined(layers.iter().map(|layer| layer.word()), ", "),
+        layers => joined(layers, ", "),
     };
     screen.field("sandbox held", layers);
     if let Some(warning) = facts.sandbox.warning() {

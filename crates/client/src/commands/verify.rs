@@ -10,9 +10,10 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, Exit, LineTone, PrintableText,
-    Screen, Terminal, TrustArgs, VerdictInputs, bundle_of, bundles_of,
+    ChosenTrust, CommandResult, DecidingRoster, Exit, LineTone, PrintableText, Screen, Terminal,
+    TrustArgs, VerdictInputs, bundle_of, bundles_of,
     commands::verdict_screen::screen,
+    fail_usage,
     home::roster_versions::{contradiction, is_later, seems_of, versions_in},
     join_bundles, newest_of, newest_unconnected, read_beginning, read_bundle, trust_advice,
 };
@@ -69,9 +70,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         .filter(|path| *path == Path::new("-"))
         .count();
     if from_input > 1 {
-        return Err(CommandFailure::usage(
-            "the standard input can contain only one bundle: give `-` only once",
-        ));
+        return fail_usage("the standard input can contain only one bundle: give `-` only once");
     }
     let given = args.trust.find()?;
     // The standard input can be read only once.
@@ -402,7 +401,7 @@ impl Tally {
                 words = format!("{words}, under {}", used.words());
             }
             if approved.emergency {
-                words.push_str(", an EMERGENCY");
+                words += ", an EMERGENCY";
             }
             *self
                 .receipts

@@ -15,7 +15,7 @@ use serde_with::skip_serializing_none;
 
 use crate::{
     ChosenTrust, CommandFailure, CommandResult, Home, PrintableText, TrustArgs, check_own,
-    read_bounded, replace_file,
+    fail_refused, fail_usage, read_bounded, replace_file,
 };
 use documents::{SealDigest, joined};
 use wire::ProxyAddress;
@@ -76,14 +76,14 @@ impl ListedBoundary {
     /// Returns an error if the boundary has another id.
     pub fn check_id(&self, found: SealDigest) -> CommandResult<()> {
         match self.id {
-            Some(id) if id != found => Err(CommandFailure::refused(format!(
+            Some(id) if id != found => fail_refused(format!(
                 "the boundary at {} has the id {found}, but your list states the id {id} for {}: nothing was done. Ask \
                      the operator why the boundary was made again; if the reason is right, run `countersign boundary \
                      remove {}` and add the boundary again",
                 PrintableText::text(&self.url),
                 self.name,
                 self.name
-            ))),
+            )),
             _ => Ok(()),
         }
     }
@@ -223,13 +223,13 @@ impl BoundaryList {
     pub fn add(&mut self, one: ListedBoundary) -> CommandResult<()> {
         check_name(&one.name)?;
         if let Some(same) = self.boundaries.iter().find(|other| other.name == one.name) {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "the name {} is taken: it is the boundary at {}; choose another name, or remove this boundary with \
                  `countersign boundary remove {}`",
                 same.name,
                 PrintableText::text(&same.url),
                 same.name
-            )));
+            ));
         }
         self.boundaries.push(one);
         self.check().map_err(CommandFailure::usage)?;
@@ -264,11 +264,11 @@ impl BoundaryList {
 fn check_name(name: &str) -> CommandResult<()> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) || name == ALL {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{} is no name for a boundary: a name has 1 to {LONGEST_NAME} lower-case letters, digits, `.`, `_` and `-`, \
              and `{ALL}` means every boundary",
             PrintableText::quoted(name)
-        )));
+        ));
     }
     Ok(())
 }

@@ -109,7 +109,12 @@ impl Keys {
     pub fn preferred(&self, fits: impl Fn(&SshKey) -> bool) -> CommandResult<&dyn Signer> {
         self.first(fits)
             .or_else(|| self.all().next())
-            .ok_or_else(no_key)
+            .ok_or_else(|| {
+                CommandFailure::usage(
+                    "there is no key to sign with; make a key with `countersign key generate`, or name any ssh-ed25519 \
+                     key with --key FILE",
+                )
+            })
     }
 
     /// Returns a key that belongs to an approver of the roster, and the name of the approver.
@@ -138,13 +143,6 @@ impl Keys {
     }
 }
 
-fn no_key() -> CommandFailure {
-    CommandFailure::usage(
-        "there is no key to sign with; make a key with `countersign key generate`, or name any ssh-ed25519 key with \
-         --key FILE",
-    )
-}
-
 documents::words! {
     /// Purpose of a signature.
     pub enum SignaturePurpose {
@@ -164,15 +162,6 @@ documents::words! {
         Grant = "to approve the standing grant",
         /// Run a step under a standing grant.
         Use = "to run a step under the standing grant",
-    }
-}
-
-impl SignaturePurpose {
-    fn failure(self) -> &'static str {
-        match self {
-            Self::Read => "the boundary could not be read with this key",
-            _ => "nothing was signed",
-        }
     }
 }
 
@@ -197,12 +186,14 @@ pub fn sign(
         let about = PrintableText::text(&format!("{file} ({} {})", key.keyid(), key.comment()));
         let _ = writeln!(
             std::io::stderr(),
-            "ssh-keygen asks for the key {about}, {}:",
-            purpose.word()
+            "ssh-keygen asks for the key {about}, {purpose}:"
         );
     }
-    let payload_type = match purpose {
-        SignaturePurpose::Read => CHALLENGE_TYPE,
+    let (payload_type, failed) = match purpose {
+        SignaturePurpose::Read => (
+            CHALLENGE_TYPE,
+            "the boundary could not be read with this key",
+        ),
         // The match has no wildcard, so a new purpose must choose its payload type here.
         SignaturePurpose::Approve
         | SignaturePurpose::Deny
@@ -210,11 +201,11 @@ pub fn sign(
         | SignaturePurpose::Review
         | SignaturePurpose::Grant
         | SignaturePurpose::Roster
-        | SignaturePurpose::Use => PAYLOAD_TYPE,
+        | SignaturePurpose::Use => (PAYLOAD_TYPE, "nothing was signed"),
     };
     let signature = signer
         .sign(&pae(payload_type, body))
-        .map_err(|error| CommandFailure::usage(format!("{}: {error}", purpose.failure())))?;
+        .map_err(|error| CommandFailure::usage(format!("{failed}: {error}")))?;
     Ok(EnvelopeSignature::new(signer.key().keyid(), &signature))
 }
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{CommandFailure, CommandResult, PrintableText};
+use crate::{CommandFailure, CommandResult, PrintableText, fail_usage};
 use verdict::directory_of;
 
 /// Reads a file that the user named. The path `-` means the standard input.
@@ -18,9 +18,9 @@ pub fn read_bounded(path: &Path, most: usize) -> CommandResult<Vec<u8>> {
     let bytes = read_beginning(path, most + 1)?;
     if bytes.len() > most {
         let place = PrintableText::file(path);
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{place} is larger than {most} bytes: check that it is the right file"
-        )));
+        ));
     }
     Ok(bytes)
 }
@@ -38,11 +38,11 @@ pub fn read_private(path: &Path, most: usize, what: &str) -> CommandResult<Vec<u
         && about.is_file()
         && about.mode() & 0o077 != 0
     {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "the {what} file {shown} has mode {:04o}, so others can use the {what}; run `chmod 600 {shown}`, and make \
              another {what} if others may have read this one",
             about.mode() & 0o7777
-        )));
+        ));
     }
     Ok(bytes)
 }
@@ -56,13 +56,13 @@ pub fn read_beginning(path: &Path, most: usize) -> CommandResult<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = most as u64;
     if path == Path::new("-") {
-        if std::io::stdin().is_terminal() {
-            return Err(CommandFailure::usage(
+        if io::stdin().is_terminal() {
+            return fail_usage(
                 "- means the standard input, which is a terminal: name a file, or redirect the \
              standard input",
-            ));
+            );
         }
-        std::io::stdin()
+        io::stdin()
             .lock()
             .take(limit)
             .read_to_end(&mut bytes)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::{CommandFailure, CommandResult, PrintableText, read_bounded};
+use crate::{CommandFailure, CommandResult, PrintableText, fail_usage, read_bounded};
 use documents::{MAX_PARAMS_BYTES, Parameter, ParameterType, joined, json as strict};
 use wire::StepView;
 
@@ -17,13 +17,11 @@ pub fn read_params(path: &Path) -> CommandResult<Map<String, Value>> {
     let place = PrintableText::file(path);
     match strict::parse_written(&bytes, MAX_PARAMS_BYTES * 4) {
         Ok(Value::Object(params)) => Ok(params),
-        Ok(_) => Err(CommandFailure::usage(format!(
-            "{place}: expected an object of parameters"
-        ))),
-        Err(error) => Err(CommandFailure::usage(format!(
+        Ok(_) => fail_usage(format!("{place}: expected an object of parameters")),
+        Err(error) => fail_usage(format!(
             "{place}: {}",
             PrintableText::text(&error.to_string())
-        ))),
+        )),
     }
 }
 
@@ -60,9 +58,9 @@ pub fn typed(given: &str, all: &Parameter) -> CommandResult<(String, Value)> {
             none if none.is_empty() => "none".to_owned(),
             known => known,
         };
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "-p {shown}: the step has no such parameter; it takes {known}"
-        )));
+        ));
     };
     let wrong = |expected: &str| {
         CommandFailure::usage(format!("-p {shown}: the schema asks for {expected}"))

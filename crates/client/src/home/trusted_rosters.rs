@@ -20,7 +20,7 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 
-use crate::{CommandFailure, CommandResult, Home, PrintableText, read_bounded};
+use crate::{CommandFailure, CommandResult, Home, PrintableText, fail_usage, read_bounded};
 use documents::{BoundaryName, Envelope, MAX_ROSTER_BYTES, RosterDigest, SshKey, json};
 use verdict::{Pinned, TrustedRoster, VersionFacts, bundle_check as audit};
 
@@ -191,10 +191,10 @@ fn find(
             )
         })?;
         if !value.starts_with("sha256:") && !Path::new(&value).is_absolute() {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "COUNTERSIGN_TRUST={value} is a relative path, which would mean a different roster in each \
                  directory; give an absolute path, or the sha256:... digest of the roster"
-            )));
+            ));
         }
         return named(&value, &format!("COUNTERSIGN_TRUST={value}"), &read);
     }
@@ -318,7 +318,7 @@ fn named(
 }
 
 /// Returns the files of a directory whose names end with `.json`, in their order.
-fn json_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn json_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<_> = std::fs::read_dir(directory)?
         .flatten()
         .map(|entry| entry.path())
@@ -344,13 +344,14 @@ fn parse_digest(text: &str) -> CommandResult<RosterDigest> {
 
 fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> CommandResult<ChosenTrust> {
     let place = PrintableText::file(path);
-    let advice = "give the roster's envelope, as `countersign roster show --json` prints it";
-    let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| {
-        CommandFailure::no_trust(format!("{place} is no roster: {error}; {advice}"))
-    })?;
-    let pinned = Pinned::from_envelope(&envelope).map_err(|error| {
-        CommandFailure::no_trust(format!("{place} is no roster: {error}; {advice}"))
-    })?;
+    let failed = |error: &dyn std::fmt::Display| {
+        CommandFailure::no_trust(format!(
+            "{place} is no roster: {error}; give the roster's envelope, as `countersign roster show --json` prints it"
+        ))
+    };
+    let envelope: Envelope =
+        json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| failed(&error))?;
+    let pinned = Pinned::from_envelope(&envelope).map_err(|error| failed(&error))?;
     Ok(ChosenTrust {
         pinned,
         audit: audit::RosterTrust::Roster(bytes),
@@ -381,7 +382,7 @@ fn read_own(path: &Path) -> CommandResult<Vec<u8>> {
 /// # Errors
 /// Returns an error if the file is missing, belongs to another user, or can be written or replaced by other users.
 pub fn check_own(path: &Path) -> CommandResult<()> {
-    let failed = |path: &Path, error: std::io::Error| {
+    let failed = |path: &Path, error: io::Error| {
         CommandFailure::no_trust(format!("{}: {error}", PrintableText::file(path)))
     };
     let real = path.canonicalize().map_err(|error| failed(path, error))?;
@@ -485,12 +486,7 @@ impl CheckoutDirectories {
     /// # Errors
     /// Returns an error if the path cannot be resolved, for example because the file does not exist.
     pub fn holding(&self, path: &Path) -> io::Result<Option<String>> {
-        for place in self.lookups(path)? {
-            if let Some(why) = self.why(&place) {
-                return Ok(Some(why));
-            }
-        }
-        Ok(None)
+        Ok(self.lookups(path)?.iter().find_map(|place| self.why(place)))
     }
 
     fn why(&self, place: &Path) -> Option<String> {

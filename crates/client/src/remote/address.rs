@@ -18,7 +18,7 @@ use clap::Args;
 use serde_json::Value;
 use ureq::{http::Uri, tls::TlsConfig};
 
-use crate::{CommandFailure, CommandResult, PrintableText, read_bounded, read_private};
+use crate::{CommandFailure, CommandResult, PrintableText, fail_usage, read_bounded, read_private};
 use documents::joined;
 use wire::{ClientCertificatePem, ClientConfigError, ProxyAddress, agent_config, client_config};
 
@@ -28,9 +28,12 @@ pub const DEFAULT_URL: &str = "http://127.0.0.1:7433";
 /// Address of a boundary or a mirror: `http` or `https`, host and port, and an optional path before `/v1`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Address {
-    base: String,
-    uses_tls: bool,
-    is_loopback: bool,
+    /// URL without `/` at its end.
+    pub base: String,
+    /// True if the client connects with TLS.
+    pub uses_tls: bool,
+    /// True for a loopback address.
+    pub is_loopback: bool,
 }
 
 impl Address {
@@ -96,21 +99,6 @@ impl Address {
         })
     }
 
-    /// Returns the URL without `/` at its end.
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-
-    /// Returns true if the client connects with TLS.
-    pub fn uses_tls(&self) -> bool {
-        self.uses_tls
-    }
-
-    /// Returns true if the address is a loopback address.
-    pub fn is_loopback(&self) -> bool {
-        self.is_loopback
-    }
-
     /// Checks that nobody on the network can read what a client sends. A client sends a token, or the signature of a
     /// key, only after this check.
     ///
@@ -120,11 +108,11 @@ impl Address {
         if self.uses_tls || self.is_loopback {
             return Ok(());
         }
-        Err(CommandFailure::usage(format!(
+        fail_usage(format!(
             "{what} was not sent to {}: plain HTTP to another machine has no encryption. Use the https:// address of \
              the boundary, or a tunnel: ssh -N -L 7433:127.0.0.1:7433 HOST, and --url {DEFAULT_URL}",
             PrintableText::text(&self.base)
-        )))
+        ))
     }
 }
 
@@ -170,10 +158,10 @@ impl JobIdentity {
             (Some(id_token), _) => {
                 // In GitLab, the definition of the job names the audience, so the client can only compare it.
                 if let Some(audience) = audience.filter(|audience| !is_for(&id_token, audience)) {
-                    return Err(CommandFailure::usage(format!(
+                    return fail_usage(format!(
                         "the ID token in {GIVEN} is not for the audience {audience}, so it was not sent: write this audience \
                          to `aud` below `id_tokens`, or correct --boundary-id (COUNTERSIGN_BOUNDARY)"
-                    )));
+                    ));
                 }
                 Self::Given(Secret::new(&id_token))
             }
@@ -189,16 +177,16 @@ impl JobIdentity {
                 Self::GitHub(url, Secret::new(&token), audience)
             }
             (None, _) if variable("GITHUB_ACTIONS").is_some() => {
-                return Err(CommandFailure::usage(
+                return fail_usage(
                     "--oidc: GitHub gives this job no ID token: add `permissions: {id-token: write}` to the job",
-                ));
+                );
             }
             (None, _) => {
-                return Err(CommandFailure::usage(format!(
+                return fail_usage(format!(
                     "--oidc needs the ID token of a CI job. In GitHub Actions, add `permissions: {{id-token: write}}` to the \
                      job. In GitLab, add `id_tokens: {{{GIVEN}: {{aud: AUDIENCE}}}}` to the job, with the audience that \
                                           `countersign token create --oidc` printed"
-                )));
+                ));
             }
         })
     }
@@ -239,7 +227,7 @@ fn of_github(
     let address = Address::parse(&server)?;
     address.check_private("the request for an ID token")?;
     let tls = address
-        .uses_tls()
+        .uses_tls
         .then(|| TlsFiles::default().config())
         .transpose()?;
     let between = if url.contains('?') { '&' } else { '?' };
@@ -271,7 +259,7 @@ fn of_github(
         .ok_or_else(|| failed("its answer has no `value`"))
 }
 
-fn failed(why: impl std::fmt::Display) -> CommandFailure {
+fn failed(why: impl fmt::Display) -> CommandFailure {
     let why = PrintableText::text(&why.to_string());
     CommandFailure::unreachable(format!("GitHub gave no ID token for this job: {why}"))
 }
@@ -324,16 +312,16 @@ impl TlsFiles {
                 read_private(key, MAX_KEY_BYTES, "key")?,
             )),
             (Some(_), None) => {
-                return Err(CommandFailure::usage(
+                return fail_usage(
                     "--cert (COUNTERSIGN_CERT) needs its private key: name the file with --cert-key \
                      (COUNTERSIGN_CERT_KEY)",
-                ));
+                );
             }
             (None, Some(_)) => {
-                return Err(CommandFailure::usage(
+                return fail_usage(
                     "--cert-key (COUNTERSIGN_CERT_KEY) is the key of a client certificate: name the file of the \
                      certificate with --cert (COUNTERSIGN_CERT)",
-                ));
+                );
             }
         };
         let pem = pair
@@ -427,7 +415,7 @@ mod tests {
         ] {
             let address = Address::parse(url).expect(url);
             assert_eq!(
-                (address.uses_tls(), address.is_loopback()),
+                (address.uses_tls, address.is_loopback),
                 (uses_tls, is_loopback),
                 "{url}"
             );

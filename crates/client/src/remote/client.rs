@@ -98,7 +98,7 @@ impl Client {
         if token.is_some() {
             address.check_private("the token")?;
         }
-        let tls_config = address.uses_tls().then(|| tls.config()).transpose()?;
+        let tls_config = address.uses_tls.then(|| tls.config()).transpose()?;
         let config = agent_config(tls_config, tls.proxy.as_ref())
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(ANSWER))
@@ -144,7 +144,7 @@ impl Client {
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> CommandResult<T> {
-        self.typed(self.request(Method::GET, path, None::<&()>, "application/json")?)
+        self.typed(self.request(Method::GET, path, None, "application/json")?)
     }
 
     /// Fetches bytes.
@@ -152,7 +152,7 @@ impl Client {
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn bytes(&self, path: &str) -> CommandResult<Vec<u8>> {
-        self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
+        self.whole(self.request(Method::GET, path, None, "*/*")?)
     }
 
     /// Fetches a resource of at most `most` bytes. Returns `None` for status 404. A mirror may answer an error without
@@ -198,7 +198,7 @@ impl Client {
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> CommandResult<T> {
-        self.typed(self.request(Method::POST, path, Some(body), "application/json")?)
+        self.typed(self.request(Method::POST, path, Some(written(body)?), "application/json")?)
     }
 
     /// Sends a request with the token or the key, and returns status and body of any answer.
@@ -230,7 +230,7 @@ impl Client {
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn post_nothing<T: DeserializeOwned>(&self, path: &str) -> CommandResult<T> {
-        self.typed(self.request(Method::POST, path, None::<&()>, "application/json")?)
+        self.typed(self.request(Method::POST, path, None, "application/json")?)
     }
 
     /// Opens an NDJSON stream. The stream begins after the event `after`.
@@ -267,7 +267,7 @@ impl Client {
         self.typed(self.request(
             Method::POST,
             "/v1/authorizations",
-            Some(envelope),
+            Some(written(envelope)?),
             MEDIA_TYPE,
         )?)
     }
@@ -276,12 +276,9 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&impl Serialize>,
+        body: Option<Vec<u8>>,
         accept: &str,
     ) -> CommandResult<Response<Body>> {
-        let body = body.map(serde_json::to_vec).transpose().map_err(|error| {
-            CommandFailure::usage(format!("the request can't be written: {error}"))
-        })?;
         let can_repeat = method.is_safe() || carries_nonce(body.as_deref());
         self.again_when_admission_ended(can_repeat, || {
             self.send(&method, path, body.as_deref(), accept)
@@ -322,7 +319,7 @@ impl Client {
     fn begin(&self, method: &Method, path: &str) -> Builder {
         let request = Request::builder()
             .method(method.clone())
-            .uri(format!("{}{path}", self.address.base()));
+            .uri(format!("{}{path}", self.address.base));
         match &*self.bearer.borrow() {
             Some(bearer) => request.header("authorization", format!("Bearer {}", *bearer.0)),
             None => request,
@@ -467,6 +464,11 @@ fn retry_after(answer: &Response<Body>) -> Option<Duration> {
         .map(Duration::from_secs)
 }
 
+fn written(body: &impl Serialize) -> CommandResult<Vec<u8>> {
+    serde_json::to_vec(body)
+        .map_err(|error| CommandFailure::usage(format!("the request can't be written: {error}")))
+}
+
 /// Returns true if a call has a nonce, so that a repetition is the same call.
 fn carries_nonce(body: Option<&[u8]>) -> bool {
     let body = body.and_then(|body| serde_json::from_slice::<Value>(body).ok());
@@ -500,26 +502,24 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
             .contains(&format!("{pointer}: {}", error.detail))
     };
     for error in problem.errors.iter().filter(|error| !told(error)) {
-        message.push_str(&format!("; {}: {}", error.pointer, error.detail));
+        message += &format!("; {}: {}", error.pointer, error.detail);
     }
     if let Some(receipt) = &problem.receipt {
-        message.push_str(&format!("; receipt {receipt}"));
+        message += &format!("; receipt {receipt}");
     }
     if let Some(proposal) = &problem.proposal {
-        message.push_str(&format!("; proposal {proposal}"));
+        message += &format!("; proposal {proposal}");
     }
     if let Some(fault) = problem
         .fault
         .as_ref()
         .filter(|fault| !problem.detail.contains(fault.as_str()))
     {
-        message.push_str(&format!("; the service's log has details under {fault}"));
+        message += &format!("; the service's log has details under {fault}");
     }
     if code == Some(Code::Unauthenticated) {
-        message.push_str(
-            "; give a token (--token-file, COUNTERSIGN_TOKEN; the file countersign/token is sent only to a boundary on \
-             this machine), or a key of the roster (--key)",
-        );
+        message += "; give a token (--token-file, COUNTERSIGN_TOKEN; the file countersign/token is sent only to a boundary on \
+             this machine), or a key of the roster (--key)";
     }
     CommandFailure {
         problem: whole,

@@ -214,13 +214,15 @@ fn broke(what: impl std::fmt::Display) -> CommandFailure {
 fn exit_of(view: &ProposalView) -> Exit {
     match (view.status, &view.outcome, &view.refusal) {
         // A denial stopped the run.
-        (ProposalStatus::Finished, Some(_), Some(refusal)) if refusal.code == Code::Denied => {
+        (ProposalStatus::Finished, Some(_), Some(refusal))
+        | (ProposalStatus::Refused, _, Some(refusal))
+            if refusal.code == Code::Denied =>
+        {
             Exit::Denied
         }
         (ProposalStatus::Finished, Some(outcome), _) => Exit::of_outcome(outcome),
         (ProposalStatus::Finished, None, _) => Exit::Unreachable,
         (ProposalStatus::Expired, ..) => Exit::TimedOut,
-        (ProposalStatus::Refused, _, Some(refusal)) if refusal.code == Code::Denied => Exit::Denied,
         (ProposalStatus::Denied, ..) => Exit::Denied,
         (ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
         // The command stopped waiting before the end of the proposal.
@@ -369,24 +371,25 @@ pub const COSIGNED: Duration = Duration::from_secs(60);
 pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 
 fn ending(view: &ProposalView) -> PrintableText {
+    let mut words = state_words(view, ended_words);
+    if let Some(receipt) = &view.receipt {
+        words += &format!("; receipt {receipt}");
+    }
+    PrintableText::text(&words).then(denial_words(&view.denials))
+}
+
+/// Returns the state of a proposal in words. `words_of` describes the outcome of its run.
+pub fn state_words(view: &ProposalView, words_of: fn(&Outcome) -> String) -> String {
     let mut words = match (&view.outcome, &view.refusal) {
-        (Some(outcome), Some(refusal)) => format!("{}: {}", ended_words(outcome), refusal.detail),
-        (Some(outcome), None) => ended_words(outcome) + &refused_words(&view.refused),
-        (None, Some(refusal)) => format!(
-            "{} ({}): {}",
-            view.status.word(),
-            refusal.code,
-            refusal.detail
-        ),
-        (None, None) => view.status.word().to_owned(),
+        (Some(outcome), Some(why)) => format!("{}: {}", words_of(outcome), why.detail),
+        (Some(outcome), None) => words_of(outcome) + &refused_words(&view.refused),
+        (None, Some(why)) => format!("{} ({}): {}", view.status, why.code, why.detail),
+        (None, None) => view.status.to_string(),
     };
     if let Some(why) = &view.end_unknown_because {
         words += &format!(": {why}");
     }
-    if let Some(receipt) = &view.receipt {
-        words.push_str(&format!("; receipt {receipt}"));
-    }
-    PrintableText::text(&words).then(denial_words(&view.denials))
+    words
 }
 
 /// Installs a handler for Ctrl-C, which prints that the proposal continues and ends the program.

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Client, CommandFailure, CommandResult, PrintableText};
+use crate::{Client, CommandFailure, CommandResult, PrintableText, fail_check, fail_usage};
 use documents::{
     BlobDigest, Hash, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath,
     merkle, split_entries,
@@ -136,9 +136,7 @@ impl LogSource {
                 }
                 None => "the log is incomplete",
             };
-            return Err(CommandFailure::check_said_no(format!(
-                "{tile} is missing: {why}"
-            )));
+            return fail_check(format!("{tile} is missing: {why}"));
         };
         let mut entries = split_entries(&bytes)
             .filter(|entries| entries.len() >= usize::from(tile.width()))
@@ -244,7 +242,7 @@ pub fn read_file(path: &Path, most: usize) -> CommandResult<Option<Vec<u8>>> {
     };
     let facts = file.metadata().map_err(failed)?;
     if !facts.is_file() {
-        return Err(CommandFailure::usage(format!("{shown} is no file")));
+        return fail_usage(format!("{shown} is no file"));
     }
     let mut bytes = Vec::new();
     if facts.len() <= most as u64 {
@@ -253,9 +251,7 @@ pub fn read_file(path: &Path, most: usize) -> CommandResult<Option<Vec<u8>>> {
             .map_err(failed)?;
     }
     if facts.len().max(bytes.len() as u64) > most as u64 {
-        return Err(CommandFailure::check_said_no(format!(
-            "{shown} is too large"
-        )));
+        return fail_check(format!("{shown} is too large"));
     }
     Ok(Some(bytes))
 }

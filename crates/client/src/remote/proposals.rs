@@ -1,6 +1,6 @@
 //! Finds proposals by id, by the last digits of an id, or by status.
 
-use crate::{Client, CommandFailure, CommandResult, PrintableText};
+use crate::{Client, CommandFailure, CommandResult, PrintableText, fail_refused, fail_usage};
 use documents::{ProposalId, ProposalIdEnding, ReceiptId, joined};
 use wire::{ProposalList, ProposalStatus, ProposalView, percent_encoded};
 
@@ -44,11 +44,11 @@ pub fn find_proposal(
         return Ok(receipt.proposal());
     }
     let Ok(ending) = name.to_lowercase().parse::<ProposalIdEnding>() else {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{} is neither the id of a proposal nor the last digits of an id (at least 6); name a file with its \
              directory, as ./NAME",
             PrintableText::text(name)
-        )));
+        ));
     };
     let mut query = vec![("id_ends", ending.as_str())];
     if among == LookupRange::Open {
@@ -62,13 +62,11 @@ pub fn find_proposal(
     match (found.as_slice(), among) {
         // The boundary made the search and is not trusted, so check the id again.
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
-        ([one], _) => Err(CommandFailure::refused(format!(
+        ([one], _) => fail_refused(format!(
             "the command asked for {ending}, but the boundary returned {}: nothing was done",
             one.id
-        ))),
-        ([], _) => Err(CommandFailure::usage(format!(
-            "no proposal that you may see ends with {ending}"
-        ))),
+        )),
+        ([], _) => fail_usage(format!("no proposal that you may see ends with {ending}")),
         (several, _) => Err(ambiguous(
             several,
             "name one proposal by more digits of its id",
@@ -83,9 +81,9 @@ pub fn find_proposal(
 pub fn only_one(found: &[ProposalView]) -> CommandResult<ProposalId> {
     match found {
         [one] => Ok(one.id.clone()),
-        [] => Err(CommandFailure::usage(
+        [] => fail_usage(
             "there is no such proposal now; `countersign inbox` lists the proposals that wait for you",
-        )),
+        ),
         several => Err(ambiguous(
             several,
             "name one proposal by the last 6 digits of its id",

@@ -1,8 +1,8 @@
 //! Reads a receipt of the boundary, without a check of its signature, and explains what the lists of its run refused.
 
 use crate::{
-    Client, CommandFailure, CommandResult, ListPlace, OutputComplaints, Terminal, print_hints,
-    refusal_lines,
+    Client, CommandFailure, CommandResult, ListPlace, OutputComplaints, Terminal, fail_refused,
+    print_hints, refusal_lines,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, ContentDigest, Envelope, Malformed, Predicate,
@@ -46,14 +46,14 @@ impl ReadReceipt {
         let signed = signed.predicate;
         if AuthorizationDigest::of(&payload) != receipt.authorization.digest {
             let detail = format!("the boundary returned an authorization that {id} does not name");
-            return Err(CommandFailure::refused(detail));
+            return fail_refused(detail);
         }
         if signed.proposal != id.proposal() {
             let detail = format!(
                 "this command asked for {id}, but the boundary returned the receipt of {}",
                 signed.proposal
             );
-            return Err(CommandFailure::refused(detail));
+            return fail_refused(detail);
         }
         Ok(Self {
             id: id.clone(),

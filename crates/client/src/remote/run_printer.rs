@@ -90,7 +90,7 @@ impl<'t> RunPrinter<'t> {
             Event::Status { status, code } => {
                 if self.terminal.err_is_terminal {
                     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-                    self.terminal.say(format!("-- {}{code}", status.word()));
+                    self.terminal.say(format!("-- {status}{code}"));
                 }
                 Ok(())
             }
@@ -196,10 +196,7 @@ pub fn piece_of(event: &Event) -> CommandResult<Option<(StreamName, Vec<u8>)>> {
 
 /// Returns the statement that a part of a stream was not recorded.
 pub fn truncated_words(stream: StreamName, bytes: u64, recorded: u64) -> String {
-    format!(
-        "{}: {recorded} of {bytes} bytes were recorded",
-        stream.word()
-    )
+    format!("{}: {recorded} of {bytes} bytes were recorded", stream)
 }
 
 /// Returns the reason why an approved run has not started, as text.

@@ -30,26 +30,20 @@ use wire::{AdmittedJob, ApprovalsView, SameRun, UnknownEnd};
 /// Maximum number of removed entries of a list that the screen names. The same maximum applies to added entries.
 const MOST_ENTRIES: usize = 16;
 
-/// Arrays of a definition or of a sandbox without an order, each with its label and its path. Documents sort these arrays,
-/// so an added entry changes the positions of other entries.
-const SETS: [(&str, &[&str]); 11] = [
-    ("programs: ", &["programs"]),
-    ("sandbox.read: ", &["sandbox", "read"]),
-    ("sandbox.write: ", &["sandbox", "write"]),
-    ("sandbox.deny: ", &["sandbox", "deny"]),
-    ("sandbox.sockets: ", &["sandbox", "sockets"]),
-    ("sandbox.network.allow: ", &["sandbox", "network", "allow"]),
-    ("sandbox.network.hosts: ", &["sandbox", "network", "hosts"]),
-    (
-        "sandbox.network.private: ",
-        &["sandbox", "network", "private"],
-    ),
-    (
-        "sandbox.network.localhost: ",
-        &["sandbox", "network", "localhost"],
-    ),
-    ("sandbox.require: ", &["sandbox", "require"]),
-    ("exclusive: ", &["exclusive"]),
+/// Paths of the arrays of a definition or of a sandbox that have no order. Documents sort these arrays, so an added entry
+/// changes the positions of other entries.
+const SETS: [&str; 11] = [
+    "programs",
+    "sandbox.read",
+    "sandbox.write",
+    "sandbox.deny",
+    "sandbox.sockets",
+    "sandbox.network.allow",
+    "sandbox.network.hosts",
+    "sandbox.network.private",
+    "sandbox.network.localhost",
+    "sandbox.require",
+    "exclusive",
 ];
 
 /// Compares the proposed run with the last successful run of the step.
@@ -229,7 +223,7 @@ fn lists_diff(old: Option<&ProgramList>, new: Option<&ProgramList>) -> Vec<LineD
     if let (Some(old), Some(new)) = (old, new)
         && old.is_known()
     {
-        return entries_diff("programs: ", &words(old), &words(new));
+        return entries_diff("programs", &words(old), &words(new));
     }
     let line = |was, list: Option<&ProgramList>| {
         let text = match list {
@@ -258,7 +252,7 @@ fn runs_diff(old: &[Permission], new: &[Permission]) -> Vec<LineDifference> {
         runs.map(|permission| plain_or_quoted(&permission.what))
             .collect()
     };
-    entries_diff("permission to run: ", &words(old), &words(new))
+    entries_diff("permission to run", &words(old), &words(new))
 }
 
 /// Compares two lists by their entries, because the position of an entry has no meaning.
@@ -268,7 +262,7 @@ fn entries_diff(
     new: &[PrintableText],
 ) -> Vec<LineDifference> {
     let lines = |was: bool, sign: &'static str, mine: &[PrintableText], other: &[PrintableText]| {
-        let start = PrintableText::words(list).and(sign);
+        let start = PrintableText::words(list).and(": ").and(sign);
         let only: Vec<_> = mine.iter().filter(|entry| !other.contains(entry)).collect();
         let more = only.len().saturating_sub(MOST_ENTRIES);
         let mut texts: Vec<_> = only
@@ -291,17 +285,16 @@ fn entries_diff(
 }
 
 /// Returns the texts of the array at the path and removes the array. Returns no text for another value.
-fn take_entries(document: &mut Value, path: &[&str]) -> Vec<PrintableText> {
-    let Some((field, parents)) = path.split_last() else {
-        return Vec::new();
-    };
+fn take_entries(document: &mut Value, path: &str) -> Vec<PrintableText> {
+    let mut parents: Vec<&str> = path.split('.').collect();
+    let field = parents.pop().unwrap_or_default();
     let parent = parents
         .iter()
         .try_fold(document, |value, key| value.get_mut(key));
     let Some(Value::Object(fields)) = parent else {
         return Vec::new();
     };
-    let found: Option<Vec<PrintableText>> = match fields.get(*field) {
+    let found: Option<Vec<PrintableText>> = match fields.get(field) {
         Some(Value::Array(items)) if !items.is_empty() => items
             .iter()
             .map(|item| item.is_string().then(|| PrintableText::value(item)))
@@ -309,7 +302,7 @@ fn take_entries(document: &mut Value, path: &[&str]) -> Vec<PrintableText> {
         _ => None,
     };
     found.map_or_else(Vec::new, |texts| {
-        fields.remove(*field);
+        fields.remove(field);
         texts
     })
 }
@@ -318,9 +311,9 @@ fn take_entries(document: &mut Value, path: &[&str]) -> Vec<PrintableText> {
 fn fields_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
     let (mut old, mut new) = (old.clone(), new.clone());
     let mut changes = Vec::new();
-    for (label, path) in SETS {
+    for path in SETS {
         let (before, after) = (take_entries(&mut old, path), take_entries(&mut new, path));
-        changes.extend(entries_diff(label, &before, &after));
+        changes.extend(entries_diff(path, &before, &after));
     }
     changes.extend(leaves_diff(&old, &new));
     changes
@@ -377,18 +370,18 @@ pub enum ReviewFinding {
 
 impl ReviewFinding {
     /// Returns the finding of a check that failed.
-    pub(super) fn fails(why: impl fmt::Display) -> Self {
+    pub fn fails(why: impl fmt::Display) -> Self {
         Self::Fails(why.to_string())
     }
 
     /// Returns the finding of a check that could not be made.
-    pub(super) fn unknown(why: impl fmt::Display) -> Self {
+    pub fn unknown(why: impl fmt::Display) -> Self {
         Self::NotChecked(why.to_string())
     }
 }
 
-/// Result of all checks, which decides whether the approver may sign.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Result of all checks, which decides whether the approver may sign. The worst result is the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StatementVerdict {
     /// All checks passed.
     Sound,
@@ -447,6 +440,16 @@ pub struct Derived {
 }
 
 impl Derived {
+    /// Returns the definition with the signed digest, and with the filled-in script.
+    pub fn step(&self) -> Option<&StepDefinition> {
+        self.definition.as_ref().map(|(step, _)| step)
+    }
+
+    /// Returns the definition with the signed digest as a document.
+    pub fn document(&self) -> Option<&Value> {
+        self.definition.as_ref().map(|(_, document)| document)
+    }
+
     /// Returns true if the statement says that the run is an emergency.
     pub fn is_emergency(&self) -> bool {
         self.statement

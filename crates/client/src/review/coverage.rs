@@ -35,11 +35,10 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
         places.extend(line.shows.iter().map(|path| (path.as_str(), name)));
     }
     let shown = |path: &str| places.get(path).copied().map(FieldReason::Shown);
-    let definition = found.definition.as_ref().map(|(_, definition)| definition);
     let mut all = Vec::new();
     for (part, document) in [
         ("signed", found.payload.as_ref()),
-        ("definition", definition),
+        ("definition", found.document()),
     ] {
         for (path, value) in document.into_iter().flat_map(leaves) {
             let name = format!("{part}{path}");

@@ -5,7 +5,7 @@
 
 pub mod comparisons;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Display};
 
 use serde_json::Value;
 
@@ -74,7 +74,7 @@ const PERMISSIONS: &str = "the permissions are those that this program derives";
 
 impl Derived {
     /// Adds the list of programs to the profile that names it.
-    pub(super) fn programs(&mut self, sources: &ReviewSources, sandbox: &mut Profile) {
+    pub fn programs(&mut self, sources: &ReviewSources, sandbox: &mut Profile) {
         let added = sandbox.add_listed(&sources.programs);
         self.note(
             "the list of programs is the signed list",
@@ -143,7 +143,7 @@ impl Derived {
     }
 
     /// Checks that every signed field is shown or follows from shown fields.
-    pub(super) fn covered(&mut self, fields: &[SignedField]) {
+    pub fn covered(&mut self, fields: &[SignedField]) {
         let nowhere = fields
             .iter()
             .filter(|field| field.why == FieldReason::Nowhere)
@@ -154,17 +154,15 @@ impl Derived {
                 .iter()
                 .any(|field| matches!(field.why, FieldReason::Open(_)));
         let covered = if !nowhere.is_empty() {
-            Err(ReviewFinding::fails(format!(
+            fails(format!(
                 "no line shows the field {nowhere}, and no rule derives the field"
-            )))
-        } else if open {
-            Err(ReviewFinding::unknown(
-                "the result depends on the other checks",
             ))
+        } else if open {
+            unknown("the result depends on the other checks")
         } else {
             Ok(())
         };
-        let _ = self.keep(COVERED, covered);
+        self.keep(COVERED, covered);
     }
 
     /// Notes the finding of a check, and returns what it proved.
@@ -206,14 +204,14 @@ impl Derived {
         if let Some(finding) = finding {
             self.note(INPUTS, finding);
         }
-        let _ = self.keep(
+        self.keep(
             "the parameters are complete and fit the schema of the step",
             parameters(&definition, signed),
         );
         let filled = step_template::rendered(&definition, &signed.params)
             .map(Cow::into_owned)
             .map_err(|error| format!("the template of the script can't be filled in: {error}"));
-        let _ = self.keep(SCRIPT_DIGEST, rendered(filled.as_deref(), signed));
+        self.keep(SCRIPT_DIGEST, rendered(filled.as_deref(), signed));
         // If the template can't be filled in, keep no definition, because the screen would show another script than the
         // run executes.
         self.definition = filled.ok().map(|source| {
@@ -243,7 +241,7 @@ impl Derived {
             } else {
                 Ok(())
             };
-        let _ = self.keep(
+        self.keep(
             "the window of validity still allows the run",
             contradiction.map_err(ReviewFinding::Fails),
         );
@@ -264,18 +262,18 @@ impl Derived {
             .id
             .unwrap_or_else(|| SealDigest::from_bytes(verified.digest()));
         let same = if seal.boundary.name != signed.boundary.name || id != signed.boundary.id {
-            Err(ReviewFinding::fails(format!(
+            fails(format!(
                 "the seal belongs to boundary {} {id}",
                 seal.boundary.name
-            )))
-        } else if seal.epoch != signed.boundary.epoch {
-            Err(ReviewFinding::fails(
-                "the epoch of the seal in force is not the epoch of this authorization, so this authorization is void",
             ))
+        } else if seal.epoch != signed.boundary.epoch {
+            fails(
+                "the epoch of the seal in force is not the epoch of this authorization, so this authorization is void",
+            )
         } else {
             Ok(())
         };
-        let _ = self.keep(SEALED, same);
+        self.keep(SEALED, same);
         Some(seal)
     }
 
@@ -290,7 +288,7 @@ impl Derived {
             }
             return;
         };
-        let definition = self.definition.as_ref().map(|(definition, _)| definition);
+        let definition = self.step();
         let known = lists_in_force(sources, seal).and_then(|lists| {
             let why = "there is no definition, so the permissions can't be derived";
             let definition = definition.ok_or_else(|| ReviewFinding::unknown(why))?;
@@ -320,7 +318,7 @@ impl Derived {
         };
         let asked = needs.permissions.clone().map_err(ReviewFinding::fails);
         if let Some(asked) = self.keep(RUNS, asked) {
-            let _ = self.keep(
+            self.keep(
                 PERMISSIONS,
                 same_permissions(signed, &asked, own.permissions),
             );
@@ -334,9 +332,9 @@ impl Derived {
             let difference = (profile != compared).then(|| differences(&profile, &compared));
             self.profile = Some(profile);
             if let Some(words) = difference {
-                return Err(ReviewFinding::fails(format!(
+                return fails(format!(
                     "the signed sandbox differs from the derived sandbox: {words}"
-                )));
+                ));
             }
             let (asked, listed) = (needs.programs.as_ref(), signed.sandbox.programs.as_ref());
             check_list(&ruling, &definition, asked, &signed.sandbox)
@@ -349,27 +347,25 @@ impl Derived {
                 ))
             })
         });
-        let _ = self.keep(SANDBOX, same);
+        self.keep(SANDBOX, same);
     }
 
     /// Compares the roster that the person trusts with the roster that the seal names.
     fn trust(&mut self, sources: &ReviewSources, seal: Option<&Seal>) {
         let same = match (sources.roster.trusted(), seal) {
             (Some(trusted), Some(seal)) if trusted.digest() == seal.roster => Ok(()),
-            (Some(trusted), Some(seal)) => Err(ReviewFinding::fails(format!(
+            (Some(trusted), Some(seal)) => fails(format!(
                 "the seal names the roster {}, but you trust the roster {} (version {})",
                 seal.roster,
                 trusted.digest(),
                 trusted.version()
-            ))),
-            (Some(_), None) => Err(ReviewFinding::unknown(
-                "there is no seal to compare with the roster",
             )),
-            (None, _) => Err(ReviewFinding::unknown(
+            (Some(_), None) => unknown("there is no seal to compare with the roster"),
+            (None, _) => unknown(
                 "you trust no roster for this boundary, so all results below depend on statements of the boundary",
-            )),
+            ),
         };
-        let _ = self.keep(TRUSTED, same);
+        self.keep(TRUSTED, same);
     }
 
     fn signatures(&mut self, sources: &ReviewSources) {
@@ -404,6 +400,14 @@ impl Derived {
     }
 }
 
+fn fails<T>(why: impl Display) -> Result<T, ReviewFinding> {
+    Err(ReviewFinding::fails(why))
+}
+
+fn unknown<T>(why: impl Display) -> Result<T, ReviewFinding> {
+    Err(ReviewFinding::unknown(why))
+}
+
 /// Checks that the signed permissions are exactly the permissions that policy requires.
 fn same_permissions(
     signed: &Authorization,
@@ -419,14 +423,14 @@ fn same_permissions(
         only(&signed.permissions, asked),
     );
     if !lacking.is_empty() {
-        return Err(ReviewFinding::fails(format!(
+        return fails(format!(
             "policy also asks for {lacking}, but this authorization does not contain this permission"
-        )));
+        ));
     }
     if !surplus.is_empty() {
-        return Err(ReviewFinding::fails(format!(
+        return fails(format!(
             "this authorization contains {surplus}, but policy does not ask for this permission"
-        )));
+        ));
     }
     let own = own.map_err(|denied| {
         ReviewFinding::fails(format!(
@@ -437,10 +441,10 @@ fn same_permissions(
     if more.is_empty() {
         return Ok(());
     }
-    Err(ReviewFinding::fails(format!(
+    fails(format!(
         "the built-in lists of the boundary differ from the lists of this program, which would also ask for {more}: \
          use the same version of countersign on both sides"
-    )))
+    ))
 }
 
 /// Reads the definition of the step, if it has the signed digest.
@@ -449,24 +453,22 @@ fn signed_definition(
     signed: &Authorization,
 ) -> Result<(StepDefinition, Value), ReviewFinding> {
     let Some(bytes) = &sources.definition else {
-        return Err(ReviewFinding::unknown(
-            "the definition could not be fetched",
-        ));
+        return unknown("the definition could not be fetched");
     };
     let value = canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES).map_err(invalid)?;
     let definition = json::typed::<StepDefinition>(&value).map_err(invalid)?;
     definition.check().map_err(invalid)?;
     let digest = StepDigest::of(bytes);
     if digest != signed.step.digest || definition.reference != signed.step.reference {
-        return Err(ReviewFinding::fails(format!(
+        return fails(format!(
             "the boundary gave another definition: {} {digest}",
             definition.reference
-        )));
+        ));
     }
     Ok((definition, value))
 }
 
-fn invalid(error: impl std::fmt::Display) -> ReviewFinding {
+fn invalid(error: impl Display) -> ReviewFinding {
     ReviewFinding::fails(format!(
         "the boundary gave no valid step definition: {error}"
     ))
@@ -485,7 +487,7 @@ fn signed_seal(
     let seal =
         Signed::<Seal>::from_envelope(envelope, Base64::Lenient).map_err(ReviewFinding::fails)?;
     if seal.signature_count() == 0 {
-        return Err(ReviewFinding::fails("the seal has no signature"));
+        return fails("the seal has no signature");
     }
     seal.verify_raw(|keyid| roster.boundary_key(name, keyid))
         .map_err(ReviewFinding::fails)
@@ -494,16 +496,14 @@ fn signed_seal(
 /// Returns the built-in lists of the boundary, if they have the digest in the seal.
 fn lists_in_force(sources: &ReviewSources, seal: Option<&Seal>) -> Result<Builtins, ReviewFinding> {
     let (Some(bytes), Some(seal)) = (&sources.builtins, seal) else {
-        return Err(ReviewFinding::unknown(
-            "the built-in lists could not be fetched",
-        ));
+        return unknown("the built-in lists could not be fetched");
     };
     let digest = BlobDigest::of(bytes);
     if digest != seal.builtins {
-        return Err(ReviewFinding::fails(format!(
+        return fails(format!(
             "the boundary gave the built-in lists {digest}, but the seal names {}",
             seal.builtins
-        )));
+        ));
     }
     json::parse(bytes, bytes.len())
         .map_err(|error| error.to_string())
@@ -539,17 +539,15 @@ fn configuration_in_force(
 fn policy_in_force(sources: &ReviewSources, seal: Option<&Seal>) -> Result<Policy, ReviewFinding> {
     let (Some(bytes), Some(roster), Some(seal)) = (&sources.policy, sources.roster.roster(), seal)
     else {
-        return Err(ReviewFinding::unknown(
-            "policy, roster or seal could not be fetched",
-        ));
+        return unknown("policy, roster or seal could not be fetched");
     };
     let digest = PolicyDigest::of(bytes);
     if digest != seal.policy || digest != roster.policy() {
-        return Err(ReviewFinding::fails(format!(
+        return fails(format!(
             "the boundary gave the policy {digest}, but the seal names {} and the roster {}",
             seal.policy,
             roster.policy()
-        )));
+        ));
     }
     let value = json::parse(bytes, bytes.len()).map_err(ReviewFinding::fails)?;
     Policy::from_sealed(&value).map_err(|errors| ReviewFinding::fails(joined(&errors, "; ")))

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     ChosenTrust, Client, CommandFailure, CommandResult, LastRun, LogSource, ReadReceipt,
-    ReportedState, ReviewSources, RosterSource, review::run_inputs::signed_inputs,
+    ReportedState, ReviewSources, RosterSource, fail_refused, review::run_inputs::signed_inputs,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryName, Code, Envelope,
@@ -109,9 +109,7 @@ pub fn gather(
             "the review asked for {}, but the boundary returned the statement of {}",
             view.id, signed.proposal
         );
-        return Err(CommandFailure::refused(format!(
-            "{detail}: nothing was signed"
-        )));
+        return fail_refused(format!("{detail}: nothing was signed"));
     }
     // The status of a proposal shows whether the proposal can still run. The boundary may not know a statement in a
     // file, so only such a statement needs a separate check.
@@ -328,11 +326,28 @@ fn seal_entry(client: &Client, index: u64) -> CommandResult<Vec<u8>> {
 }
 
 /// Returns the roster versions up to the version in force, as the JSON array of a bundle. The array begins with the version
-/// before the oldest trusted one, which shows a fork at that place, or with version 1 if only a digest is trusted.
+/// before the newest trusted one that connects, which shows a fork at that place, or with version 1 if only a digest is trusted.
 fn versions_in_force(client: &Client, trust: &[ChosenTrust]) -> CommandResult<Vec<u8>> {
     let trusted = |trust: &ChosenTrust| Some(trust.pinned.newest()?.version() - 1);
-    let first = trust.iter().map(|trust| trusted(trust).unwrap_or(1)).min();
-    client.rosters(first.unwrap_or(u64::MAX))
+    let firsts = trust.iter().map(|trust| trusted(trust).unwrap_or(1));
+    let mut firsts: Vec<u64> = firsts.collect();
+    firsts.sort_unstable_by(|a, b| b.cmp(a));
+    firsts.dedup();
+    let connects = |versions: &[u8]| {
+        json::parse_as::<Vec<RosterVersion>>(versions, MAX_BUNDLE_BYTES).is_ok_and(|versions| {
+            trust
+                .iter()
+                .any(|trust| Chain::connect_bundled(&trust.pinned, &versions).is_ok())
+        })
+    };
+    let mut versions = client.rosters(firsts.first().copied().unwrap_or(u64::MAX))?;
+    for first in firsts.iter().skip(1) {
+        if connects(&versions) {
+            break;
+        }
+        versions = client.rosters(*first)?;
+    }
+    Ok(versions)
 }
 
 /// Chooses the newest trusted roster for the review, or else the boundary's own roster, which is not trusted.
@@ -365,7 +380,7 @@ fn believe(
     let mut connected: Vec<(&ChosenTrust, Chain)> = Vec::new();
     for trust in trust {
         let Some(versions) = &versions else { break };
-        match Chain::connect(&trust.pinned, versions) {
+        match Chain::connect_bundled(&trust.pinned, versions) {
             Ok(chain) => connected.push((trust, chain)),
             Err(error) => broken.push(format!("{}: {error}", trust.from)),
         }

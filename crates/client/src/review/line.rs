@@ -112,7 +112,7 @@ impl ReviewLine {
         self
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let weight = match self.weight {
             LineWeight::Always => "always",
             LineWeight::Remark(severity) => severity.word(),

@@ -41,7 +41,7 @@ impl Lines {
             return lines;
         };
         let signed = &statement.predicate;
-        let definition = found.definition.as_ref().map(|(definition, _)| definition);
+        let definition = found.step();
         lines.comparison = compare(sources, found, signed);
         lines.heading(sources, signed);
         if let Some(definition) = definition {
@@ -56,14 +56,14 @@ impl Lines {
     }
 
     /// Adds the lines about what a run gets, reaches and needs, and the remarks.
-    pub(super) fn what_runs(
+    pub fn what_runs(
         &mut self,
         sources: &ReviewSources,
         found: &Derived,
         signed: &Authorization,
         now: Timestamp,
     ) {
-        let definition = found.definition.as_ref().map(|(definition, _)| definition);
+        let definition = found.step();
         self.always.extend(step_files::line(&found.files));
         self.always.extend(run_inputs::lines(
             sources,
@@ -87,9 +87,8 @@ impl Lines {
         );
         self.besides(found);
         self.signatures(sources, found, definition);
-        let definition = found.definition.as_ref().map(|(_, value)| value);
         let texts: Vec<_> = found.texts().collect();
-        self.remarks = remarks::of_statement(signed, definition, &texts, &found.places);
+        self.remarks = remarks::of_statement(signed, found.document(), &texts, &found.places);
         self.remarks.extend(remarks::emergency(found));
         self.remarks.extend(remarks::of_contents(signed, found));
         self.remarks.extend(remarks::of_comparison(
@@ -119,7 +118,7 @@ impl Lines {
             }
             let open = count(|why| matches!(why, FieldReason::Open(_)));
             if open > 0 {
-                words.push_str(&format!("; FOR {open}, THIS COULD NOT BE PROVED"));
+                words += &format!("; FOR {open}, THIS COULD NOT BE PROVED");
             }
             self.above.push(ReviewLine::always("fields", &words));
         }
@@ -140,9 +139,14 @@ impl Lines {
         Value::Array(lines.collect())
     }
 
-    fn push(&mut self, name: &'static str, text: impl Into<PrintableText>, shows: &[&str]) {
+    fn push(
+        &mut self,
+        name: &'static str,
+        text: impl Into<PrintableText>,
+        shows: impl IntoIterator<Item = String>,
+    ) {
         self.always
-            .push(ReviewLine::always(name, text).showing(signed_paths(shows)));
+            .push(ReviewLine::always(name, text).showing(shows));
     }
 
     fn heading(&mut self, sources: &ReviewSources, signed: &Authorization) {
@@ -182,7 +186,7 @@ impl Lines {
     }
 
     /// Builds the line below the script, which also shows the title of the step.
-    pub(super) fn foot(&mut self, definition: &StepDefinition, signed: &Authorization) {
+    pub fn foot(&mut self, definition: &StepDefinition, signed: &Authorization) {
         let (lines, ends) = lines_of(&definition.source);
         let mut foot = plain_or_quoted(&definition.interpreter)
             .and(", ")
@@ -261,7 +265,7 @@ impl Lines {
         let none = serde_json::Map::new();
         let params = signed.params.as_object().unwrap_or(&none);
         if params.is_empty() {
-            self.push("parameters", "none", &["params"]);
+            self.push("parameters", "none", signed_paths(&["params"]));
         }
         self.parameters = params
             .iter()
@@ -314,8 +318,7 @@ impl Lines {
                 "and {} more, in full above the script",
                 params.len() - MOST_PARAMETERS
             );
-            self.always
-                .push(ReviewLine::always("", &text).showing(only_above));
+            self.push("", &text, only_above);
         }
         for (key, was) in before
             .into_iter()
@@ -326,7 +329,7 @@ impl Lines {
                 .and("nothing  (last success: ")
                 .then(folded(was, PROSE).cut(END))
                 .and(")");
-            self.push("", text, &[]);
+            self.push("", text, []);
         }
     }
 
@@ -340,7 +343,7 @@ impl Lines {
                 .then(signed.proposer.as_str())
                 .and("'s words, not checked)")
         };
-        self.push("reason", text, &["reason"]);
+        self.push("reason", text, signed_paths(&["reason"]));
     }
 
     fn sandbox(&mut self, profile: &Profile) {
@@ -350,7 +353,7 @@ impl Lines {
             .require
             .iter()
             .filter(|layer| **layer != Layer::Programs);
-        let layers = joined(required.clone().map(|layer| layer.word()), ", ");
+        let layers = joined(required.clone(), ", ");
         parts.push(if required.copied().eq(STRICT) {
             PrintableText::words(if profile.off_reason.is_some() {
                 "OFF, all layers named"
@@ -394,8 +397,7 @@ impl Lines {
             "signed.predicate.sandbox.require",
             profile.require.len(),
         ));
-        self.always
-            .push(ReviewLine::always("sandbox", text).showing(shows));
+        self.push("sandbox", text, shows);
         if !profile.deny.is_empty() {
             let text = PrintableText::joined(
                 profile
@@ -405,8 +407,7 @@ impl Lines {
                 ", ",
             );
             let shows = paths("signed.predicate.sandbox.deny", profile.deny.len());
-            self.always
-                .push(ReviewLine::always("no access", text).showing(shows));
+            self.push("no access", text, shows);
         }
     }
 
@@ -460,8 +461,7 @@ impl Lines {
                 .then(plain_or_quoted(name));
             shows.push("definition.exclusive".to_owned());
         }
-        self.always
-            .push(ReviewLine::always("limits", text).showing(shows));
+        self.push("limits", text, shows);
     }
 
     /// Adds a line for each field of the definition that has no other line and differs from its default.
@@ -530,7 +530,7 @@ impl Lines {
                 continue;
             };
             if found.rules.iter().any(|(_, rule)| rule.from.contains(name)) {
-                parts.push(format!("of {name}: only {} count", presence.word()));
+                parts.push(format!("of {name}: only {presence} count"));
             }
         }
         parts.extend(found.passkey_words(sources));
@@ -584,26 +584,21 @@ impl Lines {
                 .held_up
                 .as_ref()
                 .map_or_else(String::new, |why| format!(", held up ({why})"));
-            self.push("status", format!("{}{held_up}", told.status), &[]);
+            self.push("status", format!("{}{held_up}", told.status), []);
         }
     }
 
     fn until(&mut self, signed: &Authorization, now: Timestamp) {
         let left = signed.expires_at.unix() - now.unix();
-        let words = if left <= 0 {
-            "EXPIRED".to_owned()
+        let (tone, words) = if left <= 0 {
+            (LineTone::Bad, "EXPIRED".to_owned())
         } else {
-            left_words(left)
+            (LineTone::Plain, left_words(left))
         };
         let mut text = format!("{} ({words})", clock(signed.expires_at, now));
         if signed.not_before > now {
             text += &format!(", not before {}", clock(signed.not_before, now));
         }
-        let tone = if left <= 0 {
-            LineTone::Bad
-        } else {
-            LineTone::Plain
-        };
         self.always
             .push(ReviewLine::always("until", &text).toned(tone));
     }

@@ -6,7 +6,7 @@ use verdict::TrustedRoster;
 use crate::{
     Client, CommandFailure, CommandResult, Derived, MOST_LINES, PrintableText, ReviewFinding,
     ReviewSources, ReviewSubject, Screen, StatementVerdict, Terminal, TrustArgs, denial_words,
-    derive,
+    derive, fail_refused,
     review::{
         gather::gather,
         render::{block, decision, full, texts},
@@ -21,14 +21,7 @@ use wire::{ProposalStatus, ProposalView};
 pub struct PagerChoice {
     /// Print everything directly. Without this option, a script of more than 60 lines opens in $PAGER at a terminal
     #[arg(long)]
-    no_pager: bool,
-}
-
-impl PagerChoice {
-    /// Returns true if everything is printed directly.
-    pub fn is_off(self) -> bool {
-        self.no_pager
-    }
+    pub no_pager: bool,
 }
 
 /// Review of one proposal.
@@ -135,7 +128,7 @@ impl ProposalReview {
             "standing": standing,
             "digest": self.found.digest,
             "statement": self.found.payload,
-            "definition": self.found.definition.as_ref().map(|(_, value)| value),
+            "definition": self.found.document(),
             "rules": self.found.rules.iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
             "emergency": self.found.is_emergency(),
             "emergency_rule": self.found.emergency.as_ref().map(|emergency| &emergency.rule),
@@ -164,10 +157,10 @@ pub fn check_standing(
             "nothing was signed: you trust no roster for this boundary; {}",
             trust_advice(roster.map(TrustedRoster::digest), "boundary")
         ))),
-        StatementVerdict::Unsound => Err(CommandFailure::refused(format!(
+        StatementVerdict::Unsound => fail_refused(format!(
             "nothing was signed, because these checks failed: {}",
             PrintableText::text(&flaws.join("; "))
-        ))),
+        )),
     }
 }
 
@@ -220,7 +213,7 @@ pub fn check_open(view: &ProposalView, stops: bool) -> CommandResult<()> {
     let line = PrintableText::text(&format!("{} {how}", view.id))
         .then(denial_words(&view.denials))
         .and(": nothing to sign");
-    Err(CommandFailure::refused(line))
+    fail_refused(line)
 }
 
 #[cfg(test)]

@@ -405,7 +405,7 @@ pub fn same_runs(sources: &ReviewSources, now: Timestamp) -> impl Iterator<Item 
                     seconds => format!("{how} {} min ago", seconds / 60),
                 }
             }
-            (status, _) => format!("is also {}", status.word()),
+            (status, _) => format!("is also {status}"),
         };
         let text = PrintableText::text(&format!("the same run {words} ("));
         let text = text.then(short_id(other.proposal.as_str())).and(")");
@@ -439,7 +439,7 @@ pub fn emergency(found: &Derived) -> Option<ReviewLine> {
     if !found.is_emergency() {
         return None;
     }
-    let definition = found.definition.as_ref().map(|(definition, _)| definition);
+    let definition = found.step();
     let words = |rules: &[(&'static str, Approvals)]| {
         joined(
             told_rules(rules, definition)
@@ -493,9 +493,9 @@ pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
         remarks.push(ReviewLine::remark(RemarkSeverity::Opaque, text));
     }
     let script = found
-        .definition
-        .iter()
-        .map(|(definition, _)| (String::new(), definition.source.clone()));
+        .step()
+        .into_iter()
+        .map(|step| (String::new(), step.source.clone()));
     let long = script
         .chain(found.texts().map(|(place, text)| (place + " has ", text)))
         .map(|(place, text)| (place, lines_of(&text).0.len()))

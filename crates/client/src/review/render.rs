@@ -97,14 +97,13 @@ pub fn contents(screen: &mut Screen, sources: &ReviewSources, found: &Derived, i
     }
     reviewed_content::draw(screen, step_files::HEADING, &found.files);
     reviewed_content::draw(screen, run_inputs::HEADING, &found.inputs);
-    let definition = found.definition.as_ref().map(|(definition, _)| definition);
     let raw = || String::from_utf8_lossy(&sources.payload).into_owned();
     if !is_named && lines.whole.is_empty() && found.files.is_empty() && found.inputs.is_empty() {
         screen.blank();
     } else {
         screen.heading(SCRIPT);
     }
-    match (definition, &found.statement) {
+    match (found.step(), &found.statement) {
         (Some(step), _) => screen.source(&step.source, &comments(&step.interpreter, &step.source)),
         (None, None) => screen.source(&raw(), &[]),
         (None, Some(_)) => screen.say(
@@ -150,9 +149,9 @@ pub fn not_to_be_signed(screen: &mut Screen, standing: StatementVerdict) {
 /// Returns the number of lines of the script and of all other texts above the decision.
 pub fn text_lines(found: &Derived) -> usize {
     let script = found
-        .definition
-        .iter()
-        .map(|(definition, _)| lines_of(&definition.source).0.len());
+        .step()
+        .into_iter()
+        .map(|step| lines_of(&step.source).0.len());
     script
         .chain(found.texts().map(|(_, text)| lines_of(&text).0.len()))
         .sum()
@@ -161,7 +160,7 @@ pub fn text_lines(found: &Derived) -> usize {
 /// Draws both complete lists of fields, then all checks, and then the decision screen.
 pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
-    if let Some((_, definition)) = &found.definition {
+    if let Some(definition) = found.document() {
         screen.heading(DEFINITION);
         // The script section shows the filled-in script, so the definition shows the template.
         let elsewhere: &[(&str, &str)] = if definition["template"] == "none" {
@@ -339,7 +338,7 @@ pub fn draw_differences<'d>(
 pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
     let layers = match &profile.require[..] {
         [] => "NONE".to_owned(),
-        layers => joined(layers.iter().map(|layer| layer.word()), ", "),
+        layers => joined(layers, ", "),
     };
     // Without the layer `namespaces`, the run may use the host's root directory.
     let own_root = profile.require.contains(&Layer::Namespaces);

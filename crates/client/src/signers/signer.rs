@@ -8,7 +8,7 @@
 
 use std::{
     fmt,
-    fs::{File, Permissions},
+    fs::{File, Metadata, Permissions},
     io::{self, IsTerminal as _, Read, Write as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -17,13 +17,16 @@ use std::{
 };
 
 use base64::Engine as _;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{Pid, Signal, kill_process},
+};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::ssh_agent;
 use documents::{
-    NAMESPACE, PemError, SecretKey, SignatureError, SshKey, SshKeyError, WireReader, sshsig,
+    NAMESPACE, PemError, SecretKey, SignatureError, SshKey, SshKeyError, WireReader, joined, sshsig,
 };
 use verdict::directory_of;
 
@@ -64,10 +67,7 @@ impl FileSigner {
     /// # Errors
     /// Returns an error with the rule that the file breaks and the correction.
     pub fn open(path: &Path) -> Result<Self, SignerError> {
-        let file = open(path, OFlags::NOFOLLOW)?;
-        let metadata = file
-            .metadata()
-            .map_err(|error| SignerError::io("inspect", path, error))?;
+        let (file, metadata) = open(path, OFlags::NOFOLLOW)?;
         let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
         let own = rustix::process::geteuid().as_raw();
         if owner != own && owner != 0 {
@@ -128,7 +128,7 @@ impl Signer for FileSigner {
 ///
 /// # Errors
 /// Returns an error if a file with this name exists, or the directory cannot be written.
-pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<KeyFileWritten, SignerError> {
+pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<(), SignerError> {
     write_new(path, key.to_pkcs8_v1_pem().as_bytes(), 0o600)
 }
 
@@ -137,12 +137,9 @@ pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<KeyFileWritten, 
 ///
 /// # Errors
 /// Returns the errors of [`write_secret_key`].
-pub fn write_public_key(path: &Path, key: &SshKey) -> Result<KeyFileWritten, SignerError> {
+pub fn write_public_key(path: &Path, key: &SshKey) -> Result<(), SignerError> {
     write_new(path, format!("{}\n", key.line()).as_bytes(), 0o644)
 }
-
-/// Proof that a key file is durable under its final name.
-pub struct KeyFileWritten(());
 
 /// Reason why a key file could not be read or written, or why a signature is missing.
 #[derive(Debug, thiserror::Error)]
@@ -187,8 +184,8 @@ pub enum SignerError {
 }
 
 impl SignerError {
-    fn io(action: &'static str, path: &Path, error: io::Error) -> Self {
-        Self::Io {
+    fn io(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+        move |error| Self::Io {
             action,
             path: path.into(),
             error,
@@ -206,8 +203,8 @@ impl SignerError {
 /// Maximum size of a key file in bytes, for the case that the user names a large file by mistake.
 const MAX_KEY_FILE: usize = 16 << 10;
 
-/// Opens a regular file for reading.
-pub fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
+/// Opens a regular file for reading, and returns what the system knows about the file.
+pub fn open(path: &Path, extra: OFlags) -> Result<(File, Metadata), SignerError> {
     // NONBLOCK: opening a FIFO must not block the program.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | extra;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
@@ -217,18 +214,18 @@ pub fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
                 "a private key must be a regular file, but this is a symbolic link; give the path of the file itself",
             )
         } else {
-            SignerError::io("open", path, error.into())
+            SignerError::io("open", path)(error.into())
         }
     })?;
-    let stat =
-        rustix::fs::fstat(&file).map_err(|error| SignerError::io("inspect", path, error.into()))?;
-    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+    let file = File::from(file);
+    let metadata = file.metadata().map_err(SignerError::io("inspect", path))?;
+    if !metadata.is_file() {
         return Err(SignerError::file(
             path,
             "this is not a regular file; give the path of a key file",
         ));
     }
-    Ok(File::from(file))
+    Ok((file, metadata))
 }
 
 /// Reads the text of an open key file.
@@ -238,7 +235,7 @@ pub fn read_bounded(file: &File, path: &Path) -> Result<Zeroizing<String>, Signe
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_KEY_FILE));
     file.take(MAX_KEY_FILE as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| SignerError::io("read", path, error))?;
+        .map_err(SignerError::io("read", path))?;
     if bytes.len() > MAX_KEY_FILE {
         return Err(SignerError::file(
             path,
@@ -251,8 +248,8 @@ pub fn read_bounded(file: &File, path: &Path) -> Result<Zeroizing<String>, Signe
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, SignerError> {
-    let failed = |action| move |error: io::Error| SignerError::io(action, path, error);
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), SignerError> {
+    let failed = |action| SignerError::io(action, path);
     let exists = || {
         SignerError::file(
             path,
@@ -274,13 +271,12 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
     file.persist_noclobber(path)
         .map_err(|error| match error.error.kind() {
             io::ErrorKind::AlreadyExists => exists(),
-            _ => SignerError::io("name", path, error.error),
+            _ => failed("name")(error.error),
         })?;
     // After a crash at this point, the key file may be missing, but the caller has not reported it yet.
     File::open(directory)
         .and_then(|directory| directory.sync_all())
-        .map_err(failed("sync the directory of"))?;
-    Ok(KeyFileWritten(()))
+        .map_err(failed("sync the directory of"))
 }
 
 /// Opens the signer for a key file: a PKCS#8 private key, an OpenSSH private key, or an OpenSSH public key whose
@@ -290,12 +286,12 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
 /// Returns an error if the file cannot be opened, is of an unsupported kind, or breaks a rule for private keys.
 pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
     // Follow symbolic links, because SSH keys often are links. A PKCS#8 file is opened again without following links.
-    let file = open(path, OFlags::empty())?;
+    let (file, _) = open(path, OFlags::empty())?;
     // Enough bytes to distinguish the kinds of files, without any byte of the secret.
     let mut head = Vec::new();
     file.take(36)
         .read_to_end(&mut head)
-        .map_err(|error| SignerError::io("read", path, error))?;
+        .map_err(SignerError::io("read", path))?;
     // Accept every type of key here, because the parser of public keys names an unsupported type in its error.
     let word = head.split(|&c| c == b' ').next().unwrap_or_default();
     let public = word.first().is_some_and(u8::is_ascii_lowercase) && word.contains(&b'-');
@@ -316,7 +312,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Maximum number of stored output bytes of ssh-keygen. A signature has 306 bytes, and a message has a few lines.
-const MAX_OUTPUT: u64 = 8 << 10;
+const MAX_OUTPUT: usize = 8 << 10;
 
 /// Signs with a key that `ssh-keygen` can use.
 #[derive(Debug)]
@@ -335,7 +331,7 @@ impl SshKeygenSigner {
     /// # Errors
     /// Returns an error if the file is not an OpenSSH key file, or if the program does not accept the type of the key.
     pub fn open(path: &Path) -> Result<Self, SignerError> {
-        let file = open(path, OFlags::empty())?;
+        let (file, _) = open(path, OFlags::empty())?;
         let text = read_bounded(&file, path)?;
         let key = if text.starts_with(PRIVATE_BEGIN) {
             public_half(&text)
@@ -356,19 +352,18 @@ impl SshKeygenSigner {
     fn with_program(self, program: PathBuf) -> Self {
         Self { program, ..self }
     }
-}
 
-impl SshKeygenSigner {
     /// Returns true if the private half is in a file with a passphrase.
     pub fn has_passphrase(&self) -> bool {
         let private = match self.path.extension() {
             Some(ending) if ending == "pub" => self.path.with_extension(""),
             _ => self.path.clone(),
         };
-        let text = open(&private, OFlags::empty()).and_then(|file| read_bounded(&file, &private));
+        let text =
+            open(&private, OFlags::empty()).and_then(|(file, _)| read_bounded(&file, &private));
         text.ok()
-            .and_then(|text| cipher(&text))
-            .is_some_and(|cipher| cipher != b"none")
+            .and_then(|text| parts(&text).ok())
+            .is_some_and(|(cipher, _)| cipher != b"none")
     }
 
     /// Returns true if an agent has the private half, so that `ssh-keygen` asks for no passphrase.
@@ -388,7 +383,7 @@ impl Signer for SshKeygenSigner {
 
     fn asks(&self) -> Option<&Path> {
         // Without a terminal, ssh-keygen cannot ask a person.
-        if std::fs::File::open("/dev/tty").is_err() {
+        if File::open("/dev/tty").is_err() {
             return None;
         }
         let touched = self.key.is_security_key();
@@ -399,14 +394,13 @@ impl Signer for SshKeygenSigner {
         let mut command = Command::new(&self.program);
         command
             .args(["-Y", "sign", "-n", NAMESPACE, "-f"])
-            .arg(&self.path);
-        command
+            .arg(&self.path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         // ssh-keygen would open a window for its question, because stdin is used for the message. If a terminal exists,
         // ssh-keygen must ask there, unless the user chose another program for the question.
-        if std::env::var_os("SSH_ASKPASS").is_none() && std::fs::File::open("/dev/tty").is_ok() {
+        if std::env::var_os("SSH_ASKPASS").is_none() && File::open("/dev/tty").is_ok() {
             command.env("SSH_ASKPASS_REQUIRE", "never");
         }
 
@@ -446,7 +440,7 @@ fn converse(child: &mut Child, message: &[u8]) -> (String, Vec<u8>, Vec<u8>) {
         let stdout =
             scope.spawn(move || stdout.map_or_else(Vec::new, |stream| gather(stream, false)));
         // The person must see "Confirm user presence for key …" while ssh-keygen waits for the touch.
-        let show = std::io::stderr().is_terminal();
+        let show = io::stderr().is_terminal();
         let stderr =
             scope.spawn(move || stderr.map_or_else(Vec::new, |stream| gather(stream, show)));
         let status = wait(child);
@@ -466,13 +460,8 @@ fn wait(child: &mut Child) -> String {
             Ok(None) if start.elapsed() < DEADLINE => std::thread::sleep(LOOK),
             Ok(None) => {
                 // Send SIGTERM first, because ssh-keygen then restores the echo of the terminal.
-                if let Some(id) = i32::try_from(child.id())
-                    .ok()
-                    .and_then(rustix::process::Pid::from_raw)
-                {
-                    let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-                    std::thread::sleep(GRACE);
-                }
+                let _ = kill_process(Pid::from_child(child), Signal::TERM);
+                std::thread::sleep(GRACE);
                 drop(child.kill());
                 drop(child.wait());
                 return format!(
@@ -495,9 +484,9 @@ fn gather(mut stream: impl Read, show: bool) -> Vec<u8> {
         let bytes = &buffer[..count];
         // ssh-keygen prints this line for every signature, so it has no value for the person.
         if show && bytes != SIGNING {
-            drop(std::io::stderr().write_all(bytes));
+            drop(io::stderr().write_all(bytes));
         }
-        if u64::try_from(kept.len()).is_ok_and(|length| length < MAX_OUTPUT) {
+        if kept.len() < MAX_OUTPUT {
             kept.extend_from_slice(bytes);
         }
     }
@@ -507,12 +496,11 @@ fn gather(mut stream: impl Read, show: bool) -> Vec<u8> {
 /// Returns the output of ssh-keygen on one line, without control characters.
 fn plain(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    let lines: Vec<String> = text
+    let lines = text
         .lines()
         .map(|line| line.chars().filter(|c| !c.is_control()).collect::<String>())
-        .filter(|line| !line.trim().is_empty() && line != "Signing data on standard input")
-        .collect();
-    lines.join("; ")
+        .filter(|line| !line.trim().is_empty() && line != "Signing data on standard input");
+    joined(lines, "; ")
 }
 
 /// Line that ssh-keygen prints for every signature over its stdin.
@@ -527,22 +515,17 @@ fn public_half(text: &str) -> Result<SshKey, SshKeyError> {
     SshKey::from_blob(&blob, "")
 }
 
-/// Returns the cipher of an OpenSSH private key file, which is `none` without a passphrase.
-fn cipher(text: &str) -> Option<Vec<u8>> {
-    parts(text).ok().map(|(cipher, _)| cipher)
-}
-
-/// Returns the name of the cipher, and the public key.
+/// Returns the name of the cipher, which is `none` without a passphrase, and the public key.
 fn parts(text: &str) -> Result<(Vec<u8>, Vec<u8>), SshKeyError> {
     let body = text
         .trim()
         .strip_prefix(PRIVATE_BEGIN)
         .and_then(|rest| rest.strip_suffix(PRIVATE_END));
     let body = body.ok_or(SshKeyError::Base64)?;
-    let mut joined = Zeroizing::new(String::with_capacity(body.len()));
-    body.lines().for_each(|line| joined.push_str(line));
+    let mut encoded = Zeroizing::new(String::with_capacity(body.len()));
+    body.lines().for_each(|line| encoded.push_str(line));
     let bytes = base64::engine::general_purpose::STANDARD
-        .decode(joined.as_bytes())
+        .decode(encoded.as_bytes())
         .map_err(|_| SshKeyError::Base64)?;
     let bytes = Zeroizing::new(bytes);
     // OpenSSH's PROTOCOL.key: byte[] "openssh-key-v1\0" | string cipher | string kdf | string kdfoptions

@@ -187,6 +187,21 @@ impl CommandFailure {
     }
 }
 
+/// Ends a command with a failure for a wrong call.
+pub fn fail_usage<T>(message: impl fmt::Display) -> CommandResult<T> {
+    Err(CommandFailure::usage(message))
+}
+
+/// Ends a command with a failure for a check that failed.
+pub fn fail_check<T>(message: impl fmt::Display) -> CommandResult<T> {
+    Err(CommandFailure::check_said_no(message))
+}
+
+/// Ends a command with a failure for a refusal of the boundary or of this program.
+pub fn fail_refused<T>(message: impl fmt::Display) -> CommandResult<T> {
+    Err(CommandFailure::refused(message))
+}
+
 impl From<Problems> for CommandFailure {
     /// Converts all errors of the files that a command reads.
     fn from(problems: Problems) -> Self {

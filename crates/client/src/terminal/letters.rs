@@ -164,7 +164,7 @@ impl DisplayScripts {
     }
 
     /// Returns true if prose shows this piece unchanged: a word, or one character outside of words.
-    pub(super) fn shows(self, piece: &str) -> bool {
+    pub fn shows(self, piece: &str) -> bool {
         match piece.chars().next() {
             _ if piece.is_ascii() => true,
             Some(first) if is_of_word(first) => self.flaw(piece).is_none(),

@@ -102,10 +102,10 @@ impl OutputPainter {
             .foreground
             .map_or(String::new(), |colour| format!("c{colour}"));
         if self.bold {
-            class.push_str(if class.is_empty() { "bold" } else { " bold" });
+            class += if class.is_empty() { "bold" } else { " bold" };
         }
         match parts.last_mut().filter(|last| last.class == class) {
-            Some(last) => last.text.push_str(&text),
+            Some(last) => last.text += &text,
             None => parts.push(ColouredText { class, text }),
         }
     }

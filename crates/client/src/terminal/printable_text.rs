@@ -255,7 +255,7 @@ impl PrintableText {
 
     /// Appends `more` to this text.
     pub fn then(mut self, more: impl Into<Self>) -> Self {
-        self.0.push_str(&more.into().0);
+        self.0 += &more.into().0;
         self
     }
 
@@ -383,11 +383,11 @@ fn escape(text: &str, form: EscapeForm, scripts: DisplayScripts, prose: usize) -
             '\\' if is_source && ["u{", "s{"].iter().any(|form| rest[1..].starts_with(form)) => {
                 escaped(&mut out, c)
             }
-            '\\' if matches!(form, EscapeForm::Text | EscapeForm::Quoted) => out.push_str("\\\\"),
-            '"' if form == EscapeForm::Quoted => out.push_str("\\\""),
-            '\n' if !is_source => out.push_str("\\n"),
-            '\r' if !is_source => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
+            '\\' if matches!(form, EscapeForm::Text | EscapeForm::Quoted) => out += "\\\\",
+            '"' if form == EscapeForm::Quoted => out += "\\\"",
+            '\n' if !is_source => out += "\\n",
+            '\r' if !is_source => out += "\\r",
+            '\t' => out += "\\t",
             '\x21'..='\x7e' => out.push(c),
             _ => escaped(&mut out, c),
         }
@@ -404,7 +404,7 @@ fn push_braced(out: &mut String, c: char) {
 /// of spaces is written instead.
 fn write_spaces(out: &mut String, spaces: usize, begins: bool, ends: bool) {
     if !ends && (spaces <= 2 || (begins && spaces <= INDENT)) {
-        out.push_str(&" ".repeat(spaces));
+        *out += &" ".repeat(spaces);
     } else {
         let _ = write!(out, "\\s{{{spaces}}}");
     }

@@ -166,15 +166,18 @@ fn unmapped_line(path: &str, profile: &Profile, place: &ListPlace<'_>) -> String
     }
 }
 
-/// Returns true if the run may write the directory of a file.
-fn is_writable(path: &str, profile: &Profile) -> bool {
-    let below = |directory: &str| {
-        path.strip_prefix(directory)
+/// Returns true if a path lies in one of these directories.
+pub fn is_below<T: AsRef<str>>(path: &str, directories: impl IntoIterator<Item = T>) -> bool {
+    directories.into_iter().any(|directory| {
+        path.strip_prefix(directory.as_ref())
             .is_some_and(|rest| rest.starts_with('/'))
-    };
-    profile.write.iter().any(|directory| below(directory))
-        || (OWN_DIRECTORIES.into_iter().any(below)
-            && !profile.read.iter().any(|directory| below(directory)))
+    })
+}
+
+/// Returns true if the run may write the directory of a file.
+pub fn is_writable(path: &str, profile: &Profile) -> bool {
+    is_below(path, &profile.write)
+        || (is_below(path, OWN_DIRECTORIES) && !is_below(path, &profile.read))
 }
 
 /// Returns the advice how to let a run start every program.
@@ -273,11 +276,7 @@ fn entry_for<'a>(
     if is_writable(path, profile) {
         return Ok(OWN_PROGRAMS);
     }
-    let below = |directory: &str| {
-        path.strip_prefix(directory)
-            .is_some_and(|rest| rest.starts_with('/'))
-    };
-    if !SYSTEM.into_iter().any(below) {
+    if !is_below(path, SYSTEM) {
         let any = any_program(place);
         return Err(format!(
             "it is outside of the system directories, so no list can contain it: put it into /usr/local/bin, or {any}"
@@ -368,11 +367,8 @@ fn quoted(text: &str, quote: char) -> String {
 /// Returns an error if the standard output cannot be written.
 pub fn print_hints(lines: &[String], terminal: &Terminal) -> CommandResult<()> {
     for line in lines {
-        if terminal.json {
-            terminal.object(json!({"type": "hint", "text": line}))?;
-        } else {
-            terminal.say(PrintableText::text(line).as_str());
-        }
+        let value = json!({"type": "hint", "text": line});
+        terminal.report(value, PrintableText::text(line))?;
     }
     Ok(())
 }

@@ -252,7 +252,7 @@ fn wrap(line: &Line, width: usize) -> Vec<String> {
             columns = next.width();
             physical.push(std::mem::replace(&mut current, next));
         }
-        current.push_str(token);
+        current += token;
         columns += token.width();
         rest = &rest[token.len()..];
     }
@@ -284,6 +284,14 @@ fn break_off(line: &mut String) -> String {
     }
 }
 
+/// Returns the rows of a table, after its header.
+pub fn with_header<const N: usize, C: From<&'static str>>(
+    header: [&'static str; N],
+    rows: impl Iterator<Item = [C; N]>,
+) -> Vec<[C; N]> {
+    std::iter::once(header.map(C::from)).chain(rows).collect()
+}
+
 /// Formats rows as lines. Each column is as wide as its widest cell. A `String` may contain external text, so it is escaped;
 /// prose is a [`PrintableText`].
 pub fn aligned<const N: usize, C: Clone + Into<PrintableText>>(rows: &[[C; N]]) -> String {
@@ -305,7 +313,7 @@ pub fn aligned<const N: usize, C: Clone + Into<PrintableText>>(rows: &[[C; N]]) 
                 .map(|(cell, width)| cell.padded(width)),
             "  ",
         );
-        text.push_str(line.trim_end());
+        text += line.trim_end();
         text.push('\n');
     }
     text

@@ -19,7 +19,7 @@ use crate::{CommandFailure, CommandResult, Exit, PrintableText, Screen};
 
 /// A person who reads the output of a command and answers its questions elsewhere than at a terminal, for example in a
 /// browser.
-pub trait Audience: std::fmt::Debug + Send + Sync {
+pub trait Audience: fmt::Debug + Send + Sync {
     /// Shows a JSON object of the output.
     fn object(&self, value: Value);
     /// Shows a message.
@@ -209,6 +209,18 @@ impl Terminal {
         Ok(Exit::Done)
     }
 
+    /// Reports what a command did: as JSON with `--json`, or else as a message for a person.
+    ///
+    /// # Errors
+    /// Returns an error if the standard output cannot be written.
+    pub fn report(&self, value: impl Serialize, words: impl fmt::Display) -> CommandResult<()> {
+        if self.json {
+            return self.object(value);
+        }
+        self.say(words);
+        Ok(())
+    }
+
     /// Prints a message for a person. A write error on the standard error is ignored.
     pub fn say(&self, words: impl fmt::Display) {
         self.tell(&PrintableText::message(&words.to_string()));
@@ -292,7 +304,7 @@ pub fn wrapped(question: &str, width: usize) -> String {
             out.push(' ');
             column += 1;
         }
-        out.push_str(word);
+        out += word;
         column += word.width();
     }
     out
@@ -342,5 +354,5 @@ pub fn write_document(
 /// Prints a line to the standard error. A write error is ignored.
 pub fn eprintln_quietly(line: &(impl fmt::Display + ?Sized)) {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{line}");
 }

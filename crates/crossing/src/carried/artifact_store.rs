@@ -22,7 +22,7 @@ use tokio::task::block_in_place;
 use crate::{
     Refusal, RequestResult, Stopped,
     carried::recorded_outputs::{bytes_below, make_private},
-    fault,
+    fault, refuse,
 };
 use documents::{
     Artifact, Artifacts, Code, ContentDigest, MAX_ARTIFACTS_BYTES, Name, Sha256Stream, Timestamp,
@@ -102,39 +102,37 @@ impl ArtifactStore {
     /// Returns `rate-limited` if the proposer has too many artifacts or uploads, and a fault if the disk can't be
     /// written.
     pub fn begin(&self, proposer: &Name, digest: &ContentDigest) -> RequestResult<Upload> {
-        block_in_place(|| self.begin_blocking(proposer, digest))
-    }
-
-    fn begin_blocking(&self, proposer: &Name, digest: &ContentDigest) -> RequestResult<Upload> {
-        let mut uploads = locked(&self.uploads);
-        uploads.retain(|_, counter| Arc::strong_count(counter) > 1);
-        let counter = uploads.entry(proposer.clone()).or_default();
-        // The map has one of the counted references.
-        if Arc::strong_count(counter) > MOST_UPLOADS {
-            let detail = format!(
-                "{proposer} has {MOST_UPLOADS} uploads in progress: wait until one has ended"
-            );
-            return Err(Refusal::new(Code::RateLimited, detail)
-                .retry_after(5)
-                .into());
-        }
-        let counted = counter.clone();
-        drop(uploads);
-        let directory = self.directory_of(proposer);
-        make_private(&directory).map_err(unusable)?;
-        self.check_room(proposer, digest, 0)?;
-        let file = tempfile::Builder::new()
-            .prefix(PARTIAL)
-            .tempfile_in(&directory);
-        let file = file.map_err(unusable)?;
-        let (store, proposer) = (self.clone(), proposer.clone());
-        Ok(Upload {
-            store,
-            proposer,
-            file,
-            sha256: Sha256Stream::default(),
-            bytes: 0,
-            _counted: counted,
+        block_in_place(|| {
+            let mut uploads = locked(&self.uploads);
+            uploads.retain(|_, counter| Arc::strong_count(counter) > 1);
+            let counter = uploads.entry(proposer.clone()).or_default();
+            // The map has one of the counted references.
+            if Arc::strong_count(counter) > MOST_UPLOADS {
+                let detail = format!(
+                    "{proposer} has {MOST_UPLOADS} uploads in progress: wait until one has ended"
+                );
+                return Err(Refusal::new(Code::RateLimited, detail)
+                    .retry_after(5)
+                    .into());
+            }
+            let counted = counter.clone();
+            drop(uploads);
+            let directory = self.directory_of(proposer);
+            make_private(&directory).map_err(unusable)?;
+            self.check_room(proposer, digest, 0)?;
+            let file = tempfile::Builder::new()
+                .prefix(PARTIAL)
+                .tempfile_in(&directory);
+            let file = file.map_err(unusable)?;
+            let (store, proposer) = (self.clone(), proposer.clone());
+            Ok(Upload {
+                store,
+                proposer,
+                file,
+                sha256: Sha256Stream::default(),
+                bytes: 0,
+                _counted: counted,
+            })
         })
     }
 
@@ -190,7 +188,7 @@ impl ArtifactStore {
                     "the artifact {} ({}) is not stored: upload the file again, with the next proposal or with PUT /v1/artifacts/{}",
                     artifact.name, artifact.digest, artifact.digest
                 );
-                return Err(Refusal::new(Code::SandboxUnavailable, detail).into());
+                return Err(refuse(Code::SandboxUnavailable, detail));
             };
             let (name, digest, bytes) = (artifact.name.clone(), artifact.digest, artifact.bytes);
             Ok(PlannedInput {
@@ -327,7 +325,7 @@ impl Upload {
         self.bytes += bytes.len() as u64;
         if self.bytes > MAX_ARTIFACTS_BYTES {
             let detail = format!("an artifact may have at most {MAX_ARTIFACTS_BYTES} bytes");
-            return Err(Refusal::new(Code::TooLarge, detail).into());
+            return Err(refuse(Code::TooLarge, detail));
         }
         self.sha256.update(bytes);
         block_in_place(|| self.file.write_all(bytes)).map_err(unusable)
@@ -339,40 +337,40 @@ impl Upload {
     /// Returns `malformed` if the content has another digest, and `rate-limited` if the artifacts of the proposer become
     /// too large.
     pub fn finish(self, digest: &ContentDigest) -> RequestResult<u64> {
-        block_in_place(|| self.finish_blocking(digest))
-    }
-
-    fn finish_blocking(self, digest: &ContentDigest) -> RequestResult<u64> {
-        let found = ContentDigest::from_bytes(self.sha256.finish());
-        if found != *digest {
-            let detail = format!(
-                "the body has the digest {found}, but the path names {digest}: send the same file"
-            );
-            return Err(Refusal::new(Code::Malformed, detail).into());
-        }
-        let store = &self.store;
-        match &store.objects {
-            // The bytes are written before the lock is taken. An upload beyond the limits leaves bytes that retention
-            // deletes.
-            Some(objects) => objects.keep(digest.as_bytes(), &|to| copy(self.file.as_file(), to)),
-            None => self.file.as_file().sync_all(),
-        }
-        .map_err(unusable)?;
-        let _naming = locked(&store.naming);
-        store.check_room(&self.proposer, digest, self.bytes)?;
-        // A second upload of the same file replaces the first, so that its retention begins again.
-        match &store.objects {
-            Some(objects) => objects.add_upload(&self.proposer, digest, self.bytes),
-            None => {
-                let directory = store.directory_of(&self.proposer);
-                let named = self.file.persist(directory.join(file_name(digest)));
-                named
-                    .map_err(|error| error.error)
-                    .and_then(|_| File::open(&directory)?.sync_all())
+        block_in_place(|| {
+            let found = ContentDigest::from_bytes(self.sha256.finish());
+            if found != *digest {
+                let detail = format!(
+                    "the body has the digest {found}, but the path names {digest}: send the same file"
+                );
+                return Err(refuse(Code::Malformed, detail));
             }
-        }
-        .map_err(unusable)?;
-        Ok(self.bytes)
+            let store = &self.store;
+            match &store.objects {
+                // The bytes are written before the lock is taken. An upload beyond the limits leaves bytes that
+                // retention deletes.
+                Some(objects) => {
+                    objects.keep(digest.as_bytes(), &|to| copy(self.file.as_file(), to))
+                }
+                None => self.file.as_file().sync_all(),
+            }
+            .map_err(unusable)?;
+            let _naming = locked(&store.naming);
+            store.check_room(&self.proposer, digest, self.bytes)?;
+            // A second upload of the same file replaces the first, so that its retention begins again.
+            match &store.objects {
+                Some(objects) => objects.add_upload(&self.proposer, digest, self.bytes),
+                None => {
+                    let directory = store.directory_of(&self.proposer);
+                    let named = self.file.persist(directory.join(file_name(digest)));
+                    named
+                        .map_err(|error| error.error)
+                        .and_then(|_| File::open(&directory)?.sync_all())
+                }
+            }
+            .map_err(unusable)?;
+            Ok(self.bytes)
+        })
     }
 }
 

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 
 use crate::CarriedVariables;
 use documents::{
-    Blake3Stream, ContentDigest, MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH,
-    ParameterType, RelativePath, SessionUse, Sha256Stream, StepDefinition, StepOutput, canonical,
+    Blake3Digest, Blake3Stream, ContentDigest, MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry,
+    OUTPUTS_PATH, ParameterType, RelativePath, SessionUse, Sha256Stream, StepDefinition,
+    StepOutput, canonical,
 };
 use reading::{ParameterSchema, output_schema};
 use sandbox::{CapturedFile, PlannedFile, ResultLimits, RunResults, StreamSearch};
@@ -98,8 +99,8 @@ impl KeptResults {
     }
 }
 
-/// What decides which results of a run are kept.
-#[derive(Clone)]
+/// What decides which results of a run are kept. The default is for a run whose results are lost.
+#[derive(Clone, Default)]
 pub struct ResultsBasis {
     /// How the step uses its session.
     pub session: SessionUse,
@@ -113,20 +114,6 @@ pub struct ResultsBasis {
     pub secret_variables: Vec<String>,
     /// The variables that the session of the run carries.
     pub carried: Option<CarriedVariables>,
-}
-
-impl ResultsBasis {
-    /// Returns the value for a run whose results are lost.
-    pub fn lost() -> Self {
-        Self {
-            session: SessionUse::None,
-            writes_state: false,
-            outputs: Vec::new(),
-            directories: Vec::new(),
-            secret_variables: Vec::new(),
-            carried: None,
-        }
-    }
 }
 
 /// Reads the results of a run that succeeded. `holds_secret` tells whether bytes contain a secret of the run. A file that
@@ -225,13 +212,11 @@ fn written(path: &str, bytes: Vec<u8>) -> Result<KeptFile, String> {
     let path: RelativePath = path
         .parse()
         .map_err(|error: documents::IdentError| error.to_string())?;
-    let mut blake3 = Blake3Stream::default();
-    blake3.update(&bytes);
     let entry = ManifestEntry {
         path,
         bytes: bytes.len() as u64,
         sha256: ContentDigest::of(&bytes),
-        blake3: blake3.finish(),
+        blake3: Blake3Digest::of(&bytes),
         executable: false,
     };
     Ok(KeptFile {

@@ -59,17 +59,12 @@ struct Runs {
 /// Run in progress, with its recording. Dropping the value removes the run from [`RunsInProgress`], because the store
 /// then has the output. A reader with a handle to the recording can still read the whole output.
 pub struct RunInProgress {
-    proposal: ProposalId,
+    pub proposal: ProposalId,
     recording: Arc<Recording>,
     runs: Arc<Mutex<Runs>>,
 }
 
 impl RunInProgress {
-    /// Returns the id of the run's proposal.
-    pub fn proposal(&self) -> &ProposalId {
-        &self.proposal
-    }
-
     /// Returns a shared handle to the recording, for other readers and writers.
     pub fn shared(&self) -> Arc<Recording> {
         self.recording.clone()
@@ -296,7 +291,7 @@ impl Recording {
         let recorded = RecordedOutput {
             stdout: state.stdout.stream(stdout),
             stderr: state.stderr.stream(stderr),
-            order: state.order.bytes().to_vec(),
+            order: state.order.bytes.clone(),
             failed: state.failed.clone(),
         };
         drop(state);
@@ -433,7 +428,7 @@ impl State {
 
     fn record(&mut self, stream: StreamName, bytes: &[u8]) -> usize {
         // A step that alternates between the streams after each byte would create too many pieces.
-        let room = if self.order.pieces() < MOST_PIECES {
+        let room = if self.order.pieces < MOST_PIECES {
             self.room
         } else {
             0
@@ -563,6 +558,7 @@ const MARK: [u8; 4] = [0; 4];
 /// The pieces of an output in the order of their arrival.
 #[derive(Debug, Default)]
 pub struct OutputOrder {
+    /// The bytes for the store. Without pieces, there are no bytes.
     bytes: Vec<u8>,
     pieces: usize,
     /// Time of the last piece.
@@ -589,11 +585,6 @@ pub struct OrderedPiece {
 }
 
 impl OutputOrder {
-    /// Returns the number of pieces.
-    pub fn pieces(&self) -> usize {
-        self.pieces
-    }
-
     /// Adds a piece. The time never decreases.
     pub fn push(&mut self, stream: StreamName, length: u32, elapsed_ms: u64) {
         if self.bytes.is_empty() {
@@ -607,11 +598,6 @@ impl OutputOrder {
         put(&mut self.bytes, since);
         self.elapsed_ms += since;
         self.pieces += 1;
-    }
-
-    /// Returns the bytes for the store. Without pieces, there are no bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 }
 
@@ -905,8 +891,8 @@ mod output_order_tests {
                 order.push(stream, length, now);
                 expected.push(OrderedPiece { stream, length, elapsed_ms: Some(now) });
             }
-            prop_assert_eq!(order.pieces(), expected.len());
-            prop_assert_eq!(read(order.bytes()), expected);
+            prop_assert_eq!(order.pieces, expected.len());
+            prop_assert_eq!(read(&order.bytes), expected);
         }
 
         #[test]

@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{Seek as _, SeekFrom, Write as _},
+    io::{Seek as _, Write as _},
     sync::Arc,
 };
 
@@ -192,7 +192,7 @@ impl PlanRun {
             file.write_all(&piece).map_err(fault)?;
             at += piece.len() as u64;
         }
-        file.seek(SeekFrom::Start(0)).map_err(fault)?;
+        file.rewind().map_err(fault)?;
         let name = PLAN_ARTIFACT
             .parse()
             .map_err(|_| fault("the name of the plan's artifact is not valid"))?;

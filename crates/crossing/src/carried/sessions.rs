@@ -415,12 +415,7 @@ impl Sessions {
             return Err(Refusal::new(Code::SessionStale, detail));
         }
         Ok(PlannedSession {
-            env: session
-                .state
-                .env
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            env: session.state.env.clone().into_iter().collect(),
             unset: session.state.unset.iter().cloned().collect(),
             cwd,
             tree: session.tree.clone(),

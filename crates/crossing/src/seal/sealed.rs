@@ -9,22 +9,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::recovery::LedgerBlobs;
-
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::seal::seal_bounds::SealBounds;
 use documents::{
     BlobDigest, BoundaryName, BoundaryRef, Configuration, ContentDigest, ENGINE, Epoch, Genesis,
-    MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, MAX_MADE_BYTES, MAX_MANIFEST_BYTES, MAX_PROGRAMS_BYTES,
     Malformed, RegistryLeaf, Seal, SealDigest, SealedBoundary, SealedToken, StepDefinition,
     StepFile, Timestamp, canonical, json, locked, sha256,
 };
-use reading::{Builtins, FileProblem, Policy, RegisteredStep, Registry, StoredStep, builtins};
-use store::{Ledger, StoredRevocation};
+use reading::{Builtins, FileProblem, Policy, Registry, StoredStep, builtins};
+use store::StoredRevocation;
 use verdict::{
-    Chain, LogEntry, LoggedRosters, PreparedGrant, Revocations, SealedTokens, StepsInForce,
-    TrustedRoster, Unreadable, share_needs, steps_in_force, steps_to_seal,
+    Chain, PreparedGrant, Revocations, SealedTokens, StepsInForce, TrustedRoster, share_needs,
+    steps_in_force, steps_to_seal,
 };
 
 mod lookup;
@@ -114,6 +112,8 @@ pub struct Sealed {
     pub grants: KnownGrants,
     /// The first version of the roster in bundles, unless the caller wants another. By default 1.
     pub bundles_from: u64,
+    /// The sizes that could stop the next seal.
+    bounds: OnceLock<SealBounds>,
     /// The versions of the roster from one version on, as the last bundle had them.
     bundled_rosters: Mutex<(u64, Arc<[u8]>)>,
 }
@@ -157,7 +157,8 @@ impl From<Malformed> for SealError {
     }
 }
 
-fn one(message: impl std::fmt::Display) -> SealError {
+/// Returns the error with one reason.
+pub fn one(message: impl std::fmt::Display) -> SealError {
     SealError {
         state: vec![message.to_string()],
         ..SealError::default()
@@ -185,16 +186,12 @@ impl SealContent {
         let manifest = self.registry.manifest();
         let list = canonical_tokens(&tokens).map_err(one)?;
         let mut refused = SealError::default();
-        refused.state.extend(too_large(manifest.len(), || {
-            let steps = self.registry.steps().count();
-            format!(
-                "the list of the {steps} registered steps: register fewer steps, or serve some steps by another \
-                 boundary"
-            )
-        }));
-        refused.state.extend(too_large(list.len(), || {
-            format!("the list of the {} tokens: revoke unused tokens, or give the tokens fewer patterns", tokens.len())
-        }));
+        let bounds = SealBounds::of(
+            (&self.registry, &self.policy),
+            list.len(),
+            (&self.rosters, self.bundles_from),
+        )?;
+        refused.state.extend(bounds.too_large_lists());
         let known = match &basis {
             SealPredecessor::After(before) | SealPredecessor::NewEpoch(before, _) => {
                 Some(&before.steps)
@@ -218,7 +215,7 @@ impl SealContent {
         }
         let keys = roster.boundary_keyids(&self.name);
         refused.state.extend(lacks_boundary(roster, &self.name));
-        refused.too_long = self.too_large_for_bundles()?;
+        refused.too_long = bounds.too_large_for_bundles();
         if refused != SealError::default() {
             return Err(refused);
         }
@@ -285,51 +282,9 @@ impl SealContent {
             bundles_from: self.bundles_from,
         })
     }
-
-    /// Returns an error if a receipt under this seal may not fit into a bundle. Otherwise a step could run although no
-    /// bundle could prove the run.
-    fn too_large_for_bundles(&self) -> Result<Option<String>, Malformed> {
-        let versions = self.rosters.json_from(self.bundles_from)?.len();
-        let payloads = self.rosters.payload_bytes(self.bundles_from);
-        let last = self.rosters.last().version();
-        let advice = "begin the bundles with a later version of the roster (`bundles_from_roster`)";
-        if payloads > MAX_MADE_BYTES {
-            return Ok(Some(format!(
-                "a verifier makes at most {MAX_MADE_BYTES} bytes of rosters again, but the {last} versions of the roster have \
-                 {payloads} bytes: {advice}"
-            )));
-        }
-        let rules = self.policy.canonical().len() + builtins::CANONICAL.len();
-        let of_run = |step: &RegisteredStep| step.size + rules + MOST_OF_A_RUN;
-        let with_plan = |step: &RegisteredStep| {
-            let plan = step.definition.plan.as_ref();
-            let plan = plan.and_then(|plan| self.registry.get(&plan.step));
-            of_run(step) + plan.map_or(0, |plan| of_run(plan))
-        };
-        let largest = self.registry.steps().max_by_key(|step| with_plan(step));
-        let (step, bytes) = largest.map_or_else(
-            || ("no step".to_owned(), rules + MOST_OF_A_RUN),
-            |step| (step.definition.reference.to_string(), with_plan(step)),
-        );
-        Ok((versions + bytes > MAX_BUNDLE_BYTES).then(|| {
-            format!(
-                "a bundle has at most {MAX_BUNDLE_BYTES} bytes, but a bundle of {step} could have {bytes} bytes and the {last} \
-                 versions of the roster, which take {versions} bytes. Shorten the step, or {advice}"
-            )
-        }))
-    }
 }
 
 /// Returns an error if an auditor can't read the sealed content. Then no auditor could check a decision under this seal.
-fn too_large(bytes: usize, what: impl FnOnce() -> String) -> Option<String> {
-    (bytes > MAX_BLOB_BYTES).then(|| {
-        format!(
-            "an auditor reads at most {MAX_BLOB_BYTES} bytes of one document; {bytes} bytes is the size of {}",
-            what()
-        )
-    })
-}
-
 /// Returns an error if the roster has no key of the boundary with this name.
 pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<String> {
     roster.boundary_keys(name).is_empty().then(|| {
@@ -338,11 +293,6 @@ pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<Str
         )
     })
 }
-
-/// Maximum total size in bytes of the parts of a bundle that differ from run to run. These parts are five log entries (a seal
-/// of 54 KiB, an authorization of 46 KiB, a consumption of 22 KiB, a receipt of 13 KiB and a grant of 60 KiB at most), five
-/// proofs, cosignatures, the list of programs and the list of the files that the run left.
-const MOST_OF_A_RUN: usize = (256 << 10) + MAX_PROGRAMS_BYTES + MAX_MANIFEST_BYTES;
 
 fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {
     // The array is sorted by the canonical JSON bytes of its elements, like every sorted array.
@@ -362,20 +312,16 @@ impl SealDraft {
     pub fn same_as(&self, sealed: &Seal) -> bool {
         let state = |seal: &Seal| {
             (
-                (
-                    seal.registry_root,
-                    seal.registry,
-                    seal.policy,
-                    seal.builtins,
-                    seal.roster,
-                ),
-                (
-                    seal.tokens,
-                    seal.configuration,
-                    seal.keys.clone(),
-                    seal.engine.clone(),
-                    seal.epoch.clone(),
-                ),
+                seal.registry_root,
+                seal.registry,
+                seal.policy,
+                seal.builtins,
+                seal.roster,
+                seal.tokens,
+                seal.configuration,
+                seal.keys.clone(),
+                seal.engine.clone(),
+                seal.epoch.clone(),
             )
         };
         state(&self.seal) == state(sealed)
@@ -393,6 +339,19 @@ impl Sealed {
             *known = (first, self.rosters.json_from(first)?.into());
         }
         Ok(known.1.clone())
+    }
+
+    /// Returns the sizes that could stop the next seal.
+    pub fn bounds(&self) -> &SealBounds {
+        self.bounds.get_or_init(|| {
+            let list = canonical_tokens(&self.tokens).unwrap_or_default();
+            SealBounds::of(
+                (&self.registry, &self.policy),
+                list.len(),
+                (&self.rosters, self.bundles_from),
+            )
+            .unwrap_or_default()
+        })
     }
 
     /// Shares the needs of equal steps with other rules in memory.
@@ -540,6 +499,7 @@ impl Sealed {
             session_names: OnceLock::new(),
             grants: KnownGrants::default(),
             bundles_from: 1,
+            bounds: OnceLock::new(),
             bundled_rosters: Mutex::default(),
             seal,
         })
@@ -548,48 +508,6 @@ impl Sealed {
 
 fn typed<T: DeserializeOwned>(what: &str, value: &Value) -> Result<T, SealError> {
     json::typed(value).map_err(|error| one(format!("sealed {what}: {error}")))
-}
-
-/// Returns the versions of the roster that the seals of a log put in force, from its first seal to the seal in entry `last`. Their
-/// signatures are not verified.
-///
-/// # Errors
-/// Returns an error if an entry or a blob is missing.
-pub fn logged_rosters(ledger: &Ledger, last: u64) -> Result<Chain, SealError> {
-    let mut found = LoggedRosters::default();
-    for seal in ledger
-        .seals()
-        .map_err(one)?
-        .iter()
-        .filter(|seal| seal.index <= last)
-    {
-        let leaf = ledger.leaf(seal.index).map_err(one)?;
-        let leaf =
-            leaf.ok_or_else(|| one(format!("the seal in log entry {} is missing", seal.index)))?;
-        let entry = LogEntry::of(leaf.data.to_vec());
-        let read = found.entry(&entry, &LedgerBlobs(ledger));
-        read.map_err(|Unreadable(why)| one(why))?;
-    }
-    let chain = found.chain().cloned();
-    chain.ok_or_else(|| one("the log has no readable version of the roster"))
-}
-
-/// Checks that versions of the roster are those of a seal, and that each follows the version before it.
-///
-/// # Errors
-/// Returns an error if a version is missing or the versions lead to another roster.
-pub fn sealed_rosters(seal: &Seal, logged: &Chain) -> Result<Chain, SealError> {
-    let chain = Chain::from_first(&logged.versions_from(1))
-        .map_err(|error| one(format!("sealed roster: {error}")))?;
-    if chain.last().digest() != seal.roster {
-        return Err(one(format!(
-            "seal {}: the versions of the roster lead to {}, but the seal names {}",
-            seal.number,
-            chain.last().digest(),
-            seal.roster
-        )));
-    }
-    Ok(chain)
 }
 
 /// Maximum number of grants in memory. A grant has at most 36 KiB.
@@ -672,7 +590,8 @@ mod tests {
 
     use super::*;
     use documents::{
-        ConfiguredLimits, ConfiguredSandbox, Envelope, Level, Limits, RosterVersion, STRICT, Scope,
+        ConfiguredLimits, ConfiguredSandbox, Envelope, Level, Limits, MAX_BLOB_BYTES,
+        RosterVersion, STRICT, Scope,
     };
 
     const ROSTER: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/roster.json");
@@ -758,7 +677,7 @@ mod tests {
             .expect_err("a byte more")
             .to_string();
         assert!(
-            refused.contains("4194305 bytes is the size of the list of the 1 tokens: revoke"),
+            refused.contains("the list of tokens: 4194305 of at most 4194304. Revoke"),
             "{refused}"
         );
     }
@@ -773,8 +692,8 @@ mod tests {
             .to_string();
         assert!(
             refused.contains(&format!(
-                "the list of the {} registered steps: register fewer",
-                fit + 1
+                "the list of registered steps: {} of at most 4194304. Register fewer",
+                (fit + 1) * leaf + 1
             )),
             "{refused}"
         );

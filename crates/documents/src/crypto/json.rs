@@ -142,7 +142,7 @@ pub struct JsonError {
 
 impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}: {}", self.reason.word(), self.detail)?;
+        write!(f, "{}: {}", self.reason, self.detail)?;
         if self.line > 0 {
             write!(f, " (line {}, column {})", self.line, self.column)?;
         }
@@ -312,10 +312,6 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
         Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {

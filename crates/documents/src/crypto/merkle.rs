@@ -4,7 +4,7 @@
 //! algorithms of RFC 9162. Proofs are made from complete subtrees, whose hashes never change and which the caller
 //! stores.
 
-use crate::Sha256Stream;
+use crate::{Sha256Stream, sha256};
 
 /// A leaf, node or root hash.
 pub type Hash = [u8; 32];
@@ -28,7 +28,7 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [1_u8; 65];
     bytes[1..33].copy_from_slice(left);
     bytes[33..].copy_from_slice(right);
-    crate::crypto::digest::sha256(&bytes)
+    sha256(&bytes)
 }
 
 /// Returns the root hash of the tree with these leaf hashes.
@@ -199,11 +199,7 @@ pub fn root_of<E>(
     size: u64,
     mut source: impl FnMut(u8, u64) -> Result<Hash, E>,
 ) -> Result<Hash, E> {
-    if size == 0 {
-        Ok(EMPTY_ROOT)
-    } else {
-        range(0, size, &mut source)
-    }
+    range(0, size, &mut source)
 }
 
 /// Returns the inclusion proof of the leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1).

@@ -275,10 +275,6 @@ impl<'de> SeqAccess<'de> for &mut Items<'de> {
             .map(Some)
             .map_err(|misfit| misfit.below(at))
     }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.0.len())
-    }
 }
 
 struct Fields<'de> {
@@ -313,10 +309,6 @@ impl<'de> MapAccess<'de> for &mut Fields<'de> {
             .ok_or_else(|| TypeMismatch::custom("a value was read without its key"))?;
         seed.deserialize(Strict(value))
             .map_err(|misfit| misfit.below(key))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.rest.len())
     }
 }
 

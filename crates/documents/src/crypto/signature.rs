@@ -10,6 +10,8 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
+use crate::hex;
+
 /// The payload type of every envelope. Each payload is an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
@@ -83,11 +85,7 @@ impl PartialEq for PublicKey {
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(
-            f,
-            "PublicKey({})",
-            crate::crypto::digest::hex(self.as_bytes())
-        )
+        write!(f, "PublicKey({})", hex(self.as_bytes()))
     }
 }
 

@@ -42,11 +42,10 @@ impl SshKey {
     /// # Errors
     /// Returns an error if the line is not exactly `TYPE BASE64 [COMMENT]` with a strong Ed25519 key.
     pub fn parse(line: &str) -> Result<Self, SshKeyError> {
-        let (kind, rest) = type_and_rest(line)?;
+        let (kind, encoded) = type_and_data(line)?;
         if kind != PLAIN && kind != SECURITY_KEY {
             return Err(SshKeyError::OtherType(kind.chars().take(60).collect()));
         }
-        let encoded = rest.split(' ').next().unwrap_or_default();
         let blob = STANDARD.decode(encoded).map_err(|_| SshKeyError::Base64)?;
         let (public, application) = parse_blob(kind, &blob)?;
         let comment_at = line.len().min(kind.len() + 1 + encoded.len() + 1);
@@ -140,15 +139,19 @@ impl fmt::Debug for SshKey {
     }
 }
 
-/// Splits a key line after the type.
-fn type_and_rest(line: &str) -> Result<(&str, &str), SshKeyError> {
+/// Returns the type and the base64 of a key line.
+fn type_and_data(line: &str) -> Result<(&str, &str), SshKeyError> {
     if line.len() > MAX_LINE_BYTES {
         return Err(SshKeyError::TooLong);
     }
     if line.chars().any(char::is_control) {
         return Err(SshKeyError::Control);
     }
-    Ok(line.split_once(' ').unwrap_or((line, "")))
+    let mut words = line.split(' ').chain([""]);
+    Ok((
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    ))
 }
 
 /// A public key of a type that never signs a roster, a grant or a review. A roster may contain such a key. Only the
@@ -167,7 +170,7 @@ impl ForeignKey {
     /// # Errors
     /// Returns an error if the line has another form, or if its blob does not begin with its type.
     pub fn parse(line: &str) -> Result<Self, SshKeyError> {
-        let (kind, rest) = type_and_rest(line)?;
+        let (kind, encoded) = type_and_data(line)?;
         let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
         let is_type = kind.len() <= MAX_TYPE_BYTES
             && kind.bytes().next().is_some_and(plain)
@@ -175,7 +178,6 @@ impl ForeignKey {
         if !is_type || kind == PLAIN || kind == SECURITY_KEY {
             return Err(SshKeyError::OtherType(kind.chars().take(60).collect()));
         }
-        let encoded = rest.split(' ').next().unwrap_or_default();
         let blob = STANDARD.decode(encoded).map_err(|_| SshKeyError::Base64)?;
         let mut wire = WireReader(&blob);
         if wire.string() != Some(kind.as_bytes()) || wire.0.is_empty() {

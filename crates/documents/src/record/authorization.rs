@@ -236,11 +236,13 @@ impl Predicate for Authorization {
         if !self.params.is_object() {
             return Err(Malformed::at("/predicate/params", "expected an object"));
         }
-        let params = bounded(
-            "/predicate/params",
-            canonical::canonical_of(&self.params),
-            MAX_PARAMS_BYTES,
-        )?;
+        let params = canonical::canonical_of(&self.params)
+            .map_err(|error| Malformed::at("/predicate/params", error))?;
+        if params.len() > MAX_PARAMS_BYTES {
+            let bytes = params.len();
+            let message = format!("{bytes} bytes, at most {MAX_PARAMS_BYTES} are allowed");
+            return Err(Malformed::too_large("/predicate/params", message));
+        }
         check_reason("/predicate/reason", &self.reason)?;
         check_permissions("/predicate/permissions", &self.permissions)?;
         self.sandbox.check("/predicate/sandbox")?;
@@ -280,21 +282,6 @@ impl Predicate for Authorization {
             ),
         ))
     }
-}
-
-fn bounded(
-    pointer: &str,
-    bytes: Result<Vec<u8>, canonical::CanonicalError>,
-    most: usize,
-) -> Result<Vec<u8>, Malformed> {
-    let bytes = bytes.map_err(|error| Malformed::at(pointer, error))?;
-    if bytes.len() <= most {
-        return Ok(bytes);
-    }
-    Err(Malformed::too_large(
-        pointer,
-        format!("{} bytes, at most {most} are allowed", bytes.len()),
-    ))
 }
 
 /// Checks that a nonce carries the end that the document states.

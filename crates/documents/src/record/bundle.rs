@@ -15,7 +15,7 @@ use serde_with::skip_serializing_none;
 
 use crate::{
     Base64, Envelope, Grant, ListedProgram, MAX_DEFINITION_BYTES, MAX_PROGRAMS, Malformed,
-    Manifest, Predicate, RosterVersion, Signed, TlogProof, json,
+    Manifest, RosterVersion, Signed, TlogProof, json, to_canonical,
 };
 
 /// The media type of a bundle. The media type names the format and the version of the format.
@@ -74,7 +74,7 @@ pub struct Bundle {
 }
 
 /// The versions of the roster in a bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum BundledRosters {
     /// The versions, from the first to the version of the seal.
@@ -188,14 +188,14 @@ impl Bundle {
                 return Err(Malformed::at(pointer, "expected an object"));
             }
         }
-        if crate::crypto::canonical::to_canonical(&self.step).len() > MAX_DEFINITION_BYTES {
+        if to_canonical(&self.step).len() > MAX_DEFINITION_BYTES {
             return Err(Malformed::too_large(
                 "/step",
                 format!("at most {MAX_DEFINITION_BYTES} bytes are allowed"),
             ));
         }
         for field in ["grant", "manifest", "plan", "programs"] {
-            if value[field].is_null() && value.get(field).is_some() {
+            if value.get(field).is_some_and(Value::is_null) {
                 return Err(Malformed::at(
                     format!("/{field}"),
                     "this optional field is null: leave the field out",
@@ -243,7 +243,7 @@ impl Bundle {
             }
             (None, None) => return Ok(()),
         };
-        check_envelope::<Grant>(grant).map_err(|error| error.below("/grant"))?;
+        check_grant_document(grant).map_err(|error| error.below("/grant"))?;
         let proof =
             TlogProof::parse(proof).map_err(|error| Malformed::at("/proofs/grant", error))?;
         if TlogProof::parse(&self.proofs.receipt)
@@ -258,9 +258,9 @@ impl Bundle {
     }
 }
 
-/// Checks that an envelope contains a complete document of this kind. Signatures are not checked.
-fn check_envelope<P: Predicate>(envelope: &Envelope) -> Result<(), Malformed> {
-    let signed = Signed::<P>::from_envelope(envelope, Base64::Strict)?;
+/// Checks that an envelope contains a complete grant. Signatures are not checked.
+fn check_grant_document(envelope: &Envelope) -> Result<(), Malformed> {
+    let signed = Signed::<Grant>::from_envelope(envelope, Base64::Strict)?;
     match signed.check_document() {
         Ok(_) => Ok(()),
         Err(error) if error.pointer.starts_with("/signatures") => Err(error),

@@ -14,8 +14,7 @@ use serde_json::Value;
 use crate::{
     Code, JsonError, KeyId, ReadError, Reason,
     canonical::{self, CanonicalError},
-    crypto::digest,
-    json,
+    hex, json, unhex32,
 };
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
@@ -84,14 +83,14 @@ impl Subject {
         Self {
             name: name.into(),
             digest: DigestSet {
-                sha256: digest::hex(sha256),
+                sha256: hex(sha256),
             },
         }
     }
 
     /// Returns the 32 bytes of the SHA-256 digest, if the hex digits are well-formed.
     pub fn sha256(&self) -> Option<[u8; 32]> {
-        digest::unhex32(&self.digest.sha256)
+        unhex32(&self.digest.sha256)
     }
 }
 
@@ -355,10 +354,10 @@ pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malform
 fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
     match (given, again) {
         (Value::Object(given), Value::Object(again)) => {
-            let names = given
+            let mut names = given
                 .keys()
                 .chain(again.keys().filter(|name| !given.contains_key(*name)));
-            names.into_iter().find_map(|name| {
+            names.find_map(|name| {
                 let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
                 match (given.get(name), again.get(name)) {
                     (Some(value), Some(again)) => differing(value, again, &pointer),
@@ -400,9 +399,8 @@ impl Malformed {
     /// Makes an error about the size of a document.
     pub fn too_large(pointer: impl Into<String>, message: impl Display) -> Self {
         Self {
-            pointer: pointer.into(),
-            message: message.to_string(),
             too_large: true,
+            ..Self::at(pointer, message)
         }
     }
 

@@ -77,7 +77,7 @@ impl RefusedHost {
     fn line(&self, hosts: &[String]) -> String {
         let host = usize::try_from(self.at).ok().and_then(|at| hosts.get(at));
         let host = host.map_or_else(|| format!("host {} of the list", self.at + 1), Clone::clone);
-        let line = format!("refused  {host}: {}", self.why.word());
+        let line = format!("refused  {host}: {}", self.why);
         match self.why {
             HostRefusal::Private => format!("{line}: {{host: {host:?}, private: true}}"),
             HostRefusal::Localhost => format!("{line}: {{host: {host:?}, localhost: true}}"),

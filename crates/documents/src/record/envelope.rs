@@ -30,12 +30,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    KeyId, MAX_SIGNATURE_BYTES, Malformed, PAYLOAD_TYPE, Predicate, Presence, SshKey, Statement,
-    StatementKey, canonical,
-    crypto::{digest, signature::SIGNATURE_BYTES},
-    pae,
-    record::schema::BASE64,
-    sshsig,
+    KeyId, MAX_SIGNATURE_BYTES, Malformed, PAYLOAD_TYPE, Predicate, Presence, SIGNATURE_BYTES,
+    SshKey, Statement, StatementKey, canonical, pae, record::schema::BASE64, sha256, sshsig,
 };
 
 /// Maximum number of signatures over one payload. [`MAX_SIGNATURE_BYTES`] limits the total size of all these
@@ -187,7 +183,7 @@ impl<P: Predicate> Signed<P> {
 
     /// Returns the SHA-256 digest of the payload. The digest identifies this document.
     pub fn digest(&self) -> [u8; 32] {
-        digest::sha256(&self.payload)
+        sha256(&self.payload)
     }
 
     /// Checks whether the payload is a complete document of this kind. Reveals nothing of its content.
@@ -464,7 +460,7 @@ impl<P: Predicate> Verified<P> {
 
     /// Returns the SHA-256 digest of the payload.
     pub fn digest(&self) -> [u8; 32] {
-        *self.digest.get_or_init(|| digest::sha256(&self.payload))
+        *self.digest.get_or_init(|| sha256(&self.payload))
     }
 
     /// Returns the signatures, all verified.

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::Timestamp;
+use crate::{Timestamp, hex};
 
 /// The error for a name or an id of the wrong form.
 #[derive(Debug, thiserror::Error)]
@@ -332,14 +332,14 @@ impl Nonce {
 impl Epoch {
     /// Makes an epoch from 16 random bytes.
     pub fn new(random: [u8; 16]) -> Self {
-        Self(crate::crypto::digest::hex(&random).into())
+        Self(hex(&random).into())
     }
 }
 
 impl GenesisSalt {
     /// Makes a genesis value from 32 random bytes.
     pub fn new(random: [u8; 32]) -> Self {
-        Self(crate::crypto::digest::hex(&random).into())
+        Self(hex(&random).into())
     }
 }
 

@@ -117,18 +117,16 @@ impl Profile {
                 ));
             }
         }
-        match (
-            &self.programs,
-            self.require
-                .iter()
-                .position(|layer| *layer == Layer::Programs),
-        ) {
-            (Some(_), _) => Ok(()),
-            (None, Some(at)) => Err(Malformed::at(
+        let listed = self
+            .require
+            .iter()
+            .position(|layer| *layer == Layer::Programs);
+        match listed {
+            Some(at) if self.programs.is_none() => Err(Malformed::at(
                 format!("{pointer}/require/{at}"),
                 "required without a list of programs",
             )),
-            (None, None) => Ok(()),
+            _ => Ok(()),
         }
     }
 

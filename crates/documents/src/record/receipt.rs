@@ -1,7 +1,5 @@
 //! Receipt: the boundary's signed statement about one run and its outcome.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -149,12 +147,6 @@ words! {
         NotStarted = "not_started",
         /// The nonce was spent, but the boundary did not see the end of the run, for example because of a crash.
         Unknown = "unknown",
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.word())
     }
 }
 
@@ -363,13 +355,14 @@ impl Predicate for Receipt {
         check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
         check_sorted("/predicate/decision/groups", &self.decision.groups)?;
         check_sorted("/predicate/decision/excluded", &self.decision.excluded)?;
-        let below = |error: Malformed| Malformed {
-            pointer: "/predicate/decision".to_owned(),
-            ..error
-        };
-        let _room = self.decision.check_room().map_err(below)?;
+        let room = self.decision.check_room();
+        let _room = room.map_err(|error| error.below("/predicate/decision"))?;
         self.sandbox.check()?;
-        check_programs(self.programs.as_ref())?;
+        if let Some(programs) = &self.programs {
+            programs
+                .check()
+                .map_err(|error| error.below("/predicate/programs"))?;
+        }
         let limit = self.outcome.limit.as_deref();
         if limit.is_some_and(|limit| !is_limit(limit)) {
             return Err(Malformed::at(
@@ -380,39 +373,23 @@ impl Predicate for Receipt {
         if self.finished_at < self.started_at {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }
-        check_output(&self.output)?;
+        for (name, stream) in [
+            ("stdout", &self.output.stdout),
+            ("stderr", &self.output.stderr),
+        ] {
+            // The masking of secrets changes lengths, so `bytes` and `recorded` are compared only if nothing was masked.
+            let whole = stream.recorded == stream.bytes;
+            if stream.redactions == 0
+                && (stream.recorded > stream.bytes || stream.truncated == whole)
+            {
+                return Err(Malformed::at(
+                    format!("/predicate/output/{name}"),
+                    "the fields `bytes`, `recorded` and `truncated` contradict each other",
+                ));
+            }
+        }
         check_subjects(subjects, &self.subjects())
     }
-}
-
-/// Checks that the byte counts of each output stream do not contradict each other.
-///
-/// # Errors
-/// Returns an error for the stream that contradicts itself.
-pub fn check_output(output: &Output) -> Result<(), Malformed> {
-    for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-        // The masking of secrets changes lengths, so `bytes` and `recorded` are compared only if nothing was masked.
-        let whole = stream.recorded == stream.bytes;
-        if stream.redactions == 0 && (stream.recorded > stream.bytes || stream.truncated == whole) {
-            return Err(Malformed::at(
-                format!("/predicate/output/{name}"),
-                "the fields `bytes`, `recorded` and `truncated` contradict each other",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Checks the field `programs`.
-///
-/// # Errors
-/// Returns the error with its place in the payload.
-pub fn check_programs(programs: Option<&ProgramFacts>) -> Result<(), Malformed> {
-    programs.map_or(Ok(()), |programs| {
-        programs
-            .check()
-            .map_err(|error| error.below("/predicate/programs"))
-    })
 }
 
 #[cfg(test)]
@@ -429,7 +406,7 @@ mod tests {
 
     fn name<T: std::str::FromStr>(at: usize) -> T
     where
-        T::Err: fmt::Debug,
+        T::Err: std::fmt::Debug,
     {
         format!("{at:02}{}", "n".repeat(62))
             .parse()

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// One version of a roster, with its signatures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, try_from = "RosterVersionFields")]
 #[schemars(!try_from)]
 pub enum RosterVersion {
@@ -26,7 +26,7 @@ pub enum RosterVersion {
 }
 
 /// A later version of a roster, as the difference from the version before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchedRoster {
     /// The merge patch (RFC 7396) from the predicate of the version before to the predicate of this version, both without
@@ -42,7 +42,7 @@ pub struct PatchedRoster {
 #[serde(deny_unknown_fields)]
 struct RosterVersionFields {
     #[serde(default, deserialize_with = "present")]
-    patch: Option<Map<String, Value>>,
+    patch: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     payload: Option<String>,
     #[serde(default, rename = "payloadType", deserialize_with = "present")]
@@ -63,7 +63,9 @@ impl TryFrom<RosterVersionFields> for RosterVersion {
     fn try_from(fields: RosterVersionFields) -> Result<Self, Self::Error> {
         let signatures = fields.signatures;
         match (fields.patch, fields.payload, fields.payload_type) {
-            (Some(patch), None, None) => Ok(Self::Patched(PatchedRoster { patch, signatures })),
+            (Some(Value::Object(patch)), None, None) => {
+                Ok(Self::Patched(PatchedRoster { patch, signatures }))
+            }
             (None, Some(payload), Some(payload_type)) => Ok(Self::Whole(Envelope {
                 payload,
                 payload_type,
@@ -351,6 +353,7 @@ mod tests {
         for refused in [
             json!({"patch": {}, "payload": "", "payloadType": "t", "signatures": []}),
             json!({"patch": [], "signatures": []}),
+            json!({"patch": null, "signatures": []}),
             json!({"patch": {}}),
             json!({"patch": null, "payload": "", "payloadType": "t", "signatures": []}),
             json!({"patch": {}, "payload": null, "signatures": []}),

@@ -73,12 +73,10 @@ pub struct StepDefinition {
 }
 
 /// Reads a field that is present only if it is true.
-fn only_true<'d, D: serde::Deserializer<'d>>(from: D) -> Result<bool, D::Error> {
+fn only_true<'d, D: Deserializer<'d>>(from: D) -> Result<bool, D::Error> {
     match bool::deserialize(from)? {
         true => Ok(true),
-        false => Err(serde::de::Error::custom(
-            "expected true, or no field `check`",
-        )),
+        false => Err(D::Error::custom("expected true, or no field `check`")),
     }
 }
 
@@ -255,10 +253,11 @@ pub enum Template {
 }
 
 /// Whether variables and the working directory persist from run to run.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionUse {
     /// Each run starts without a session.
+    #[default]
     None,
     /// The run gets the variables and the directory of a session. The next run does not get the changes of this run.
     Read,

@@ -146,18 +146,7 @@ fn verify_parsed(
     let mut missing = None;
     let trusted = trust.digest();
     let chain = ledger.check(C::RosterChain, || {
-        let versions = &bundle?.roster;
-        let connected = match (trust, versions) {
-            (TrustedFor::Bundle(pinned), versions) => {
-                Chain::connect_bundled(pinned, versions.versions())
-            }
-            (TrustedFor::Plan(chain), BundledRosters::Number(version)) => chain
-                .ending_at(*version)
-                .ok_or(ChainError::NotHere { version: *version }),
-            (TrustedFor::Plan(_), BundledRosters::Versions(_)) => {
-                Err(ChainError::Count { found: 0 })
-            }
-        };
+        let connected = trust.connect(&bundle?.roster);
         let chain = connected.map_err(|error| {
             // Without the versions in between, nobody can decide whether the chain is valid.
             match error.missing() {
@@ -203,13 +192,9 @@ fn verify_parsed(
     let receipt = ledger.check(C::ReceiptSignature, || {
         let (receipt, detail) = verify_by_boundary(receipt?, sealed?)?;
         let said = receipt.predicate().boundary.keyid;
-        ensure(
-            receipt
-                .signatures()
-                .iter()
-                .all(|signature| signature.keyid == said),
-            || format!("the receipt names the key {said}, but another key signed the receipt"),
-        )?;
+        ensure(receipt.keyids().all(|keyid| *keyid == said), || {
+            format!("the receipt names the key {said}, but another key signed the receipt")
+        })?;
         Ok((receipt, detail))
     });
     let receipt = receipt.as_ref();
@@ -570,6 +555,16 @@ impl TrustedFor<'_> {
         match self {
             Self::Bundle(pinned) => pinned.digest(),
             Self::Plan(chain) => chain.newest().digest(),
+        }
+    }
+
+    fn connect(self, versions: &BundledRosters) -> Result<Chain, ChainError> {
+        match (self, versions) {
+            (Self::Bundle(pinned), versions) => Chain::connect_bundled(pinned, versions.versions()),
+            (Self::Plan(chain), BundledRosters::Number(version)) => chain
+                .ending_at(*version)
+                .ok_or(ChainError::NotHere { version: *version }),
+            (Self::Plan(_), BundledRosters::Versions(_)) => Err(ChainError::Count { found: 0 }),
         }
     }
 }

@@ -257,14 +257,10 @@ pub fn check_excluded(
     }
     // The bundle does not show the owners of tokens, so the owners come from the receipt's list of excluded people. The
     // list must contain each person whom the documents in the bundle exclude.
-    let left_out: Vec<_> = known
-        .names()
-        .iter()
-        .filter(|name| !decision.excluded.contains(name))
-        .map(ToString::to_string)
-        .collect();
+    let mut left_out = known.names();
+    left_out.retain(|name| !decision.excluded.contains(name));
     ensure(left_out.is_empty(), || {
-        format!("the receipt does not exclude {}", left_out.join(", "))
+        format!("the receipt does not exclude {}", joined(&left_out, ", "))
     })?;
     Ok((known.with(&decision.excluded), String::new()))
 }
@@ -539,11 +535,10 @@ pub fn check_still_rostered(
     let newest = chain.newest();
     let name = &sealed.seal.predicate().boundary.name;
     let mut gone: Vec<String> = receipt
-        .signatures()
-        .iter()
-        .chain(sealed.seal.signatures())
-        .filter(|signature| newest.boundary_key(name, &signature.keyid).is_none())
-        .map(|signature| format!("{} of boundary {name}", signature.keyid))
+        .keyids()
+        .chain(sealed.seal.keyids())
+        .filter(|keyid| newest.boundary_key(name, keyid).is_none())
+        .map(|keyid| format!("{keyid} of boundary {name}"))
         .collect();
     gone.extend(
         count

@@ -55,9 +55,8 @@ pub fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Checked<Verifi
     // key must belong to the boundary with this name.
     let name = &seal.predicate().boundary.name;
     let of_that_name = seal
-        .signatures()
-        .iter()
-        .all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
+        .keyids()
+        .all(|keyid| roster.boundary_key(name, keyid).is_some());
     ensure(of_that_name, || {
         format!("the seal is not signed by a key of boundary {name}")
     })?;

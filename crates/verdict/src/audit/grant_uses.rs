@@ -28,9 +28,9 @@ use crate::{
     stands, verify_grant,
 };
 use documents::{
-    Authorization, Base64, Bundle, Consumption, ContentDigest, Grant, GrantedSession, Name,
-    RevokedSubject, RosterDigest, Signed, Spent, Statement, Status, Timestamp, TlogProof, Verified,
-    locked,
+    Authorization, Base64, Bundle, Consumption, ContentDigest, Grant, GrantedSession, MAX_WINDOW_S,
+    Name, RevokedSubject, RosterDigest, Signed, Spent, Statement, Status, Timestamp, TlogProof,
+    Verified, locked,
 };
 use reading::without_list;
 
@@ -41,28 +41,15 @@ pub struct GrantUses(BTreeMap<ContentDigest, LoggedGrant>);
 /// A grant, and its uses so far.
 pub struct LoggedGrant {
     pub terms: Grant,
-    /// Log entry of the grant.
-    pub entry: u64,
-    data: Box<[u8]>,
+    pub saved: SavedGrant,
     signed: Signed<Grant>,
     /// The grant as prepared with this roster.
     prepared: Mutex<Option<(RosterDigest, Arc<PreparedGrant>)>>,
-    /// Approvers in force who signed the grant.
-    signers: Vec<Name>,
-    /// The holder of the key that revoked the grant.
-    revoked_by: Option<String>,
-    /// Number of items of consumptions that name the grant.
-    used: u64,
-    recent: RecentUses,
-    last: Option<Timestamp>,
-    /// Log entries of the receipts with an unknown end that nobody has settled. While such a receipt exists, the grant
-    /// pauses.
-    unsettled: BTreeSet<u64>,
 }
 
-/// Saved grant, and its uses so far.
+/// The part of a logged grant that the saved state of an audit has: its entry, and its uses so far.
 #[skip_serializing_none]
-#[derive(Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptGrant")]
 pub struct SavedGrant {
@@ -70,17 +57,20 @@ pub struct SavedGrant {
     pub entry: u64,
     /// Bytes of the entry.
     pub data: String,
-    /// Approvers who signed the grant.
+    /// Approvers in force who signed the grant.
     pub signers: Vec<Name>,
     /// The holder of the key that revoked the grant.
     pub revoked_by: Option<String>,
-    /// Number of uses.
+    /// Number of items of consumptions that name the grant.
     pub used: u64,
+    /// Number of these items whose run has no receipt.
+    pub open: u64,
     /// Times of the uses that the rate still counts.
-    pub recent: Vec<Timestamp>,
+    pub recent: RecentUses,
     /// Time of the last use.
     pub last: Option<Timestamp>,
-    /// Log entries of the receipts with an unknown end that nobody has settled.
+    /// Log entries of the receipts with an unknown end that nobody has settled. While such a receipt exists, the grant
+    /// pauses.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unsettled: BTreeSet<u64>,
 }
@@ -113,7 +103,7 @@ impl GrantUses {
         {
             return Err(failed(format!(
                 "entry {} already has the grant {}",
-                earlier.entry, terms.grant
+                earlier.saved.entry, terms.grant
             )));
         }
         let signers = verified.keyids();
@@ -123,11 +113,29 @@ impl GrantUses {
         self.0.insert(
             digest,
             LoggedGrant {
-                signers,
-                ..LoggedGrant::new(terms.clone(), entry, data, signed)
+                terms: terms.clone(),
+                saved: SavedGrant {
+                    entry,
+                    data: String::from_utf8_lossy(data).into_owned(),
+                    signers,
+                    ..SavedGrant::default()
+                },
+                signed,
+                prepared: Mutex::default(),
             },
         );
         Ok(())
+    }
+
+    /// Drops each grant a day after its end, unless a run under it has no receipt. Nobody revokes a grant after its end, and
+    /// a later use is a finding.
+    pub fn forget(&mut self, now: Timestamp) {
+        self.0.retain(|_, grant| grant.is_known(now));
+    }
+
+    /// Returns the grant with this digest, until a day after its end.
+    pub fn revocable(&self, digest: &ContentDigest, now: Timestamp) -> Option<&LoggedGrant> {
+        self.get(digest).filter(|grant| !grant.is_past(now))
     }
 
     /// Returns the grant with this digest.
@@ -153,7 +161,7 @@ impl GrantUses {
     /// Notes who revoked a grant.
     pub fn revoke(&mut self, digest: &ContentDigest, signer: &str) {
         if let Some(grant) = self.0.get_mut(digest) {
-            grant.revoked_by = Some(signer.to_owned());
+            grant.saved.revoked_by = Some(signer.to_owned());
         }
     }
 
@@ -168,42 +176,45 @@ impl GrantUses {
         let Some(digest) = &spent.grant else {
             return Vec::new();
         };
-        let Some(grant) = self.0.get_mut(digest) else {
+        let grant = self.0.get_mut(digest);
+        let Some(grant) = grant.filter(|grant| grant.is_known(at)) else {
             return vec![(
                 FindingKind::Grant,
                 format!("no earlier entry is the grant {digest}"),
             )];
         };
-        let id = &grant.terms.grant;
+        let LoggedGrant { terms, saved, .. } = grant;
+        let id = &terms.grant;
         let mut found = Vec::new();
-        grant.used += 1;
-        grant.last = Some(at);
-        if spent.grant_use.is_none_or(|number| number.0 != grant.used) {
+        saved.used += 1;
+        saved.open += 1;
+        saved.last = Some(at);
+        if spent.grant_use.is_none_or(|number| number.0 != saved.used) {
             let stated = spent.grant_use.map_or(0, |number| number.0);
             found.push(format!(
                 "the use of {id} has the number {stated}, but the number {} follows",
-                grant.used
+                saved.used
             ));
         }
-        if grant.used > grant.terms.max_uses {
+        if saved.used > terms.max_uses {
             found.push(
                 GrantError::Exhausted {
-                    max_uses: grant.terms.max_uses,
+                    max_uses: terms.max_uses,
                 }
                 .to_string(),
             );
         }
-        if let Some(rate) = &grant.terms.rate
-            && let Err(error) = grant.recent.add(rate, at)
+        if let Some(rate) = &terms.rate
+            && let Err(error) = saved.recent.add(rate, at)
         {
             found.push(error.to_string());
         }
-        if let Some(entry) = grant.unsettled.first() {
+        if let Some(entry) = saved.unsettled.first() {
             found.push(format!(
                 "the end of an earlier run of {id} is unknown (entry {entry}) and not settled, so the grant pauses"
             ));
         }
-        if grant.terms.session == GrantedSession::Fresh && is_known {
+        if terms.session == GrantedSession::Fresh && is_known {
             found
                 .push("the session is not new, but the grant permits only new sessions".to_owned());
         }
@@ -213,17 +224,25 @@ impl GrantUses {
             .collect()
     }
 
-    /// Records the receipt of a use. If the end of the run is unknown, the grant pauses.
+    /// Records the receipt of a use.
+    pub fn close(&mut self, digest: &ContentDigest, receipt: u64, status: Status) {
+        if let Some(grant) = self.0.get_mut(digest) {
+            grant.saved.open = grant.saved.open.saturating_sub(1);
+        }
+        self.end(digest, receipt, status);
+    }
+
+    /// Records the end of a use, by its receipt or a review. If the end of the run is unknown, the grant pauses.
     pub fn end(&mut self, digest: &ContentDigest, receipt: u64, status: Status) {
         if let Some(grant) = self.0.get_mut(digest).filter(|_| status == Status::Unknown) {
-            grant.unsettled.insert(receipt);
+            grant.saved.unsettled.insert(receipt);
         }
     }
 
     /// Records that a review settled the run whose receipt is at the log entry `receipt`.
     pub fn settle(&mut self, digest: &ContentDigest, receipt: u64) {
         if let Some(grant) = self.0.get_mut(digest) {
-            grant.unsettled.remove(&receipt);
+            grant.saved.unsettled.remove(&receipt);
         }
     }
 
@@ -241,16 +260,16 @@ impl GrantUses {
             digest: *digest,
             grantee: grant.terms.grantee.to_string(),
             proposer: grant.terms.proposer.clone(),
-            signers: grant.signers.clone(),
+            signers: grant.saved.signers.clone(),
             until: grant.terms.expires_at,
-            uses: grant.used,
+            uses: grant.saved.used,
             max_uses: grant.terms.max_uses,
-            last: grant.last,
+            last: grant.saved.last,
             revoked: ended(digest),
-            revoked_by: grant.revoked_by.clone(),
-            paused: grant.unsettled.first().copied(),
+            revoked_by: grant.saved.revoked_by.clone(),
+            paused: grant.saved.unsettled.first().copied(),
             unusable: in_force.and_then(|in_force| grant.unusable(in_force, revocations.now(), at)),
-            entry: grant.entry,
+            entry: grant.saved.entry,
         };
         let mut lines: Vec<_> = self.0.iter().map(line).collect();
         lines.sort_by_key(|line| line.entry);
@@ -258,19 +277,7 @@ impl GrantUses {
     }
 
     pub fn keep(&self) -> Vec<SavedGrant> {
-        let kept = |grant: &LoggedGrant| {
-            Some(SavedGrant {
-                entry: grant.entry,
-                data: String::from_utf8(grant.data.to_vec()).ok()?,
-                signers: grant.signers.clone(),
-                revoked_by: grant.revoked_by.clone(),
-                used: grant.used,
-                recent: grant.recent.times().collect(),
-                last: grant.last,
-                unsettled: grant.unsettled.clone(),
-            })
-        };
-        self.0.values().filter_map(kept).collect()
+        self.0.values().map(|grant| grant.saved.clone()).collect()
     }
 
     /// Restores the saved grants.
@@ -286,13 +293,10 @@ impl GrantUses {
                 .predicate;
             let signed = parts.signed().map_err(|error| error.to_string())?;
             let grant = LoggedGrant {
-                signers: one.signers.clone(),
-                revoked_by: one.revoked_by.clone(),
-                used: one.used,
-                recent: one.recent.iter().copied().collect(),
-                last: one.last,
-                unsettled: one.unsettled.clone(),
-                ..LoggedGrant::new(terms, one.entry, one.data.as_bytes(), signed)
+                terms,
+                saved: one.clone(),
+                signed,
+                prepared: Mutex::default(),
             };
             grants.insert(ContentDigest::of(&parts.payload), grant);
         }
@@ -325,20 +329,15 @@ pub fn decide_in<T>(
 }
 
 impl LoggedGrant {
-    fn new(terms: Grant, entry: u64, data: &[u8], signed: Signed<Grant>) -> Self {
-        Self {
-            terms,
-            entry,
-            data: data.into(),
-            signed,
-            prepared: Mutex::default(),
-            signers: Vec::new(),
-            revoked_by: None,
-            used: 0,
-            recent: RecentUses::default(),
-            last: None,
-            unsettled: BTreeSet::new(),
-        }
+    /// Returns true until a day after the end of the grant, and longer while a run has no receipt. When an audit really drops
+    /// the grant makes no difference.
+    fn is_known(&self, now: Timestamp) -> bool {
+        self.saved.open > 0 || !self.is_past(now)
+    }
+
+    /// Returns true from a day after the end of the grant on.
+    fn is_past(&self, now: Timestamp) -> bool {
+        now >= self.terms.expires_at.plus(MAX_WINDOW_S)
     }
 
     /// Returns why no run can use the grant under this seal at this time.

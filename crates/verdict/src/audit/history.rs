@@ -16,10 +16,7 @@ use crate::{
     AuditCounts, AuditEvent, Chain, ChainError, EntryParts, EvidenceFiles, Finding, FindingKind,
     LogEntry, Pinned, Revocations, Rosters, Runs, SealInForce, Seals, SeenHead, Summary, Tiles,
     TrustedRoster, Unreadable, WitnessFacts,
-    audit::{
-        logged_authorization::LoggedAuthorization,
-        seal_in_force::{SealFlaw, verify as verify_seal},
-    },
+    audit::{logged_authorization::LoggedAuthorization, seal_in_force::verify as verify_seal},
     verify_head,
 };
 use documents::{
@@ -417,16 +414,9 @@ impl Auditor {
         self.counts.signatures += 1;
         let before = self.seals.current.clone();
         let signers: Vec<KeyId> = signed.claimed().copied().collect();
-        let (seal, flaws) =
+        let (seal, findings) =
             self.seals
                 .follow(index, data, (payload, signed), &mut self.rosters, beside)?;
-        let findings: Vec<_> = flaws
-            .into_iter()
-            .map(|SealFlaw { what, why, differs }| Finding {
-                differs,
-                ..Finding::at(what, index, why)
-            })
-            .collect();
         if let Some(in_force) = self.seals.current.clone() {
             self.excuse(&findings, &in_force);
             if before

@@ -15,12 +15,6 @@ macro_rules! words_with_basis {
                 match self { $(Self::$value => $basis::$rests_on),* }
             }
         }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str(self.word())
-            }
-        }
     };
 }
 

@@ -197,7 +197,7 @@ impl Runs {
         findings
     }
 
-    /// Drops old records of plans and sessions.
+    /// Drops old records of plans, sessions and grants.
     pub fn forget(&mut self, now: Timestamp) {
         // The search looks at every plan and session, so it is made at most once an hour and not for each consumption.
         if self
@@ -207,6 +207,7 @@ impl Runs {
             self.plans
                 .forget(self.open.values().next().map_or(now, |open| open.at));
             self.sessions.forget(now);
+            self.grants.forget(now);
             self.plans_forgotten = Some(now);
         }
     }
@@ -222,12 +223,6 @@ impl Runs {
         counts: &mut AuditCounts,
     ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<SealInForce>>) {
         let receipt = document.predicate();
-        let mut again = Again {
-            index,
-            ours: true,
-            parsed_alike: true,
-            ..Again::default()
-        };
         let place = (receipt.consumption.index, receipt.consumption.item);
         let Some(open) = self.open.remove(&place) else {
             return (None, vec![self.used.without_run(index, place)], None);
@@ -238,10 +233,15 @@ impl Runs {
                 .close(place, session, receipt.session.as_ref());
         }
         if let Some(grant) = &open.spent.grant {
-            self.grants.end(grant, index, receipt.outcome.status);
+            self.grants.close(grant, index, receipt.outcome.status);
         }
-        again.found.clone_from(&open.found);
-        (again.ours, again.parsed_alike) = (open.in_force.ours, open.in_force.parsed_alike);
+        let mut again = Again {
+            index,
+            ours: open.in_force.ours,
+            parsed_alike: open.in_force.parsed_alike,
+            found: open.found.clone(),
+            ..Again::default()
+        };
         again.names(document, &open, here, revocations.before(index));
         // The check of the consumption has already reported that the authorization is missing.
         let Some(logged) = &open.authorization else {
@@ -366,19 +366,14 @@ impl Runs {
         let Some(name) = &step.hashed.definition().exclusive else {
             return;
         };
-        match self.exclusive.get_mut(name) {
-            Some(last) => {
-                if place.0 < *last {
-                    let message = format!(
-                        "the run began before the end of another run with the same exclusive name (receipt: entry \
-                         {last})"
-                    );
-                    again.find(FindingKind::Exclusive, message);
-                }
-                *last = (*last).max(again.index);
-            }
-            None => drop(self.exclusive.insert(name.clone(), again.index)),
+        let last = self.exclusive.entry(name.clone()).or_default();
+        if place.0 < *last {
+            let message = format!(
+                "the run began before the end of another run with the same exclusive name (receipt: entry {last})"
+            );
+            again.find(FindingKind::Exclusive, message);
         }
+        *last = (*last).max(again.index);
     }
 
     /// Checks the plan of a run, and remembers the receipt if other steps name this step as their plan.

@@ -7,7 +7,7 @@ pub(crate) mod rosters;
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    EvidenceFiles, FindingKind, Rosters, SealedState, TrustedRoster, Unreadable,
+    EvidenceFiles, Finding, FindingKind, Rosters, SealedState, TrustedRoster, Unreadable,
     audit::{
         documents::check_lone_signature,
         seal_in_force::named_documents::{Unread, read},
@@ -92,15 +92,6 @@ pub struct Seals {
     pub gone_tokens: BTreeSet<Name>,
 }
 
-type Flaws = Vec<SealFlaw>;
-
-pub struct SealFlaw {
-    pub what: FindingKind,
-    pub why: String,
-    /// True if the program version that the seal names may accept the seal, although this version refuses it.
-    pub differs: bool,
-}
-
 /// Returns the words that follow the reasons why the state of a seal of this engine can't be read.
 fn advice_about(engine: &str) -> String {
     if is_own_engine(engine) {
@@ -120,31 +111,20 @@ impl Seals {
         (payload, signed): (&[u8], Signed<Seal>),
         rosters: &mut Rosters,
         beside: &dyn EvidenceFiles,
-    ) -> Result<(Option<Seal>, Flaws), Unreadable> {
-        let mut flaws = Flaws::new();
+    ) -> Result<(Option<Seal>, Vec<Finding>), Unreadable> {
+        let mut flaws = Vec::new();
         let find = |claimed: &Seal| rosters.named_by(claimed, beside);
         let (verified, roster) = match verify(payload, signed, find)? {
             Ok(found) => found,
             Err((what, why)) => {
-                return Ok((
-                    None,
-                    vec![SealFlaw {
-                        what,
-                        why,
-                        differs: false,
-                    }],
-                ));
+                return Ok((None, vec![Finding::at(what, index, why)]));
             }
         };
         let seal = verified.predicate().clone();
         let digest = SealDigest::from_bytes(verified.digest());
         let before = self.current.clone();
         let mut flaw = |what: FindingKind, why: String| {
-            flaws.push(SealFlaw {
-                what,
-                why,
-                differs: false,
-            })
+            flaws.push(Finding::at(what, index, why));
         };
         match &before {
             None if seal.number != 0 => flaw(
@@ -230,10 +210,13 @@ impl Seals {
             }
             Err(Unread::Refused(messages)) => {
                 let advice = advice_about(&seal.engine);
-                flaws.extend(messages.into_iter().map(|message| SealFlaw {
-                    what: FindingKind::SealedState,
-                    why: format!("{message}{advice}"),
+                flaws.extend(messages.into_iter().map(|message| Finding {
                     differs: !ours,
+                    ..Finding::at(
+                        FindingKind::SealedState,
+                        index,
+                        format!("{message}{advice}"),
+                    )
                 }));
                 None
             }

@@ -6,7 +6,7 @@ use crate::{
     Chain, CheckStop, Checked, WitnessFacts,
     audit::check_ledger::{ensure, failed},
 };
-use documents::{BoundaryName, Note, SKEW_S, Timestamp, WitnessKey};
+use documents::{BoundaryName, Note, SKEW_S, Timestamp, WitnessKey, joined};
 
 /// Counts the distinct witnesses of the roster that cosigned the checkpoint, and compares the count with the required
 /// number.
@@ -85,13 +85,13 @@ pub fn check_witnesses(
             named.len()
         )));
     }
-    let words: Vec<_> = seen
+    let words = seen
         .iter()
-        .map(|witness| format!("{} at {}", witness.name, witness.at))
-        .collect();
+        .map(|witness| format!("{} at {}", witness.name, witness.at));
+    let words = joined(words, ", ");
     Ok((
         seen,
-        format!("{found} of {}: {}{left_out}", named.len(), words.join(", ")),
+        format!("{found} of {}: {words}{left_out}", named.len()),
     ))
 }
 

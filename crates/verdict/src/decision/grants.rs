@@ -11,6 +11,9 @@
 
 use std::collections::VecDeque;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::{
     ExcludedSigners, GrantError, HashedStep, KeyHolder, PermissionsError, QuorumMet,
     RevocableGrant, RevokedBefore, StepError, StepInForce, Tokens, TrustedRoster,
@@ -613,7 +616,8 @@ pub fn check_granted_parameters(
 }
 
 /// The times of the uses that the rate of a grant still counts.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
 pub struct RecentUses(VecDeque<Timestamp>);
 
 impl RecentUses {
@@ -642,17 +646,6 @@ impl RecentUses {
                 until: oldest.plus_seconds(rate.seconds),
             }),
         }
-    }
-
-    /// Returns the times, in the order of the uses.
-    pub fn times(&self) -> impl Iterator<Item = Timestamp> {
-        self.0.iter().copied()
-    }
-}
-
-impl FromIterator<Timestamp> for RecentUses {
-    fn from_iter<I: IntoIterator<Item = Timestamp>>(times: I) -> Self {
-        Self(times.into_iter().collect())
     }
 }
 

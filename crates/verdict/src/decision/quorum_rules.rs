@@ -24,7 +24,6 @@ pub struct RuleSigner<'p> {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Rule {
-    of: &'static str,
     required: u64,
     from: BTreeSet<GroupName>,
     each: bool,
@@ -170,7 +169,6 @@ impl Rule {
             });
         }
         Ok(Self {
-            of,
             required: rule.required,
             from: groups,
             each,

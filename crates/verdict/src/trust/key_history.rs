@@ -73,17 +73,15 @@ impl KeyHistory {
     ///
     /// # Errors
     /// Returns an error for a key that returns.
-    pub fn check_none_returns(&self, later: &Self) -> Result<(), ChainError> {
+    pub fn check_none_returns(&self, last: u64, later: &Self) -> Result<(), ChainError> {
         for (material, known) in &self.0 {
-            let (Some(gone_after), Some(again)) = (known.gone_after, later.0.get(material)) else {
+            let again = later.0.get(material);
+            let Some((since, holder)) = again.and_then(|again| again.holders.first()) else {
                 continue;
             };
-            if let Some((since, holder)) = again
-                .holders
-                .first()
-                .filter(|(since, _)| *since > gone_after)
-            {
-                return Err(returned(*since, gone_after, holder));
+            // A key of version `last` that the version after it lacks is gone too.
+            if *since > known.gone_after.unwrap_or(last + 1) {
+                return Err(returned(*since, known.gone_after.unwrap_or(last), holder));
             }
         }
         Ok(())

@@ -68,9 +68,14 @@ impl TrustedRoster {
     /// # Errors
     /// Returns an error if the payload is not a roster, or breaks rules. The error lists all broken rules.
     pub fn from_payload(payload: &[u8]) -> Result<Self, RosterError> {
+        Self::payload_near(payload, None)
+    }
+
+    /// Does the same as [`Self::from_payload`], with `near` as in [`Self::near`].
+    pub(super) fn payload_near(payload: &[u8], near: Option<&Self>) -> Result<Self, RosterError> {
         let statement =
             Statement::<Roster>::from_payload(payload).map_err(RosterError::Malformed)?;
-        Self::from_statement(statement, payload)
+        Self::from_statement(statement, payload, near)
     }
 
     /// Returns the version that these tables state, for example those of a draft.
@@ -86,29 +91,25 @@ impl TrustedRoster {
     pub(super) fn near(tables: Roster, near: Option<&Self>) -> Result<Self, RosterError> {
         let statement = tables.into_statement().map_err(RosterError::Malformed)?;
         let payload = statement.to_payload().map_err(RosterError::Malformed)?;
-        let index = near.filter(|near| has_same_people(&near.roster, &statement.predicate));
-        match index {
-            Some(near) => Ok(Self::indexed(
-                statement.predicate,
-                &payload,
-                near.index.clone(),
-            )),
-            None => Self::from_statement(statement, &payload),
-        }
+        Self::from_statement(statement, &payload, near)
     }
 
-    fn from_statement(statement: Statement<Roster>, payload: &[u8]) -> Result<Self, RosterError> {
-        let index = check(&statement.predicate).map_err(RosterError::Faults)?;
-        Ok(Self::indexed(statement.predicate, payload, Arc::new(index)))
-    }
-
-    fn indexed(roster: Roster, payload: &[u8], index: Arc<Index>) -> Self {
-        Self {
+    fn from_statement(
+        statement: Statement<Roster>,
+        payload: &[u8],
+        near: Option<&Self>,
+    ) -> Result<Self, RosterError> {
+        let roster = statement.predicate;
+        let index = match near.filter(|near| has_same_people(&near.roster, &roster)) {
+            Some(near) => near.index.clone(),
+            None => Arc::new(check(&roster).map_err(RosterError::Faults)?),
+        };
+        Ok(Self {
             roster,
             payload: payload.into(),
             digest: RosterDigest::of(payload),
             index,
-        }
+        })
     }
 
     /// Returns true if the other version was made from this one and has the same people and keys.

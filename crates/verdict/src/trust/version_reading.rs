@@ -40,7 +40,7 @@ pub(super) fn read_next(
     let (roster, patch) = match next {
         RosterVersion::Whole(envelope) => {
             let payload = payload_of(envelope, Base64::Strict).map_err(malformed)?;
-            let roster = TrustedRoster::from_payload(&payload).map_err(wrong)?;
+            let roster = TrustedRoster::payload_near(&payload, Some(before)).map_err(wrong)?;
             if roster.version() != version {
                 return Err(ChainError::OutOfOrder {
                     expected: version,

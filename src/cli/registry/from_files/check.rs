@@ -15,7 +15,8 @@ use crate::{
     node::{file_refusals, rosters},
 };
 use client::{
-    CommandFailure, CommandResult, Exit, PrintableText, Terminal, now, read_version, write_new,
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, fail_usage, now, read_version,
+    write_new,
 };
 use documents::StepRef;
 use reading::{FileProblem, LOCK_FILE, LockFile, Locks, Policy, Registry, RunbookDirectories};
@@ -69,10 +70,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let config = config.config.is_some().then(|| config.load()).transpose()?;
     let root = args.root.as_deref();
     if let Some(root) = root.filter(|root| !root.is_dir()) {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "--root {}: name a directory that exists",
             root.display()
-        )));
+        ));
     }
     let has_locks = file.is_none() && root.is_none();
     let locks = if has_locks {
@@ -207,14 +208,12 @@ fn check_name(file: &Path, paths: usize) -> CommandResult<()> {
         .extension()
         .is_some_and(|ending| ending == "md" || ending == "mdx")
     {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "{shown} is no runbook: `countersign policy explain {shown}` shows what a script would run"
-        )));
+        ));
     }
     if paths > 1 {
-        return Err(CommandFailure::usage(format!(
-            "{shown} is a file: name one file, or directories"
-        )));
+        return fail_usage(format!("{shown} is a file: name one file, or directories"));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The part of the `registry` command that reads runbook files. Only the whole program has this part.
-pub(crate) mod check;
+pub mod check;
 mod diff;
 mod lock;
 mod policy_draft;
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::read_files;
 use client::{
-    CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Terminal, print_list, print_step,
-    rules,
+    CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Terminal, fail_usage, print_list,
+    print_step, rules,
 };
 use documents::{SessionUse, StepRef};
 use reading::{Locks, Pattern, nearest};
@@ -47,13 +47,13 @@ pub fn run(
     terminal: &Terminal,
 ) -> CommandResult {
     match command {
-        FilesCommand::Check(_) if !dirs.is_empty() => Err(CommandFailure::usage(
-            "write the directory without --dir: `countersign registry check DIR`",
-        )),
+        FilesCommand::Check(_) if !dirs.is_empty() => {
+            fail_usage("write the directory without --dir: `countersign registry check DIR`")
+        }
         FilesCommand::Check(args) => check::run(args, terminal),
-        _ if dirs.is_empty() => Err(CommandFailure::usage(
-            "name the directory with the runbooks, for example --dir runbooks",
-        )),
+        _ if dirs.is_empty() => {
+            fail_usage("name the directory with the runbooks, for example --dir runbooks")
+        }
         FilesCommand::Lock => lock::run(dirs, terminal),
         FilesCommand::Diff { key } => {
             let files = read_files(dirs, Locks::Ignored)?;

@@ -314,16 +314,14 @@ pub fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
     let mut words = of_read(summary);
     if summary.from > 0 {
         let when = held.map_or_else(|| "at the last audit".to_owned(), |at| format!("at {at}"));
-        words.push_str(&format!(
+        words += &format!(
             "; the entries before {} passed {when}, and --full reads them again",
             summary.from
-        ));
+        );
     }
     let open = joined(summary.not_checked.iter().map(|one| one.what.word()), ", ");
     if !open.is_empty() {
-        words.push_str(&format!(
-            "; these checks were not possible for some decisions: {open}"
-        ));
+        words += &format!("; these checks were not possible for some decisions: {open}");
     }
     words
 }
@@ -415,16 +413,20 @@ pub fn begin(
         Err(refused) => match refused.iter().find(|(_, error)| !error.is_of_trust()) {
             Some((_, error)) => Err(broken(error.to_string())),
             None => {
-                let message = refused.last().map_or_else(String::new, |(trust, error)| {
-                    contradicts_log(&[*trust], &longest)
-                        .unwrap_or_else(|| format!("{}: {error}", trust.from))
-                });
+                let last = refused.last();
                 // The message does not propose to trust the roster of the log, because an attacker could have replaced
                 // this roster.
-                Err(NotBegun::Untrusted {
-                    message,
-                    first: None,
-                })
+                Err(
+                    match last.and_then(|(trust, _)| contradicts_log(&[*trust], &longest)) {
+                        Some(why) => broken(why),
+                        None => NotBegun::Untrusted {
+                            message: last.map_or_else(String::new, |(trust, error)| {
+                                format!("{}: {error}", trust.from)
+                            }),
+                            first: None,
+                        },
+                    },
+                )
             }
         },
     })
@@ -520,7 +522,7 @@ pub fn expect_kept_heads(
 
 impl NotBegun {
     /// Returns the result of the command.
-    pub(super) fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
             Self::Untrusted { .. } => Exit::NoTrust,
             Self::Broken(_) => Exit::CheckSaidNo,
@@ -528,7 +530,7 @@ impl NotBegun {
     }
 
     /// Returns the reason, as the command prints it.
-    pub(super) fn words(&self) -> String {
+    pub fn words(&self) -> String {
         match self {
             Self::Untrusted { message, first } => {
                 format!(

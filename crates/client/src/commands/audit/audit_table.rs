@@ -9,14 +9,14 @@ use std::{
 };
 
 use crate::{
-    AuditRow, BOUNDARY, COLUMNS, ChosenTrust, CommandFailure, CommandResult, GRANT_COLUMNS,
-    GlobalOptions, LogSource, PrintableText, RowPlace, RowVerdict, VERDICT,
+    AuditRow, BOUNDARY, COLUMNS, ChosenTrust, CommandResult, GRANT_COLUMNS, GlobalOptions,
+    LogSource, PrintableText, RowPlace, RowVerdict, VERDICT,
     commands::{
         audit::{audit_output::AuditedLog, audit_row::pinned_words, open_work::grant_words},
         bundle_files::{FoundFiles, MOST_FILES},
         global::{is_address, open_log_without_key},
     },
-    grant_cells, is_log, join_bundles, joined, read_beginning,
+    fail_check, fail_usage, grant_cells, is_log, join_bundles, joined, read_beginning,
 };
 use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp};
 use reading::on_all_cores;
@@ -73,11 +73,11 @@ pub fn named_log(named: &str, global: &GlobalOptions) -> CommandResult<Option<Lo
     if path.is_dir() || path.is_file() {
         return Ok(None);
     }
-    Err(CommandFailure::usage(format!(
+    fail_usage(format!(
         "{} is no file and no directory: name a bundle, a directory with bundles, a directory that `countersign log \
          export` wrote, or the address of a boundary (http://... or https://...)",
         PrintableText::text(named)
-    )))
+    ))
 }
 
 impl AuditTable {
@@ -350,9 +350,9 @@ pub fn read_again(path: &Path, digest: &BlobDigest) -> CommandResult<Vec<u8>> {
     if BlobDigest::of(&bytes) == *digest {
         return Ok(bytes);
     }
-    Err(CommandFailure::check_said_no(
+    fail_check(
         "the file has changed since the table was made: stop the program with Ctrl-C and start it again",
-    ))
+    )
 }
 
 /// Characters with which a spreadsheet begins a formula.

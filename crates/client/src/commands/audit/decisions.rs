@@ -38,7 +38,7 @@ pub struct DecisionFilter {
 
 impl DecisionFilter {
     /// Returns true if an option requires the table of decisions.
-    pub(super) fn table(&self) -> bool {
+    pub fn table(&self) -> bool {
         self.decisions
             || self.since.is_some()
             || self.until.is_some()
@@ -46,7 +46,7 @@ impl DecisionFilter {
     }
 
     /// Returns true if the filter takes this event. In the log, only a run has a step, a proposer and an outcome.
-    pub(super) fn takes(&self, event: &AuditEvent) -> bool {
+    pub fn takes(&self, event: &AuditEvent) -> bool {
         let (at, run, names): (_, _, Vec<&Name>) = match event {
             AuditEvent::Finding(_) => return true,
             AuditEvent::Decision(line) => {

@@ -40,14 +40,14 @@ fn review_line(run: &RunReviewState) -> String {
 #[derive(Default)]
 pub struct OverdueReviews {
     /// Receipts of these runs, in log order.
-    pub(super) receipts: Vec<ReceiptId>,
+    pub receipts: Vec<ReceiptId>,
     /// Number of days that the auditor accepts.
     days: u32,
 }
 
 impl OverdueReviews {
     /// Returns the runs that began more than `days` days before `now`. Without a number of days, no run is overdue.
-    pub(super) fn of(summary: &Summary, days: Option<u32>, now: Timestamp) -> Self {
+    pub fn of(summary: &Summary, days: Option<u32>, now: Timestamp) -> Self {
         let Some(days) = days else {
             return Self::default();
         };
@@ -62,7 +62,7 @@ impl OverdueReviews {
     }
 
     /// Returns the line about these runs, if there are any.
-    pub(super) fn words(&self) -> Option<String> {
+    pub fn words(&self) -> Option<String> {
         (!self.receipts.is_empty()).then(|| {
             format!(
                 "{} without a review began more than {} ago: {}",

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::FlockOperation;
 
-use crate::{CommandFailure, CommandResult, PrintableText, read_file, replace_file};
+use crate::{CommandFailure, CommandResult, PrintableText, fail_usage, read_file, replace_file};
 use documents::{Hash, json};
 use verdict::{SavedAudit, directory_of};
 
@@ -87,11 +87,11 @@ impl StateFile {
         let _turn = self.lock()?;
         if let Some(now) = self.read()?.filter(|now| begun != Some(now)) {
             if now.boundary != state.boundary {
-                return Err(CommandFailure::usage(format!(
+                return fail_usage(format!(
                     "{} now contains the state of the boundary {}: use a separate state file for each boundary",
                     self.shown(),
                     now.boundary
-                )));
+                ));
             }
             if now.size > state.size {
                 return Ok(StateChange::Further(now.size));

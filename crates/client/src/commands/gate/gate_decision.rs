@@ -355,7 +355,7 @@ fn refused(facts: &Facts) -> Answer {
 
 fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
     let held = &facts.sandbox.layers;
-    let words = |layers: &[Layer]| crate::joined(layers.iter().map(|layer| layer.word()));
+    let enforced = format!("enforced: {}", crate::joined(held));
     match &demands.sandbox {
         SandboxRequirement::Layers(layers) => {
             let lacking: Vec<_> = layers
@@ -364,12 +364,11 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
                 .copied()
                 .collect();
             if lacking.is_empty() {
-                met(format!("enforced: {}", words(held)))
+                met(enforced)
             } else {
                 unmet(format!(
-                    "enforced: {}; required but not enforced: {}; to require less, give --min-sandbox",
-                    words(held),
-                    words(&lacking)
+                    "{enforced}; required but not enforced: {}; to require less, give --min-sandbox",
+                    crate::joined(&lacking)
                 ))
             }
         }
@@ -377,13 +376,11 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
             unmet("no layer was enforced; to accept this, give --min-sandbox off")
         }
         SandboxRequirement::Something => waived(format!(
-            "enforced: {}; --min-sandbox best-effort accepts any layer",
-            words(held)
+            "{enforced}; --min-sandbox best-effort accepts any layer"
         )),
-        SandboxRequirement::Nothing => waived(format!(
-            "enforced: {}; --min-sandbox off requires no layer",
-            words(held)
-        )),
+        SandboxRequirement::Nothing => {
+            waived(format!("{enforced}; --min-sandbox off requires no layer"))
+        }
     }
 }
 
@@ -516,7 +513,7 @@ pub enum AgeLimit {
 }
 
 impl GivenParameter {
-    pub(super) fn is(&self, signed: &Value) -> bool {
+    pub fn is(&self, signed: &Value) -> bool {
         match (self, signed) {
             (Self::Value(value), signed) => value == signed,
             (Self::Text(text), Value::String(signed)) => text == signed,
@@ -530,7 +527,7 @@ impl GivenParameter {
         }
     }
 
-    pub(super) fn written(&self) -> String {
+    pub fn written(&self) -> String {
         match self {
             Self::Value(value) => written(value),
             // The printer of the report escapes this text, so the text is not escaped here.

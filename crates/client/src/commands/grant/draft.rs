@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal,
-    TrustArgs, commands::grant::grant_review::all_of, named, now, read_predicate,
-    remote::proposals::list, roster_in_force, step_parameters, typed, with_any,
+    TrustArgs, commands::grant::grant_review::all_of, fail_refused, fail_usage, named, now,
+    read_predicate, remote::proposals::list, roster_in_force, step_parameters, typed, with_any,
 };
 use documents::{
     Authorization, Bundle, GrantRate, GrantedSession, KeyId, Name, Parameter, PermissionReason,
@@ -126,7 +126,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             "these parameters are not named: {}; give -p NAME=VALUES, --match NAME=PATTERN or --any NAME for each",
             PrintableText::text(&unnamed)
         );
-        return Err(CommandFailure::usage(words));
+        return fail_usage(words);
     }
     let required = properties.keys().cloned().collect();
     let params = Parameter::object(properties, required);
@@ -197,10 +197,10 @@ fn grantee(args: &Args, client: &Client, global: &GlobalOptions) -> CommandResul
         Some([only]) => SshKey::parse(only)
             .map(|key| by_key(key.keyid()))
             .map_err(CommandFailure::usage),
-        Some(_) => Err(CommandFailure::usage(format!(
+        Some(_) => fail_usage(format!(
             "{} has several keys: choose one with --grantee-key",
             args.grantee
-        ))),
+        )),
         // Proposers and tokens have different names. The boundary knows its tokens.
         None => Ok(DraftGrantee {
             name: None,
@@ -255,9 +255,9 @@ fn once(
     if found.insert(name.to_owned(), declared).is_none() {
         return Ok(());
     }
-    Err(CommandFailure::usage(format!(
+    fail_usage(format!(
         "{shown} is named twice: give one of -p {shown}=VALUE,VALUE, --match and --any"
-    )))
+    ))
 }
 
 fn one_of(declared: Parameter, mut values: Vec<Value>) -> Parameter {
@@ -278,7 +278,7 @@ fn from_history(
     known: &Parameter,
     terminal: &Terminal,
 ) -> CommandResult<BTreeMap<String, Parameter>> {
-    let refuse = |why: String| Err(CommandFailure::refused(format!("there is no draft: {why}")));
+    let refuse = |why: String| fail_refused(format!("there is no draft: {why}"));
     let since = now().plus(-seconds);
     let of = |status| {
         list(client, &all_of(&args.step, status)).map_err(|failure| {

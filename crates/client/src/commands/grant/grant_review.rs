@@ -37,11 +37,11 @@ const REACHES: LineWeight = LineWeight::Remark(RemarkSeverity::Network);
 /// A grant with everything that an approver must see.
 pub struct GrantReview {
     /// The exact bytes of the statement.
-    payload: Vec<u8>,
+    pub payload: Vec<u8>,
     /// Digest of the statement.
-    digest: ContentDigest,
+    pub digest: ContentDigest,
     /// The terms in the statement.
-    terms: Grant,
+    pub terms: Grant,
     document: Value,
     /// The steps of the grant, each with its documents and the results of the checks.
     steps: Vec<(ReviewSources, Derived)>,
@@ -102,21 +102,6 @@ impl GrantReview {
         };
         review.remarks = review.all_remarks();
         Ok(review)
-    }
-
-    /// Returns the exact bytes of the statement.
-    pub fn payload(&self) -> &[u8] {
-        &self.payload
-    }
-
-    /// Returns the digest of the statement.
-    pub fn digest(&self) -> ContentDigest {
-        self.digest
-    }
-
-    /// Returns the terms in the statement.
-    pub fn terms(&self) -> &Grant {
-        &self.terms
     }
 
     /// Returns the roster that the approver trusts.
@@ -227,14 +212,9 @@ impl GrantReview {
 
     /// Returns whether the approver may sign.
     fn standing(&self) -> StatementVerdict {
-        let all: Vec<_> = self.steps.iter().map(|(_, found)| found.standing).collect();
-        if self.grantee_flaw().is_some() || all.contains(&StatementVerdict::Unsound) {
-            StatementVerdict::Unsound
-        } else if all.contains(&StatementVerdict::NoTrust) {
-            StatementVerdict::NoTrust
-        } else {
-            StatementVerdict::Sound
-        }
+        let steps = self.steps.iter().map(|(_, found)| found.standing);
+        let flaw = self.grantee_flaw().map(|_| StatementVerdict::Unsound);
+        steps.chain(flaw).max().unwrap_or(StatementVerdict::Sound)
     }
 
     /// Checks that nothing forbids a signature.
@@ -262,7 +242,7 @@ impl GrantReview {
             return terminal.page(&self.full(now()));
         }
         let lines: usize = self.steps.iter().map(|(_, found)| text_lines(found)).sum();
-        if pager.is_off() || lines <= MOST_LINES {
+        if pager.no_pager || lines <= MOST_LINES {
             return terminal.show(&self.screen(now()));
         }
         terminal.page(&self.texts())?;
@@ -285,7 +265,7 @@ impl GrantReview {
     pub fn full(&self, now: Timestamp) -> Screen {
         let mut screen = Screen::default();
         for (_, found) in &self.steps {
-            if let Some((_, definition)) = &found.definition {
+            if let Some(definition) = found.document() {
                 screen.heading(DEFINITION);
                 screen.exact(definition, &[]);
             }
@@ -494,7 +474,7 @@ fn bad(screen: &mut Screen, name: &'static str, words: &str) {
 /// Returns true if the step's author calls it a check, and if its runs can change nothing on the host itself.
 fn is_check(step: &GrantedStep, found: &Derived) -> bool {
     let sandbox = &step.sandbox;
-    found.definition.as_ref().is_some_and(|(one, _)| one.check)
+    found.step().is_some_and(|one| one.check)
         && sandbox.write.is_empty()
         && sandbox.sockets.is_empty()
         && sandbox.network.mode != NetworkMode::Host
@@ -528,8 +508,7 @@ fn draw_step(screen: &mut Screen, step: &GrantedStep, found: &Derived) {
         let draw = if values.unbounded { bad } else { field };
         draw(screen, "what varies", &format!("{name}: {}", values.words));
     }
-    let definition = found.definition.as_ref();
-    let has_secrets = definition.is_some_and(|(one, _)| !one.secrets.is_empty());
+    let has_secrets = found.step().is_some_and(|one| !one.secrets.is_empty());
     if checks && (has_secrets || !step.sandbox.network.hosts.is_empty()) {
         bad(
             screen,
@@ -542,8 +521,7 @@ fn draw_step(screen: &mut Screen, step: &GrantedStep, found: &Derived) {
 /// Returns each parameter of a step, with the values that it may have.
 fn values<'g>(step: &'g GrantedStep, found: &Derived) -> Vec<(&'g str, VaryingValues)> {
     let values = step.params.keys().map(|(name, declared)| {
-        let definition = found.definition.as_ref();
-        let of_step = definition.and_then(|(one, _)| one.params.key(name));
+        let of_step = found.step().and_then(|one| one.params.key(name));
         (name.as_str(), VaryingValues::of(declared, of_step))
     });
     values.collect()

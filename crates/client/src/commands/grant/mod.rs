@@ -6,8 +6,8 @@ pub mod signing;
 mod varying_values;
 
 use crate::{
-    Client, CommandFailure, CommandResult, Exit, GlobalOptions, GrantReview, KeyArgs, PagerChoice,
-    PrintableText, Terminal, TrustArgs, fitted, show_chosen,
+    Client, CommandResult, Exit, GlobalOptions, GrantReview, KeyArgs, PagerChoice, PrintableText,
+    Terminal, TrustArgs, fail_refused, fail_usage, fitted, show_chosen, with_header,
 };
 use documents::{GrantId, joined};
 use wire::{GrantList, GrantView};
@@ -111,7 +111,7 @@ pub fn find_grant(name: &str, client: &Client) -> CommandResult<GrantView> {
                 "this command requested {id}, but the boundary returned {}",
                 view.id
             );
-            return Err(CommandFailure::refused(detail));
+            return fail_refused(detail);
         }
         return Ok(view);
     }
@@ -123,13 +123,13 @@ pub fn find_grant(name: &str, client: &Client) -> CommandResult<GrantView> {
         .filter(|view| ending.len() >= 6 && view.id.as_str().ends_with(ending));
     match (found.next(), found.next()) {
         (Some(view), None) => Ok(view),
-        (Some(_), Some(_)) => Err(CommandFailure::usage(
-            "several grants have ids that end with these digits: give more",
-        )),
-        (None, _) => Err(CommandFailure::usage(format!(
+        (Some(_), Some(_)) => {
+            fail_usage("several grants have ids that end with these digits: give more")
+        }
+        (None, _) => fail_usage(format!(
             "there is no grant {}: give its id, or grt_ and at least 6 of its last digits (`countersign grant list`)",
             PrintableText::text(name)
-        ))),
+        )),
     }
 }
 
@@ -140,8 +140,8 @@ pub const HEADER: [&str; 6] = ["ID", "STATUS", "GRANTEE", "USES", "UNTIL", "STEP
 pub fn cells(view: &GrantView) -> [String; 6] {
     let steps = view.grant.steps.iter().map(|step| &step.reference);
     let status = match &view.why {
-        Some(why) => format!("{} ({})", view.status.word(), why.code),
-        None => view.status.word().to_owned(),
+        Some(why) => format!("{} ({})", view.status, why.code),
+        None => view.status.to_string(),
     };
     [
         view.id.to_string(),
@@ -160,10 +160,7 @@ fn list(key: &KeyArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandRe
             terminal.say("there are no grants");
             return Ok(());
         }
-        let header = HEADER.map(str::to_owned);
-        let rows: Vec<_> = std::iter::once(header)
-            .chain(all.grants.iter().map(cells))
-            .collect();
+        let rows = with_header(HEADER, all.grants.iter().map(cells));
         terminal.put(fitted(&rows, terminal.table_width(), 5))
     })
 }

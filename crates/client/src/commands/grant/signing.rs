@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GrantReview, Keys, PagerChoice, SignaturePurpose,
-    Signer, Terminal, TrustArgs, find_grant, home::keys, now, read_statement,
-    terminal::streams::wrapped,
+    Signer, Terminal, TrustArgs, fail_refused, fail_usage, find_grant, home::keys, now,
+    read_statement, terminal::streams::wrapped,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Grantee, Name, Nonce,
@@ -44,18 +44,16 @@ pub fn approve(
         } else {
             "proposed it or owns its proposer (self-approval)"
         };
-        return Err(CommandFailure::refused(format!(
-            "nothing was signed: {approver} {why}"
-        )));
+        return fail_refused(format!("nothing was signed: {approver} {why}"));
     }
     let consent = match expect {
-        Some(expected) if expected.as_bytes() == review.digest().as_bytes() => GrantConsent(()),
+        Some(expected) if expected.as_bytes() == review.digest.as_bytes() => GrantConsent(()),
         Some(expected) => {
             let words = format!(
                 "nothing was signed: --expect names {expected}, but the grant is {}",
-                review.digest()
+                review.digest
             );
-            return Err(CommandFailure::refused(words));
+            return fail_refused(words);
         }
         None => {
             let question = format!(
@@ -102,7 +100,7 @@ pub fn check_pending(view: &GrantView) -> CommandResult<()> {
         view.id,
         view.status.word()
     );
-    Err(CommandFailure::refused(words))
+    fail_refused(words)
 }
 
 /// Proof that a person typed the answer for the grant that was shown, or that `--yes --expect` named its digest.
@@ -121,7 +119,7 @@ pub fn check_typed(review: &GrantReview, typed: &str) -> CommandResult<GrantCons
     let words = format!(
         "nothing was signed: the typed text must be the number of uses and the digits: {asked}"
     );
-    Err(CommandFailure::refused(words))
+    fail_refused(words)
 }
 
 /// Signs the same bytes that the review was made from.
@@ -134,7 +132,7 @@ pub fn sign(
     signer: &dyn Signer,
 ) -> CommandResult<EnvelopeSignature> {
     let GrantConsent(()) = consent;
-    keys::sign(signer, SignaturePurpose::Grant, review.payload())
+    keys::sign(signer, SignaturePurpose::Grant, &review.payload)
 }
 
 /// Sends a signature to the boundary, and returns the new state of the grant.
@@ -192,9 +190,7 @@ pub fn sign_use(
             .all(|(name, value)| signed.params.get(name) == Some(value))
     });
     let Grantee::Key(grantee) = &wanted.grant.grant.grantee else {
-        return Err(CommandFailure::usage(
-            "the grant is to a token, so no key can use it",
-        ));
+        return fail_usage("the grant is to a token, so no key can use it");
     };
     for (holds, what) in [
         (signed.step.reference.as_str() == wanted.step, "the step"),
@@ -207,7 +203,7 @@ pub fn sign_use(
             let words = format!(
                 "nothing was signed: the statement of the boundary differs from the request in {what}"
             );
-            return Err(CommandFailure::refused(words));
+            return fail_refused(words);
         }
     }
     let signer = keys

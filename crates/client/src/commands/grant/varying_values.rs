@@ -40,7 +40,7 @@ impl VaryingValues {
             (None, ParameterType::Integer, (Some(low), Some(high))) => {
                 format!("a number from {low} to {high}")
             }
-            _ if *declared == Parameter::new(kind) => format!("ANY VALUE ({})", kind.word()),
+            _ if *declared == Parameter::new(kind) => format!("ANY VALUE ({kind})"),
             _ => format!("each value of {}", written(declared)),
         };
         let (low, high) = declared.limits();

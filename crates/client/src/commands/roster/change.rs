@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     ChosenTrust, Client, CommandFailure, CommandResult, DecidingRoster, LineDifference, LineTone,
-    PATIENCE, PrintableText, Screen, draw_differences, leaves, newest_of, newest_unconnected,
-    read_bounded, review::compare::changed_places, seem_same,
+    PATIENCE, PrintableText, Screen, draw_differences, fail_refused, fail_usage, leaves, newest_of,
+    newest_unconnected, read_bounded, review::compare::changed_places, seem_same,
 };
 use documents::{
     Base64, Configuration, Envelope, ForeignKey, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf,
@@ -140,7 +140,7 @@ fn described(entry: &Value) -> String {
                 .as_str()
                 .map_or_else(|| other.to_string(), str::to_owned),
         };
-        text.push_str(&format!("; {field}: {words}"));
+        text += &format!("; {field}: {words}");
     }
     text
 }
@@ -441,11 +441,11 @@ impl ProposedRoster {
             |error: &dyn std::fmt::Display| CommandFailure::usage(format!("{place}: {error}"));
         let (mut envelope, next, is_draft) = read_version(file)?;
         let Some(previous) = next.tables().previous else {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "{place} is version 1 of a roster, which has no signatures: compare its digest {} with the person \
                  who maintains it",
                 next.digest()
-            )));
+            ));
         };
         let own = if is_draft {
             file.with_file_name(format!("{}.json", next.version()))
@@ -455,13 +455,13 @@ impl ProposedRoster {
         if is_draft && own.symlink_metadata().is_ok() {
             let (there, other, _) = read_version(&own)?;
             if other.digest() != next.digest() {
-                return Err(CommandFailure::refused(format!(
+                return fail_refused(format!(
                     "nothing was changed: {} contains another version {} with {} signatures: name that file, or \
                          delete the file, which discards its signatures",
                     PrintableText::file(&own),
                     other.version(),
                     there.signatures.len()
-                )));
+                ));
             }
             envelope = there;
         }
@@ -480,11 +480,11 @@ impl ProposedRoster {
             known.insert(roster.digest(), (Some(envelope), roster));
         }
         let Some((_, before)) = known.get(&previous) else {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "{place} follows the roster {previous}, which was not found: put the file of version {} into the \
                  same directory, or name that file with --earlier",
                 next.version().saturating_sub(1)
-            )));
+            ));
         };
         let before = before.clone();
         if next.version() != before.version() + 1 {

@@ -4,15 +4,14 @@ pub mod change;
 pub mod show;
 pub mod sign;
 
-use crate::{
-    CommandResult, GlobalOptions, ShowArgs, SigningCommand, Terminal, needs_boundary, read_version,
-};
+use crate::{CommandResult, GlobalOptions, ShowArgs, SigningCommand, Terminal, needs_boundary};
 
 /// Show the roster, or draft, sign and merge its next version.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   countersign roster show roster.json
   countersign roster show roster.json --allowed-signers   # for ssh-keygen -Y verify -n countersign
+  countersign roster show --bundle run.bundle.json --version 3 --json   # one version of a bundle
   countersign roster sign next.json                       # the first approver, on a separate machine; writes 2.json
   countersign roster sign 2.json                          # each other approver
   countersign roster merge next.json from-alice.json from-bob.json
@@ -41,14 +40,12 @@ enum Command {
 /// Returns all errors in the roster, or the reason why the roster was not signed.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     match &args.command {
-        Command::Show(ShowArgs {
-            file: Some(file),
-            allowed_signers,
-        }) => {
-            let (envelope, roster, _) = read_version(file)?;
-            show::print(&roster, &envelope, *allowed_signers, terminal)
+        Command::Show(args) => {
+            let (envelope, roster) = args
+                .read()?
+                .ok_or_else(|| needs_boundary("`roster show` without a file"))?;
+            show::print(&roster, &envelope, args.allowed_signers, terminal)
         }
-        Command::Show(_) => Err(needs_boundary("`roster show` without a file")),
         Command::Signing(command) => command.run(global, terminal),
     }
 }

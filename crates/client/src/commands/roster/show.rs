@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::{CommandResult, Exit, PrintableText, Terminal, fitted};
-use documents::{Envelope, ForeignKey, SshKey, joined};
+use crate::{
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, fitted,
+    home::roster_versions::versions_in, read_bounded, read_version,
+};
+use documents::{Envelope, ForeignKey, MAX_BUNDLE_BYTES, SshKey, joined};
 use verdict::TrustedRoster;
 
 /// Arguments of `roster show`.
@@ -11,9 +14,45 @@ use verdict::TrustedRoster;
 pub struct ShowArgs {
     /// A roster statement (JSON), or a draft. The default is the roster in force, if the files of the configuration contain it
     pub file: Option<PathBuf>,
+    /// Take a version from this bundle, without verifying the bundle
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub bundle: Option<PathBuf>,
+    /// The version to take from the bundle, by default the last one
+    #[arg(long, value_name = "N", requires = "bundle")]
+    pub version: Option<u64>,
     /// Print the approvers in the allowed_signers format of OpenSSH
     #[arg(long)]
     pub allowed_signers: bool,
+}
+
+impl ShowArgs {
+    /// Reads the version that the arguments name. Returns `None` if they name none.
+    ///
+    /// # Errors
+    /// Returns an error if a file can't be read or has no such version.
+    pub fn read(&self) -> CommandResult<Option<(Envelope, TrustedRoster)>> {
+        if let Some(file) = &self.file {
+            let (envelope, roster, _) = read_version(file)?;
+            return Ok(Some((envelope, roster)));
+        }
+        let Some(file) = &self.bundle else {
+            return Ok(None);
+        };
+        let wrong = |what: &str| {
+            CommandFailure::usage(format!("{} has no {what}", PrintableText::file(file)))
+        };
+        let versions = versions_in(&read_bounded(file, MAX_BUNDLE_BYTES)?);
+        let versions = versions.ok_or_else(|| wrong("readable version of a roster"))?;
+        let (first, last) = versions.numbers().into_inner();
+        let version = self.version.unwrap_or(last);
+        let found = versions.envelope(version).zip(versions.version(version));
+        let missing = || {
+            wrong(&format!(
+                "version {version} of the roster: it has versions {first} to {last}"
+            ))
+        };
+        found.map(Some).ok_or_else(missing)
+    }
 }
 
 /// Prints a roster.
@@ -118,23 +157,23 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
             .map(|text| PrintableText::text(text).as_str().to_owned());
         rows.push(["witness".to_owned(), name, format!("at {url}"), key]);
     }
-    text.push_str(&fitted(&rows, width, 3));
+    text += &fitted(&rows, width, 3);
     for (name, group) in &tables.groups {
         if let Some(presence) = group.presence {
-            text.push_str(&format!("group {name}: only {} count\n", presence.word()));
+            text += &format!("group {name}: only {presence} count\n");
         }
     }
     let digests = [
         ("policy", roster.policy().to_string()),
         ("digest to pin", roster.digest().to_string()),
     ];
-    text.push_str(&format!(
+    text += &format!(
         "\n{}",
         fitted(
             &digests.map(|(what, digest)| [what.to_owned(), digest]),
             width,
             1
         )
-    ));
+    );
     text
 }

@@ -11,7 +11,7 @@ use crate::{
         ProposedRoster, ShownPolicy, changed_steps, differences, read_version, review,
         sealed_policy,
     },
-    find_with_list,
+    fail_refused, fail_usage, find_with_list,
     home::keys,
     read_bounded, write_new,
 };
@@ -92,10 +92,10 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     if let Some(expected) = args.expect
         && expected != next.digest()
     {
-        return Err(CommandFailure::refused(format!(
+        return fail_refused(format!(
             "nothing was signed: --expect names {expected}, but the digest of this roster is {}",
             next.digest()
-        )));
+        ));
     }
     let keys = args.key.find()?;
     let person = |key: &SshKey| {
@@ -134,10 +134,10 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         None if proposed.file.exists() => {
             let (there, roster, _) = read_version(&proposed.file)?;
             if roster.digest() != next.digest() {
-                return Err(CommandFailure::refused(format!(
+                return fail_refused(format!(
                     "nothing was written: {} now contains another version, so review the file again",
                     proposed.file.display()
-                )));
+                ));
             }
             there.signatures
         }
@@ -154,9 +154,9 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     }
     signatures.sort();
     if signatures.len() > MAX_SIGNATURES {
-        return Err(CommandFailure::refused(format!(
+        return fail_refused(format!(
             "nothing was written: the envelope already has {MAX_SIGNATURES} signatures, which is the limit"
-        )));
+        ));
     }
     let signed = Envelope::new(next.payload(), signatures);
     done(args, &proposed, signed, name, terminal)
@@ -181,9 +181,7 @@ fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> CommandRe
     if answer.eq_ignore_ascii_case(end) {
         Ok(Consent(()))
     } else {
-        Err(CommandFailure::refused(
-            "nothing was signed: the typed text is not the end of the digest",
-        ))
+        fail_refused("nothing was signed: the typed text is not the end of the digest")
     }
 }
 
@@ -247,14 +245,14 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> CommandResult {
         let (path, envelope, roster) = source?;
         let place = PrintableText::file(path);
         if roster.digest() != next.digest() {
-            return Err(CommandFailure::usage(format!(
+            return fail_usage(format!(
                 "{place} is {} (version {}), but {} is {}: nothing was changed, because a signature counts only for its \
                  own version",
                 roster.digest(),
                 roster.version(),
                 args.file.display(),
                 next.digest()
-            )));
+            ));
         }
         for signature in envelope.signatures {
             if signatures
@@ -278,11 +276,11 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> CommandResult {
         }
     }
     if signatures.len() > MAX_SIGNATURES {
-        return Err(CommandFailure::usage(format!(
+        return fail_usage(format!(
             "nothing was changed: an envelope has at most {MAX_SIGNATURES} signatures, and these files have {}: \
              merge fewer files",
             signatures.len()
-        )));
+        ));
     }
     signatures.sort();
     let merged = Envelope::new(next.payload(), signatures);
@@ -414,12 +412,12 @@ fn read_policy(path: &Path, roster: &TrustedRoster) -> CommandResult<(Policy, St
     let policy = Policy::load(&text)
         .map_err(|errors| CommandFailure::usage(format!("{place}: {}", joined(&errors, "; "))))?;
     if policy.digest() != roster.policy() {
-        return Err(CommandFailure::refused(format!(
+        return fail_refused(format!(
             "{place} is the policy {}, but version {} of the roster names the policy {}",
             policy.digest(),
             roster.version(),
             roster.policy()
-        )));
+        ));
     }
     Ok((policy, text))
 }

@@ -19,9 +19,10 @@ use ureq::{
 
 use crate::{
     Client, CommandFailure, CommandResult, Home, KeyArgs, PrintableText, Secret, eprintln_quietly,
+    fail_refused,
     remote::{
         address::JobIdentity,
-        client::{refusal, retry_after},
+        client::{refusal, retry_after, written},
     },
 };
 use documents::{Code, EnvelopeSignature, KeyId, SealDigest};
@@ -37,11 +38,11 @@ impl Client {
         }
         let status = response.status().as_u16();
         if status == 401 && self.stranger {
-            let base = self.address.base();
-            return Err(CommandFailure::refused(format!(
+            let base = &self.address.base;
+            return fail_refused(format!(
                 "{base} asked for credentials. Your token or key was not sent, because it is only for the \
                      boundary at --url. If {base} is that boundary, also give --url {base} (or COUNTERSIGN_URL)"
-            )));
+            ));
         }
         if response.status().is_redirection()
             && let Some(to) = response.headers().get("location")
@@ -68,7 +69,7 @@ impl Client {
     /// Returns how to replace the credentials that the boundary does not accept. The title of the problem asks for a
     /// token, although the request may already have had a token.
     fn unauthenticated_words(&self, detail: &str) -> Option<String> {
-        let (base, detail) = (self.address.base(), PrintableText::text(detail));
+        let (base, detail) = (&self.address.base, PrintableText::text(detail));
         let (refused_keys, has_bearer) =
             (self.refused_keys.borrow(), self.bearer.borrow().is_some());
         let has_none = |keys: &KeyArgs| keys.find().is_ok_and(|keys| keys.all().next().is_none());
@@ -105,8 +106,8 @@ impl Client {
     }
 
     pub(super) fn unreachable(&self, error: &ureq::Error) -> CommandFailure {
-        let base = self.address.base();
-        if self.address.uses_tls()
+        let base = &self.address.base;
+        if self.address.uses_tls
             && let Some(problem) = TlsProblem::of(error)
         {
             return CommandFailure::unreachable(format!(
@@ -122,7 +123,7 @@ impl Client {
             ),
             None => unused_proxy("--proxy"),
         };
-        if self.address.uses_tls()
+        if self.address.uses_tls
             && let Some(advice) = advice
         {
             let message = format!("the boundary at {base} can't be reached: {error}; {advice}");
@@ -138,8 +139,8 @@ impl Client {
             ureq::Error::Io(error) => error.kind() != ErrorKind::ConnectionRefused,
             _ => false,
         };
-        if !self.address.uses_tls() && is_odd {
-            advice.push_str("? If the server uses TLS, the address begins with https://");
+        if !self.address.uses_tls && is_odd {
+            advice += "? If the server uses TLS, the address begins with https://";
         }
         CommandFailure::unreachable(format!(
             "the boundary at {base} can't be reached: {error}; {advice}"
@@ -191,7 +192,7 @@ impl Client {
     pub(super) fn odd(&self, what: impl std::fmt::Display) -> CommandFailure {
         CommandFailure::unreachable(format!(
             "the boundary at {}: {}",
-            self.address.base(),
+            self.address.base,
             PrintableText::text(&what.to_string())
         ))
     }
@@ -241,9 +242,13 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> CommandResult<T> {
-        let body = serde_json::to_vec(body).map_err(|error| self.odd(error))?;
-        let answer = self.send(&Method::POST, path, Some(&body), "application/json")?;
+        let answer = self.send_once(path, body)?;
         self.typed(self.refuse_problem(answer)?)
+    }
+
+    fn send_once(&self, path: &str, body: &impl Serialize) -> CommandResult<Response<Body>> {
+        let body = written(body)?;
+        self.send(&Method::POST, path, Some(&body), "application/json")
     }
 }
 
@@ -254,7 +259,7 @@ impl Client {
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached, the answer is longer, or the bytes can't
     /// be written.
     pub fn copy(&self, path: &str, size: u64, to: &mut impl Write) -> CommandResult<()> {
-        let response = self.request(Method::GET, path, None::<&()>, "*/*")?;
+        let response = self.request(Method::GET, path, None, "*/*")?;
         // The reader fails if a body has as many bytes as its limit.
         let mut reader = response
             .into_body()
@@ -317,16 +322,10 @@ impl Client {
         *self.bearer.borrow_mut() = None;
         let mut waited = 0;
         let answer = loop {
-            let body = serde_json::to_vec(&IdTokenBody {
+            let body = IdTokenBody {
                 id_token: (*job.id_token(self.tls.proxy.as_ref())?.0).clone(),
-            })
-            .map_err(|error| self.odd(error))?;
-            let answer = self.send(
-                &Method::POST,
-                "/v1/admissions",
-                Some(&body),
-                "application/json",
-            )?;
+            };
+            let answer = self.send_once("/v1/admissions", &body)?;
             match seconds_until_retry(&answer).filter(|seconds| waited + seconds <= LONGEST_WAIT_S)
             {
                 Some(seconds) => {

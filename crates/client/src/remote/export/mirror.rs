@@ -15,17 +15,17 @@ use std::{
 use rustix::fs::FlockOperation;
 
 use crate::{
-    ChosenTrust, CommandFailure, CommandResult, LogSource, PrintableText, newest_of, read_file,
+    ChosenTrust, CommandFailure, CommandResult, LogSource, PrintableText, fail_check, fail_usage,
+    newest_of, read_file,
     remote::log_source::{KEPT_HEADS, UNFINISHED},
 };
 use documents::{
     Base64, BlobDigest, BoundaryName, Checkpoint, Envelope, Hash, MAX_NOTE_BYTES, Note, Predicate,
-    Seal, SealDigest, Statement, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, WitnessKey,
-    leaf_hash, merkle::root, origin, push_entry, root_of, split_entries, verify_note,
+    RosterDigest, RosterVersion, Seal, SealDigest, Statement, TILE_HEIGHT, TILE_WIDTH, TileKind,
+    TilePath, WitnessKey, leaf_hash, merkle::root, origin, push_entry, root_of, split_entries,
+    verify_note,
 };
-use verdict::{
-    Chain, ChainError, LogEntry, LoggedRosters, Pinned, TrustedRoster, Unreadable, VersionFacts,
-};
+use verdict::{Chain, LogEntry, LoggedRosters, Pinned, TrustedRoster, Unreadable, VersionFacts};
 
 /// Number of entries in a complete tile, as `u64`.
 pub const WIDTH: u64 = TILE_WIDTH as u64;
@@ -62,9 +62,7 @@ impl<'a> LogMirror<'a> {
             Err(rustix::io::Errno::WOULDBLOCK) => Err(CommandFailure::unreachable(format!(
                 "another export is writing into {shown}: try again when it has ended"
             ))),
-            Err(error) => Err(CommandFailure::usage(format!(
-                "can't lock {shown}: {error}"
-            ))),
+            Err(error) => fail_usage(format!("can't lock {shown}: {error}")),
         }
     }
 
@@ -111,9 +109,9 @@ impl<'a> LogMirror<'a> {
         };
         if has_contents == self.hashes_only {
             let shown = PrintableText::file(self.directory);
-            return Err(CommandFailure::check_said_no(format!(
+            return fail_check(format!(
                 "{shown} {is}: use a separate directory for the other kind of copy"
-            )));
+            ));
         }
         Ok(())
     }
@@ -197,12 +195,12 @@ impl<'a> LogMirror<'a> {
             return Ok(());
         }
         let shown = PrintableText::file(self.directory);
-        Err(CommandFailure::check_said_no(format!(
+        fail_check(format!(
             "{shown}: FORK: the head in {name} differs from the present head of the same size: keep both heads, and \
             ask \
              the operator of the boundary\n{kept}\n{}",
             head.note
-        )))
+        ))
     }
 
     /// Replaces the note of the copy with a note of the same checkpoint that has other signatures.
@@ -312,14 +310,14 @@ fn kept_name(head: &ExportHead) -> String {
 /// A checkpoint and its signed note.
 pub struct ExportHead {
     /// Signed note with its signatures.
-    pub(super) note: String,
+    pub note: String,
     /// The parsed checkpoint.
-    pub(super) checkpoint: Checkpoint,
+    pub checkpoint: Checkpoint,
 }
 
 impl ExportHead {
     /// Parses a note. Signatures are not verified.
-    pub(super) fn parse(note: String) -> Result<Self, String> {
+    pub fn parse(note: String) -> Result<Self, String> {
         let read = Note::parse(&note).map_err(|error| error.to_string())?;
         let checkpoint =
             Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
@@ -329,7 +327,7 @@ impl ExportHead {
     /// Checks that the boundary signed this checkpoint with a key in the roster of the last seal in `log`. This roster
     /// must follow the roster after the first `before` entries, which an earlier export verified. Returns the newest
     /// known roster.
-    pub(super) fn check_by_log(
+    pub fn check_by_log(
         &self,
         log: &LogSource,
         before: u64,
@@ -347,11 +345,60 @@ impl ExportHead {
             last_seal(log, before)?.1.roster
         };
         let seal = last_seal(log, self.checkpoint.size)?.1;
-        // The versions begin with the known one. The seals after it name the later versions.
+        let versions = self.versions_after(log, before, known)?;
+        let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
+            CommandFailure::check_said_no(format!(
+                "the roster at the source does not continue the earlier roster of this log: {error}"
+            ))
+        })?;
+        // The user may trust the rosters of several boundaries. At least one must belong to this log, and the newest of
+        // these is used.
+        let connect = |versions: &[RosterVersion]| {
+            newest_of(trust, |trust| {
+                Chain::connect(&trust.pinned, versions)
+                    .map(|chain| (VersionFacts::of(chain.newest()), chain))
+            })
+        };
+        let mut connected = connect(&versions);
+        if connected.is_err() && before > 0 && !trust.is_empty() {
+            // The trusted version may be older than the known one.
+            connected = connect(&self.versions_after(log, 0, known)?);
+        }
+        match connected {
+            Ok(deciding) => chain = deciding.found,
+            Err(refused) => {
+                if let Some((last, error)) = refused.last() {
+                    return fail_check(format!(
+                        "the roster at the source does not continue {} (if that roster belongs to another boundary, \
+                         give --roster with the roster of this boundary): {error}",
+                        last.from
+                    ));
+                }
+            }
+        }
+        let roster = Some(chain.last()).filter(|roster| roster.digest() == seal.roster);
+        let roster = roster.ok_or_else(|| {
+            CommandFailure::check_said_no(
+                "the roster of the last seal at the source does not continue the earlier roster of this log",
+            )
+        })?;
+        let name = &genesis.boundary.name;
+        self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
+        Ok(chain.newest().clone())
+    }
+
+    /// Returns the versions of the roster from `known`, the roster after the first `before` entries, to that of the last seal,
+    /// or all versions if `before` is 0. Their signatures are not verified.
+    fn versions_after(
+        &self,
+        log: &LogSource,
+        before: u64,
+        known: RosterDigest,
+    ) -> CommandResult<Vec<RosterVersion>> {
         let mut found = LoggedRosters::default();
         let unreadable = |error: Unreadable| CommandFailure::check_said_no(error.0);
-        let first = BlobDigest::from_bytes(*known.as_bytes());
         if before > 0 {
+            let first = BlobDigest::from_bytes(*known.as_bytes());
             found.part(&first, log).map_err(unreadable)?;
         }
         for tile in before / WIDTH..self.checkpoint.size.div_ceil(WIDTH) {
@@ -363,66 +410,27 @@ impl ExportHead {
         let versions = found.versions();
         if versions.is_empty() {
             let message = "the seals at the source name no readable roster";
-            return Err(CommandFailure::check_said_no(message));
+            return fail_check(message);
         }
-        let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
-            CommandFailure::check_said_no(format!(
-                "the roster at the source does not continue the earlier roster of this log: {error}"
-            ))
-        })?;
-        // The user may trust the rosters of several boundaries. At least one must belong to this log, and the newest of
-        // these is used.
-        let connected = newest_of(trust, |trust| {
-            Chain::connect(&trust.pinned, &versions)
-                .map(|chain| (VersionFacts::of(chain.newest()), chain))
-        });
-        match connected {
-            Ok(deciding) => chain = deciding.found,
-            Err(refused) => {
-                // An earlier export connected the known version with a roster that is older.
-                let is_older =
-                    |error: &ChainError| before > 0 && matches!(error, ChainError::TooOld { .. });
-                if let Some((last, error)) = refused.last()
-                    && !refused.iter().any(|(_, error)| is_older(error))
-                {
-                    return Err(CommandFailure::check_said_no(format!(
-                        "the roster at the source does not continue {} (if that roster belongs to another boundary, \
-                         give --roster with the roster of this boundary): {error}",
-                        last.from
-                    )));
-                }
-            }
-        }
-        let roster = Some(chain.last()).filter(|roster| roster.digest() == seal.roster);
-        let roster = roster.ok_or_else(|| {
-            CommandFailure::check_said_no("the entry of the last seal at the source contains another roster than the seal names")
-        })?;
-        let name = &genesis.boundary.name;
-        self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
-        Ok(chain.newest().clone())
+        Ok(versions)
     }
 
     /// Checks the signature with a roster that the user trusts. A copy that has only hashes contains no seal, so the
     /// copy names no roster. Returns the trusted roster.
-    pub(super) fn check_by_roster(
-        &self,
-        trust: &[ChosenTrust],
-    ) -> CommandResult<Option<TrustedRoster>> {
+    pub fn check_by_roster(&self, trust: &[ChosenTrust]) -> CommandResult<Option<TrustedRoster>> {
         let mut refused = None;
         for trust in trust {
             let Some(roster) = trust.roster() else {
-                return Err(CommandFailure::usage(format!(
+                return fail_usage(format!(
                     "{}: a copy without contents does not contain the roster with this digest; give the roster itself",
                     trust.from
-                )));
+                ));
             };
             let origin = &self.checkpoint.origin;
             let name = origin.split('/').next().and_then(|name| name.parse().ok());
             let checked = match name {
                 Some(name) => self.check(origin, &name, roster),
-                None => Err(CommandFailure::check_said_no(format!(
-                    "{origin} is not the name of a boundary's log"
-                ))),
+                None => fail_check(format!("{origin} is not the name of a boundary's log")),
             };
             match checked {
                 Ok(()) => return Ok(Some(roster.clone())),
@@ -434,7 +442,7 @@ impl ExportHead {
 
     /// Returns the number of witnesses that cosigned the checkpoint, or 0 if a cosignature is invalid, because an audit
     /// then rejects the whole note.
-    pub(super) fn cosigned(&self, roster: &TrustedRoster) -> u64 {
+    pub fn cosigned(&self, roster: &TrustedRoster) -> u64 {
         let Ok(note) = Note::parse(&self.note) else {
             return 0;
         };
@@ -465,13 +473,13 @@ impl ExportHead {
         {
             return Ok(());
         }
-        Err(CommandFailure::check_said_no(format!(
+        fail_check(format!(
             "the head at the source has no valid signature for the log {origin} by a key of version {} of the \
              roster, so the source is not the boundary {name}. The copy keeps its old head: check the address of \
              the source. The head is:\n{}",
             roster.version(),
             self.note
-        )))
+        ))
     }
 }
 
@@ -484,9 +492,7 @@ fn last_seal(log: &LogSource, size: u64) -> CommandResult<(Vec<u8>, Seal)> {
             }
         }
     }
-    Err(CommandFailure::check_said_no(
-        "there is no seal in the log: this is not the log of a boundary",
-    ))
+    fail_check("there is no seal in the log: this is not the log of a boundary")
 }
 
 /// Parses an entry as a document of this kind, without verification. Returns the document and its payload.
@@ -511,7 +517,7 @@ pub struct ExportTile {
 
 impl ExportTile {
     /// Parses a tile, or returns `None` if the bytes are not a valid tile for this path.
-    pub(super) fn read(path: &TilePath, bytes: Vec<u8>) -> Option<Self> {
+    pub fn read(path: &TilePath, bytes: Vec<u8>) -> Option<Self> {
         let leaves: Vec<Hash> = match path.kind() {
             TileKind::Entries => split_entries(&bytes)?.into_iter().map(leaf_hash).collect(),
             TileKind::Hashes(_) => {
@@ -528,7 +534,7 @@ impl ExportTile {
     }
 
     /// Fetches a tile of a log with `size` entries.
-    pub(super) fn fetch(place: &LogSource, path: &TilePath, size: u64) -> CommandResult<Self> {
+    pub fn fetch(place: &LogSource, path: &TilePath, size: u64) -> CommandResult<Self> {
         let bytes = if path.kind() == TileKind::Entries {
             let mut bytes = Vec::new();
             for entry in place.entries(path.index(), size)? {
@@ -549,7 +555,7 @@ impl ExportTile {
     }
 
     /// Returns the entries. If the tile contains only hashes, the result is empty.
-    pub(super) fn entries(&self) -> Vec<&[u8]> {
+    pub fn entries(&self) -> Vec<&[u8]> {
         match self.kind {
             TileKind::Entries => split_entries(&self.bytes).unwrap_or_default(),
             TileKind::Hashes(_) => Vec::new(),

@@ -6,7 +6,7 @@
 //! fetched entries, and their root must match the signed checkpoint. A tile that has grown must begin with its old
 //! leaves. The directory `checkpoints/` contains each checkpoint that the command accepted.
 
-pub(crate) mod mirror;
+pub mod mirror;
 
 use std::{
     cell::Cell,
@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::{
     ChosenTrust, CommandFailure, CommandResult, ExportHead, ExportTile, LogSource, PrintableText,
-    Terminal,
+    Terminal, fail_check,
     remote::export::mirror::{LogMirror, WIDTH, logged},
 };
 use documents::{
@@ -107,7 +107,7 @@ pub fn export(
             break;
         }
     }
-    Err(CommandFailure::check_said_no(format!(
+    fail_check(format!(
         "the entries at the source do not match the signed head of {size} entries{}: the copy was not changed; keep \
          the copy, and ask the operator of the boundary\n{}",
         if before > 0 {
@@ -116,7 +116,7 @@ pub fn export(
             ""
         },
         head.note
-    )))
+    ))
 }
 
 /// Checks that the new checkpoint belongs to the same log, is not smaller than the old checkpoint, and is not a fork.
@@ -124,9 +124,9 @@ fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> C
     let shown = PrintableText::file(directory);
     let (note, earlier, head) = (&head.note, &earlier.checkpoint, &head.checkpoint);
     let refuse = |why: String| {
-        Err(CommandFailure::check_said_no(format!(
+        fail_check(format!(
             "{shown}: {why}; nothing was written. The head at the source is:\n{note}"
-        )))
+        ))
     };
     if earlier.origin != head.origin {
         return refuse(format!(
@@ -291,12 +291,12 @@ impl Growth<'_> {
         if tile.leaves.starts_with(held) {
             return Ok(tile);
         }
-        Err(CommandFailure::check_said_no(format!(
+        fail_check(format!(
             "FORK: {path} at the source has other entries than this copy contains, so the log was forked, or the \
              server of the log changed the entries; nothing was written: keep the copy, and ask the operator of the \
              boundary. The head at the source is:\n{}",
             self.head.note
-        )))
+        ))
     }
 
     /// Adds a leaf, and writes each tile that becomes complete. Returns the number of written tiles.
@@ -352,9 +352,9 @@ impl Growth<'_> {
         written += new;
         if registry.len() > MAX_REGISTRY_BYTES {
             let (digest, length) = (seal.registry, registry.len());
-            return Err(CommandFailure::check_said_no(format!(
+            return fail_check(format!(
                 "the registry {digest} at the source has {length} bytes, which is more than a boundary can seal"
-            )));
+            ));
         }
         // `audit` reports an invalid registry, so it is not an error here.
         let steps: Vec<RegistryLeaf> =
@@ -378,9 +378,7 @@ impl Growth<'_> {
             CommandFailure::check_said_no(format!("the blob {digest} is missing at the source"))
         })?;
         if BlobDigest::of(&bytes) != *digest {
-            return Err(CommandFailure::check_said_no(format!(
-                "the blob {digest} at the source has other content"
-            )));
+            return fail_check(format!("the blob {digest} at the source has other content"));
         }
         self.mirror.write_blob(digest, &bytes)?;
         Ok((bytes, 1))

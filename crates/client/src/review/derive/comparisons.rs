@@ -94,7 +94,7 @@ pub fn derive_granted(sources: &ReviewSources, run: &Authorization, now: Timesta
         ..Lines::default()
     };
     lines.heading_shows = signed_paths(&["step.ref", "boundary.name"]);
-    if let Some((definition, _)) = &found.definition {
+    if let Some(definition) = found.step() {
         lines.foot(definition, run);
     }
     lines.what_runs(sources, &found, run, now);
@@ -117,12 +117,7 @@ const EMERGENCY: &str = "policy permits this emergency";
 
 impl Derived {
     /// Finds the approval rules of the run, and checks that policy permits an emergency.
-    pub(super) fn approval_rules(
-        &mut self,
-        signed: &Authorization,
-        ruling: &Ruling,
-        of_step: &Approvals,
-    ) {
+    pub fn approval_rules(&mut self, signed: &Authorization, ruling: &Ruling, of_step: &Approvals) {
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
         self.passkeys = ruling.passkeys;
         let normally = rules("policy asks", of_policy, of_step);
@@ -137,7 +132,7 @@ impl Derived {
                     .map(drop)
                     .map_err(ReviewFinding::fails)
             });
-        let _ = self.keep(EMERGENCY, permitted);
+        self.keep(EMERGENCY, permitted);
         if let Some(rule) = &ruling.emergency {
             self.rules = rules(
                 "in an emergency, policy asks",
@@ -194,7 +189,7 @@ impl Derived {
     }
 
     /// Says who signed with a passkey, and which passkeys count by policy.
-    pub(in crate::review) fn passkey_words(&self, sources: &ReviewSources) -> Vec<String> {
+    pub fn passkey_words(&self, sources: &ReviewSources) -> Vec<String> {
         let Some(roster) = sources.roster.roster() else {
             return Vec::new();
         };

@@ -15,10 +15,7 @@ use documents::{
     Seal, SealDigest, SealedBoundary, SecretKey, SshKey, StepDefinition, StepDigest, StepReference,
     Timestamp, pae, to_canonical,
 };
-use reading::{
-    Builtins, CANONICAL, Policy, PolicyProfile, RequiredLayers, profile_of_step,
-    required_permissions,
-};
+use reading::{Builtins, CANONICAL, Policy, PolicyProfile, profile_of_step, required_permissions};
 use verdict::TrustedRoster;
 use wire::ApprovalsView;
 
@@ -124,12 +121,12 @@ impl ReviewCase {
             serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits")
         };
         let require = self.configuration["sandbox"]["require"].clone();
-        let level = match self.configuration["sandbox"]["level"].as_str() {
-            Some("strict") => RequiredLayers::Strict,
-            _ => RequiredLayers::BestEffort(serde_json::from_value(require).expect("layers")),
+        let require = match self.configuration["sandbox"]["level"].as_str() {
+            Some("strict") => STRICT.to_vec(),
+            _ => serde_json::from_value(require).expect("layers"),
         };
         let given = PolicyProfile {
-            level,
+            require,
             limits: limits("default"),
             maximum: limits("maximum"),
         };

@@ -19,7 +19,7 @@ impl Recording {
     ) -> io::Result<()> {
         let state = locked(&self.state);
         let (mut at, mut position) = (0, OrderPosition::default());
-        while let Some(piece) = position.next(state.order.bytes()) {
+        while let Some(piece) = position.next(&state.order.bytes) {
             if piece.stream == stream {
                 to(&state.source(at, piece.length)?.read()?)?;
             }
@@ -32,14 +32,14 @@ impl Recording {
     pub fn next(&self, cursor: &mut Cursor) -> NextPiece {
         let mut state = locked(&self.state);
         let mut position = cursor.position;
-        let mut found = position.next(state.order.bytes());
+        let mut found = position.next(&state.order.bytes);
         if found.is_none() && state.open.is_some() {
             if state.sliced.is_some_and(|sliced| sliced.elapsed() < SLICE) {
                 return NextPiece::Soon;
             }
             state.sliced = Some(Instant::now());
             state.complete();
-            found = position.next(state.order.bytes());
+            found = position.next(&state.order.bytes);
         }
         match found {
             Some(piece) => NextPiece::Piece(cursor.step(piece, position)),

@@ -28,14 +28,6 @@ pub struct SessionClaim {
     before: Arc<ShellState>,
 }
 
-/// What a run leaves in its session.
-pub struct SessionResult {
-    /// The state that the shell wrote, or `None` if the session keeps its earlier state.
-    pub state: Option<ShellState>,
-    /// The work directory after the run with its size in bytes, or `None` if the session keeps its earlier directory.
-    pub tree: Option<(Arc<SessionTree>, u64)>,
-}
-
 impl SessionClaim {
     /// Returns the state after the run, from the bytes that the shell wrote. `tree` is the work directory of the run. Adds a
     /// note for what the session does not carry.
@@ -104,9 +96,13 @@ impl SessionClaim {
 
     /// Puts the state after the run in force, and returns the change for the receipt. `authorization` is the digest of
     /// the run's authorization.
+    ///
+    /// `state` is the state that the shell wrote, and `tree` the work directory after the run with its size in bytes.
+    /// Without one of them, the session keeps its earlier state or directory.
     pub fn settle(
         self,
-        result: SessionResult,
+        state: Option<ShellState>,
+        tree: Option<(Arc<SessionTree>, u64)>,
         authorization: &AuthorizationDigest,
         step: &StepRef,
         at: Timestamp,
@@ -120,10 +116,10 @@ impl SessionClaim {
                 after: before,
             };
         };
-        if let Some(state) = result.state {
+        if let Some(state) = state {
             session.state = Arc::new(state);
         }
-        if let Some((tree, bytes)) = result.tree {
+        if let Some((tree, bytes)) = tree {
             session.tree = Some(tree);
             session.tree_bytes = bytes;
         }

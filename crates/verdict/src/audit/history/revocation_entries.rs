@@ -57,7 +57,7 @@ impl Auditor {
             passkeys: in_force.passkeys(),
             revoked: self.revocations.before(index),
             grant: &|digest| {
-                let logged = self.runs.grants.get(digest)?;
+                let logged = self.runs.grants.revocable(digest, self.at)?;
                 let state = in_force.state.as_ref();
                 Some(revocable(&logged.terms, |step| Some(state?.step(step)?.0)))
             },
@@ -110,14 +110,14 @@ impl Auditor {
         before: Option<&SealInForce>,
         beside: &dyn EvidenceFiles,
     ) -> Result<(), Unreadable> {
-        let Some(since) = before.map(|before| before.roster.version()) else {
+        let Some(since) = before.map(|before| &*before.roster) else {
             return Ok(());
         };
         let is_later = self
             .seals
             .current
             .as_ref()
-            .is_some_and(|seal| seal.roster.version() > since);
+            .is_some_and(|seal| seal.roster.version() > since.version());
         if !is_later || self.revocations.iter().next().is_none() {
             return Ok(());
         }

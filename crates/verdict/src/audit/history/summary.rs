@@ -6,7 +6,7 @@ use crate::{
     Auditor, LATE_S, OpenRun, SealInForce, SeenHead, Summary, TrustedRoster,
     audit::bundle_check::warnings_of_foreign,
 };
-use documents::RevokedSubject;
+use documents::{RevokedSubject, joined};
 
 impl Auditor {
     pub(super) fn summary(&self) -> Summary {
@@ -32,11 +32,7 @@ impl Auditor {
         let passkeys_count = in_force.is_some_and(|seal| seal.passkeys().is_some());
         let foreign: BTreeSet<String> = warnings_of_foreign(keys, passkeys_count).collect();
         warnings.extend(foreign);
-        warnings.extend(
-            in_force
-                .map(|seal| self.of_revocations(seal))
-                .unwrap_or_default(),
-        );
+        warnings.extend(in_force.iter().flat_map(|seal| self.of_revocations(seal)));
         warnings.extend(self.left.clone());
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
@@ -52,15 +48,11 @@ impl Auditor {
             ));
         }
         if !self.engines.is_empty() {
-            let engines: Vec<_> = self
-                .engines
-                .iter()
-                .map(|engine| format!("{engine:?}"))
-                .collect();
+            let engines = self.engines.iter().map(|engine| format!("{engine:?}"));
             warnings.push(format!(
                 "the differences are not failures, because the boundary states that {} made the decisions: audit with \
                  that version too, or give --no-differences",
-                engines.join(", ")
+                joined(engines, ", ")
             ));
         }
         let open: Vec<OpenRun> = self.runs.open().collect();

@@ -98,11 +98,7 @@ impl Again {
                 ),
             );
         }
-        if document
-            .signatures()
-            .iter()
-            .any(|signature| signature.keyid != said.keyid)
-        {
+        if document.keyids().any(|keyid| *keyid != said.keyid) {
             self.find(
                 FindingKind::Signature,
                 format!(
@@ -147,12 +143,8 @@ impl Again {
 
     /// Reports each signature of a revoked key, and a revoked token that proposed the run.
     pub fn revoked(&mut self, authorization: &Verified<Authorization>, revoked: RevokedBefore<'_>) {
-        for keyid in authorization
-            .signatures()
-            .iter()
-            .map(|signature| signature.keyid)
-        {
-            if let Some(entry) = revoked.key(&keyid) {
+        for keyid in authorization.keyids() {
+            if let Some(entry) = revoked.key(keyid) {
                 let why = format!(
                     "the key {keyid} signed the authorization, but was revoked at entry {entry}"
                 );
@@ -413,7 +405,10 @@ pub fn decide_signers(
         let [signature] = authorization.signatures() else {
             return result;
         };
-        let Some(logged) = grants.get(digest).filter(|logged| logged.entry < index) else {
+        let Some(logged) = grants
+            .get(digest)
+            .filter(|logged| logged.saved.entry < index)
+        else {
             let why = "no entry before the consumption is the grant of the authorization";
             result.object(FindingKind::Grant, why, B::Documents);
             return result;

@@ -87,7 +87,7 @@ impl Rosters {
     }
 
     /// Follows the next seal of the log, and returns the roster that it names.
-    pub(crate) fn named_by(
+    pub fn named_by(
         &mut self,
         seal: &Seal,
         beside: &dyn EvidenceFiles,
@@ -134,6 +134,12 @@ impl Rosters {
                 seal.roster
             )));
         };
+        if seal.rosters.is_none() && roster.version() > 1 {
+            return Ok(Err(format!(
+                "the seal puts version {} of the roster in force, but names no list of the new versions",
+                roster.version()
+            )));
+        }
         self.chain = chain;
         self.parts.push(part);
         self.sealed = Some((named, roster.clone()));
@@ -223,13 +229,13 @@ fn not_beside(digest: &BlobDigest) -> String {
 }
 
 /// Returns the blob that has the versions of this seal. For a log whose roster still has version 1, it is the payload.
-pub(crate) fn part_of(seal: &Seal) -> BlobDigest {
+pub fn part_of(seal: &Seal) -> BlobDigest {
     seal.rosters
         .unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()))
 }
 
 /// Returns the versions in a blob that a seal names, without verification.
-pub(crate) fn read_part(
+pub fn read_part(
     part: &BlobDigest,
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<Vec<RosterVersion>, String>, Unreadable> {
