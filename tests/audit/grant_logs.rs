@@ -8,8 +8,8 @@ use super::history_entries::{
 use super::log_mutation::{Told, alike};
 use crate::fuzz_corpus::Random;
 use crate::history::grants::{
-    Edit, Granted, OSCAR, OTHER, PLAIN, ROBOT, ROBOT_2, Use, authorize, end, grant, permit_grants,
-    run,
+    Edit, Granted, OSCAR, OTHER, PLAIN, ROBOT, ROBOT_2, Use, authorize, begin, end, grant,
+    permit_grants, run,
 };
 use crate::history::script::play;
 use crate::history::{ALICE, BOB, CAROL, Log, MALLORY, Place, key, t};
@@ -290,6 +290,67 @@ fn a_resumed_audit_knows_the_grants_and_their_uses() {
         "the grant again"
     );
     assert!(go_on(&|log| log.revoke(("grant", digest_of(&granted)), ROBOT)).is_empty());
+}
+
+#[test]
+fn both_auditors_keep_a_grant_until_a_day_after_its_end_and_longer_while_a_run_is_open() {
+    const END: i64 = 86_400;
+    const PAST: i64 = 2 * END;
+    fn later(number: u64, at: i64) -> Use {
+        Use {
+            number,
+            at,
+            ..PLAIN
+        }
+    }
+    fn go_on(log: &mut Log, at: i64) {
+        let approved = log.approved_but("nginx:restart", at, &[ALICE, BOB], |of| {
+            of["params"] = json!({"force": false, "host": "web-1"})
+        });
+        let place = log.consume(at, &[&approved]);
+        log.receipt(place, &approved);
+    }
+    let used_after = |at: i64| {
+        after(|log, granted| {
+            run(log, granted, &PLAIN);
+            go_on(log, at);
+            run(log, granted, &later(2, at + 1));
+        })
+    };
+    let revoked_after = |at: i64| {
+        after(|log, granted| {
+            run(log, granted, &PLAIN);
+            go_on(log, at);
+            log.revoke(("grant", digest_of(granted)), ROBOT);
+        })
+    };
+    let cases: Vec<Case> = vec![
+        ("a use after the end", &["grant"], used_after(END)),
+        ("a use a day after the end", &["grant"], used_after(PAST)),
+        (
+            "the receipt comes later",
+            &[],
+            after(|log, granted| {
+                let begun = begin(log, granted, &PLAIN, &|_| {}, &|_| {});
+                go_on(log, PAST);
+                end(log, &begun, &|_| {});
+            }),
+        ),
+        ("revoked on the last day", &[], revoked_after(PAST - 1)),
+        ("revoked later", &["revocation"], revoked_after(PAST)),
+    ];
+    let (told, _): (Vec<Told>, Vec<bool>) = as_expected(cases).into_iter().unzip();
+    let _ = alike(&told, entries_found, entries_told);
+    let kept = |change: &dyn Fn(&mut Log, &Granted)| {
+        let log = after(|log, granted| change(log, granted));
+        kept_of(&log).runs.grants.len()
+    };
+    let once = |log: &mut Log, granted: &Granted, until: i64| {
+        run(log, granted, &PLAIN);
+        go_on(log, until);
+    };
+    assert_eq!(kept(&|log, granted| once(log, granted, PAST - 1)), 1);
+    assert_eq!(kept(&|log, granted| once(log, granted, PAST)), 0);
 }
 
 #[test]

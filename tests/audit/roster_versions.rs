@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::auditor_pages::{Pages, program};
 use super::grant_bundles::bundle;
 use super::whole_logs::written;
-use crate::history::{ALICE, BOB, Log, sign};
+use crate::history::{ALICE, BOB, Log, part, sign};
 use crate::second::{Case, ours, theirs};
 use crate::support::{exited, said, said_at_exit};
 
@@ -76,7 +76,7 @@ impl Versions {
         let payload = base64::engine::general_purpose::STANDARD
             .decode(&self.log.rosters[version - 1].payload);
         let mut statement: Value = serde_json::from_slice(&payload.expect("base64")).expect("JSON");
-        statement["predicate"]["name"] = json!("prod, changed");
+        statement["predicate"]["groups"]["changed"] = json!({});
         edit(&mut statement["predicate"]);
         let subject = documents::sha256(&to_canonical(&statement["predicate"]));
         statement["subject"][0]["digest"]["sha256"] = json!(documents::hex(&subject).to_string());
@@ -245,11 +245,12 @@ fn a_bundle_with_a_roster_that_the_boundary_made_alone_fails_and_gives_no_other_
     });
     let own = json!(world.log.rosters[0]);
     for (name, rosters, why) in [
-        ("follows", json!([own, second]), "roster-chain"),
-        ("whole", json!([again, after]), "roster-chain"),
+        ("follows", [own, second], "roster-chain"),
+        ("whole", [again, after], "roster-chain"),
     ] {
         let mut forged = world.bundles[1].clone();
-        forged["roster"] = rosters;
+        let rosters = rosters.map(|one| serde_json::from_value(one).expect("an envelope"));
+        forged["roster"] = json!(part(&rosters, 0));
         let path = world.write("bundles/forged.json", &forged);
         for given in [vec![&*third], vec![&*first], vec![&*first, &*third]] {
             let all = said(&verify(&world.bundles(), &given));
@@ -351,7 +352,7 @@ fn a_log_with_another_roster_of_a_known_version_fails_by_name() {
     let first = world.roster(1);
     let other = world.write(
         "other/3.json",
-        &world.other_roster(3, &[ALICE, BOB], |tables| tables["name"] = json!("x")),
+        &world.other_roster(3, &[ALICE, BOB], |tables| tables["groups"]["x"] = json!({})),
     );
     let log = written(&world.log);
     let audit = |rosters: &[&str]| {

@@ -1342,3 +1342,24 @@ fn a_draft_that_needs_more_approvals_than_people_can_give_is_refused() {
         json!([])
     );
 }
+
+#[test]
+fn a_grant_that_ended_is_not_revoked() {
+    let world = world();
+    let mut terms = terms();
+    terms["expires_in_s"] = json!(3);
+    let grant = granted(&world, &terms);
+    let id = id_of(&grant).to_owned();
+    let status = || world.wire.get(&format!("/v1/grants/{id}"), &world.agent);
+    wait_for("the end of the grant", || {
+        status().json()["status"] != "active"
+    });
+    let before = world.log().len();
+    let refused = as_holder(&world, &robot(), &["revoke", &id, "--yes"]);
+    assert!(
+        !refused.status.success() && said(&refused).contains("ended at"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!(world.log().len(), before, "nothing is logged");
+}

@@ -13,6 +13,8 @@ mod certified;
 mod cosigner;
 #[path = "../issuer/mod.rs"]
 mod issuer;
+#[path = "../passkey/mod.rs"]
+mod passkey;
 #[path = "../second/mod.rs"]
 mod second;
 #[path = "../support/mod.rs"]
@@ -23,6 +25,7 @@ mod backup_update;
 mod cluster;
 mod crash;
 mod endurance;
+mod large_roster;
 mod many_runs;
 mod node_administrator;
 mod node_failover;

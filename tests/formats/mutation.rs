@@ -189,7 +189,10 @@ const FREE: &[(&str, &str)] = &[
         "roster-2/predicate/groups/security doubled",
         "a group that no rule names",
     ),
-    ("roster-2/predicate/name", "what people call it"),
+    (
+        "roster-2/predicate/groups/second",
+        "a group that no rule names",
+    ),
     ("roster-2/predicate/operators", "who cancels and revokes"),
     (
         "roster-2/predicate/threshold",

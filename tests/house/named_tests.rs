@@ -227,6 +227,7 @@ fn every_test_filter_of_a_script_matches_a_test() {
         "scripts/administrator",
         "scripts/cluster",
         "scripts/endure",
+        "scripts/large-roster",
         "scripts/random-orders",
         "scripts/second-kernel",
         "scripts/shell-truth",

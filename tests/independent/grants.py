@@ -157,7 +157,7 @@ class Uses:
         grant.check_grantee(roster, tokens)
         if any(one["grant"].terms["grant"] == grant.terms["grant"] for one in self.grants.values()):
             raise Bad(f"{grant.terms['grant']} is in the log already")
-        self.grants[grant.digest] = {"grant": grant, "entry": index, "used": 0, "times": collections.deque(), "unsettled": {}}
+        self.grants[grant.digest] = {"grant": grant, "entry": index, "used": 0, "open": 0, "times": collections.deque(), "unsettled": {}}
 
     def get(self, digest, index):
         """The grant of an entry before `index`."""
@@ -171,10 +171,11 @@ class Uses:
         if "grant" not in item:
             return []
         use = self.grants.get(item["grant"])
-        if use is None:
+        if use is None or not use["open"] and self.revocable(item["grant"], at - 86400) is None:
             return [("grant", "no earlier entry is this grant")]
         terms, found = use["grant"].terms, []
         use["used"] += 1
+        use["open"] += 1
         if item["use"] != use["used"]:
             found.append(f"use {item['use']}, but {use['used']} follows")
         if use["used"] > terms["max_uses"]:
@@ -192,6 +193,22 @@ class Uses:
         if terms["session"] == "fresh" and known:
             found.append("the session is not new")
         return [("grant-use", why) for why in found]
+
+    def revocable(self, digest, since):
+        use = self.grants.get(digest)
+        return use if use is not None and seconds(use["grant"].terms["expires_at"]) > since else None
+
+    def forget(self, since):
+        """Nobody revokes a grant after its end, and a later use is a defect. One with an open run stays."""
+        self.grants = {
+            digest: use for digest, use in self.grants.items() if use["open"] or seconds(use["grant"].terms["expires_at"]) > since
+        }
+
+    def close(self, item, index, receipt, status):
+        use = self.grants.get(item.get("grant"))
+        if use is not None:
+            use["open"] = max(0, use["open"] - 1)
+        self.end(item, index, receipt, status)
 
     def end(self, item, index, receipt, status):
         use = self.grants.get(item.get("grant"))

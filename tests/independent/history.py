@@ -361,7 +361,7 @@ class History:
         return roster
 
     def new_versions(self, seal, roster):
-        """Envelopes of the versions that no earlier seal has: of the blob `rosters`, or of the files that came with the roster."""
+        """Envelopes of the versions that no earlier seal has: of the blob `rosters`, or of the roster itself."""
         if "rosters" in seal:
             if self.chain is None and roster.version == 1:
                 raise Bad("a seal names the versions of a roster that has one")
@@ -370,11 +370,7 @@ class History:
             return envelopes_of(value)
         if roster.version == 1:
             return [Unsigned(roster.payload)]
-        before = self.chain.last.version if self.chain is not None else 0
-        new = self.versions[before : roster.version]
-        if not new:
-            raise Bad("a seal names the versions of its roster, but for version 1")
-        return new
+        raise Bad("a seal names the versions of its roster, but for version 1")
 
     def read_tokens(self, digest):
         tokens = self.json_blob(digest)
@@ -476,6 +472,7 @@ class History:
             return
         self.dropped_at, since = self.last_at, self.last_at - rules.DAY
         self.used = {value: use for value, use in self.used.items() if use[1] > self.last_at}
+        self.grants.forget(since)
         self.sessions = {
             name: last for name, last in self.sessions.items() if last[0] is not None or documents.end_in(name) // 1000 > since
         }
@@ -531,7 +528,8 @@ class History:
 
     def read_revocation(self, index, envelope, revocation):
         here = {"name": self.name, "id": self.id, "epoch": self.sealed.seal["epoch"]}
-        work = lambda: self.revocations.read(index, envelope, revocation, self.sealed, here, self.grants)
+        grants = lambda digest: self.grants.revocable(digest, self.last_at - rules.DAY)
+        work = lambda: self.revocations.read(index, envelope, revocation, self.sealed, here, grants)
         self.attempt(index, "revocation", work)
 
     def read_grant(self, index, envelope, _):
@@ -576,7 +574,7 @@ class History:
         session = item.get("session")
         if session is not None:
             self.leave_session(place, session, receipt.get("session"))
-        self.grants.end(item, index, envelope.digest, receipt["outcome"]["status"])
+        self.grants.close(item, index, envelope.digest, receipt["outcome"]["status"])
         if spent["authorization"] is None:
             return
         signed, authorization = read_authorization(spent["authorization"][1])

@@ -72,7 +72,7 @@ class Revocations:
             return bool(owners) and (role == "operator" or (role in ("approver", "proposer") and name in owners[0]))
         if kind == "epoch":
             return role in ("approver", "operator")
-        use = grants.grants.get("sha256:" + digest)
+        use = grants("sha256:" + digest)
         return use is not None and (role == "operator" or may_end(use["grant"].terms, role, name, sealed))
 
 

@@ -1,7 +1,6 @@
 """The roster: who is who, and its chain of versions. From `formats.md`."""
 
 import base64
-import copy
 import re
 
 import documents
@@ -216,9 +215,14 @@ class Chain:
             self._push(roster)
         self._extend(envelopes)
 
+    def _same(self):
+        chain = Chain.__new__(Chain)
+        chain.__dict__.update(self.__dict__)
+        return chain
+
     def extended(self, envelopes):
         """The chain with later versions."""
-        chain = copy.copy(self)
+        chain = self._same()
         chain.versions, chain.signed, chain.gone = list(self.versions), list(self.signed), dict(self.gone)
         chain._extend(envelopes)
         return chain
@@ -228,7 +232,7 @@ class Chain:
         versions = [roster for roster in self.versions if roster.version <= version]
         if not versions or versions[-1].version != version:
             raise Bad(f"version {version} of the roster is not in the bundle of the run")
-        chain = copy.copy(self)
+        chain = self._same()
         chain.versions, chain.last = versions, versions[-1]
         chain.unguarded = {chain.last.version} if chain.last.threshold == 0 else set()
         return chain
@@ -327,13 +331,18 @@ class Chain:
                 self.newest = newest
             return
         # A later trusted version leads back by `previous`.
-        walk, first = newest, newest
+        walk, first, later = newest, newest, []
         while walk is not None:
             first = walk
             for public in walk.material:
                 if public in self.gone and self.gone[public] <= walk.version and walk.version > self.last.version:
                     raise Bad(f"a key that version {self.gone[public]} no longer had is back in version {walk.version}")
+            later.append(walk)
             if walk.predicate.get("previous") == self.last.digest:
+                back = set(self.last.material) - set(walk.material)
+                for roster in later:
+                    if back & set(roster.material):
+                        raise Bad(f"a key that version {walk.version} no longer had is back in version {roster.version}")
                 self.newest = newest
                 return
             walk = known.get(walk.predicate.get("previous"))

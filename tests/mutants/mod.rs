@@ -20,8 +20,10 @@ use std::sync::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::{Checkpoint, ENGINE, Envelope, Hash, TlogProof, hex, merkle, to_canonical};
-use serde_json::{Value, json};
+use documents::{
+    Checkpoint, ENGINE, Envelope, Hash, TlogProof, hex, merkle, patch_between, to_canonical,
+};
+use serde_json::{Map, Value, json};
 
 use crate::golden::{self, Mutant, reference};
 use crate::second::Case;
@@ -74,7 +76,10 @@ impl Story {
         let mut last = roster.clone();
         if self.two_rosters {
             last = self.bytes("roster-2", second_roster(&roster));
-            rosters.push(self.wrap("roster-2", &last, &["alice", "bob"]));
+            rosters.push(match &self.envelope {
+                Some(("roster-2", element)) => element.clone(),
+                _ => difference(&roster, &last),
+            });
         }
         let mut seal = payload("seal");
         if self.approved {
@@ -205,10 +210,27 @@ fn original(listed: bool, kind: &str) -> Value {
     .clone()
 }
 
-/// The second version of a roster, with another name and with the digest of the first version.
+/// The predicate of a version without the fields that follow from its place, or nothing if the payload has no tables.
+fn content(payload: &[u8]) -> Map<String, Value> {
+    let mut value: Value = serde_json::from_slice(payload).unwrap_or_default();
+    let content = value.get_mut("predicate").and_then(Value::as_object_mut);
+    let mut content = content.map(std::mem::take).unwrap_or_default();
+    content.remove("version");
+    content.remove("previous");
+    content
+}
+
+/// The element of the second version in a bundle.
+fn difference(first: &[u8], second: &[u8]) -> Value {
+    let patch = patch_between(&content(first), &content(second));
+    let signed = golden::envelope(second, &["alice", "bob"]);
+    json!({"patch": patch, "signatures": signed.signatures})
+}
+
+/// The second version of a roster, with another group and with the digest of the first version.
 pub fn second_roster(first: &[u8]) -> Value {
     let mut value = original(false, "roster");
-    value["predicate"]["name"] = json!("example, second version");
+    value["predicate"]["groups"]["second"] = json!({});
     value["predicate"]["previous"] = json!(reference(first));
     value["predicate"]["version"] = json!(2);
     golden::repair_twins("roster", &mut value);
@@ -514,14 +536,14 @@ fn programs(cases: &mut Vec<Case>) {
 
 /// Mutants of the envelope of one kind, and its old signatures over a changed payload.
 fn envelopes(kind: &'static str, cases: &mut Vec<Case>) {
-    let base = if kind == "roster-2" { "roster" } else { kind };
-    let names = if kind == "roster-2" {
-        &["alice", "bob"][..]
-    } else {
-        golden::signers(base)
-    };
     let payload = to_canonical(&golden_payload(kind));
-    let original = serde_json::to_value(golden::envelope(&payload, names)).expect("an envelope");
+    let first = golden::bytes("payload/roster.json");
+    let original = if kind == "roster-2" {
+        difference(&first, &payload)
+    } else {
+        let envelope = golden::envelope(&payload, golden::signers(kind));
+        serde_json::to_value(envelope).expect("an envelope")
+    };
     let story = |value: Value| Story {
         two_rosters: kind == "roster-2",
         envelope: Some((kind, value)),
@@ -541,8 +563,12 @@ fn envelopes(kind: &'static str, cases: &mut Vec<Case>) {
         .filter(|mutant| mutant.what == FLIPPED)
     {
         let mut envelope = original.clone();
-        let changed = Envelope::new(&to_canonical(&mutant.value), Vec::new());
-        envelope["payload"] = json!(changed.payload);
+        let changed = to_canonical(&mutant.value);
+        if kind == "roster-2" {
+            envelope["patch"] = difference(&first, &changed)["patch"].take();
+        } else {
+            envelope["payload"] = json!(Envelope::new(&changed, Vec::new()).payload);
+        }
         let changed = Story {
             payload: Some((kind, to_canonical(&mutant.value))),
             ..story(envelope)

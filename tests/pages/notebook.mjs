@@ -163,6 +163,8 @@ const stories = {
   async "the page says that the program has ended, and a button that failed works again"(browser, opened) {
     const { page } = await opened.enter(browser);
     await page.getByRole("link", { name: "page.md" }).click();
+    await step(page, "warned").waitFor();
+    await page.waitForLoadState();
     const ended = new Promise((resolve) => opened.process.once("exit", resolve));
     opened.stop();
     await ended;
