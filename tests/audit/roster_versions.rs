@@ -12,7 +12,7 @@ use super::auditor_pages::{Pages, program};
 use super::grant_bundles::bundle;
 use super::whole_logs::written;
 use crate::history::{ALICE, BOB, Log, part, sign};
-use crate::second::{Case, ours, theirs};
+use crate::second::{Case, ours, python, theirs};
 use crate::support::{exited, said, said_at_exit};
 
 /// A log whose runs were decided under three versions of the roster, with a bundle for each run.
@@ -495,4 +495,51 @@ fn verify_takes_a_directory_and_quiet_prints_one_line_for_each_bundle() {
         2,
         "run `countersign audit ",
     );
+}
+
+#[test]
+fn both_auditors_find_a_seal_without_the_list_of_its_new_versions_although_they_are_trusted() {
+    let mut log = Log::new();
+    log.sealed.roster["groups"]["new"] = json!({});
+    log.roster(&[ALICE, BOB]);
+    log.reseal(40, |seal| {
+        drop(seal.as_object_mut().expect("an object").remove("rosters"))
+    });
+    let (folder, place) = (tempfile::tempdir().expect("a directory"), written(&log));
+    let trusted = folder.path().join("2.json");
+    fs::write(&trusted, to_canonical(&json!(log.rosters[1]))).expect("written");
+    let words = ["audit", place.path().to_str().expect("text"), "--roster"];
+    let ours = program(&words).arg(&trusted).output().expect("audit");
+    said_at_exit(
+        ours,
+        1,
+        "puts version 2 of the roster in force, but names no",
+    );
+    let theirs = python().args(words).arg(&trusted).output();
+    let theirs = theirs.expect("python3, or COUNTERSIGN_PYTHON, runs");
+    said_at_exit(theirs, 1, "a seal names the versions of its roster");
+}
+
+#[test]
+fn the_second_verifier_finds_a_key_that_returns_in_the_versions_that_it_has() {
+    let world = Versions::new();
+    let mut log = world.log.clone();
+    let approvers = |log: &mut Log| std::mem::take(&mut log.sealed.roster["approvers"]);
+    let all = approvers(&mut log);
+    let mut fewer = all.clone();
+    fewer.as_object_mut().expect("a table").remove("carol");
+    log.rosters.pop();
+    for people in [fewer, all] {
+        log.sealed.roster["approvers"] = people;
+        log.roster(&[ALICE, BOB]);
+    }
+    // Version 3, of the bundle, has the key of carol, version 4 lacks it, and version 5 has it again.
+    let bundle = world.bundle(3);
+    let known = &log.rosters[3..];
+    let array = world.write("array.json", &json!(known));
+    let theirs = python()
+        .args(["verify", &bundle, "--roster", &array])
+        .output();
+    let theirs = theirs.expect("python3, or COUNTERSIGN_PYTHON, runs");
+    said_at_exit(theirs, 1, "is back in version 5");
 }

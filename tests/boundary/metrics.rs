@@ -327,6 +327,20 @@ fn gauges_show_the_state_at_the_scrape_also_after_a_crash() {
         0.0
     );
     assert_eq!(now["countersign_runs_active"], 1.0);
+    let bounds = by_label(&now, "countersign_seal_bound_percent");
+    let names: Vec<&str> = bounds.keys().map(String::as_str).collect();
+    let all = [
+        "bundle",
+        "roster_payloads",
+        "roster_versions",
+        "steps",
+        "tokens",
+    ];
+    assert_eq!(names, all);
+    assert!(
+        bounds.values().all(|used| (1..80).contains(used)),
+        "{bounds:?}"
+    );
     assert_eq!(now["countersign_log_entries"], world.log_size() as f64);
     assert_eq!(
         (

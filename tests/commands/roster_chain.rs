@@ -353,6 +353,16 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
         brought["roster"][1]["signatures"],
         world.envelope_of(2)["signatures"]
     );
+    let later = world.path("later.bundle.json");
+    let mut wait = world.program(&["wait", id_of(&finished), "--from-roster", "2", "--bundle"]);
+    wait.arg(&later).args(["--url", &world.wire.url]);
+    wait.env("COUNTERSIGN_TOKEN", &world.agent);
+    exited(wait.output().expect("wait"), 0);
+    let later = fs::read(&later).expect("a bundle");
+    let short: Value = serde_json::from_slice(&later).expect("JSON");
+    assert_eq!(short["roster"], json!([world.envelope_of(2)]));
+    assert_eq!(world.verify_pinned(&later, &world.pinned(2)).0, 0);
+    assert_eq!(world.verify_pinned(&later, &pinned).0, 2, "not decided");
     for pinned in [pinned, world.pinned(2)] {
         let (code, report) = world.verify_pinned(&bundle, &pinned);
         assert_eq!(
@@ -1815,13 +1825,16 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
     let notes = world.notes();
     let in_force = world.in_force();
     assert!(in_force > 10 && in_force < last, "{in_force}: {notes}");
-    let refused =
-        format!("version {last} of the roster is signed and not in force: bytes that a bundle of ");
+    let refused = format!("version {last} of the roster is signed and not in force: a bundle of ");
     assert!(
         notes.contains(&refused) && notes.contains("bundles_from_roster"),
         "{notes}"
     );
-    assert!(notes.contains("a seal will soon be refused"), "{notes}");
+    let soon = "a later seal may be refused: a bundle of ";
+    assert!(notes.contains(soon), "{notes}");
+    let mut seal = world.program(&["seal", "--config"]);
+    let sealed = seal.arg(world.path("b")).output().expect("seal");
+    assert_says(said(&sealed), soon);
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let bundle = world.bundle(&finished);
     assert!(bundle.len() <= 4 << 20, "{}", bundle.len());

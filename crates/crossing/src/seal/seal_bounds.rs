@@ -1,4 +1,4 @@
-//! The sizes that could stop a seal. Beyond a bound no seal is made, so the boundary says before what is left.
+//! The sizes that could stop a seal. Beyond a bound no seal is made, so the boundary warns from 80 % of a bound on.
 
 use documents::{
     MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, MAX_MADE_BYTES, MAX_MANIFEST_BYTES, MAX_PROGRAMS_BYTES,
@@ -25,11 +25,12 @@ pub struct SealBounds(pub Vec<SealBound>);
 const NEAR: u64 = 80;
 
 impl SealBound {
-    fn new(name: &'static str, what: &str, (used, most): (usize, usize), advice: &str) -> Self {
+    /// `subject` ends with a verb, and `rest` says of what the size is and what to do.
+    fn new(name: &'static str, subject: &str, (used, most): (usize, usize), rest: &str) -> Self {
         Self {
             name,
             percent: (used as u64 * 100).div_ceil(most as u64),
-            says: format!("{what}: {used} of at most {most}. {advice}"),
+            says: format!("{subject} {used} of at most {most} {rest}"),
         }
     }
 }
@@ -58,39 +59,37 @@ impl SealBounds {
             || ("no step".to_owned(), rules + MOST_OF_A_RUN),
             |step| (step.definition.reference.to_string(), with_plan(step)),
         );
-        let later = "Begin the bundles with a later version of the roster (`bundles_from_roster`)";
-        let bundle =
-            format!("bytes that a bundle of {step} can have, {versions} of them for the roster");
+        let later = "begin the bundles with a later version of the roster (`bundles_from_roster`)";
         Ok(Self(vec![
             SealBound::new(
                 "steps",
-                "bytes of the list of registered steps",
+                "the list of registered steps has",
                 (registry.manifest().len(), MAX_BLOB_BYTES),
-                "Register fewer steps, or serve some steps by another boundary",
+                "bytes: register fewer steps, or serve some steps by another boundary",
             ),
             SealBound::new(
                 "tokens",
-                "bytes of the list of tokens",
+                "the list of tokens has",
                 (list_of_tokens, MAX_BLOB_BYTES),
-                "Revoke unused tokens, or give the tokens fewer patterns",
+                "bytes: revoke unused tokens, or give the tokens fewer patterns",
             ),
             SealBound::new(
                 "bundle",
-                &bundle,
+                &format!("a bundle of {step} can have"),
                 (versions + bytes, MAX_BUNDLE_BYTES),
-                &format!("Shorten the step, or {}", later.replacen('B', "b", 1)),
+                &format!("bytes, {versions} of them for the roster: shorten the step, or {later}"),
             ),
             SealBound::new(
                 "roster_payloads",
-                "bytes of the versions of the roster that a verifier of a bundle makes again",
+                "the versions of the roster in a bundle, each in full, have",
                 (rosters.payload_bytes(bundles_from), MAX_MADE_BYTES),
-                later,
+                &format!("bytes: {later}"),
             ),
             SealBound::new(
                 "roster_versions",
-                "versions of the roster",
+                "the roster has",
                 (rosters.last().version() as usize, MAX_VERSIONS),
-                "Begin a new boundary, whose roster has version 1",
+                "versions: begin a new boundary, whose roster has version 1",
             ),
         ]))
     }
@@ -108,7 +107,7 @@ impl SealBounds {
     /// Returns a note about each bound of which 80 % are used.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let near = self.0.iter().filter(|bound| bound.percent >= NEAR);
-        near.map(|bound| format!("a seal will soon be refused. {}", bound.says))
+        near.map(|bound| format!("a later seal may be refused: {}", bound.says))
     }
 }
 

@@ -677,7 +677,7 @@ mod tests {
             .expect_err("a byte more")
             .to_string();
         assert!(
-            refused.contains("the list of tokens: 4194305 of at most 4194304. Revoke"),
+            refused.contains("the list of tokens has 4194305 of at most 4194304 bytes: revoke"),
             "{refused}"
         );
     }
@@ -692,7 +692,7 @@ mod tests {
             .to_string();
         assert!(
             refused.contains(&format!(
-                "the list of registered steps: {} of at most 4194304. Register fewer",
+                "the list of registered steps has {} of at most 4194304 bytes: register fewer",
                 (fit + 1) * leaf + 1
             )),
             "{refused}"
