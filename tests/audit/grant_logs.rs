@@ -313,6 +313,8 @@ fn both_auditors_keep_a_grant_until_a_day_after_its_end_and_longer_while_a_run_i
     let used_after = |at: i64| {
         after(|log, granted| {
             run(log, granted, &PLAIN);
+            // An audit drops grants once an hour. When it does so makes no difference.
+            go_on(log, at - 10);
             go_on(log, at);
             run(log, granted, &later(2, at + 1));
         })
@@ -320,6 +322,7 @@ fn both_auditors_keep_a_grant_until_a_day_after_its_end_and_longer_while_a_run_i
     let revoked_after = |at: i64| {
         after(|log, granted| {
             run(log, granted, &PLAIN);
+            go_on(log, at - 10);
             go_on(log, at);
             log.revoke(("grant", digest_of(granted)), ROBOT);
         })
