@@ -331,8 +331,10 @@ fn gauges_show_the_state_at_the_scrape_also_after_a_crash() {
     let names: Vec<&str> = bounds.keys().map(String::as_str).collect();
     let all = [
         "bundle",
+        "roster",
         "roster_payloads",
         "roster_versions",
+        "rosters",
         "steps",
         "tokens",
     ];

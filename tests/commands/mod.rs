@@ -14,6 +14,7 @@ mod registry_check;
 mod registry_policy;
 mod registry_remarks;
 pub(crate) mod review;
+mod roster_bundles;
 pub(crate) mod roster_chain;
 mod roster_differences;
 mod run;

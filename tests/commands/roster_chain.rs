@@ -30,7 +30,7 @@ fn second_key() -> Key {
 }
 
 /// Operations of the tests on a world's roster.
-trait Rosters {
+pub(crate) trait Rosters {
     fn version(&self, version: u64) -> PathBuf;
     fn envelope_of(&self, version: u64) -> Value;
     fn to_sign(&self, version: u64) -> PathBuf;
@@ -1835,6 +1835,14 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
     let mut seal = world.program(&["seal", "--config"]);
     let sealed = seal.arg(world.path("b")).output().expect("seal");
     assert_says(said(&sealed), soon);
+    let metrics = world.wire.get("/metrics", &world.reader).samples();
+    let used = metrics["countersign_seal_bound_percent{bound=\"bundle\"}"];
+    assert!((80.0..=100.0).contains(&used), "{used}");
+    // A running service reports its notes itself, so `doctor` notes them while no service runs.
+    world.stop();
+    let doctor = world.program(&["doctor"]).arg(world.path("b")).output();
+    assert_says(said(&doctor.expect("doctor")), soon);
+    world.start();
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let bundle = world.bundle(&finished);
     assert!(bundle.len() <= 4 << 20, "{}", bundle.len());
@@ -2495,6 +2503,89 @@ fn put_second(world: &World, change: impl Fn(&mut Value), signers: &[&Key]) {
         2,
         &roster_version(&people::roster_statement(&tables), signers),
     );
+}
+
+#[test]
+fn bundles_of_one_call_complete_each_others_versions_in_any_order() {
+    let mut world = World::new();
+    let early = world.run("plain:true", json!({}), &[&alice()]);
+    let early = world.bundle(&early);
+    for version in 2..=3 {
+        let next = next_roster(&world.envelope_of(version - 1), |_| {});
+        world.put_version(version, &roster_version(&next, &[&alice(), &bob()]));
+        world.restart();
+        assert_eq!(world.in_force(), version, "{}", world.notes());
+    }
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let whole = world.bundle(&finished);
+    let id = finished["receipt"].as_str().expect("a receipt");
+    let path = format!("/v1/receipts/{id}/bundle?from_roster=3");
+    let late = world.wire.get(&path, &world.reader).ok(200).to_string();
+    world.write("late.json", &late);
+    fs::write(world.path("whole.json"), whole).expect("written");
+    fs::write(world.path("early.json"), early).expect("written");
+    let third = world.pinned(3);
+    let verified = |bundles: &[&str]| {
+        let mut command = world.program(&["verify", "--roster", &third]);
+        command.args(bundles.iter().map(|bundle| world.path(bundle)));
+        command.output().expect("verify")
+    };
+    // The late bundle has version 3 alone, which does not lead to version 1.
+    exited(verified(&["late.json", "early.json"]), 2);
+    for order in [
+        ["late.json", "whole.json", "early.json"],
+        ["early.json", "late.json", "whole.json"],
+        ["whole.json", "early.json", "late.json"],
+    ] {
+        exited(verified(&order), 0);
+    }
+}
+
+#[test]
+fn an_export_with_an_old_pin_keeps_which_blobs_have_the_versions_of_the_roster() {
+    let mut world = World::new();
+    let mirror = world.path("mirror");
+    let export = |world: &World| {
+        let mut command = world.program(&["log", "export", "--roster", &world.pinned(1)]);
+        command.args(["--url", &world.wire.url]).arg(&mirror);
+        command.env("COUNTERSIGN_TOKEN", &world.reader);
+        exited(command.output().expect("export"), 0);
+    };
+    let size = |world: &World| world.log_size();
+    let kept = || -> Value {
+        let file = fs::read(mirror.join("rosters.json")).expect("kept");
+        serde_json::from_slice(&file).expect("JSON")
+    };
+    for version in 2..=3 {
+        let next = next_roster(&world.envelope_of(version - 1), |_| {});
+        world.put_version(version, &roster_version(&next, &[&alice(), &bob()]));
+        world.restart();
+        export(&world);
+    }
+    // The copy ended with version 2 before the last export.
+    let (first, sealed) = (kept(), size(&world));
+    assert_eq!(first["parts"].as_array().map(Vec::len), Some(2), "{first}");
+    world.run("plain:true", json!({}), &[&alice()]);
+    export(&world);
+    let second = kept();
+    assert_eq!(second["entries"], json!(sealed), "{second}");
+    assert_eq!(
+        second["parts"].as_array().map(Vec::len),
+        Some(3),
+        "{second}"
+    );
+    // Nothing rests on the file.
+    let wrong = json!({"entries": sealed, "parts": [first["parts"][1]]});
+    let ahead = json!({"entries": sealed + 1_000, "parts": second["parts"]});
+    for text in [wrong.to_string(), ahead.to_string(), "[]".to_owned()] {
+        fs::write(mirror.join("rosters.json"), text).expect("written");
+        world.run("plain:true", json!({}), &[&alice()]);
+        export(&world);
+        assert_eq!(kept()["parts"], second["parts"]);
+    }
+    let place = mirror.to_string_lossy().into_owned();
+    let mut audit = world.program(&["audit", &place, "--roster", &world.pinned(1)]);
+    exited(audit.output().expect("audit"), 0);
 }
 
 fn revoke_key(world: &World, key: &Key, signer: &Key) {

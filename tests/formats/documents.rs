@@ -103,6 +103,15 @@ fn each_document_of_an_index_is_read_or_refused_at_its_place() {
 }
 
 #[test]
+fn a_bundle_whose_receipt_contains_the_authorization_is_refused_as_made_before_1_0() {
+    let bytes = document("valid/bundle.json");
+    let mut bundle: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    bundle.as_object_mut().unwrap().remove("authorization");
+    let error = Bundle::parse(bundle.to_string().as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("made before 1.0"), "{error}");
+}
+
+#[test]
 fn schemas_accept_every_valid_document_of_an_index() {
     // The schema of a step does not check the schemas of parameters.
     let cases: Vec<Case> = index()

@@ -11,8 +11,8 @@ use crate::{
 use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refused};
 use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
-    GrantedStep, Grantee, KeyGrantee, KeyId, Name, Scope, Signed, StepRef, Timestamp, TokenGrantee,
-    Verified,
+    GrantedStep, Grantee, KeyGrantee, KeyId, Name, Scope, SealedToken, Signed, StepRef, Timestamp,
+    TokenGrantee, Verified,
 };
 use store::{ConsumeStop, GrantWrite, StoredGrant, WriteStop};
 use verdict::{
@@ -75,7 +75,10 @@ impl Proposals {
         let grant = Grant {
             boundary: sealed.boundary.clone(),
             grant: GrantId::new(millis, random),
-            grantee: grantee_of(terms.grantee, &sealed)?,
+            grantee: grantee_of(terms.grantee, &sealed, |token| {
+                token.expires_at.is_none_or(|end| now < end)
+                    && self.crossing.revoked().now().token(&token.name).is_none()
+            })?,
             steps,
             max_uses: terms.max_uses,
             rate: terms.rate,
@@ -538,15 +541,21 @@ impl Proposals {
     }
 }
 
-/// Returns the grantee of a draft, with the credential of a token.
-fn grantee_of(asked: DraftGrantee, sealed: &Sealed) -> RequestResult<Grantee> {
+/// Returns the grantee of a draft, with the credential of a token. `is_valid` is false for a token that has ended or is
+/// revoked.
+fn grantee_of(
+    asked: DraftGrantee,
+    sealed: &Sealed,
+    is_valid: impl Fn(&SealedToken) -> bool,
+) -> RequestResult<Grantee> {
     match (asked.name, asked.key, asked.token) {
         (Some(name), Some(key), None) => Ok(Grantee::Key(KeyGrantee { name, key })),
         (None, None, Some(token)) => {
             let found = sealed.tokens.iter().find(|sealed| sealed.name == token);
+            let found = found.filter(|found| is_valid(found));
             let credential = found.map(|sealed| sealed.credential).ok_or_else(|| {
                 let detail =
-                    format!("there is no token {token}: name a token, or a proposer with its key (--grantee-key)");
+                    format!("there is no valid token {token}: name a token, or a proposer with its key (--grantee-key)");
                 Refusal::new(Code::UnknownSigner, detail).at("/draft/grantee/token", "unknown")
             })?;
             Ok(Grantee::Token(TokenGrantee { token, credential }))

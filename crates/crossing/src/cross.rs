@@ -777,6 +777,9 @@ pub fn refusal_of(objection: impl Into<Objection>) -> Refusal {
                 refusal.at(format!("/params{}", error.pointer), error.message.clone())
             })
         }
+        Objection::Window(error) if error.code() == Code::Malformed => {
+            refusal.at("/predicate/expires_at", error.to_string())
+        }
         _ => refusal,
     }
 }

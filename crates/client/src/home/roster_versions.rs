@@ -10,7 +10,7 @@ use crate::{ChosenTrust, PrintableText};
 use documents::{
     BoundaryName, Bundle, MAX_BUNDLE_BYTES, MAX_MADE_BYTES, RosterDigest, RosterVersion, json,
 };
-use verdict::{Chain, Pinned, RosterTrust, TrustedRoster};
+use verdict::{Chain, ChainError, Pinned, RosterTrust, TrustedRoster};
 
 /// Adds the versions of the bundles to the trusted rosters that lack older versions. The bundles are read only if a
 /// version is missing.
@@ -66,7 +66,7 @@ fn wanted(trust: &ChosenTrust) -> Option<RosterDigest> {
     match &trust.pinned {
         Pinned::Digest(digest) => Some(*digest),
         Pinned::Roster(roster) => roster.tables().previous,
-        Pinned::Chain(_) => None,
+        Pinned::Chain(chain) => chain.before(),
     }
 }
 
@@ -76,6 +76,16 @@ fn complete(
     given: &HashMap<RosterDigest, &TrustedRoster>,
     versions: Option<&Chain>,
 ) -> ChosenTrust {
+    if let Pinned::Chain(known) = &trust.pinned {
+        let older = known.before();
+        let older = older.and_then(|digest| versions?.trusted_at(&digest));
+        let joined = older.map(|older| {
+            known
+                .each_from(1)
+                .try_fold(older, |chain, next| chain.with_trusted(&next))
+        });
+        return with_chain(trust, joined);
+    }
     // The newest version comes first.
     let mut line: Vec<&TrustedRoster> = trust.roster().into_iter().collect();
     while let Some(before) = line
@@ -94,11 +104,17 @@ fn complete(
         Some(needed) => versions.and_then(|versions| versions.trusted_at(&needed)),
     };
     // The pinned version is the last version, so the digests in `previous` prove all earlier versions.
-    let chain = line.iter().rev().try_fold(below, |chain, next| {
-        chain.map(|chain| chain.with_trusted(next)).transpose()
+    let joined = below.map(|below| {
+        let mut newer = line.into_iter().rev();
+        newer.try_fold(below, Chain::with_trusted)
     });
+    with_chain(trust, joined)
+}
+
+/// Returns the trust with this chain, or unchanged if there is none or its versions do not follow each other.
+fn with_chain(trust: &ChosenTrust, chain: Option<Result<Chain, ChainError>>) -> ChosenTrust {
     match chain {
-        Ok(Some(chain)) => {
+        Some(Ok(chain)) => {
             let chain = Box::new(chain);
             ChosenTrust {
                 pinned: Pinned::Chain(chain.clone()),

@@ -13,8 +13,8 @@ use std::{
 
 use crate::{Client, CommandFailure, CommandResult, PrintableText, fail_check, fail_usage};
 use documents::{
-    BlobDigest, Hash, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath,
-    merkle, split_entries,
+    BlobDigest, Hash, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, MAX_SEALED_ROSTERS_BYTES, TILE_HEIGHT,
+    TILE_WIDTH, TileKind, TilePath, merkle, split_entries,
 };
 use verdict::{EvidenceFiles, Unreadable};
 
@@ -40,8 +40,8 @@ pub trait LogAtRest: std::fmt::Debug + Send + Sync {
 /// Function that opens the log in a store that no service uses.
 pub type OpenStoredLog = fn(&Path) -> CommandResult<LogSource>;
 
-/// Maximum size of a file in bytes: a tile with entries of the maximum size. Blobs are smaller.
-pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
+/// Maximum size of a tile in bytes: a tile with entries of the maximum size.
+pub const MAX_TILE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
 
 /// Name of a directory in a copy with every signed checkpoint that `log export` accepted. The name of a file is the
 /// size of its checkpoint.
@@ -104,7 +104,7 @@ impl LogSource {
     /// # Errors
     /// Returns an error if the tile cannot be read.
     pub fn tile(&self, path: &TilePath) -> CommandResult<Option<Vec<u8>>> {
-        self.resource(&path.to_string(), MAX_RESOURCE_BYTES)
+        self.resource(&path.to_string(), MAX_TILE_BYTES)
     }
 
     /// Returns a blob, or `None` if the source does not have this blob. The digest of the bytes is not checked.
@@ -112,7 +112,9 @@ impl LogSource {
     /// # Errors
     /// Returns an error if the blob cannot be read.
     pub fn blob(&self, digest: &BlobDigest) -> CommandResult<Option<Vec<u8>>> {
-        self.resource(&format!("blob/sha256/{}", digest.hex()), MAX_RESOURCE_BYTES)
+        // The largest blob is a list of versions of the roster.
+        let path = format!("blob/sha256/{}", digest.hex());
+        self.resource(&path, MAX_SEALED_ROSTERS_BYTES)
     }
 
     /// Returns the entries of tile `index` in a log with `size` entries.

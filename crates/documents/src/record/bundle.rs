@@ -156,7 +156,13 @@ impl Bundle {
     /// Returns the error and its place in the document.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let value = json::parse(bytes, MAX_BUNDLE_BYTES)?;
-        let bundle: Self = json::typed(&value).map_err(Malformed::from)?;
+        let bundle: Self = json::typed(&value).map_err(|error| {
+            let mut error = Malformed::from(error);
+            if value.get("receipt").is_some() && value.get("authorization").is_none() {
+                error.message += "; a bundle without an authorization was made before 1.0";
+            }
+            error
+        })?;
         bundle.check(&value, false)?;
         Ok(bundle)
     }

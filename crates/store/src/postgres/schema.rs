@@ -127,11 +127,17 @@ pub fn check_objects(link: &Link, settings: &ServerSettings) -> StoreResult {
         .first()
         .map(|row| Fields::new(DURING, row).get::<i32>(0))
         .transpose()?;
-    if number != Some(NUMBER) {
+    let number = number.unwrap_or_default();
+    if (1..NUMBER).contains(&number) {
         return Err(refused(format!(
-            "the schema `{schema}` of the database {place} has the number {}, but this program needs the number {NUMBER}; \
-             use the program that made the schema",
-            number.unwrap_or_default()
+            "the schema `{schema}` of the database {place} was made before 1.0, so this program can't read it: make a new \
+             boundary in another schema, and keep this schema and the program that made it for audits"
+        )));
+    }
+    if number != NUMBER {
+        return Err(refused(format!(
+            "the schema `{schema}` of the database {place} has the number {number}, but this program needs the number \
+             {NUMBER}; use the program that made the schema"
         )));
     }
     let Some(first) = differences(&found).into_iter().next() else {

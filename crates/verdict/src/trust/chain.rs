@@ -443,13 +443,13 @@ impl Chain {
     ///
     /// # Errors
     /// Returns an error if the version does not follow the last version.
-    pub fn with_trusted(&self, next: &TrustedRoster) -> Result<Self, ChainError> {
-        let mut chain = self.until(self.last.version());
+    pub fn with_trusted(mut self, next: &TrustedRoster) -> Result<Self, ChainError> {
         let envelope = Envelope::new(next.payload(), Vec::new());
         let (next, patch) = read_next(&self.last, &RosterVersion::Whole(envelope))?;
-        chain.trusted = next.version();
-        chain.push(Arc::new(next), &patch, &[])?;
-        Ok(chain)
+        self.ahead = None;
+        self.trusted = next.version();
+        self.push(Arc::new(next), &patch, &[])?;
+        Ok(self)
     }
 
     /// Returns the part of the chain that ends with this version, or with the nearest version that the chain has.
@@ -519,6 +519,11 @@ impl Chain {
     fn link(&self, version: u64) -> Option<&Link> {
         let at = usize::try_from(version.checked_sub(self.first)?).ok()?;
         self.links.get(at).map(|link| &**link)
+    }
+
+    /// Returns the digest of the version before the first, or `None` if the first is version 1.
+    pub fn before(&self) -> Option<RosterDigest> {
+        self.before
     }
 
     /// Returns the digest of this version.

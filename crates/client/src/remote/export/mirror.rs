@@ -13,6 +13,7 @@ use std::{
 };
 
 use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     ChosenTrust, CommandFailure, CommandResult, LogSource, PrintableText, fail_check, fail_usage,
@@ -20,15 +21,45 @@ use crate::{
     remote::log_source::{KEPT_HEADS, UNFINISHED},
 };
 use documents::{
-    Base64, BlobDigest, BoundaryName, Checkpoint, Envelope, Hash, MAX_NOTE_BYTES, Note, Predicate,
-    RosterDigest, RosterVersion, Seal, SealDigest, Statement, TILE_HEIGHT, TILE_WIDTH, TileKind,
-    TilePath, WitnessKey, leaf_hash, merkle::root, origin, push_entry, root_of, split_entries,
-    verify_note,
+    Base64, BlobDigest, BoundaryName, Checkpoint, Envelope, Hash, MAX_NOTE_BYTES,
+    MAX_SEALED_ROSTERS_BYTES, Note, Predicate, RosterDigest, RosterVersion, Seal, SealDigest,
+    Statement, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, WitnessKey, leaf_hash, merkle::root,
+    origin, push_entry, root_of, split_entries, verify_note,
 };
 use verdict::{Chain, LogEntry, LoggedRosters, Pinned, TrustedRoster, Unreadable, VersionFacts};
 
 /// Number of entries in a complete tile, as `u64`.
 pub const WIDTH: u64 = TILE_WIDTH as u64;
+
+/// Name of the file in a copy with its [`KnownParts`].
+const KNOWN_PARTS: &str = "rosters.json";
+
+/// The blobs with versions of the roster that the seals in the first entries name, so that an export with an older trusted
+/// version does not read all entries again. Nothing is trusted because of this file.
+#[derive(Default, Serialize, Deserialize)]
+struct KnownParts {
+    entries: u64,
+    parts: Vec<BlobDigest>,
+}
+
+impl KnownParts {
+    /// Reads these parts and those that the further seals of the first `size` entries name.
+    fn read_on(&self, log: &LogSource, size: u64) -> CommandResult<LoggedRosters> {
+        let mut found = LoggedRosters::default();
+        let unreadable = |error: Unreadable| CommandFailure::check_said_no(error.0);
+        for part in &self.parts {
+            found.part(part, log).map_err(unreadable)?;
+        }
+        for tile in self.entries / WIDTH..size.div_ceil(WIDTH) {
+            let entries = (tile * WIDTH..size).zip(log.entries(tile, size)?);
+            for (_, entry) in entries.filter(|(index, _)| *index >= self.entries) {
+                let read = found.entry(&LogEntry::of(entry), log);
+                read.map_err(unreadable)?;
+            }
+        }
+        Ok(found)
+    }
+}
 
 /// Directory of a copy, locked by this process.
 pub struct LogMirror<'a> {
@@ -184,6 +215,22 @@ impl<'a> LogMirror<'a> {
         self.write(&format!("blob/sha256/{}", digest.hex()), bytes)
     }
 
+    /// Reads the parts that are known of the first entries, at most `size`. The result is empty if the file is missing or
+    /// unreadable.
+    fn known_parts(&self, size: u64) -> KnownParts {
+        let bytes = read_file(&self.directory.join(KNOWN_PARTS), MAX_SEALED_ROSTERS_BYTES);
+        let bytes = bytes.ok().flatten().unwrap_or_default();
+        let known: KnownParts = serde_json::from_slice(&bytes).unwrap_or_default();
+        Some(known)
+            .filter(|known| known.entries <= size)
+            .unwrap_or_default()
+    }
+
+    fn keep_parts(&self, known: &KnownParts) -> CommandResult<()> {
+        let bytes = serde_json::to_vec(known).unwrap_or_default();
+        self.write(KNOWN_PARTS, &bytes)
+    }
+
     /// Stores a checkpoint permanently, because two different signed checkpoints of the same size prove a fork.
     pub fn keep(&self, head: &ExportHead) -> CommandResult<()> {
         let name = kept_name(head);
@@ -329,10 +376,11 @@ impl ExportHead {
     /// known roster.
     pub fn check_by_log(
         &self,
-        log: &LogSource,
+        mirror: &LogMirror<'_>,
         before: u64,
         trust: &[ChosenTrust],
     ) -> CommandResult<TrustedRoster> {
+        let log = &mirror.copy;
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
         let (genesis, payload) = first.as_deref().and_then(logged::<Seal>).ok_or_else(|| {
             CommandFailure::check_said_no(
@@ -360,9 +408,13 @@ impl ExportHead {
             })
         };
         let mut connected = connect(&versions);
-        if connected.is_err() && before > 0 && !trust.is_empty() {
-            // The trusted version may be older than the known one.
-            connected = connect(&self.versions_after(log, 0, known)?);
+        // The trusted version may be older than the known one.
+        let leads = |chain: &Chain| chain.last().digest() == seal.roster;
+        for parts in [mirror.known_parts(before), KnownParts::default()] {
+            let connects = connected.as_ref().is_ok_and(|one| leads(&one.found));
+            if !connects && before > 0 && !trust.is_empty() {
+                connected = connect(&self.all_versions(mirror, before, parts)?);
+            }
         }
         match connected {
             Ok(deciding) => chain = deciding.found,
@@ -376,12 +428,11 @@ impl ExportHead {
                 }
             }
         }
-        let roster = Some(chain.last()).filter(|roster| roster.digest() == seal.roster);
-        let roster = roster.ok_or_else(|| {
-            CommandFailure::check_said_no(
-                "the roster of the last seal at the source does not continue the earlier roster of this log",
-            )
-        })?;
+        if !leads(&chain) {
+            let message = "the roster of the last seal at the source does not continue the earlier roster of this log";
+            return fail_check(message);
+        }
+        let roster = chain.last();
         let name = &genesis.boundary.name;
         self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
         Ok(chain.newest().clone())
@@ -395,24 +446,34 @@ impl ExportHead {
         before: u64,
         known: RosterDigest,
     ) -> CommandResult<Vec<RosterVersion>> {
-        let mut found = LoggedRosters::default();
-        let unreadable = |error: Unreadable| CommandFailure::check_said_no(error.0);
-        if before > 0 {
-            let first = BlobDigest::from_bytes(*known.as_bytes());
-            found.part(&first, log).map_err(unreadable)?;
-        }
-        for tile in before / WIDTH..self.checkpoint.size.div_ceil(WIDTH) {
-            for entry in log.entries(tile, self.checkpoint.size)? {
-                let read = found.entry(&LogEntry::of(entry), log);
-                read.map_err(unreadable)?;
-            }
-        }
-        let versions = found.versions();
+        let first = (before > 0).then(|| BlobDigest::from_bytes(*known.as_bytes()));
+        let known = KnownParts {
+            entries: before,
+            parts: first.into_iter().collect(),
+        };
+        let versions = known.read_on(log, self.checkpoint.size)?.versions();
         if versions.is_empty() {
             let message = "the seals at the source name no readable roster";
             return fail_check(message);
         }
         Ok(versions)
+    }
+
+    /// Returns all versions of the roster, of which `known` has some. The copy then knows those of the first `before` entries,
+    /// which an earlier export verified. Their signatures are not verified.
+    fn all_versions(
+        &self,
+        mirror: &LogMirror<'_>,
+        before: u64,
+        known: KnownParts,
+    ) -> CommandResult<Vec<RosterVersion>> {
+        let log = &mirror.copy;
+        let known = KnownParts {
+            parts: known.read_on(log, before)?.parts().to_vec(),
+            entries: before,
+        };
+        mirror.keep_parts(&known)?;
+        Ok(known.read_on(log, self.checkpoint.size)?.versions())
     }
 
     /// Checks the signature with a roster that the user trusts. A copy that has only hashes contains no seal, so the

@@ -164,7 +164,7 @@ fn refresh(
         if hashes_only {
             head.check_by_roster(trust)
         } else {
-            head.check_by_log(&mirror.copy, head.checkpoint.size, trust)
+            head.check_by_log(mirror, head.checkpoint.size, trust)
                 .map(Some)
         }
     };
@@ -263,7 +263,7 @@ impl Growth<'_> {
         if self.hashes_only {
             let _given = self.head.check_by_roster(self.trust)?;
         } else {
-            let _newest = self.head.check_by_log(&mirror.copy, from, self.trust)?;
+            let _newest = self.head.check_by_log(mirror, from, self.trust)?;
         }
         for head in self.earlier.into_iter().chain([self.head]) {
             mirror.keep(head)?;

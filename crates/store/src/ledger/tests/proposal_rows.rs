@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use crate::{
-    AdvanceStop, AuthorizationCore, ConsumeStop, Finish, FinishStop, Ledger, LedgerLimits,
+    AdvanceStop, AuthorizationCore, Consume, ConsumeStop, Finish, FinishStop, Ledger, LedgerLimits,
     NewProposal, ProposalStatus, ProposalStep, ProposeResult, Retention, Signature, StoreResult,
     UNSIGNED_KEPT_S,
     ledger::tests::{
@@ -11,7 +11,7 @@ use crate::{
         new_proposal, run_whole, status, t,
     },
 };
-use documents::{AuthorizationDigest, Presence, SecretKey, SshKey};
+use documents::{AuthorizationDigest, BlobDigest, Presence, SecretKey, SshKey};
 
 const KEPT_90_DAYS: Retention = Retention {
     outputs_s: 90 * 86_400,
@@ -499,6 +499,70 @@ async fn the_payload_is_readable_in_every_status_of_a_proposal() {
             .expect("finished");
         assert_eq!(ledger.payload(&id), Ok(Some(payload.to_vec())));
         assert_eq!(ledger.payload(&core(2).id), Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_programs_becomes_a_blob_with_its_first_run_and_goes_with_every_other_proposal() {
+    const DAY: i64 = 86_400;
+    let list = |number: u8| -> Arc<[u8]> { vec![number; 100].into() };
+    let digest = |number: u8| BlobDigest::of(&list(number));
+    for world in World::on_each_engine() {
+        let ledger = world.sealed().await;
+        let waits = |number: u8| ledger.reads().waiting_programs(&core(number).id);
+        let blob = |number: u8| ledger.reads().blob(&digest(number)).expect("read");
+        for number in 1..=6 {
+            // The last two proposals have the same list.
+            let programs = Some(list(number.min(5)));
+            let new = NewProposal {
+                programs: programs.clone(),
+                ..new_proposal(number)
+            };
+            ledger.propose(new).await.expect("proposed");
+            assert_eq!(waits(number), Ok(programs.map(|list| list.to_vec())));
+            assert_eq!(blob(number.min(5)), None, "nothing ran");
+        }
+        for (number, to) in [
+            (1, ProposalStatus::Cancelled),
+            (2, ProposalStatus::Expired),
+            (3, ProposalStatus::Refused),
+            (4, ProposalStatus::Denied),
+        ] {
+            let step = ProposalStep {
+                proposal: core(number).id,
+                from: Vec::new(),
+                to,
+                at: t(0),
+                detail: Vec::new(),
+            };
+            ledger.advance(step).await.expect("ended");
+        }
+        for number in [5, 6] {
+            let request = Consume {
+                programs: Some((digest(5), list(5).to_vec())),
+                ..consume_of(&ledger, core(number))
+            };
+            ledger.consume(request).await.expect("consumed");
+            assert_eq!(blob(5), Some(list(5).to_vec()));
+            assert_eq!(waits(number), Ok(None), "the list is kept once");
+            let end = finish_of(&ledger, &core(number).id);
+            ledger.finish(end).await.expect("finished");
+        }
+        let retention = Retention {
+            outputs_s: DAY,
+            proposals_s: DAY,
+            pack_s: 90 * DAY,
+        };
+        world.clock.store(T0 + 3 * DAY, SeqCst);
+        world.boot.store(3 * DAY as u64, SeqCst);
+        ledger.prune(10).await.expect("pruned");
+        while ledger.retire(retention, 10).await.expect("retired").deleted > 0 {}
+        for number in 1..=4 {
+            assert_eq!(status(&ledger, number), None);
+            assert_eq!(ledger.payload(&core(number).id), Ok(None));
+            assert_eq!((waits(number), blob(number)), (Ok(None), None));
+        }
+        assert_eq!(blob(5), Some(list(5).to_vec()), "the log names the list");
     }
 }
 

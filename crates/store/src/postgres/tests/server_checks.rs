@@ -185,6 +185,11 @@ fn a_schema_that_somebody_changed_by_hand_is_refused() {
             "belongs to the role `service`",
         ),
         (
+            "UPDATE meta SET schema = 1",
+            "UPDATE meta SET schema = 2",
+            "made before 1.0",
+        ),
+        (
             "UPDATE meta SET schema = 99",
             "UPDATE meta SET schema = 2",
             "has the number 99",

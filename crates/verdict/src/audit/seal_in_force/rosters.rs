@@ -117,11 +117,6 @@ impl Rosters {
         // A part with an error changes nothing.
         let mut chain = self.chain.clone();
         let mut roster = self.sealed.as_ref().map(|(_, roster)| roster.clone());
-        if seal.rosters.is_some() && roster.is_none() && versions.len() == 1 {
-            return Ok(Err(
-                "the first seal names a list of versions, but its roster has only one".to_owned(),
-            ));
-        }
         for version in &versions {
             match chain.follow(roster.as_deref(), version) {
                 Ok(next) => roster = Some(next),
@@ -134,6 +129,11 @@ impl Rosters {
                 seal.roster
             )));
         };
+        if seal.rosters.is_some() && roster.version() == 1 {
+            return Ok(Err(
+                "the seal names a list of versions, but version 1 needs none".to_owned(),
+            ));
+        }
         if seal.rosters.is_none() && roster.version() > 1 {
             return Ok(Err(format!(
                 "the seal puts version {} of the roster in force, but names no list of the new versions",
@@ -151,7 +151,7 @@ impl Rosters {
 #[derive(Default)]
 pub struct LoggedRosters {
     chain: Option<Chain>,
-    last: Option<BlobDigest>,
+    parts: Vec<BlobDigest>,
 }
 
 impl LoggedRosters {
@@ -182,10 +182,10 @@ impl LoggedRosters {
         part: &BlobDigest,
         beside: &dyn EvidenceFiles,
     ) -> Result<(), Unreadable> {
-        if self.last == Some(*part) {
+        if self.parts.last() == Some(part) {
             return Ok(());
         }
-        self.last = Some(*part);
+        self.parts.push(*part);
         if let Ok(versions) = read_part(part, beside)? {
             match &mut self.chain {
                 Some(chain) => chain.read_on(&versions, usize::MAX),
@@ -198,6 +198,11 @@ impl LoggedRosters {
     /// Returns the versions so far, or `None` if no version could be read.
     pub fn chain(&self) -> Option<&Chain> {
         self.chain.as_ref()
+    }
+
+    /// Returns the blobs that were read, in the order of their seals.
+    pub fn parts(&self) -> &[BlobDigest] {
+        &self.parts
     }
 
     /// Returns the versions so far. The list is empty if no version could be read.
