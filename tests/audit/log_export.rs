@@ -12,8 +12,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::history::{ALICE, BOB, BOUNDARY, BOUNDARY_2, Log, MALLORY, key};
+use crate::second::python;
 use crate::support::people::{Key, alice, bob, mallory};
-use crate::support::{self, World, people, wait_for};
+use crate::support::{self, World, exited, people, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use documents::{
@@ -791,6 +792,57 @@ fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_o
     }
     let (_temp, copy) = lay(&Files::new());
     not_taken(&old, &copy, &["--roster", &later], "does not continue");
+}
+
+/// Signs `count` versions of the roster in which all comments of an operator's keys are new, so that each patch has
+/// about 250,000 bytes.
+fn large_versions(log: &mut Log, count: usize) {
+    for _ in 0..count {
+        let letter = char::from(b'a' + u8::try_from(log.rosters.len() % 26).unwrap());
+        let key = |number: u32| {
+            let blob = [&b"\0\0\0\x01x"[..], &number.to_be_bytes()].concat();
+            format!(
+                "x {} {}",
+                STANDARD.encode(blob),
+                letter.to_string().repeat(950)
+            )
+        };
+        let keys: Vec<String> = (0..256).map(key).collect();
+        log.sealed.roster["operators"]["many"] = json!({"keys": keys});
+        log.roster(&[ALICE, BOB]);
+    }
+}
+
+#[test]
+fn an_export_and_both_auditors_read_seals_with_many_large_versions() {
+    let mut log = Log::new();
+    // The log follows another one: its first seal names all versions until then.
+    (log.entries, log.blobs, log.named) = (Vec::new(), BTreeMap::new(), (0, None));
+    large_versions(&mut log, 72);
+    log.reseal(0, |_| {});
+    let of_part = |log: &Log| log.blobs.values().map(Vec::len).max().unwrap();
+    assert!(of_part(&log) > 17 << 20, "{}", of_part(&log));
+    log.run("nginx:restart", 10, &[ALICE]);
+    large_versions(&mut log, 22);
+    let before = log.blobs.clone();
+    log.reseal(40, |_| {});
+    let mut new = log
+        .blobs
+        .iter()
+        .filter(|(digest, _)| !before.contains_key(*digest));
+    assert!(new.any(|(_, blob)| blob.len() > 5 << 20));
+    log.run("nginx:restart", 50, &[BOB]);
+    // The trusted version is the last one, which only the later seal has.
+    let trusted = log.roster_digest(log.rosters.len()).to_string();
+    let (temp, copy) = lay(&Files::new());
+    let files = made(&log, BOUNDARY);
+    taken(&files, &copy, &["--roster", &trusted]);
+    let mut ours = Command::new(support::PROGRAM);
+    ours.env("HOME", temp.path()).env_remove("XDG_CONFIG_HOME");
+    for mut command in [ours, python()] {
+        let words = ["audit", copy.to_str().unwrap(), "--roster", &trusted];
+        exited(command.args(words).output().unwrap(), 0);
+    }
 }
 
 /// The same files with cosignatures of the witnesses with these seeds. All keys here are test keys.

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::{ENGINE, Envelope, canonical_of, hex, sha256, to_canonical};
+use documents::{
+    ENGINE, Envelope, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, canonical_of, hex, merge, sha256,
+    to_canonical,
+};
 use serde_json::{Value, json};
 use verdict::{AuditEvent, LogEntry};
 
@@ -299,12 +302,12 @@ fn structure(honest: &Log, found: &mut Vec<Told>) {
 
 /// Whether an auditor finds no defect, and its findings.
 #[derive(Debug, PartialEq, Eq)]
-struct Found {
-    clean: bool,
-    words: BTreeSet<String>,
+pub(super) struct Found {
+    pub(super) clean: bool,
+    pub(super) words: BTreeSet<String>,
 }
 
-fn ours(log: &Log) -> Found {
+pub(super) fn ours(log: &Log) -> Found {
     let Some(versions) = verdict::rosters_in(&log.entries[..1], log).expect("readable") else {
         return Found {
             clean: false,
@@ -383,7 +386,7 @@ pub(super) fn alike<T: PartialEq + std::fmt::Debug>(
     same
 }
 
-fn theirs(told: &[Told]) -> Vec<Found> {
+pub(super) fn theirs(told: &[Told]) -> Vec<Found> {
     let read = |answer: &Value| Found {
         clean: answer["sound"].as_bool().unwrap_or_default(),
         words: (answer["findings"].as_array().into_iter().flatten())
@@ -592,6 +595,87 @@ fn both_auditors_give_the_same_result_for_valid_and_invalid_roster_chains() {
     agree(under_two_rosters());
 }
 
+/// A log whose second seal names versions 2 and 3. Version 3 is this patch, and alice and bob signed the payload that
+/// follows from the patch.
+fn with_patch(patch: Value) -> Log {
+    let mut log = honest();
+    log.sealed.roster["groups"]["second"] = json!({});
+    log.roster(&[ALICE, BOB]);
+    let tables = log.sealed.roster.as_object_mut().expect("tables");
+    merge(tables, patch.as_object().expect("a patch"));
+    log.roster(&[ALICE, BOB]);
+    let mut versions = json!(history::part(&log.rosters, 1));
+    versions[1]["patch"] = patch;
+    let versions = log.blob(to_canonical(&versions));
+    let keys = json!([key(BOUNDARY).keyid()]);
+    log.reseal(70, |seal| {
+        seal["rosters"] = json!(versions);
+        seal["keys"] = keys;
+    });
+    log
+}
+
+#[test]
+fn both_auditors_find_a_signed_version_whose_patch_is_not_the_only_one() {
+    let long = json!({"keys": (0..280).map(|number: u32| {
+        let blob = [&b"\0\0\0\x01x"[..], &number.to_be_bytes()].concat();
+        format!("x {} {}", STANDARD.encode(blob), "c".repeat(950))
+    }).collect::<Vec<_>>()});
+    let sound = [
+        ("another group", json!({"groups": {"third": {}}})),
+        ("a group less", json!({"groups": {"second": null}})),
+        ("nothing changed", json!({})),
+    ];
+    let group = json!({"third": {}});
+    let wrong = [
+        (
+            "a value that stays",
+            json!({"groups": group, "name": "people"}),
+        ),
+        ("an object that stays", json!({"groups": {"second": {}}})),
+        (
+            "an object without effect",
+            json!({"groups": group, "operators": {}}),
+        ),
+        ("null for no key", json!({"groups": group, "nobody": null})),
+        (
+            "null in a new object",
+            json!({"groups": {"third": {"presence": null}}}),
+        ),
+        (
+            "null in an array",
+            json!({"approvers": {"carol": {"keys": [null]}}}),
+        ),
+        ("its own version", json!({"groups": group, "version": 3})),
+        (
+            "its own previous",
+            json!({"groups": group, "previous": reference(b"another")}),
+        ),
+        ("another name", json!({"groups": group, "name": "others"})),
+        (
+            "a payload over the maximum size",
+            json!({"operators": {"many": long}}),
+        ),
+    ];
+    let told = |(id, patch): (&str, Value)| Told {
+        id: id.to_owned(),
+        log: with_patch(patch),
+    };
+    agree(sound.map(|one| (told(one), true)).into());
+    let (wrong, found) = (wrong.map(told), |found: &Found| {
+        let of_roster = found.words.iter().any(|word| word.starts_with("roster"));
+        !found.clean && of_roster
+    });
+    for (one, second) in wrong.iter().zip(theirs(&wrong)) {
+        let first = ours(&one.log);
+        assert!(
+            found(&first) && found(&second),
+            "{}: {first:?} {second:?}",
+            one.id
+        );
+    }
+}
+
 #[test]
 fn both_auditors_find_reused_tokens_and_overlapping_runs_and_missing_receipts() {
     agree(liars());
@@ -776,6 +860,54 @@ fn both_auditors_find_a_wrong_list_of_programs() {
                 .any(|word| word.contains("has date, but neither")),
         "{found:?}"
     );
+}
+
+#[test]
+fn both_auditors_find_a_list_with_one_program_or_one_byte_too_many() {
+    let filled = |count: usize, bytes: usize| {
+        let fill = move |sandbox: &mut Value| {
+            let list = list_of(sandbox);
+            list.truncate(4);
+            list.extend(
+                (4..count)
+                    .map(|number| json!({"name": "ssh", "path": format!("/usr/bin/{number:05}")})),
+            );
+            let mut room = bytes.saturating_sub(to_canonical(&json!(list)).len());
+            for program in &mut list[4..] {
+                let more = room.min(200);
+                room -= more;
+                let path = program["path"].as_str().expect("a path");
+                program["path"] = json!(format!("{path}{}", "s".repeat(more)));
+            }
+        };
+        listed(fill, |receipt: &mut Value| {
+            receipt["programs"]["listed"] = json!(count.min(MAX_PROGRAMS))
+        })
+    };
+    let told = |id: String, log: Log| Told { id, log };
+    let sound = [(MAX_PROGRAMS, 0), (3_000, MAX_PROGRAMS_BYTES)];
+    agree(
+        sound
+            .map(|(count, bytes)| {
+                let id = format!("{count} programs, {bytes} bytes");
+                (told(id, filled(count, bytes)), true)
+            })
+            .into(),
+    );
+    let wrong = [(MAX_PROGRAMS + 1, 0), (3_000, MAX_PROGRAMS_BYTES + 1)].map(|(count, bytes)| {
+        told(
+            format!("{count} programs, {bytes} bytes"),
+            filled(count, bytes),
+        )
+    });
+    for (one, second) in wrong.iter().zip(theirs(&wrong)) {
+        let first = ours(&one.log);
+        // Entry 2 is the authorization. Its list is the only defect.
+        let at_entry =
+            |found: &Found, place: &str| found.words.iter().any(|word| word.contains(place));
+        let both = at_entry(&first, "@Some(2): ") && at_entry(&second, "@2: ");
+        assert!(both, "{}: {first:?} {second:?}", one.id);
+    }
 }
 
 #[test]

@@ -543,3 +543,78 @@ fn the_second_verifier_finds_a_key_that_returns_in_the_versions_that_it_has() {
     let theirs = theirs.expect("python3, or COUNTERSIGN_PYTHON, runs");
     said_at_exit(theirs, 1, "is back in version 5");
 }
+
+#[test]
+fn both_verifiers_say_the_same_about_versions_that_a_bundle_or_the_verifier_lacks() {
+    let world = Versions::new();
+    let late = |first: usize| {
+        let mut bundle = world.bundles[2].clone();
+        bundle["roster"] = json!(part(&world.log.rosters[..3], first - 1));
+        world.write(&format!("late-{first}.json"), &bundle)
+    };
+    let digest = |version: usize| world.log.roster_digest(version).to_string();
+    let [whole, from_2, from_3] = [1, 2, 3].map(late);
+    let early = world.bundle(1);
+    let removed = |version: usize| {
+        let words = format!("keys removed before version {version} of the roster: not checked");
+        (0, json!([words]), None)
+    };
+    let sound = || (0, json!([]), None);
+    let lacks = |words: &'static str| (2, json!([]), Some(words));
+    for (bundle, roster, (code, warnings, missing)) in [
+        (&whole, digest(1), sound()),
+        (&whole, digest(3), sound()),
+        (&from_2, digest(2), removed(2)),
+        (&from_2, digest(3), removed(2)),
+        (&from_2, world.roster(3), removed(2)),
+        (&from_3, digest(3), removed(3)),
+        (&from_3, world.roster(4), removed(3)),
+        (&from_2, world.roster(1), sound()),
+        (
+            &from_3,
+            world.roster(1),
+            lacks("version 2 of the roster is missing"),
+        ),
+        (
+            &from_3,
+            digest(1),
+            lacks("versions 1 to 2 of the roster are missing"),
+        ),
+        (
+            &early,
+            world.roster(4),
+            lacks("versions 2 to 3 of the roster are missing"),
+        ),
+    ] {
+        let words = ["verify", &**bundle, "--roster", &*roster];
+        let id = format!("{bundle} {roster}");
+        let ours = exited(
+            program(&words).arg("--json").output().expect("verify"),
+            code,
+        );
+        let theirs = python().args(words).output();
+        let theirs = exited(theirs.expect("python3, or COUNTERSIGN_PYTHON, runs"), code);
+        let [ours, theirs] = [&ours, &theirs].map(|output| {
+            let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            value["report"].clone()
+        });
+        assert_eq!(ours["warnings"], warnings, "{id}");
+        assert_eq!(theirs["warnings"], warnings, "{id}");
+        assert_eq!(theirs["undecided"], json!(missing), "{id}");
+        let words = said(&verify(bundle, &[&*roster]));
+        let flat = words.replace("\n              + ", "");
+        assert!(
+            flat.contains(missing.unwrap_or("1 of 1 verified")),
+            "{id}: {words}"
+        );
+    }
+    // A bundle with a failed check is refused, also if versions are missing.
+    let mut broken = world.bundles[0].clone();
+    broken["receipt"]["payload"] = json!("e30=");
+    let broken = world.write("broken.json", &broken);
+    let newest = world.roster(4);
+    let words = ["verify", &*broken, "--roster", &*newest];
+    exited(program(&words).output().expect("verify"), 1);
+    let theirs = python().args(words).output();
+    exited(theirs.expect("python3, or COUNTERSIGN_PYTHON, runs"), 1);
+}

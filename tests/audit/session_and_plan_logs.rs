@@ -1,8 +1,10 @@
 //! Logs with sessions, files and plans. Both auditors judge each log.
 
+use super::grant_bundles::{bundle, case, compare};
 use super::history_entries::{Case, as_expected, kept_of, resumed};
 use super::log_mutation::agree;
-use crate::history::{ALICE, BOB, Log, Place, reference, step, t};
+use crate::history::{ALICE, BOB, Log, Place, part, reference, step, t};
+use crate::second;
 use serde_json::{Value, json};
 
 const SESSION: &str = "ses_01a327cf-6400-7000-8000-000000000001";
@@ -208,7 +210,7 @@ fn sessions() -> Vec<Case> {
 }
 
 /// A run of `tf:plan`, and the value of `plan` that approvers sign.
-fn planned(log: &mut Log, at: i64, edit: impl FnOnce(&mut Value)) -> Value {
+pub(super) fn planned(log: &mut Log, at: i64, edit: impl FnOnce(&mut Value)) -> Value {
     let approved = log.approved("tf:plan", at, &[ALICE]);
     let place = log.consume(at, &[&approved]);
     log.receipt_but(place, &approved, edit);
@@ -223,7 +225,7 @@ fn payload(entry: &Value) -> Vec<u8> {
         .unwrap()
 }
 
-fn apply(log: &mut Log, at: i64, plan: &Value, edit: impl FnOnce(&mut Value)) {
+pub(super) fn apply(log: &mut Log, at: i64, plan: &Value, edit: impl FnOnce(&mut Value)) {
     let approved = log.approved_but("tf:apply", at, &[BOB], |predicate| {
         predicate["plan"] = plan.clone();
         edit(predicate);
@@ -385,4 +387,64 @@ fn an_audit_keeps_a_session_until_a_day_after_its_end() {
     assert_eq!(kept(&log), 1);
     log.run("nginx:restart", 4 * DAY + 3600, &[ALICE]);
     assert_eq!(kept(&log), 0);
+}
+
+#[test]
+fn both_verifiers_take_the_bundle_of_a_plan_only_with_the_roster_version_of_its_own_seal() {
+    let mut log = log();
+    let next = |log: &mut Log, at: i64| {
+        log.roster(&[ALICE, BOB]);
+        log.reseal(at, |_| {});
+    };
+    next(&mut log, 5);
+    let signed = planned(&mut log, 10, |_| {});
+    let plan = bundle(&log);
+    next(&mut log, 20);
+    apply(&mut log, 30, &signed, |_| {});
+    let whole = bundle(&log);
+    let with = |first: usize, version: Option<Value>| {
+        let (mut made, mut plan) = (whole.clone(), plan.clone());
+        match &version {
+            Some(version) => plan["roster"] = version.clone(),
+            None => drop(plan.as_object_mut().unwrap().remove("roster")),
+        }
+        made["plan"] = plan;
+        made["roster"] = json!(part(&log.rosters, first - 1));
+        let roster = log.roster_digest(first).to_string().into_bytes();
+        let id = format!("{version:?} of the versions from {first} on");
+        second::Case {
+            roster,
+            ..case(&id, &log, &made)
+        }
+    };
+    // The plan ran under version 2, and the run under version 3.
+    let versions = json!(part(&log.rosters, 0));
+    for (first, version, expected) in [
+        (1, json!(2), ""),
+        (2, json!(2), ""),
+        (1, json!(1), "plan"),
+        (1, json!(3), "plan"),
+        (2, json!(3), "plan"),
+        (2, json!(1), "plan"),
+        (1, json!(4), "plan"),
+        (1, json!(0), "plan"),
+        (2, json!(0), "plan"),
+        (1, json!(-1), "bundle"),
+        (1, json!("2"), "bundle"),
+        (1, json!([2]), "bundle"),
+        (1, json!([]), "bundle"),
+        (1, json!(null), "bundle"),
+        (1, json!({"version": 2}), "bundle"),
+        (1, versions, "bundle"),
+    ] {
+        let failed = compare(&[with(first, Some(version.clone()))]).remove(0);
+        assert_eq!(failed.join(" "), expected, "{version} from {first} on");
+    }
+    assert_eq!(compare(&[with(1, None)]), [["bundle"]]);
+    // A number in place of the versions of the run names nothing.
+    let mut number = whole.clone();
+    number["plan"] = plan.clone();
+    number["plan"]["roster"] = json!(2);
+    number["roster"] = json!(3);
+    assert_eq!(compare(&[case("a number", &log, &number)]), [["bundle"]]);
 }

@@ -1,14 +1,23 @@
 //! Rows of tokens that somebody changed by hand. Only the sealed entry of a token says what opens the token, and what
 //! the token permits.
 
+use std::path::PathBuf;
+
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::issuer::SigningKey;
-use crate::oidc::admit;
+use crate::certified::able;
+use crate::issuer::{Issuer, SigningKey};
+use crate::oidc::{self, COMMIT, OTHER, admit};
+use crate::support::grants::{POLICY, granted, wish};
+use crate::support::nodes::{node, start};
 use crate::support::people::{alice, carol, nonce, now, stamp};
+use crate::support::postgres::cluster::Cluster;
 use crate::support::tokens::{credential, entry_of_jobs, secret};
-use crate::support::{World, assert_says, id_of, said, wait_for};
+use crate::support::wire::Reply;
+use crate::support::{World, assert_says, id_of, merge, said, wait_for};
+use crate::token_grant_attacks::assert_spent;
+use crate::token_grants::{to_jobs, to_token};
 
 const ISSUER: &str = "https://issuer.example";
 
@@ -189,4 +198,312 @@ fn an_id_token_opens_nothing_with_other_keys_or_authorities_than_those_of_the_se
     sent(&world, &key).ok(200);
     sent(&world, &other).problem("bad-signature");
     world.assert_audited();
+}
+
+/// The rows of tokens, as an administrator of the database changes them.
+enum Rows<'s> {
+    Sqlite(PathBuf),
+    Postgres(&'s Cluster),
+}
+
+/// The columns of a row that say what opens a token.
+#[derive(Clone)]
+struct Row {
+    entry: Value,
+    jwks: Option<String>,
+    ca: Option<String>,
+}
+
+impl Row {
+    /// Returns the row of a token that ID tokens open as in [`entry_of_jobs`].
+    fn of_jobs(token: &Value, oidc: &Value) -> Self {
+        let file = |name: &str| oidc.get(name).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            entry: entry_of_jobs(token, oidc),
+            jwks: file("jwks"),
+            ca: file("ca"),
+        }
+    }
+}
+
+impl Rows<'_> {
+    /// Returns the row of a token that a secret opens.
+    fn of_secret(&self, name: &str) -> Row {
+        let text = match self {
+            Self::Sqlite(path) => {
+                let query = "SELECT entry FROM token WHERE name = ?1";
+                let database = Connection::open(path).expect("store");
+                let found = database.query_row(query, [name], |row| row.get(0));
+                found.expect("a row")
+            }
+            Self::Postgres(server) => server.psql(&format!(
+                "SELECT entry FROM countersign.token WHERE name = '{name}'"
+            )),
+        };
+        Row {
+            entry: serde_json::from_str(&text).expect("JSON"),
+            jwks: None,
+            ca: None,
+        }
+    }
+
+    fn replace(&self, name: &str, row: &Row) {
+        let entry = row.entry.to_string();
+        match self {
+            Self::Sqlite(path) => {
+                let database = Connection::open(path).expect("store");
+                let update = "UPDATE token SET entry = ?2, jwks = ?3, ca = ?4 WHERE name = ?1";
+                let changed = database.execute(update, (name, &entry, &row.jwks, &row.ca));
+                assert_eq!(changed.expect("changed"), 1, "{name}");
+            }
+            Self::Postgres(server) => {
+                let quoted = |text: &str| format!("$row${text}$row$");
+                let [jwks, ca] = [&row.jwks, &row.ca]
+                    .map(|file| file.as_deref().map_or_else(|| "NULL".to_owned(), quoted));
+                let update = format!(
+                    "UPDATE countersign.token SET entry = {}, jwks = {jwks}, ca = {ca} WHERE name = '{name}' RETURNING name",
+                    quoted(&entry)
+                );
+                assert_eq!(server.psql(&update), name);
+            }
+        }
+    }
+}
+
+/// A token with its grant.
+struct Granted {
+    name: &'static str,
+    grant: Value,
+    /// The row that fits the seal.
+    row: Row,
+}
+
+/// A changed row of a token, and a run that only this row permits.
+struct Attack<'t> {
+    what: &'static str,
+    on: &'t Granted,
+    row: Row,
+    call: Box<dyn Fn(&World) -> Reply + 't>,
+    /// Problem code and words of the refusal, or `None` if the boundary finds that files of the issuer are missing.
+    refusal: Option<(&'static str, &'static str)>,
+}
+
+/// Asks for a deployment of the commit under the grant, with an ID token of the issuer that has these changed claims.
+fn deploy(
+    world: &World,
+    grant: &Value,
+    (issuer, key): (&Issuer, &SigningKey),
+    change: &Value,
+    commit: &str,
+) -> Reply {
+    let id = world.boundary()["id"].as_str().expect("an id").to_owned();
+    let claims = issuer.claims(&format!("countersign:{id}"), change);
+    let admitted = admit(world, &key.sign("rsa", &claims));
+    if admitted.status != 200 {
+        return admitted;
+    }
+    let bearer = admitted.json()["bearer"].clone();
+    let wish = wish(grant, "deploy:web", json!({"commit": commit}));
+    let bearer = bearer.as_str().expect("a bearer");
+    world.wire.post("/v1/proposals", bearer, &wish)
+}
+
+fn echo(world: &World, bearer: &str, grant: &Value) -> Reply {
+    let wish = wish(grant, "say:echo", json!({"text": "one"}));
+    world.wire.post("/v1/proposals", bearer, &wish)
+}
+
+/// Changes the secret, and each part of the binding, in the rows of two tokens that have grants. Asserts before and
+/// after a restart that a changed row starts nothing, and that the secret and the jobs of the seal still use their
+/// grants.
+fn try_changed_rows(world: &mut World, rows: &Rows, issuer: &Issuer) {
+    let jobs =
+        json!({"name": "ci", "owners": ["carol"], "scopes": ["propose"], "patterns": ["deploy:*"]});
+    let binding = json!({
+        "issuer": issuer.url, "claims": {"sub": "a"}, "bind": {"commit": "sha"}, "ca": issuer.authority(),
+    });
+    world
+        .create_token_of_jobs(&jobs, &binding)
+        .expect("a token");
+    let to = |mut terms: Value| {
+        terms["max_uses"] = json!(20);
+        granted(world, &terms)
+    };
+    let agent = Granted {
+        name: "agent",
+        grant: to(to_token("agent")),
+        row: rows.of_secret("agent"),
+    };
+    let ci = Granted {
+        name: "ci",
+        grant: to(to_jobs()),
+        row: Row::of_jobs(&jobs, &binding),
+    };
+    let (other, new) = (Issuer::new(), secret());
+    let attacks = attacks(&agent, &ci, (&jobs, &binding), (issuer, &other), &new);
+    let mut spent = 0;
+    for attack in &attacks {
+        rows.replace(attack.on.name, &attack.row);
+        for _ in 0..2 {
+            assert_starts_nothing(world, attack);
+            assert_spent(world, spent);
+            // The boundary refuses each job if the store lacks the files of the issuer.
+            if attack.refusal.is_some() {
+                spent += assert_usable(world, &agent, &ci, issuer);
+            } else {
+                let job = deploy(
+                    world,
+                    &ci.grant,
+                    (issuer, issuer.key()),
+                    &json!({"sub": "a"}),
+                    COMMIT,
+                );
+                assert_eq!(job.status, 500, "{}: {}", attack.what, job.text());
+            }
+            assert_spent(world, spent);
+            world.restart();
+        }
+        rows.replace(attack.on.name, &attack.on.row);
+    }
+    spent += assert_usable(world, &agent, &ci, issuer);
+    assert_spent(world, spent);
+    assert_eq!(other.asked(), 0, "nobody asked the other issuer for keys");
+    world.assert_audited();
+}
+
+/// Uses both grants, and returns the number of uses.
+fn assert_usable(world: &World, agent: &Granted, ci: &Granted, issuer: &Issuer) -> usize {
+    let uses = [
+        echo(world, &world.agent, &agent.grant),
+        deploy(
+            world,
+            &ci.grant,
+            (issuer, issuer.key()),
+            &json!({"sub": "a"}),
+            COMMIT,
+        ),
+    ];
+    for used in &uses {
+        world.until(id_of(&used.ok(201)), "finished");
+    }
+    uses.len()
+}
+
+fn assert_starts_nothing(world: &World, attack: &Attack) {
+    let refused = world.unchanged(|| (attack.call)(world));
+    match attack.refusal {
+        Some((code, words)) => refused.refuses(code, words),
+        None => assert_eq!(refused.status, 500, "{}: {}", attack.what, refused.text()),
+    }
+}
+
+/// Returns a change of each part of the rows. Each new entry names the credential that fits its new part.
+fn attacks<'t>(
+    agent: &'t Granted,
+    ci: &'t Granted,
+    (jobs, binding): (&Value, &Value),
+    (issuer, other): (&'t Issuer, &'t Issuer),
+    new: &'t str,
+) -> Vec<Attack<'t>> {
+    let mut with_secret = agent.row.clone();
+    with_secret.entry["credential"] = json!(credential(new));
+    let with = |part: &str, value: Value| {
+        let mut binding = binding.clone();
+        merge(&mut binding, &json!({ part: value }));
+        Row::of_jobs(jobs, &binding)
+    };
+    let job =
+        |what, row, by: (&'t Issuer, &'t SigningKey), claims: Value, commit, refusal| Attack {
+            what,
+            on: ci,
+            row,
+            call: Box::new(move |world: &World| deploy(world, &ci.grant, by, &claims, commit)),
+            refusal,
+        };
+    let (own, stolen) = ((issuer, issuer.key()), (issuer, other.key()));
+    let (good, evil) = (json!({"sub": "a"}), json!({"sub": "a", "evil": OTHER}));
+    let keys = json!({"keys": [other.key().jwk("rsa")]}).to_string();
+    vec![
+        Attack {
+            what: "secret",
+            on: agent,
+            row: with_secret,
+            call: Box::new(|world| echo(world, new, &agent.grant)),
+            refusal: Some(("unauthenticated", "this token does not exist")),
+        },
+        job(
+            "issuer",
+            with("issuer", json!(other.url)),
+            (other, other.key()),
+            good.clone(),
+            COMMIT,
+            Some(("unauthenticated", "`iss`")),
+        ),
+        job(
+            "claim",
+            with("claims", json!({"sub": "b"})),
+            own,
+            json!({"sub": "b"}),
+            COMMIT,
+            Some(("unauthenticated", "`sub`")),
+        ),
+        job(
+            "another parameter in bind",
+            with("bind", json!({"commit": "evil"})),
+            own,
+            evil,
+            OTHER,
+            Some(("invalid-params", "`sha`")),
+        ),
+        job(
+            "no bind",
+            with("bind", Value::Null),
+            own,
+            good.clone(),
+            OTHER,
+            Some(("invalid-params", "`sha`")),
+        ),
+        job(
+            "jwks",
+            with("jwks", json!(keys)),
+            stolen,
+            good.clone(),
+            COMMIT,
+            None,
+        ),
+        job(
+            "ca",
+            with("ca", json!(other.authority())),
+            stolen,
+            good,
+            COMMIT,
+            None,
+        ),
+    ]
+}
+
+#[test]
+fn a_changed_row_of_a_token_starts_nothing_under_its_grant() {
+    let Some((mut world, issuer)) = oidc::world_with(|setup| setup.policy = POLICY.to_owned())
+    else {
+        return;
+    };
+    let rows = Rows::Sqlite(world.database());
+    try_changed_rows(&mut world, &rows, &issuer);
+}
+
+#[test]
+fn a_changed_row_of_a_token_starts_nothing_under_its_grant_with_postgresql() {
+    let test = "changed rows of tokens with grants";
+    let (Some(()), Some(server)) = (able(test), Cluster::start(test, "")) else {
+        return;
+    };
+    let issuer = Issuer::new();
+    let mut one = node(&server, "one", |setup| {
+        oidc::deploys(setup);
+        setup.policy = POLICY.to_owned();
+    });
+    server.migrate(&one);
+    start(&mut one);
+    try_changed_rows(&mut one, &Rows::Postgres(&server), &issuer);
 }

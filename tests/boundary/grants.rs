@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::largest_authorizations::assert_established;
 use crate::support::grants::{
     POLICY, arm, as_holder, bearer, draft, end, granted, payload, sign, start_after_the_kill,
     terms, try_use, used, wish,
@@ -12,7 +13,7 @@ use crate::support::grants::{
 use crate::support::people::{
     Key, alice, bob, carol, dora, envelope, frank, mallory, oscar, robot, sha256, statement,
 };
-use crate::support::wire::Reply;
+use crate::support::wire::{Reply, pointers};
 use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
 
 fn world() -> World {
@@ -1284,6 +1285,100 @@ fn one_grant_of_checks_and_a_change_shows_the_checks_apart_and_runs_each_step() 
         assert_eq!(finished["outcome"]["status"], "succeeded", "{finished:#}");
     }
     world.assert_audited();
+}
+
+/// Returns the policy of the page for approvers, which also permits the host that a check reads.
+fn policy_of_the_page() -> String {
+    let page = include_str!("../../docs/approve.md");
+    let (_, section) = page
+        .split_once("## Read under one grant")
+        .expect("the section");
+    let (_, block) = section.split_once("```yaml\n").expect("a policy");
+    let (policy, _) = block.split_once("```").expect("its end");
+    format!(
+        "{policy}  - {{runbook: incident, sandbox: {{network: {{allow: [\"queue.internal:443\"]}}}}}}\n"
+    )
+}
+
+/// A boundary with the policy of the page for approvers and 33 checks. Each check has a secret and a host.
+fn incident() -> World {
+    World::with(|setup| {
+        setup.policy = policy_of_the_page();
+        setup.limits = "calls_per_second = 1000000".to_owned();
+        setup.config =
+            "[secrets.queue-reader]\nenv = \"TOKEN_OF_THE_TEST\"\nsteps = [\"incident:*\"]\n"
+                .to_owned();
+        setup.env("TOKEN_OF_THE_TEST", "a secret of the test");
+        let declared =
+            "check=true secrets=\"queue-reader=env:QUEUE_TOKEN\" network=queue.internal:443";
+        let steps: Vec<(String, String)> = (0..33)
+            .map(|at| {
+                (
+                    format!("check-{at:02} {declared}"),
+                    format!("echo check {at:02}"),
+                )
+            })
+            .collect();
+        let steps: Vec<(&str, &str)> = steps
+            .iter()
+            .map(|(words, script)| (&**words, &**script))
+            .collect();
+        setup.runbook("incident.md", runbook(SMALL, &steps));
+    })
+}
+
+/// Returns the terms of a grant for the first checks, as on the page for approvers.
+fn checks(number: usize) -> Value {
+    let params = json!({"type": "object", "properties": {}});
+    let step = |at| json!({"step": format!("incident:check-{at:02}"), "params": params});
+    let mut wanted = terms();
+    wanted["steps"] = (0..number).map(step).collect();
+    wanted["max_uses"] = json!(2000);
+    wanted["rate"] = json!({"uses": 50, "seconds": 3600});
+    wanted["expires_in_s"] = json!(90 * 86_400);
+    wanted
+}
+
+#[test]
+fn one_grant_of_32_checks_with_a_secret_and_a_host_runs_each_check_and_33_are_refused() {
+    let world = incident();
+    let robot_bearer = bearer(&world, &robot());
+    let mut finished = Vec::new();
+    for number in [12, 32] {
+        let view = draft(&world, &checks(number)).ok(201);
+        let shown = as_holder(&world, &alice(), &["review", id_of(&view)]);
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let (_, checks) = text
+            .split_once("== checks, says their author ==")
+            .unwrap_or_else(|| panic!("no checks: {text}"));
+        let steps = checks.matches("  step        incident:check-").count();
+        assert_eq!(steps, number, "{text}");
+        assert!(!text.contains("== changes =="), "{text}");
+        assert!(text.contains("1,200 uses a day, 2,000 in all"), "{text}");
+        assert_eq!(
+            sign(&world, &view, &[&alice()]).ok(200)["status"],
+            "pending"
+        );
+        let grant = sign(&world, &view, &[&dora()]).ok(200);
+        assert_eq!(grant["status"], "active", "{grant:#}");
+        for at in 0..number {
+            let step = format!("incident:check-{at:02}");
+            let started = try_use(&world, &robot_bearer, &wish(&grant, &step, json!({}))).ok(200);
+            let run = world.until(id_of(&started), "finished");
+            assert_eq!(world.output(&run, "stdout"), format!("check {at:02}\n"));
+            finished.push(run);
+        }
+        // The grant does not have the next check.
+        let next = format!("incident:check-{number:02}");
+        let refused = try_use(&world, &robot_bearer, &wish(&grant, &next, json!({})));
+        refused.refuses("not-granted", "/predicate/step/ref: ");
+    }
+    let refused = world.unchanged(|| draft(&world, &checks(33)));
+    let problem = refused.problem("malformed");
+    assert_eq!(pointers(&problem), ["/predicate/steps"], "{problem:#}");
+    assert_eq!(world.count("grant"), 2);
+    let last = [finished[11].clone(), finished[43].clone()];
+    assert_established(&world, &last);
 }
 
 #[test]

@@ -52,6 +52,7 @@ mod hosts;
 mod http;
 mod imported;
 mod json_log;
+mod largest_authorizations;
 mod many_steps;
 mod mcp;
 mod mcp_all;

@@ -10,7 +10,7 @@ use crate::support::people::{
     alice, end_of, envelope, nonce, nonce_until, now, proposal_id_until, robot, stamp, unix_of,
 };
 use crate::support::wire::{Reply, pointers};
-use crate::support::{World, assert_says, exited, id_of, people, said_at_exit};
+use crate::support::{SMALL, World, assert_says, exited, id_of, people, runbook, said_at_exit};
 use serde_json::{Value, json};
 
 const DAY_S: i64 = 86_400;
@@ -132,6 +132,28 @@ fn a_chosen_nonce_beyond_the_end_of_the_grant_is_refused_with_this_end() {
     let _ = world.sign(&proposal, &[&robot()]).ok(200);
     world.until(id_of(&proposal), "finished");
     world.assert_audited();
+}
+
+#[test]
+fn a_chosen_nonce_beyond_the_end_of_the_session_is_refused_with_this_end() {
+    let world = World::with(|setup| {
+        let steps = [("set session=write", "export A=1")];
+        setup.runbook("s.md", runbook(SMALL, &steps));
+    });
+    // The id of a session carries the end of the session. A session of a boundary ends after 7 days, so this id is
+    // invented.
+    let end = now() + 600;
+    let session = proposal_id_until(end).replace("prp_", "ses_");
+    let propose = |end: i64| {
+        let mut wish = wish(&nonce_until(end));
+        wish["step"] = json!("s:set");
+        wish["session"] = json!(session);
+        world.wire.post("/v1/proposals", &world.agent, &wish)
+    };
+    assert_eq!(too_late(&world, || propose(end + 1)), end);
+    // This end is good, and then the boundary finds no such session.
+    propose(end).problem("not-found");
+    assert_eq!(world.count("consumption"), 0);
 }
 
 #[test]
@@ -280,6 +302,15 @@ fn propose_offline_refuses_a_nonce_whose_end_is_not_within_24_hours_and_otherwis
             &format!("the nonce ends at {}", stamp(end)),
         );
         assert!(!file.exists(), "{end}");
+    }
+    // 16 random bytes, a nonce of version 0.2.0, and one character less.
+    for old in [
+        "AQEBAQEBAQEBAQEBAQEBAQ",
+        "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg",
+        &nonce()[..31],
+    ] {
+        said_at_exit(propose(old), 2, "--nonce");
+        assert!(!file.exists(), "{old}");
     }
     let end = now() + 600;
     let nonce = nonce_until(end);

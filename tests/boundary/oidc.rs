@@ -10,7 +10,7 @@ use crate::support::people::{alice, authorization, envelope, now, stamp};
 use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
 
 pub(crate) const COMMIT: &str = "89abcdef89abcdef89abcdef89abcdef89abcdef";
-const OTHER: &str = "0000000000000000000000000000000000000000";
+pub(crate) const OTHER: &str = "0000000000000000000000000000000000000000";
 
 /// A boundary with the step `deploy:web`, and an issuer. Returns `None` after a report if this host can't make certificates.
 pub(crate) fn world() -> Option<(World, Issuer)> {
@@ -23,18 +23,23 @@ pub(crate) fn world_with(
     able("ID tokens of CI jobs")?;
     let issuer = Issuer::new();
     let world = World::with(|setup| {
-        setup.limits = "calls_per_second = 1000000".to_owned();
-        let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n";
-        setup.runbook(
-            "deploy.md",
-            runbook(
-                &format!("{params}{SMALL}"),
-                &[("web", "printf '%s\\n' \"$PARAM_COMMIT\"")],
-            ),
-        );
+        deploys(setup);
         change(setup);
     });
     Some((world, issuer))
+}
+
+/// Adds the step `deploy:web`, whose parameter is a commit. The boundary refuses no call because of the rate.
+pub(crate) fn deploys(setup: &mut crate::support::Setup) {
+    setup.limits = "calls_per_second = 1000000".to_owned();
+    let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n";
+    setup.runbook(
+        "deploy.md",
+        runbook(
+            &format!("{params}{SMALL}"),
+            &[("web", "printf '%s\\n' \"$PARAM_COMMIT\"")],
+        ),
+    );
 }
 
 /// Runs `token create NAME --oidc` with these further options.

@@ -1,7 +1,14 @@
-//! The PostgreSQL servers and the proxy of the tests behave as the other tests assume.
+//! The PostgreSQL servers and the proxy of the tests behave as the other tests assume. A run needs as few round trips
+//! to the server as the documentation says.
 
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::World;
+use crate::support::nodes::{signed, start};
 use crate::support::postgres::cluster::Cluster;
-use crate::support::postgres::proxy::{Proxy, Side};
+use crate::support::postgres::proxy::{Proxy, Sent, Side};
 use crate::support::postgres::until;
 
 const TABLE: &str = "CREATE TABLE t(n int PRIMARY KEY)";
@@ -78,4 +85,69 @@ fn the_proxy_swallows_bytes() {
     assert!(connect("2").contains("timeout expired"));
     proxy.black_hole(false);
     assert_eq!(connect("10"), "");
+}
+
+/// Returns what the writer of the service sends during this work. The writer is the connection with the commits.
+fn of_writer(proxy: &Proxy, work: impl FnOnce()) -> Sent {
+    let before = proxy.sent();
+    work();
+    let mut sum = Sent::default();
+    for (at, after) in proxy.sent().into_iter().enumerate() {
+        let before = before.get(at).copied().unwrap_or_default();
+        let commits = after.commits - before.commits;
+        if commits > 0 {
+            sum.commits += commits;
+            sum.flights += after.flights - before.flights;
+        }
+    }
+    sum
+}
+
+#[test]
+fn a_run_has_two_commits_and_each_batch_has_two_round_trips_to_postgresql() {
+    let Some(server) = Cluster::start("round trips of a run", "") else {
+        return;
+    };
+    let proxy = Proxy::start(server.address());
+    let mut world = World::prepared(|setup| {
+        setup.config = server.config(&proxy.url("service"), "one") + &setup.config;
+    });
+    server.migrate(&world);
+    start(&mut world);
+    let run = |text: &str| {
+        let whole = signed(&world, text);
+        of_writer(&proxy, || drop(world.submit(&whole).ok(200)))
+    };
+    // The first batches prepare their statements, and housekeeping may add a round trip to any run.
+    let runs: Vec<Sent> = (0..12)
+        .map(|number| run(&format!("run {number}")))
+        .collect();
+    let fewest = runs.iter().min_by_key(|sent| (sent.commits, sent.flights));
+    let expected = Sent {
+        flights: 4,
+        commits: 2,
+    };
+    assert_eq!(fewest, Some(&expected), "{runs:?}");
+    // Sixteen runs at once share their batches, because the writer waits for the server.
+    let wholes: Vec<_> = (0..16)
+        .map(|number| signed(&world, &format!("together {number}")))
+        .collect();
+    proxy.delay(Duration::from_millis(100));
+    let sent = of_writer(&proxy, || {
+        std::thread::scope(|scope| {
+            for whole in &wholes {
+                let world = &world;
+                scope.spawn(move || world.submit(whole).ok(200));
+            }
+        });
+    });
+    proxy.delay(Duration::ZERO);
+    assert!((2..=16).contains(&sent.commits), "{sent:?}");
+    assert!(sent.flights < 3 * sent.commits, "{sent:?}");
+    world.assert_verified(&world.run(
+        "say:echo",
+        json!({"text": "after"}),
+        &[&crate::support::people::alice()],
+    ));
+    world.assert_audited();
 }

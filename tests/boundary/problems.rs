@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::support::people::{self, Key, now, stamp};
-use crate::support::wire::Reply;
+use crate::support::wire::{Reply, pointers};
 use crate::support::{SMALL, World, bytes_of, id_of, runbook};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -85,7 +85,7 @@ fn every_problem_code_has_a_vector() {
 }
 
 #[test]
-fn each_problem_vector_is_refused_with_its_code() {
+fn each_problem_vector_is_refused_with_its_code_at_its_place() {
     let file = file();
     let mut worlds: BTreeMap<String, World> = BTreeMap::new();
     let mut faults = Vec::new();
@@ -165,7 +165,16 @@ fn play(world: &World, vector: &Value) -> Result<(), String> {
             reply.text()
         ));
     }
-    reply.problem(code);
+    let problem = reply.problem(code);
+    let places: Vec<&str> = vector["at"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|place| place.as_str().expect("a pointer"))
+        .collect();
+    if pointers(&problem) != places {
+        return Err(format!("expected the places {places:?}, got {problem}"));
+    }
     Ok(())
 }
 

@@ -6,12 +6,15 @@ use sha2::{Digest as _, Sha256};
 
 use crate::grants::race;
 use crate::oidc;
-use crate::support::grants::{POLICY, arm, bearer, granted, start_after_the_kill, wish};
+use crate::support::grants::{
+    POLICY, arm, bearer, draft, granted, sign, start_after_the_kill, wish,
+};
 use crate::support::people::{
-    alice, authorization, boundary_key, canonical, carol, envelope, predicate_of, renew, robot,
+    alice, authorization, boundary_key, canonical, carol, envelope, now, predicate_of, renew,
+    revocation, robot, sha256, stamp,
 };
 use crate::support::wire::{Reply, pointers};
-use crate::support::{World, bytes_of, id_of};
+use crate::support::{World, bytes_of, id_of, wait_for};
 use crate::token_grants::{to_jobs, to_token};
 
 fn world() -> World {
@@ -24,7 +27,7 @@ fn propose(world: &World, bearer: &str, wish: &Value) -> Reply {
 
 /// Asserts that the log has this number of consumptions and of receipts.
 #[track_caller]
-fn assert_spent(world: &World, number: usize) {
+pub(crate) fn assert_spent(world: &World, number: usize) {
     let counts = [world.count("consumption"), world.count("receipt")];
     assert_eq!(counts, [number, number]);
 }
@@ -212,6 +215,148 @@ fn a_token_that_is_made_again_does_not_use_the_grant_of_the_earlier_token() {
     let view = propose(&world, &world.agent, &echo(&own)).ok(201);
     world.until(id_of(&view), "finished");
     assert_spent(&world, 1);
+    world.assert_audited();
+}
+
+/// Asserts that the draft of this grant is refused at this place, that nothing is stored, and that the log has no grant
+/// and no run.
+#[track_caller]
+fn assert_no_draft(world: &World, terms: &Value, code: &str, place: &str) {
+    let refused = world.unchanged(|| draft(world, terms));
+    let problem = refused.problem(code);
+    assert_eq!(pointers(&problem), [place], "{terms}: {problem:#}");
+    let drafts = world.wire.get("/v1/grants", &world.reader).ok(200);
+    assert_eq!(drafts["grants"], json!([]));
+    assert_spent(world, 0);
+}
+
+/// Makes a token that ends at this time, and returns its secret.
+fn token_until(world: &World, name: &str, end: i64) -> String {
+    let token = json!({
+        "name": name, "owners": ["carol"], "scopes": ["propose"], "patterns": [], "expires_at": stamp(end),
+    });
+    world.create_token(&token).expect("a token")
+}
+
+fn wait_for_end(world: &World, secret: &str) {
+    wait_for("the token has ended", || {
+        world.wire.get("/v1/registry", secret).status == 401
+    });
+}
+
+/// The owner of a token revokes the token, which stays in the seal in force.
+fn revoke_in_the_log(world: &World, name: &str) {
+    let payload = revocation(&world.boundary(), "token", &sha256(name.as_bytes()));
+    let signed = envelope(&payload, &[&carol()]);
+    world.wire.post("/v1/revocations", "", &signed).ok(200);
+}
+
+/// An operator revokes a token, which the next seal leaves out.
+fn revoke_on_the_host(world: &World, name: &str) {
+    let revoke = json!({"do": "token-revoke", "name": name});
+    world.control(&revoke).expect("revoked");
+}
+
+#[test]
+fn a_draft_for_a_token_that_is_not_valid_is_refused_at_the_name_of_the_token() {
+    let mut world = world();
+    let short = token_until(&world, "short", now() + 2);
+    for name in ["by-owner", "by-operator", "moved"] {
+        let _ = world.token(name, &["carol"], &["propose"]);
+    }
+    revoke_on_the_host(&world, "by-operator");
+    revoke_in_the_log(&world, "by-owner");
+    // Only the seal says which names are tokens.
+    let rename = "UPDATE token SET name = 'renamed', entry = json_set(entry, '$.name', 'renamed') WHERE name = 'moved'";
+    let database = Connection::open(world.database()).expect("store");
+    assert_eq!(database.execute(rename, ()).expect("changed"), 1);
+    wait_for_end(&world, &short);
+    for _ in 0..2 {
+        for name in ["by-operator", "by-owner", "nobody", "renamed", "short"] {
+            let terms = to_token(name);
+            assert_no_draft(&world, &terms, "unknown-signer", "/draft/grantee/token");
+        }
+        let mut both = to_token("agent");
+        both["grantee"]["name"] = json!("robot");
+        assert_no_draft(&world, &both, "malformed", "/draft/grantee");
+        world.restart();
+    }
+    // The token of the changed row is still a token with its sealed name.
+    let _ = draft(&world, &to_token("moved")).ok(201);
+    world.assert_audited();
+}
+
+#[test]
+fn a_draft_that_waits_is_not_signed_after_the_end_of_its_token() {
+    let mut world = world();
+    let end = now() + 4;
+    let short = token_until(&world, "short", end);
+    for name in ["by-owner", "by-operator"] {
+        let _ = world.token(name, &["carol"], &["propose"]);
+    }
+    let drafts = ["by-owner", "by-operator", "short"]
+        .map(|name| (name, draft(&world, &to_token(name)).ok(201)));
+    revoke_in_the_log(&world, "by-owner");
+    let signs = |world: &World, view: &Value| world.unchanged(|| sign(world, view, &[&alice()]));
+    signs(&world, &drafts[0].1).refuses("revoked", "the token by-owner was revoked");
+    revoke_on_the_host(&world, "by-operator");
+    wait_for_end(&world, &short);
+    for _ in 0..2 {
+        for (name, view) in &drafts {
+            let refused = signs(&world, view);
+            assert!(refused.status >= 400, "{name}: {}", refused.text());
+            let shown = format!("/v1/grants/{}", id_of(view));
+            let shown = world.wire.get(&shown, &world.reader).ok(200);
+            assert_ne!(shown["status"], "active", "{name}: {shown:#}");
+            let used = wish(view, "say:echo", json!({"text": "one"}));
+            let refused = world.unchanged(|| propose(&world, &world.agent, &used));
+            assert_eq!(pointers(&refused.problem("not-granted")), ["/grant"]);
+        }
+        assert_eq!(world.count("grant"), 0);
+        assert_spent(&world, 0);
+        world.restart();
+    }
+    world.assert_audited();
+}
+
+#[test]
+fn a_grant_ends_with_its_token_and_no_changed_name_gives_it_to_another_token() {
+    let mut world = world();
+    let names = ["by-owner", "by-operator", "moved"];
+    let made = names.map(|name| {
+        let secret = world.token(name, &["carol"], &["propose"]);
+        (secret, granted(&world, &to_token(name)))
+    });
+    // The row of another token gets the name of a token with a grant.
+    let database = Connection::open(world.database()).expect("store");
+    for (name, new) in [("moved", "away"), ("agent", "moved")] {
+        let rename = format!(
+            "UPDATE token SET name = '{new}', entry = json_set(entry, '$.name', '{new}') WHERE name = '{name}'"
+        );
+        assert_eq!(database.execute(&rename, ()).expect("changed"), 1);
+    }
+    drop(database);
+    revoke_in_the_log(&world, "by-owner");
+    revoke_on_the_host(&world, "by-operator");
+    for spent in 0..2 {
+        for (secret, grant) in &made {
+            let echo = wish(grant, "say:echo", json!({"text": "one"}));
+            let refused = world.unchanged(|| propose(&world, &world.agent, &echo));
+            let problem = refused.problem("not-granted");
+            assert_eq!(pointers(&problem), ["/grant"], "{problem:#}");
+            if *secret != made[2].0 {
+                let refused = world.unchanged(|| propose(&world, secret, &echo));
+                refused.problem("unauthenticated");
+            }
+        }
+        assert_spent(&world, spent);
+        let (secret, grant) = &made[2];
+        let echo = wish(grant, "say:echo", json!({"text": "one"}));
+        let view = propose(&world, secret, &echo).ok(201);
+        world.until(id_of(&view), "finished");
+        assert_spent(&world, spent + 1);
+        world.restart();
+    }
     world.assert_audited();
 }
 

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use crate::cosigner::{Witness, vkey_of_log};
 use crate::issuer::Issuer;
-use crate::support::grants::{self, as_holder};
-use crate::support::people::{alice, dora};
+use crate::support::people::{Key, alice, bob, dora};
 use crate::support::wire::Wire;
 use crate::support::{self, PROGRAM, SMALL, Setup, World, has_all, runbook, said, said_at_exit};
 use serde_json::{Value, json};
@@ -954,44 +953,81 @@ fn the_gitlab_pipeline_proposes_with_the_id_token_of_its_job() {
     );
 }
 
-/// Makes a runner whose boundary has the step `staging:web`, a token that jobs with these claims open, and a grant to this
-/// token for a week. People drafted and signed the grant with the commands of the page.
-fn runner_with_grant(issuer: &Issuer, claims: &Value) -> Runner {
+/// Permits a grant of 100 uses in a week for `staging`, with the signatures of two approvers.
+const STAGING_POLICY: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n\
+                              overrides:\n  - {runbook: staging, approvals: {required: 2, from: [ops, security]}, \
+                              standing: {max_uses: 100, max_days: 7}}\n";
+
+/// Returns the four commands of the page: make the token, draft the grant, and approve it twice. The options about the
+/// jobs are those of GitHub, or those that the page has for GitLab.
+fn staging_commands(is_gitlab: bool) -> [String; 4] {
+    let page = include_str!("../../examples/ci/README.md");
+    let (_, section) = page
+        .split_once("## Staging for a week under one grant")
+        .expect("the section");
+    let (_, block) = section.split_once("```sh\n").expect("a block");
+    let (block, rest) = block.split_once("```").expect("its end");
+    let lines = block.lines().filter(|line| !line.starts_with('#'));
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    let mut lines: [String; 4] = lines.try_into().expect("four commands");
+    if is_gitlab {
+        let (_, options) = rest.split_once("the token has `").expect("options");
+        let (options, _) = options.split_once('`').expect("their end");
+        let (before, after) = lines[0].split_once("--oidc ").expect("an issuer");
+        let (_, after) = after.split_once(" --owner ").expect("an owner");
+        lines[0] = format!("{before}{options} --owner {after}");
+    }
+    lines
+}
+
+/// Makes a runner whose boundary has the step `staging:web`, a token that the jobs open, and a grant to this token for
+/// a week. People made the token and the grant with the commands of the page.
+fn runner_with_grant(issuer: &Issuer, is_gitlab: bool) -> Runner {
     let mut runner = Runner::with(|setup| {
-        setup.policy = grants::POLICY.to_owned();
+        setup.policy = STAGING_POLICY.to_owned();
         let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n";
         let staging = runbook(&format!("{params}{SMALL}"), &[("web", ":")]);
         setup.runbook("staging.md", staging);
     });
     let world = &runner.world;
-    let token = json!({"name": "shop-staging", "owners": ["carol"], "scopes": ["propose"], "patterns": ["staging:*"]});
-    let oidc = json!({"issuer": issuer.url, "claims": claims, "bind": {"commit": "sha"}, "ca": issuer.authority()});
-    world.create_token_of_jobs(&token, &oidc).expect("a token");
-    let draft = [
-        "grant",
-        "draft",
-        "staging:web",
-        "--grantee",
-        "shop-staging",
-        "--match",
-        "commit=^[0-9a-f]{40}$",
-        "--uses",
-        "20",
-        "--rate",
-        "10/1h",
-        "--for",
-        "7d",
-    ];
-    let drafted = as_holder(world, &dora(), &draft);
-    succeeded(&drafted);
-    let grant = String::from_utf8_lossy(&drafted.stdout).trim().to_owned();
-    let view = world
-        .wire
-        .get(&format!("/v1/grants/{grant}"), &world.reader)
-        .ok(200);
-    let expected = view["digest"].as_str().expect("a digest");
-    let approve = ["approve", &grant, "--yes", "--expect", expected];
-    succeeded(&as_holder(world, &alice(), &approve));
+    let [create, draft, approvals @ ..] = staging_commands(is_gitlab);
+    // The issuer of the test takes the place of GitHub or GitLab.
+    world.write("issuer.pem", &issuer.authority());
+    let name = match is_gitlab {
+        true => "https://gitlab.com",
+        false => "https://token.actions.githubusercontent.com",
+    };
+    assert!(create.contains(name), "{create}");
+    let create = create
+        .replace(name, &issuer.url)
+        .replace("boundary-1", &world.path("b").to_string_lossy());
+    let authority = world.path("issuer.pem").display().to_string();
+    succeeded(&runner.bash(&format!("{create} --ca {authority}"), &[]));
+    let url = &world.wire.url;
+    let roster = world.started["roster"].as_str().expect("a digest");
+    let by = |key: &Key, command: &str| {
+        let file = format!("{}.pem", key.name);
+        world.write(&file, key.secret.to_pkcs8_v1_pem().as_str());
+        let file = world.path(&file).display().to_string();
+        let output = runner.bash(
+            &format!("{command} --url {url} --key {file} --roster {roster}"),
+            &[],
+        );
+        succeeded(&output);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let grant = by(&dora(), &draft);
+    let shown = || {
+        let path = format!("/v1/grants/{grant}");
+        world.wire.get(&path, &world.reader).ok(200)
+    };
+    let digest = shown()["digest"].as_str().expect("a digest").to_owned();
+    for (key, approve) in [alice(), bob()].iter().zip(&approvals) {
+        assert_eq!(shown()["status"], "pending");
+        let approve = approve.replace("grt_…", &grant);
+        by(key, &format!("{approve} --yes --expect {digest}"));
+    }
+    assert_eq!(shown()["status"], "active");
     let view = world
         .wire
         .get("/v1/steps/staging:web", &world.reader)
@@ -1012,9 +1048,7 @@ fn the_github_workflow_deploys_to_staging_under_a_grant_without_a_stored_secret(
         return;
     };
     let issuer = Issuer::new();
-    let claims =
-        json!({"repository_id": "1234", "repository_owner_id": "56", "environment": "staging"});
-    let mut runner = runner_with_grant(&issuer, &claims);
+    let mut runner = runner_with_grant(&issuer, false);
     let workflow = example("github/staging.yml");
     let steps = workflow["jobs"]["staging"]["steps"]
         .as_array()
@@ -1058,7 +1092,7 @@ fn the_gitlab_pipeline_deploys_to_staging_under_a_grant_without_a_stored_secret(
     };
     let issuer = Issuer::new();
     let claims = json!({"project_id": "7", "ref_protected": "true"});
-    let mut runner = runner_with_grant(&issuer, &claims);
+    let mut runner = runner_with_grant(&issuer, true);
     let pipeline = example("gitlab/staging.yml");
     assert_eq!(
         pipeline["staging"]["before_script"],

@@ -90,6 +90,44 @@ pub(super) fn busy() -> (World, Value, Value) {
     (world, finished, large)
 }
 
+/// A boundary with a finished run and a pending proposal, each with its own list of programs.
+pub(super) fn listed() -> (World, Value, Value) {
+    let world = World::with(|setup| {
+        setup.policy = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+                        sandbox: {programs: {mode: listed, allow: [cat]}}\n"
+            .to_owned();
+        let steps = [
+            ("plain", "printf 'ran\\n' | cat"),
+            ("date programs=date", "date"),
+        ];
+        setup.runbook("list.md", runbook(SMALL, &steps));
+    });
+    let finished = world.run("list:plain", json!({}), &[&alice()]);
+    // Only the view of a proposal has the list.
+    let waiting = world.propose("list:date", json!({}));
+    let waiting = world.until(id_of(&waiting), "pending");
+    assert_ne!(list_of(&finished), list_of(&waiting));
+    (world, finished, waiting)
+}
+
+/// Returns the list of programs of a proposal and its digest.
+pub(super) fn list_of(proposal: &Value) -> (Vec<u8>, String) {
+    let list = people::canonical(&proposal["programs"]);
+    assert!(list.len() > 20, "no list: {proposal:#}");
+    let digest = people::sha256(&list);
+    (list, digest)
+}
+
+/// Asserts that the bundle of this run is verified and has the list of the run.
+#[track_caller]
+pub(super) fn assert_bundled_list(world: &World, finished: &Value) {
+    let bundle = world.bundle(finished);
+    let (code, report) = world.verify(&bundle);
+    assert_eq!(code, 0, "{report:#}");
+    let bundle: Value = serde_json::from_slice(&bundle).expect("JSON");
+    assert_eq!(bundle["programs"], finished["programs"]);
+}
+
 // store check
 
 #[test]
@@ -637,6 +675,40 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     world.start();
     assert_eq!(world.output(&finished, "stdout"), "kept\n", "two logs back");
     assert_eq!(assert_sound(&world, &[]).len(), 3);
+}
+
+#[test]
+fn the_list_of_programs_of_a_run_is_in_copies_backups_and_restored_logs() {
+    let (mut world, finished, waiting) = listed();
+    let (list, digest) = list_of(&finished);
+    let blob = format!("blob/sha256/{digest}");
+    let backup = world.path("backup");
+    let backup = backup.to_str().unwrap();
+    must(store(&world, &["backup", backup]));
+    assert_sound(&world, &[backup]);
+    // Only the list of a run is a blob: nobody knows whether the other proposal will run.
+    let mirror = world.export("mirror");
+    assert_eq!(std::fs::read(mirror.join(&blob)).unwrap(), list);
+    let of_waiting = format!("blob/sha256/{}", list_of(&waiting).1);
+    assert!(!mirror.join(of_waiting).exists());
+    world.assert_audited();
+    world.stop();
+    std::fs::remove_file(world.database()).unwrap();
+    must(store(&world, &["restore", backup, "--keep-tokens", "all"]));
+    world.start();
+    assert_sound(&world, &[]);
+    assert_bundled_list(&world, &finished);
+    assert_bundled_list(&world, &world.run("list:date", json!({}), &[&alice()]));
+    // The list of the old run is no blob of the new log.
+    let mirror = world.export("new-mirror");
+    assert!(!mirror.join(&blob).exists());
+    world.assert_audited();
+    // A copy without the list can't be audited.
+    let old = world.path("mirror");
+    std::fs::remove_file(old.join(&blob)).unwrap();
+    let roster = world.started["roster"].as_str().unwrap();
+    let mut audit = world.program(&["audit", old.to_str().unwrap(), "--roster", roster]);
+    exited(audit.output().unwrap(), 1);
 }
 
 /// Issue 37: the restore took the date of its first entry for a leap of the clock.

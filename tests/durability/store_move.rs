@@ -5,11 +5,13 @@ use std::process::Output;
 
 use crate::support::people::{alice, bob, envelope};
 use crate::support::postgres::cluster::Cluster;
-use crate::support::{World, assert_says, exited, people, said, said_at_exit, wait_for};
+use crate::support::{World, assert_says, exited, id_of, people, said, said_at_exit, wait_for};
 use serde_json::{Value, json};
 
 use super::packed_tiles::{fill_a_tile, pack_soon, tiles};
-use super::store_care::{assert_sound, busy, checked, must, store};
+use super::store_care::{
+    assert_bundled_list, assert_sound, busy, checked, list_of, listed, must, store,
+};
 use super::stores::{of_0_2_0, serve};
 
 /// Writes a configuration with this schema of the server.
@@ -189,6 +191,34 @@ fn a_moved_log_is_the_same_log() {
     assert_sound(&world, &[]);
     let serving = backed_up(&world, "serving");
     assert_sound(&world, &[serving.to_str().unwrap()]);
+    world.assert_audited();
+    world.stop();
+}
+
+#[test]
+fn a_moved_log_has_the_lists_of_programs_of_runs_and_of_pending_proposals() {
+    let Some(server) = Cluster::start("a move of lists of programs", "") else {
+        return;
+    };
+    let (mut world, finished, waiting) = listed();
+    world.stop();
+    let old = backed_up(&world, "old");
+    assert!(migrate(&world, &server, "s").status.success());
+    configure(&world, &server, "s");
+    exited(moved(&world, ""), 0);
+    assert_same_rows(&backed_up(&world, "new"), &old);
+    world.start();
+    assert_bundled_list(&world, &finished);
+    assert_eq!(world.sign(&waiting, &[&alice()]).status, 200);
+    let ran = world.until(id_of(&waiting), "finished");
+    assert_bundled_list(&world, &ran);
+    assert_sound(&world, &[]);
+    let mirror = world.export("mirror");
+    for run in [&finished, &ran] {
+        let (list, digest) = list_of(run);
+        let blob = mirror.join(format!("blob/sha256/{digest}"));
+        assert_eq!(std::fs::read(blob).unwrap(), list);
+    }
     world.assert_audited();
     world.stop();
 }

@@ -43,6 +43,7 @@ mod peers;
 mod policies;
 mod properties;
 mod receipts_foreign;
+mod roster_patches;
 mod rundown;
 mod schemas;
 mod second_opinion;

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use serde_json::json;
+use documents::{merge, patch_between};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+use serde_json::{Map, Value, json};
 
 use crate::golden;
 use crate::mutants::Story;
@@ -86,4 +90,56 @@ fn the_second_verifier_skips_exactly_what_its_readme_names() {
         }
     }
     assert_eq!(skipped, rows);
+}
+
+/// Returns objects with few names, so that two of them often share a name. They contain no null, as a roster.
+fn content() -> impl Strategy<Value = Map<String, Value>> {
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        (0u64..3).prop_map(Value::from),
+        "[a-bä]{0,2}".prop_map(Value::from),
+    ];
+    let object = |value: BoxedStrategy<Value>| {
+        let members = prop::collection::btree_map("[a-d]", value, 0..4);
+        members.prop_map(|members| members.into_iter().collect::<Map<_, _>>())
+    };
+    let value = leaf.prop_recursive(4, 40, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            object(inner.boxed()).prop_map(Value::from),
+        ]
+    });
+    object(value.boxed())
+}
+
+#[test]
+fn both_verifiers_make_and_apply_the_same_patch_for_2000_random_changes() {
+    let mut runner = TestRunner::deterministic();
+    let pairs = (content(), content());
+    let cases: Vec<_> = (0..2_000)
+        .map(|_| pairs.new_tree(&mut runner).expect("a pair").current())
+        .collect();
+    let patches: Vec<_> = cases
+        .iter()
+        .map(|(before, next)| patch_between(before, next))
+        .collect();
+    let lines = cases.iter().zip(&patches).enumerate();
+    let lines = lines.map(|(id, ((before, next), patch))| {
+        json!({"id": id, "before": before, "next": next, "patch": patch})
+    });
+    let answers = second::batch(lines);
+    assert_eq!(answers.len(), 2_000);
+    let mut nested = 0;
+    for (((before, next), patch), answer) in cases.iter().zip(&patches).zip(&answers) {
+        assert_eq!(answer["patch"], json!(patch), "from {before:?} to {next:?}");
+        assert_eq!(answer["merged"], json!(next), "{before:?} with {patch:?}");
+        let mut ours = before.clone();
+        merge(&mut ours, patch);
+        assert_eq!(&ours, next, "{before:?} with {patch:?}");
+        let of_object = |(name, value): (&String, &Value)| {
+            value.is_object() && before.get(name).is_some_and(Value::is_object)
+        };
+        nested += usize::from(patch.iter().any(of_object));
+    }
+    assert!(nested > 100, "only {nested} patches reach into an object");
 }

@@ -33,8 +33,10 @@ class Report:
         self.unguarded = []
         # Keys of a type that is not verified here, in the roster that decided.
         self.foreign = []
-        # Keys that were removed before this version are not checked.
-        self.begins = 1
+        # What the versions of the roster leave open.
+        self.warnings = []
+        # Which versions of the roster are missing, so that nothing is decided.
+        self.undecided = None
 
     def check(self, name, needs, work):
         """Runs a check when what it needs is established; gives what it proved, or None."""
@@ -61,7 +63,7 @@ class Report:
         failed = [check for check in checks if check["finding"] == FAILED]
         decisive = [check for check in checks if check["name"] not in MAY_STAY_OPEN]
         verified = not failed and all(check["finding"] == ESTABLISHED for check in decisive)
-        return {"checks": checks, "verified": verified, "unguarded": self.unguarded, "foreign": self.foreign, "begins": self.begins, "boundary_says": BOUNDARY_SAYS}
+        return {"checks": checks, "verified": verified, "unguarded": self.unguarded, "foreign": self.foreign, "warnings": self.warnings, "undecided": None if failed else self.undecided, "boundary_says": BOUNDARY_SAYS}
 
 
 # The versions before one that is made again have at most so many bytes together.
@@ -102,7 +104,8 @@ class _Bundle:
         if self.chain is not None:
             self.report.unguarded = sorted(self.chain.unguarded)
             self.report.foreign = self.chain.last.foreign
-            self.report.begins = self.chain.begins
+            if self.chain.begins > 1:
+                self.report.warnings = [f"keys removed before version {self.chain.begins} of the roster: not checked"]
         self.documents()
         self.signatures()
         self.places()
@@ -128,7 +131,11 @@ class _Bundle:
         except Bad as error:
             missing = getattr(error, "missing", None)
             if missing:
-                raise Open(f"versions {missing[0]} to {missing[1]} of the roster are missing") from error
+                one = missing[0] == missing[1]
+                self.report.undecided = (
+                    f"version {missing[0]} of the roster is missing" if one else f"versions {missing[0]} to {missing[1]} of the roster are missing"
+                )
+                raise Open(self.report.undecided) from error
             raise
 
     def documents(self):

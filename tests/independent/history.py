@@ -189,7 +189,7 @@ class History:
                 seal = documents.read("seal", payload)
                 if seal["rosters"] != last:
                     last = seal["rosters"]
-                    self.known += [Roster(one.payload) for one in envelopes_of(self.json_blob(last))]
+                    self.known += [Roster(one.payload) for one in envelopes_of(self.json_blob(last, ROSTERS))]
             except (Bad, KeyError, TypeError):
                 # What is wrong with it is said where it is judged.
                 continue

@@ -59,6 +59,8 @@ pub struct Story {
     pub body: Option<String>,
     /// Whether the crossing is the golden crossing with a list of programs.
     pub listed: bool,
+    /// A replacement for all versions of the roster in the bundle. The payload of `roster-2` is the last of them.
+    pub rosters: Option<Vec<Value>>,
 }
 
 impl Story {
@@ -80,6 +82,9 @@ impl Story {
                 Some(("roster-2", element)) => element.clone(),
                 _ => difference(&roster, &last),
             });
+        }
+        if let Some(all) = &self.rosters {
+            rosters.clone_from(all);
         }
         let mut seal = payload("seal");
         if self.approved {
@@ -595,9 +600,26 @@ fn checkpoints(cases: &mut Vec<Case>) {
 
 /// Mutants of the unsigned parts of the bundle, and of the lines of its proofs.
 fn bundles(cases: &mut Vec<Case>) {
-    for (file, two) in [("bundle.json", false), ("bundle-roster-2.json", true)] {
+    // The trusted roster, and the parts that the first bundle does not have.
+    for (file, roster, parts) in [
+        ("bundle.json", "roster.json", &[""][..]),
+        ("bundle-roster-2.json", "roster.json", &["/roster"]),
+        ("bundle-plan.json", "roster.json", &["/plan"]),
+        (
+            "bundle-programs.json",
+            "roster-programs.json",
+            &["/programs"],
+        ),
+        (
+            "bundle-token-grant.json",
+            "roster-token-grant.json",
+            &["/grant", "/proofs/grant", "/authorization"],
+        ),
+    ] {
         let original = golden::value(file);
-        let roster = reference(&golden::bytes("payload/roster.json")).into_bytes();
+        let roster = golden::value(roster);
+        let roster = STANDARD.decode(roster["payload"].as_str().expect("a payload"));
+        let roster = reference(&roster.expect("base64")).into_bytes();
         let mut push = |id: String, value: &Value| {
             cases.push(Case {
                 id: format!("{file}{id}"),
@@ -606,12 +628,11 @@ fn bundles(cases: &mut Vec<Case>) {
             });
         };
         for mutant in changes(&original) {
-            if two && !mutant.pointer.starts_with("/roster") {
-                continue;
+            if parts.iter().any(|part| mutant.pointer.starts_with(part)) {
+                push(format!("{} {}", mutant.pointer, mutant.what), &mutant.value);
             }
-            push(format!("{} {}", mutant.pointer, mutant.what), &mutant.value);
         }
-        if two {
+        if file != "bundle.json" {
             continue;
         }
         for name in ["seal", "authorization", "consumption", "receipt"] {

@@ -41,6 +41,16 @@ struct Shared {
     delay: AtomicU64,
     /// The files of a connection are closed when both directions have ended.
     connections: Mutex<Vec<Weak<Connection>>>,
+    /// What the client of each connection sent, also of closed connections.
+    sent: Mutex<Vec<Sent>>,
+}
+
+/// What a client sent over one connection after its login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    pub flights: u64,
+    /// The number of flights with a COMMIT.
+    pub commits: u64,
 }
 
 /// Drop closes all connections.
@@ -54,6 +64,8 @@ struct Connection {
     client: TcpStream,
     server: TcpStream,
     progress: Mutex<Progress>,
+    /// The place in `sent`.
+    number: usize,
 }
 
 impl Proxy {
@@ -97,6 +109,11 @@ impl Proxy {
             state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             mean,
         });
+    }
+
+    /// Returns what the client of each connection sent so far, in the order of the connections.
+    pub fn sent(&self) -> Vec<Sent> {
+        self.shared.sent.lock().expect("the lock").clone()
     }
 
     fn order(&self, cut: Cut) {
@@ -164,10 +181,16 @@ impl Shared {
                 .and_then(|()| stream.set_nodelay(true))
                 .expect("a connection");
         }
+        let number = {
+            let mut sent = self.sent.lock().expect("the lock");
+            sent.push(Sent::default());
+            sent.len() - 1
+        };
         let one = Arc::new(Connection {
             client,
             server,
             progress: Mutex::default(),
+            number,
         });
         self.connections
             .lock()
@@ -201,6 +224,9 @@ impl Shared {
             let mut progress = one.progress.lock().expect("the lock");
             if to_server {
                 let (flight, commit) = progress.client_sent(bytes);
+                let sent = &mut self.sent.lock().expect("the lock")[one.number];
+                sent.flights += u64::from(flight);
+                sent.commits += u64::from(commit);
                 match self.cut_now(flight, commit) {
                     Some(Side::Before) => break,
                     Some(Side::After) => {
