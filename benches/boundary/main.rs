@@ -1,6 +1,6 @@
-//! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`), the output of runs (`-- output`), TLS
-//! (`-- tls`), PostgreSQL (`-- database`), standing grants (`-- people`), runs during other work (`-- loaded`) and long logs
-//! (`-- long`) on this machine.
+//! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`), the output of runs
+//! (`-- output`), TLS (`-- tls`), PostgreSQL (`-- database`), standing grants (`-- people`), many versions of a roster
+//! (`-- rosters`), runs during other work (`-- loaded`) and long logs (`-- long`) on this machine.
 //!
 //! The speed of disks and of shared machines varies between runs. Therefore the benchmark also measures baselines in
 //! the same run: synced writes, group commits of nonces alone, a server that does only the necessary work, and plain
@@ -28,6 +28,7 @@ mod loaded;
 mod long_log;
 mod output;
 mod people;
+mod rosters;
 mod sandbox;
 mod scrape;
 mod service;
@@ -80,6 +81,8 @@ enum What {
     /// Measures uses of standing grants against crossings, crossings with targets of messages against those without, and the
     /// admission of a CI job
     People(people::Args),
+    /// Measures `approve`, a seal, bundles and audits with a thousand versions of the roster
+    Rosters(rosters::Args),
     /// Measures crossings with runs in the sandbox, alone and during housekeeping, a backup, an audit and readers of output
     Loaded(loaded::Args),
     /// Makes a valid log of many runs in a new directory
@@ -153,7 +156,7 @@ fn main() -> std::process::ExitCode {
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {
         println!(
-            "boundary: name what to measure: cargo bench --bench boundary -- crossing, database, people, sandbox, output, scrape, loaded, long, or tls"
+            "boundary: name what to measure: cargo bench --bench boundary -- crossing, database, people, rosters, sandbox, output, scrape, loaded, long, or tls"
         );
         return std::process::ExitCode::SUCCESS;
     }
@@ -182,6 +185,7 @@ fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         What::Long(args) => print(terminal, &long_log::compare(args)?, long_log::table),
         What::Loaded(args) => print(terminal, &loaded::measure(args)?, loaded::table),
         What::People(args) => print(terminal, &people::measure(args)?, people::table),
+        What::Rosters(args) => print(terminal, &rosters::measure(args)?, rosters::table),
         What::Scrape(args) => print(terminal, &scrape::measure(args)?, |all| scrape::table(all)),
         What::Crossing(crossing) => print(terminal, &measure(crossing)?, table),
     }
