@@ -24,4 +24,5 @@ mod log_export;
 mod review;
 
 mod lacking;
+mod second;
 mod whole_way;
