@@ -135,7 +135,7 @@ fn a_query_for_versions_begins_with_the_nearest_version_and_refuses_what_is_no_n
     ] {
         let found = bundle(asked);
         assert_versions(&world, &found.ok(200)["roster"], first, 3);
-        // Whoever trusts the first version of the bundle can verify it.
+        // A person who trusts the first version of the bundle can verify it.
         assert_eq!(world.verify_pinned(&found.body, &world.pinned(first)).0, 0);
         assert_versions(&world, &rosters(asked).ok(200), first, 3);
     }

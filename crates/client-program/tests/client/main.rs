@@ -11,6 +11,8 @@
 
 #[path = "../../../../tests/history/mod.rs"]
 mod history;
+#[path = "../../../../tests/second/mod.rs"]
+mod second;
 #[path = "../../../../tests/support/mod.rs"]
 mod support;
 #[path = "../../../../tests/terminal/mod.rs"]
@@ -24,5 +26,4 @@ mod log_export;
 mod review;
 
 mod lacking;
-mod second;
 mod whole_way;

@@ -21,6 +21,7 @@ pub struct SealBound {
 #[derive(Default)]
 pub struct SealBounds(pub Vec<SealBound>);
 
+/// Number of bounds about documents that auditors read.
 const LISTS: usize = 4;
 
 /// Percent of a bound from which the boundary warns.
@@ -83,7 +84,7 @@ impl SealBounds {
                 "roster",
                 "the roster has",
                 (rosters.last().payload().len(), MAX_ROSTER_BYTES),
-                "bytes: remove people or keys, or begin a boundary of their own for some people",
+                "bytes: remove people or keys, or let another boundary serve some of the people",
             ),
             SealBound::new(
                 "rosters",
@@ -155,6 +156,16 @@ mod tests {
 
     /// Returns a version of the golden roster with an operator whose keys have about this many bytes.
     fn version(number: u64, previous: Option<RosterDigest>, bytes: usize) -> TrustedRoster {
+        version_with(number, previous, bytes, "c")
+    }
+
+    /// Returns the same with this letter in the comments of the keys.
+    fn version_with(
+        number: u64,
+        previous: Option<RosterDigest>,
+        bytes: usize,
+        comment: &str,
+    ) -> TrustedRoster {
         let golden = Statement::<Roster>::from_payload(ROSTER).expect("golden");
         let mut roster = golden.predicate;
         (roster.version, roster.previous) = (number, previous);
@@ -163,7 +174,7 @@ mod tests {
         // The key blob has the type `x` and four more bytes.
         operator.keys.extend((0..bytes / 1000).map(|key| {
             let (one, two) = (letter(key / 26), letter(key));
-            format!("x AAAAAXgAAA{one}{two} {}", "c".repeat(980))
+            format!("x AAAAAXgAAA{one}{two} {}", comment.repeat(980))
         }));
         let statement = roster.into_statement().expect("a statement");
         let payload = statement.to_payload().expect("a payload");
@@ -227,6 +238,28 @@ mod tests {
             assert_eq!(noted, expected >= 80);
         }
     }
+
+    #[test]
+    fn the_list_of_all_versions_stops_a_seal_above_32_mib() {
+        const LARGE: usize = 250_000;
+        let mut chain = Chain::of(&version(1, None, LARGE));
+        for number in 2..=140 {
+            // The comments of all keys change, so the difference contains all keys.
+            let comment = if number % 2 == 0 { "d" } else { "c" };
+            let next = version_with(number, Some(chain.last().digest()), LARGE, comment);
+            chain = chain.with_trusted(&next).expect("it follows");
+        }
+        // Bundles that begin later do not help, because the first seal of a restored log has all versions.
+        let all = bounds(&chain, 140);
+        assert!(percent(&all, "rosters") > 100);
+        assert!((80..=100).contains(&percent(&all, "roster")));
+        let stops: Vec<String> = all.too_large_lists().collect();
+        assert_eq!(stops.len(), 1, "{stops:?}");
+        assert!(stops[0].starts_with("the list of all versions of the roster has "));
+        let chain = chain.until(120);
+        assert_eq!(bounds(&chain, 1).too_large_lists().next(), None);
+    }
+
     #[test]
     fn the_payloads_of_the_versions_in_a_bundle_stop_a_seal_above_256_mib() {
         const LARGE: usize = 250_000;

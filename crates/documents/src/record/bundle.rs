@@ -159,7 +159,7 @@ impl Bundle {
         let bundle: Self = json::typed(&value).map_err(|error| {
             let mut error = Malformed::from(error);
             if value.get("receipt").is_some() && value.get("authorization").is_none() {
-                error.message += "; a bundle without an authorization was made before 1.0";
+                error.message += "; a bundle made before 1.0 has no authorization";
             }
             error
         })?;

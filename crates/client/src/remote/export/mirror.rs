@@ -215,15 +215,11 @@ impl<'a> LogMirror<'a> {
         self.write(&format!("blob/sha256/{}", digest.hex()), bytes)
     }
 
-    /// Reads the parts that are known of the first entries, at most `size`. The result is empty if the file is missing or
-    /// unreadable.
-    fn known_parts(&self, size: u64) -> KnownParts {
+    /// Reads which parts the copy knows. The result is empty if the file is missing or unreadable.
+    fn known_parts(&self) -> KnownParts {
         let bytes = read_file(&self.directory.join(KNOWN_PARTS), MAX_SEALED_ROSTERS_BYTES);
         let bytes = bytes.ok().flatten().unwrap_or_default();
-        let known: KnownParts = serde_json::from_slice(&bytes).unwrap_or_default();
-        Some(known)
-            .filter(|known| known.entries <= size)
-            .unwrap_or_default()
+        serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
     fn keep_parts(&self, known: &KnownParts) -> CommandResult<()> {
@@ -410,7 +406,7 @@ impl ExportHead {
         let mut connected = connect(&versions);
         // The trusted version may be older than the known one.
         let leads = |chain: &Chain| chain.last().digest() == seal.roster;
-        for parts in [mirror.known_parts(before), KnownParts::default()] {
+        for parts in [mirror.known_parts(), KnownParts::default()] {
             let connects = connected.as_ref().is_ok_and(|one| leads(&one.found));
             if !connects && before > 0 && !trust.is_empty() {
                 connected = connect(&self.all_versions(mirror, before, parts)?);
